@@ -1,0 +1,133 @@
+import { randomInt } from 'node:crypto'
+import { ApiError, badRequest, conflict, notFound } from './api-error.ts'
+import type { GatewayOptions, UsagePlan } from './options.ts'
+
+export interface ApiKey {
+  readonly id: string
+  readonly value: string
+  name: string
+  description: string | undefined
+  customerId: string | undefined
+  enabled: boolean
+  readonly createdAt: number
+  updatedAt: number
+  tags: Record<string, string>
+  /** The plans it is on. */
+  readonly planIds: Set<string>
+}
+
+export interface NewKey {
+  readonly name?: string | undefined
+  readonly description?: string | undefined
+  readonly customerId?: string | undefined
+  readonly enabled?: boolean | undefined
+  readonly value?: string | undefined
+  readonly tags?: Record<string, string> | undefined
+}
+
+/** What an account holds in one Region, with the rules that API Gateway keeps. In memory, gone with the process. */
+export class Account {
+  readonly keys = new Map<string, ApiKey>()
+  readonly plans = new Map<string, UsagePlan>()
+  readonly #byValue = new Map<string, ApiKey>()
+  readonly #maxKeys: number
+
+  constructor({ plans, maxKeys }: Pick<GatewayOptions, 'plans' | 'maxKeys'>) {
+    for (const plan of plans) this.plans.set(plan.id, structuredClone(plan))
+    this.#maxKeys = maxKeys
+  }
+
+  createKey(order: NewKey): ApiKey {
+    const value = order.value ?? randomText(40)
+    if (!/^[A-Za-z0-9]{20,128}$/.test(value)) {
+      throw badRequest('API Key value should be at least 20 and at most 128 alphanumeric characters')
+    }
+    if (order.name !== undefined && order.name.length > 1_024) {
+      throw badRequest('API Key name must be at most 1024 characters')
+    }
+    if (this.#byValue.has(value)) throw conflict('API Key already exists')
+    if (this.keys.size >= this.#maxKeys) {
+      throw new ApiError(
+        429,
+        'LimitExceededException',
+        'Maximum number of API keys for this account exceeded',
+      )
+    }
+    const now = Date.now()
+    const key: ApiKey = {
+      id: randomText(10).toLowerCase(),
+      value,
+      name: order.name ?? '',
+      description: order.description,
+      customerId: order.customerId,
+      enabled: order.enabled ?? false,
+      createdAt: now,
+      updatedAt: now,
+      tags: order.tags ?? {},
+      planIds: new Set(),
+    }
+    this.keys.set(key.id, key)
+    this.#byValue.set(value, key)
+    return key
+  }
+
+  key(id: string): ApiKey {
+    const key = this.keys.get(id)
+    if (key === undefined) throw notFound('Invalid API Key identifier specified')
+    return key
+  }
+
+  keyByValue(value: string): ApiKey | undefined {
+    return this.#byValue.get(value)
+  }
+
+  deleteKey(id: string): void {
+    this.#byValue.delete(this.key(id).value)
+    this.keys.delete(id)
+  }
+
+  plan(id: string): UsagePlan {
+    const plan = this.plans.get(id)
+    if (plan === undefined) throw notFound('Invalid Usage Plan ID specified')
+    return plan
+  }
+
+  createPlan(order: Omit<UsagePlan, 'id'>): UsagePlan {
+    const plan: UsagePlan = { id: randomText(6).toLowerCase(), ...order }
+    this.plans.set(plan.id, plan)
+    return plan
+  }
+
+  attach(planId: string, keyId: string): ApiKey {
+    const plan = this.plan(planId)
+    const key = this.key(keyId)
+    if (key.planIds.has(planId)) throw conflict(`API Key ${keyId} is already on usage plan ${planId}`)
+    for (const otherId of key.planIds) {
+      const shared = this.plan(otherId).apiStages.find((other) =>
+        plan.apiStages.some((own) => own.apiId === other.apiId && own.stage === other.stage),
+      )
+      if (shared !== undefined) {
+        const stage = `${shared.apiId}:${shared.stage}`
+        throw conflict(
+          `API Key ${keyId} cannot reference multiple Usage Plans with the same API Stage: ${stage}`,
+        )
+      }
+    }
+    key.planIds.add(planId)
+    return key
+  }
+
+  detach(planId: string, keyId: string): void {
+    if (!this.key(keyId).planIds.delete(planId)) throw notFound('Invalid API Key identifier specified')
+  }
+
+  keysOn(planId: string): ApiKey[] {
+    return [...this.keys.values()].filter((key) => key.planIds.has(planId))
+  }
+}
+
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
+
+function randomText(length: number): string {
+  return Array.from({ length }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')
+}

@@ -1,0 +1,117 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { z } from 'zod'
+import type { Account } from './account.ts'
+import { ApiError, badRequest, concurrentChange } from './api-error.ts'
+import { type Faults, faultError } from './faults.ts'
+import { operations } from './operations.ts'
+import type { GatewayOptions, OperationName } from './options.ts'
+import type { Quotas } from './quotas.ts'
+import { verifySignature } from './sigv4.ts'
+import type { Usage } from './usage.ts'
+
+/** The operations that API Gateway runs one at a time in a Region. */
+const EXCLUSIVE = new Set<OperationName>(['CreateUsagePlanKey', 'ImportApiKeys'])
+
+export interface ControlPlane {
+  readonly options: GatewayOptions
+  readonly account: Account
+  readonly usage: Usage
+  readonly faults: Faults
+  readonly quotas: Quotas
+  /** Told of every call, when it arrives and when it has taken effect. */
+  readonly onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
+  /** Told of every answer. */
+  readonly onAnswer: (operation: OperationName, status: number) => void
+}
+
+const record = z.record(z.string(), z.string())
+
+/** Adds the routes of the control plane. Each call is verified, counted, delayed and broken as the options say. */
+export async function controlPlane(app: FastifyInstance, plane: ControlPlane): Promise<void> {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  app.setErrorHandler((error, _request, reply) => answerError(reply, error))
+  /** The exclusive operations in progress: at most one. */
+  const running = new Set<OperationName>()
+
+  for (const name of Object.keys(operations) as OperationName[]) {
+    if (name === 'ImportApiKeys') continue // Shares its path with CreateApiKey, which tells them apart.
+    const { method, path } = operations[name]
+    app.route({
+      method,
+      url: path,
+      handler: async (request, reply) => {
+        const query = record.parse(request.query)
+        const operation = name === 'CreateApiKey' && query['mode'] === 'import' ? 'ImportApiKeys' : name
+        const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+        reply.header('x-amzn-requestid', request.id)
+        reply.raw.once('finish', () => plane.onAnswer(operation, reply.statusCode))
+        await verifySignature({ method, url: request.url, headers: request.headers, body }, plane.options)
+        await answer(
+          { ...plane, running },
+          operation,
+          { params: record.parse(request.params), query, body },
+          reply,
+        )
+        return reply
+      },
+    })
+  }
+}
+
+async function answer(
+  plane: ControlPlane & { running: Set<OperationName> },
+  operation: OperationName,
+  input: { params: Record<string, string>; query: Record<string, string>; body: Buffer },
+  reply: FastifyReply,
+): Promise<void> {
+  plane.quotas(operation)
+  plane.onCall(operation, 'arrived')
+  const fault = plane.faults.next(operation)
+  if (fault?.when === 'before' && breakAnswer(fault.kind, reply)) return
+
+  const parsed = operation === 'ImportApiKeys' ? input.body.toString() : parseJson(input.body)
+  const exclusive = EXCLUSIVE.has(operation) && plane.options.oneAttachAtATime
+  if (exclusive && plane.running.size > 0) throw concurrentChange()
+  if (exclusive) plane.running.add(operation)
+  let result: unknown
+  try {
+    await sleep(latencyOf(plane.options, operation, parsed))
+    result = operations[operation].run({ ...plane, ...input, body: parsed })
+  } finally {
+    if (exclusive) plane.running.delete(operation)
+  }
+  plane.onCall(operation, 'effective')
+  if (fault?.when === 'after' && breakAnswer(fault.kind, reply)) return
+  reply.code(operations[operation].status).send(result ?? '')
+}
+
+/** Answers as the fault says: an error is thrown, otherwise `true` when the answer is dealt with. */
+function breakAnswer(kind: Parameters<typeof faultError>[0], reply: FastifyReply): boolean {
+  const error = faultError(kind)
+  if (error !== undefined) throw error
+  reply.hijack()
+  if (kind === 'cut') reply.raw.destroy()
+  return true
+}
+
+function latencyOf(options: GatewayOptions, operation: OperationName, body: unknown): number {
+  const rows = operation === 'ImportApiKeys' ? String(body).trim().split('\n').length - 1 : 0
+  const mean = (options.latency[operation] ?? 0) + rows * options.importPerKeyMs
+  return mean * (1 + (Math.random() * 2 - 1) * options.latencyJitter)
+}
+
+function parseJson(body: Buffer): unknown {
+  try {
+    return body.length === 0 ? {} : JSON.parse(body.toString())
+  } catch {
+    throw badRequest('Could not parse request body into json')
+  }
+}
+
+function answerError(reply: FastifyReply, error: unknown): FastifyReply {
+  const known = error instanceof ApiError ? error : new ApiError(500, 'InternalFailure', String(error))
+  if (known.retryAfter !== undefined) reply.header('retry-after', String(known.retryAfter))
+  return reply.code(known.status).header('x-amzn-errortype', known.type).send({ message: known.message })
+}

@@ -1,0 +1,83 @@
+import { parse } from 'csv-parse/sync'
+import { z } from 'zod'
+import type { Account } from './account.ts'
+import { ApiError, badRequest } from './api-error.ts'
+
+const row = z.object({
+  name: z.string('the column Name is missing'),
+  key: z.string('the column Key is missing'),
+  description: z.string().optional(),
+  enabled: z.stringbool().default(true),
+  usageplanids: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').flatMap((id) => id.trim() || [])),
+})
+
+/**
+ * ImportApiKeys: makes, or overwrites, the keys of a CSV file and puts them on their plans.
+ * @param failOnWarnings nothing is changed if any row is wrong; otherwise wrong rows are left out
+ * @returns the ids in no particular order: callers must not pair them with rows
+ */
+export function importKeys(
+  account: Account,
+  csv: string,
+  failOnWarnings: boolean,
+): { ids: string[]; warnings: string[] } {
+  const ids: string[] = []
+  const warnings: string[] = []
+  const undo: (() => void)[] = []
+  for (const [index, record] of records(csv).entries()) {
+    try {
+      ids.push(importRow(account, row.parse(record), undo))
+    } catch (error) {
+      if (!(error instanceof ApiError || error instanceof z.ZodError)) throw error
+      warnings.push(
+        `Row ${index + 1}: ${error instanceof z.ZodError ? z.prettifyError(error) : error.message}`,
+      )
+    }
+  }
+  if (failOnWarnings && warnings.length > 0) {
+    for (const step of undo.reverse()) step()
+    throw badRequest(`Failed to import API keys: ${warnings.join('; ')}`)
+  }
+  return { ids: ids.sort(), warnings }
+}
+
+function records(csv: string): unknown[] {
+  try {
+    return parse(csv, {
+      bom: true,
+      trim: true,
+      skip_empty_lines: true,
+      columns: (names: string[]) => names.map(lower),
+    })
+  } catch (error) {
+    throw badRequest(`Not a CSV file: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+function importRow(account: Account, order: z.infer<typeof row>, undo: (() => void)[]): string {
+  const existing = account.keyByValue(order.key)
+  const { name, description, enabled } = order
+  const key = existing ?? account.createKey({ name, description, enabled, value: order.key })
+  const before = { name: key.name, description: key.description, enabled: key.enabled }
+  undo.push(() => (existing === undefined ? account.deleteKey(key.id) : Object.assign(key, before)))
+  try {
+    Object.assign(key, { name, description, enabled, updatedAt: Date.now() })
+    for (const planId of order.usageplanids) {
+      if (key.planIds.has(planId)) continue
+      account.attach(planId, key.id)
+      undo.push(() => key.planIds.delete(planId))
+    }
+  } catch (error) {
+    if (existing === undefined) {
+      account.deleteKey(key.id)
+      undo.pop()
+    }
+    throw error
+  }
+  return key.id
+}
+
+const lower = (text: string) => text.toLowerCase()

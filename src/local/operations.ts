@@ -1,0 +1,216 @@
+import { z } from 'zod'
+import type { Account, ApiKey } from './account.ts'
+import { badRequest, notFound } from './api-error.ts'
+import { importKeys } from './import-keys.ts'
+import type { OperationName, UsagePlan } from './options.ts'
+import type { Usage } from './usage.ts'
+
+/** One call as an operation sees it. */
+export interface Call {
+  readonly account: Account
+  readonly usage: Usage
+  readonly params: Readonly<Record<string, string>>
+  readonly query: Readonly<Record<string, string>>
+  /** The parsed JSON, or the text of an import. */
+  readonly body: unknown
+}
+
+export interface Operation {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
+  readonly path: string
+  readonly status: number
+  run(call: Call): unknown
+}
+
+const tags = z.record(
+  z.string().max(128),
+  z
+    .string()
+    .max(256)
+    .regex(/^[\w +=.:/@-]*$/),
+)
+const stages = z.array(z.object({ apiId: z.string(), stage: z.string() })).default([])
+const throttle = z.object({ rateLimit: z.number(), burstLimit: z.number() }).partial()
+const quota = z
+  .object({ limit: z.int(), offset: z.int(), period: z.enum(['DAY', 'WEEK', 'MONTH']) })
+  .partial()
+const newKey = z.object({
+  name: z.string().optional(),
+  description: z.string().optional(),
+  customerId: z.string().optional(),
+  enabled: z.boolean().optional(),
+  value: z.string().optional(),
+  tags: tags.optional(),
+})
+const newPlan = z.object({
+  name: z.string().min(1),
+  description: z.string().exactOptional(),
+  apiStages: stages,
+  throttle: throttle.exactOptional(),
+  quota: quota.exactOptional(),
+})
+const patch = z.object({
+  patchOperations: z.array(
+    z.object({ op: z.enum(['add', 'remove', 'replace']), path: z.string(), value: z.string().default('') }),
+  ),
+})
+const attachment = z.object({ keyId: z.string(), keyType: z.literal('API_KEY') })
+const usageQuery = z.object({ startDate: z.iso.date(), endDate: z.iso.date(), keyId: z.string().optional() })
+
+/** The control plane, operation by operation. Each `run` is synchronous: an effect happens whole or not at all. */
+export const operations: Record<OperationName, Operation> = {
+  CreateApiKey: {
+    ...on('POST', '/apikeys', 201),
+    run: ({ account, body }) => keyBody(account.createKey(read(newKey, body)), true),
+  },
+  ImportApiKeys: {
+    ...on('POST', '/apikeys', 201),
+    run({ account, query, body }) {
+      if (query['format'] !== 'csv') throw badRequest('The format must be csv')
+      return importKeys(account, String(body), query['failonwarnings'] === 'true')
+    },
+  },
+  GetApiKeys: {
+    ...on('GET', '/apikeys', 200),
+    run: ({ account, query }) =>
+      page([...account.keys.values()].filter(named(query)), query, (key) =>
+        keyBody(key, query['includeValues'] === 'true'),
+      ),
+  },
+  GetApiKey: {
+    ...on('GET', '/apikeys/:keyId', 200),
+    run: ({ account, params, query }) =>
+      keyBody(account.key(params['keyId'] ?? ''), query['includeValue'] === 'true'),
+  },
+  UpdateApiKey: {
+    ...on('PATCH', '/apikeys/:keyId', 200),
+    run: ({ account, params, body }) => {
+      const key = account.key(params['keyId'] ?? '')
+      for (const { path, value } of read(patch, body).patchOperations) patchKey(key, path, value)
+      key.updatedAt = Date.now()
+      return keyBody(key, false)
+    },
+  },
+  DeleteApiKey: {
+    ...on('DELETE', '/apikeys/:keyId', 202),
+    run: ({ account, params }) => account.deleteKey(params['keyId'] ?? ''),
+  },
+  CreateUsagePlan: {
+    ...on('POST', '/usageplans', 201),
+    run: ({ account, body }) => account.createPlan(read(newPlan, body)),
+  },
+  GetUsagePlans: {
+    ...on('GET', '/usageplans', 200),
+    run: ({ account, query }) => page([...account.plans.values()], query, (plan) => plan),
+  },
+  GetUsagePlan: {
+    ...on('GET', '/usageplans/:planId', 200),
+    run: ({ account, params }) => account.plan(params['planId'] ?? ''),
+  },
+  UpdateUsagePlan: {
+    ...on('PATCH', '/usageplans/:planId', 200),
+    run: ({ account, params, body }) => {
+      const plan = account.plan(params['planId'] ?? '')
+      for (const { op, path, value } of read(patch, body).patchOperations) patchPlan(plan, op, path, value)
+      return plan
+    },
+  },
+  CreateUsagePlanKey: {
+    ...on('POST', '/usageplans/:planId/keys', 201),
+    run: ({ account, params, body }) =>
+      planKeyBody(account.attach(params['planId'] ?? '', read(attachment, body).keyId)),
+  },
+  GetUsagePlanKeys: {
+    ...on('GET', '/usageplans/:planId/keys', 200),
+    // An unknown plan answers an empty list here, not 404: so does the real one.
+    run: ({ account, params, query }) =>
+      page(account.keysOn(params['planId'] ?? '').filter(named(query)), query, planKeyBody),
+  },
+  GetUsagePlanKey: {
+    ...on('GET', '/usageplans/:planId/keys/:keyId', 200),
+    run: ({ account, params }) => {
+      const key = account.key(params['keyId'] ?? '')
+      if (!key.planIds.has(params['planId'] ?? '')) throw notFound('Invalid API Key identifier specified')
+      return planKeyBody(key)
+    },
+  },
+  DeleteUsagePlanKey: {
+    ...on('DELETE', '/usageplans/:planId/keys/:keyId', 202),
+    run: ({ account, params }) => account.detach(params['planId'] ?? '', params['keyId'] ?? ''),
+  },
+  GetUsage: {
+    ...on('GET', '/usageplans/:planId/usage', 200),
+    run: ({ account, usage, params, query }) => {
+      const plan = account.plan(params['planId'] ?? '')
+      const range = read(usageQuery, query)
+      return { usagePlanId: plan.id, ...range, values: usage.report(account, plan, range) }
+    },
+  },
+}
+
+function on<M extends Operation['method']>(method: M, path: string, status: number) {
+  return { method, path, status }
+}
+
+function read<T>(schema: z.ZodType<T>, data: unknown): T {
+  const result = schema.safeParse(data)
+  if (!result.success) throw badRequest(`Invalid request input: ${z.prettifyError(result.error)}`)
+  return result.data
+}
+
+/** `name` is a case-sensitive prefix. */
+function named({ name = '' }: Call['query']): (key: ApiKey) => boolean {
+  return (key) => key.name.startsWith(name)
+}
+
+/** A page of `items`: `limit` defaults to 25 and is 500 at most; `position` is where the next page begins. */
+function page<T extends { id: string }>(items: T[], query: Call['query'], body: (item: T) => unknown) {
+  const limit = Math.min(500, Math.max(1, Number(query['limit'] ?? 25) || 25))
+  const start = query['position'] === undefined ? 0 : items.findIndex((item) => item.id === query['position'])
+  const from = start < 0 ? items.length : start
+  const next = items[from + limit]
+  return {
+    item: items.slice(from, from + limit).map(body),
+    ...(next === undefined ? {} : { position: next.id }),
+  }
+}
+
+function patchKey(key: ApiKey, path: string, value: string): void {
+  if (path === '/name') key.name = value
+  else if (path === '/description') key.description = value
+  else if (path === '/customerId') key.customerId = value
+  else if (path === '/enabled') key.enabled = value === 'true'
+  else throw badRequest(`Invalid patch path  '${path}' specified for op 'replace'.`)
+}
+
+function patchPlan(plan: UsagePlan, op: string, path: string, value: string): void {
+  const [apiId = '', stage = ''] = value.split(':')
+  if (path === '/apiStages' && op === 'add') plan.apiStages.push({ apiId, stage })
+  else if (path === '/apiStages' && op === 'remove') {
+    plan.apiStages = plan.apiStages.filter((own) => own.apiId !== apiId || own.stage !== stage)
+  } else if (path === '/name') plan.name = value
+  else if (path === '/description') plan.description = value
+  else if (path === '/throttle/rateLimit') plan.throttle = { ...plan.throttle, rateLimit: Number(value) }
+  else if (path === '/throttle/burstLimit') plan.throttle = { ...plan.throttle, burstLimit: Number(value) }
+  else if (path === '/quota/limit') plan.quota = { ...plan.quota, limit: Number(value) }
+  else throw badRequest(`Invalid patch path '${path}' specified for op '${op}'.`)
+}
+
+function keyBody(key: ApiKey, withValue: boolean) {
+  return {
+    id: key.id,
+    ...(withValue ? { value: key.value } : {}),
+    name: key.name,
+    ...(key.description === undefined ? {} : { description: key.description }),
+    ...(key.customerId === undefined ? {} : { customerId: key.customerId }),
+    enabled: key.enabled,
+    createdDate: Math.floor(key.createdAt / 1_000),
+    lastUpdatedDate: Math.floor(key.updatedAt / 1_000),
+    stageKeys: [],
+    tags: key.tags,
+  }
+}
+
+function planKeyBody(key: ApiKey) {
+  return { id: key.id, type: 'API_KEY', name: key.name, value: key.value }
+}

@@ -1,0 +1,132 @@
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import { SignatureV4 } from '@smithy/signature-v4'
+import { ApiError } from './api-error.ts'
+import type { GatewayOptions } from './options.ts'
+
+/** How far the clocks of client and server may be apart. */
+const MAX_SKEW_MS = 5 * 60_000
+
+export interface SignedRequest {
+  readonly method: string
+  /** Path and query as they came. */
+  readonly url: string
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly body: Buffer
+}
+
+/** The hash that the signer asks for, on node:crypto. */
+class Sha256 {
+  #hash
+  constructor(secret?: unknown) {
+    this.#hash = secret === undefined ? createHash('sha256') : createHmac('sha256', toBytes(secret))
+  }
+  update(data: unknown): void {
+    this.#hash.update(toBytes(data))
+  }
+  async digest(): Promise<Uint8Array> {
+    return this.#hash.digest()
+  }
+  reset(): void {
+    throw new Error('a hash is used once')
+  }
+}
+
+function toBytes(data: unknown): Uint8Array {
+  if (typeof data === 'string') return Buffer.from(data)
+  if (data instanceof ArrayBuffer) return new Uint8Array(data)
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  throw new TypeError('neither text nor bytes')
+}
+
+/**
+ * Verifies AWS Signature Version 4 by signing what came once more, with the one known secret.
+ * @throws ApiError 403, with the types and messages that AWS answers
+ */
+export async function verifySignature(request: SignedRequest, options: GatewayOptions): Promise<void> {
+  const authorization = single(request.headers['authorization'])
+  const parts = authorization?.match(
+    /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$/,
+  )
+  const date = parseDate(single(request.headers['x-amz-date']))
+  if (parts === null || parts === undefined || date === undefined) {
+    throw denied('MissingAuthenticationTokenException', 'Missing Authentication Token')
+  }
+  const [, accessKeyId, , region = '', service = '', signedHeaders = '', signature = ''] = parts
+  if (accessKeyId !== options.accessKeyId) {
+    throw denied('UnrecognizedClientException', 'The security token included in the request is invalid.')
+  }
+  if (region !== options.region || service !== 'apigateway') {
+    throw denied(
+      'InvalidSignatureException',
+      `Credential should be scoped to a valid region, not '${region}'.`,
+    )
+  }
+  if (Math.abs(Date.now() - date.getTime()) > MAX_SKEW_MS) {
+    throw denied('InvalidSignatureException', 'Signature expired or not yet current.')
+  }
+  const expected = await sign(request, signedHeaders.split(';'), date, options)
+  if (!timingSafeEqual(Buffer.from(signature), Buffer.from(expected)) || !bodyMatches(request)) {
+    throw denied(
+      'InvalidSignatureException',
+      'The request signature we calculated does not match the signature you provided.',
+    )
+  }
+}
+
+async function sign(
+  request: SignedRequest,
+  signedHeaders: readonly string[],
+  signingDate: Date,
+  options: GatewayOptions,
+): Promise<string> {
+  const headers: Record<string, string> = {}
+  for (const name of signedHeaders) headers[name] = single(request.headers[name]) ?? ''
+  const url = new URL(request.url, 'http://local')
+  const signer = new SignatureV4({
+    service: 'apigateway',
+    region: options.region,
+    credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
+    sha256: Sha256,
+    applyChecksum: signedHeaders.includes('x-amz-content-sha256'),
+  })
+  const signed = await signer.sign(
+    {
+      method: request.method,
+      protocol: 'http:',
+      hostname: url.hostname,
+      path: url.pathname,
+      query: queryOf(url),
+      headers,
+      body: request.body.length > 0 ? request.body : undefined,
+    },
+    { signingDate, signableHeaders: new Set(signedHeaders) },
+  )
+  return signed.headers['authorization']?.split('Signature=')[1] ?? ''
+}
+
+/** The signature covers the hash that the client claims; the claim must be true. */
+function bodyMatches({ headers, body }: SignedRequest): boolean {
+  const claimed = single(headers['x-amz-content-sha256'])
+  return claimed === undefined || claimed === createHash('sha256').update(body).digest('hex')
+}
+
+function queryOf(url: URL): Record<string, string[]> {
+  const query: Record<string, string[]> = {}
+  for (const [name, value] of url.searchParams) query[name] = [...(query[name] ?? []), value]
+  return query
+}
+
+function parseDate(text: string | undefined): Date | undefined {
+  const parts = text?.match(/^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z$/)
+  if (parts === null || parts === undefined) return undefined
+  const [, year, month, day, hour, minute, second] = parts
+  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(',') : value
+}
+
+function denied(type: string, message: string): ApiError {
+  return new ApiError(403, type, message)
+}
