@@ -1,0 +1,32 @@
+import accepts from '@fastify/accepts'
+import type { FastifyInstance } from 'fastify'
+import type { Deps } from './deps.ts'
+import { prepareAuthentication } from './http/authenticate.ts'
+import { watchMethods } from './http/method-not-allowed.ts'
+import { describeApi } from './http/openapi.ts'
+import { answerProblems } from './http/problem.ts'
+import { createRateLimits } from './http/rate-limit.ts'
+import { createHttpServer } from './http/server.ts'
+import { documentRoutes } from './routes/documents.ts'
+import { healthRoutes } from './routes/health.ts'
+import { registerRoute } from './routes/register.ts'
+
+/** The whole HTTP service: the one list of its plugins and routes. Does not listen, and does not close `deps`. */
+export async function buildApp(deps: Deps): Promise<FastifyInstance> {
+  const { config, log } = deps
+  const app = createHttpServer({ log, publicUrl: config.publicUrl, trustProxy: config.trustProxy })
+  answerProblems(app, config.publicUrl)
+  prepareAuthentication(app)
+  const methods = watchMethods(app)
+  await app.register(accepts)
+  await describeApi(app, config.publicUrl)
+  const limits = await createRateLimits(app, config.rateLimitPerIp)
+
+  await app.register(healthRoutes, { readiness: deps.readiness })
+  // Whoever watches the process is not counted; everybody else is, unknown paths included.
+  app.addHook('onRequest', limits.byAddress)
+  await app.register(documentRoutes)
+  await app.register(registerRoute, { deps, limits })
+  methods.refuseOthers()
+  return app
+}

@@ -1,0 +1,64 @@
+import { ServiceError } from '../errors.ts'
+import type { BootstrapToken, Store, TokenPolicy } from '../store/store.ts'
+import { createSecret, hashSecret, inspectSecret, randomBase62, sameHash } from './secret.ts'
+
+/** Creates and stores a bootstrap token. The secret is in the answer and nowhere else. */
+export async function issueBootstrapToken(
+  store: Store,
+  policy: TokenPolicy,
+  now: number,
+): Promise<{ token: BootstrapToken; secret: string }> {
+  const secret = createSecret('fkb_')
+  const token: BootstrapToken = {
+    ...policy,
+    id: `tok_${randomBase62(20)}`,
+    secretHash: hashSecret(secret),
+    uses: 0,
+    createdAt: now,
+    revokedAt: null,
+  }
+  await store.createToken(token)
+  return { token, secret }
+}
+
+/**
+ * Finds the token that `secret` belongs to. Whether it may still be used is asked by {@link refuseUnusable}.
+ * @throws ServiceError `invalid_token`; a typing error is told apart by the checksum, without a look-up.
+ */
+export async function authenticateBootstrapToken(store: Store, secret: string): Promise<BootstrapToken> {
+  const form = inspectSecret('fkb_', secret)
+  if (form === 'mistyped') {
+    throw new ServiceError('invalid_token', 'The token has a typing error: its checksum does not match.')
+  }
+  if (form === 'malformed') {
+    throw new ServiceError('invalid_token', 'A bootstrap token is "fkb_" and 38 letters and digits.')
+  }
+  const hash = hashSecret(secret)
+  const token = await store.findTokenByHash(hash)
+  if (token === undefined || !sameHash(token.secretHash, hash)) {
+    throw new ServiceError('invalid_token', 'The bootstrap token is not known here.')
+  }
+  return token
+}
+
+/**
+ * Why a token that matched may not be used any more.
+ * @throws ServiceError `token_revoked`, `token_expired`, `token_exhausted`; returns if none applies.
+ */
+export function refuseUnusable(token: BootstrapToken, now: number): void {
+  if (token.revokedAt !== null) {
+    throw new ServiceError(
+      'token_revoked',
+      `The token was revoked at ${new Date(token.revokedAt).toISOString()}.`,
+    )
+  }
+  if (token.expiresAt !== null && token.expiresAt <= now) {
+    throw new ServiceError(
+      'token_expired',
+      `The token expired at ${new Date(token.expiresAt).toISOString()}.`,
+    )
+  }
+  if (token.maxUses !== null && token.uses >= token.maxUses) {
+    throw new ServiceError('token_exhausted', `All ${token.maxUses} uses of the token are spent.`)
+  }
+}

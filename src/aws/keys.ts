@@ -1,0 +1,82 @@
+import {
+  type APIGatewayClient,
+  CreateApiKeyCommand,
+  DeleteApiKeyCommand,
+  paginateGetApiKeys,
+} from '@aws-sdk/client-api-gateway'
+import { ServiceError } from '../errors.ts'
+import { answeredError, toServiceError } from './errors.ts'
+
+export interface KeyToCreate {
+  /** Unique: a key can be found again by it. */
+  readonly name: string
+  /** May be empty. */
+  readonly description: string
+  /** 20 to 128 characters of `[A-Za-z0-9]`. */
+  readonly value: string
+}
+
+/**
+ * Creates an enabled API key and answers its id. Safe to repeat: the value is the caller's, so a second attempt
+ * collides with the first (409) and the key that is there already is found by its name.
+ * @throws ServiceError see {@link toServiceError}
+ */
+export async function createKey(
+  client: APIGatewayClient,
+  key: KeyToCreate,
+  signal: AbortSignal,
+): Promise<string> {
+  const { name, value } = key
+  const description = key.description === '' ? {} : { description: key.description }
+  try {
+    const command = new CreateApiKeyCommand({ name, value, ...description, enabled: true })
+    const answer = await client.send(command, { abortSignal: signal })
+    if (answer.id === undefined || answer.enabled !== true) {
+      throw new ServiceError('upstream_unavailable', 'API Gateway answered with a key that is not enabled.', {
+        effect: 'possible',
+        retryAfter: 5,
+      })
+    }
+    return answer.id
+  } catch (error) {
+    if (answeredError(error)?.name === 'ConflictException') {
+      const [found] = await findKeys(client, name, signal)
+      if (found !== undefined) return found
+    }
+    throw toServiceError(error, 'create an API key')
+  }
+}
+
+/** The ids of the keys whose name starts with `namePrefix`. @throws ServiceError */
+export async function findKeys(
+  client: APIGatewayClient,
+  namePrefix: string,
+  signal: AbortSignal,
+): Promise<string[]> {
+  try {
+    const ids: string[] = []
+    const pages = paginateGetApiKeys(
+      { client, pageSize: 500 },
+      { nameQuery: namePrefix },
+      { abortSignal: signal },
+    )
+    for await (const page of pages) {
+      for (const item of page.items ?? []) {
+        // The filter is the server's; a server that ignores it must not have other keys taken for ours.
+        if (item.id !== undefined && item.name?.startsWith(namePrefix)) ids.push(item.id)
+      }
+    }
+    return ids
+  } catch (error) {
+    throw toServiceError(error, 'look up API keys')
+  }
+}
+
+/** Deletes a key, which also takes it off its plans. A key that is gone already is fine. @throws ServiceError */
+export async function deleteKey(client: APIGatewayClient, id: string, signal: AbortSignal): Promise<void> {
+  try {
+    await client.send(new DeleteApiKeyCommand({ apiKey: id }), { abortSignal: signal })
+  } catch (error) {
+    if (answeredError(error)?.name !== 'NotFoundException') throw toServiceError(error, 'delete an API key')
+  }
+}

@@ -1,0 +1,23 @@
+const UNITS: Readonly<Record<string, number>> = {
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+}
+const MAX_MS = 100 * 365 * 86_400_000
+
+/** `90s`, `15m`, `12h`, `7d`, `4w` in milliseconds; `undefined` for anything else, and for more than a century. */
+export function parseDuration(text: string): number | undefined {
+  const [, amount = '', unit = ''] = text.match(/^([1-9]\d{0,9})([smhdw])$/) ?? []
+  const ms = Number(amount) * (UNITS[unit] ?? Number.NaN)
+  return ms > 0 && ms <= MAX_MS ? ms : undefined
+}
+
+/** The largest whole unit: 604800000 is `7d`. For people. */
+export function formatDuration(ms: number): string {
+  for (const [unit, size] of Object.entries(UNITS).reverse()) {
+    if (unit !== 'w' && ms >= size && ms % size === 0) return `${ms / size}${unit}`
+  }
+  return `${Math.round(ms / 1_000)}s`
+}

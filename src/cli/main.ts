@@ -1,0 +1,15 @@
+#!/usr/bin/env node
+import { Command } from 'commander'
+import { addTokenCommands } from './tokens.ts'
+
+const program = new Command('firstkey')
+  .description("The operator's commands. They use the store that STORE names, also beside a running server.")
+  .showHelpAfterError('(add --help for the options)')
+addTokenCommands(program)
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.stderr.write(`firstkey: ${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 1
+}

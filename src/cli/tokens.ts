@@ -1,0 +1,211 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { issueBootstrapToken } from '../auth/bootstrap-token.ts'
+import { systemClock } from '../clock.ts'
+import { readStoreLocation } from '../config.ts'
+import { openSqliteStore } from '../store/sqlite.ts'
+import type { BootstrapToken, Store } from '../store/store.ts'
+import { formatDuration, parseDuration } from './duration.ts'
+import { formatTable } from './table.ts'
+
+interface CreateOptions {
+  readonly label: string
+  readonly plan: string[]
+  readonly maxUses?: number
+  readonly expires?: number
+  readonly keyTtl?: number
+  readonly namePrefix: string
+  readonly rate?: number
+  readonly json?: true
+}
+
+interface OutputOptions {
+  readonly json?: true
+}
+
+/** `firstkey tokens create|list|show|revoke`. */
+export function addTokenCommands(program: Command): void {
+  const tokens = program
+    .command('tokens')
+    .description('bootstrap tokens: who may register, for what, how often')
+
+  tokens
+    .command('create')
+    .description('make a token; its secret is printed once, alone on stdout')
+    .requiredOption('--label <text>', 'what the token is for, for you to find it again', label)
+    .option(
+      '--plan <name>',
+      'a plan it may ask for, the first is its default; repeatable (default: the first plan of the service)',
+      collectPlan,
+      [],
+    )
+    .option('--max-uses <n>', 'how many registrations it allows (default: any number)', count)
+    .option('--expires <duration>', 'how long it may be used, as in 7d (default: for ever)', duration)
+    .option('--key-ttl <duration>', 'how long its keys live, as in 30d (default: for ever)', duration)
+    .option('--name-prefix <text>', 'what the names of its registrations must start with', '')
+    .option('--rate <n>', 'requests a minute (default: no limit of its own)', count)
+    .option('--json', 'print JSON on stdout, the secret in it')
+    .action((options: CreateOptions) => withStore((store) => create(store, options)))
+
+  tokens
+    .command('list')
+    .description('all tokens, newest first')
+    .option('--json', 'print JSON')
+    .action((options: OutputOptions) => withStore((store) => list(store, options)))
+
+  tokens
+    .command('show')
+    .description('one token')
+    .argument('<id>', 'tok_…')
+    .option('--json', 'print JSON')
+    .action((id: string, options: OutputOptions) =>
+      withStore(async (store) => print(found(id, await store.getToken(id)), options)),
+    )
+
+  tokens
+    .command('revoke')
+    .description('refuse a token from now on; keys made with it stay')
+    .argument('<id>', 'tok_…')
+    .option('--json', 'print JSON')
+    .action((id: string, options: OutputOptions) =>
+      withStore(async (store) => print(found(id, await store.revokeToken(id, systemClock())), options)),
+    )
+}
+
+async function withStore(work: (store: Store) => Promise<void>): Promise<void> {
+  const store = openSqliteStore(readStoreLocation(process.env).path)
+  try {
+    await work(store)
+  } finally {
+    await store.close()
+  }
+}
+
+async function create(store: Store, options: CreateOptions): Promise<void> {
+  const now = systemClock()
+  const { token, secret } = await issueBootstrapToken(
+    store,
+    {
+      label: options.label,
+      plans: options.plan,
+      maxUses: options.maxUses ?? null,
+      expiresAt: options.expires === undefined ? null : now + options.expires,
+      keyTtlMs: options.keyTtl ?? null,
+      namePrefix: options.namePrefix,
+      ratePerMinute: options.rate ?? null,
+    },
+    now,
+  )
+  if (options.json) {
+    process.stdout.write(`${JSON.stringify({ ...tokenJson(token, now), secret }, null, 2)}\n`)
+    return
+  }
+  process.stderr.write(`${describeToken(token, now)}\nThe secret, shown only now:\n`)
+  process.stdout.write(`${secret}\n`)
+}
+
+async function list(store: Store, { json }: OutputOptions): Promise<void> {
+  const now = systemClock()
+  const tokens = await store.listTokens()
+  if (json) {
+    process.stdout.write(
+      `${JSON.stringify(
+        tokens.map((token) => tokenJson(token, now)),
+        null,
+        2,
+      )}\n`,
+    )
+  } else if (tokens.length === 0) {
+    process.stderr.write('There are no tokens. Make one: firstkey tokens create --label …\n')
+  } else {
+    const rows = tokens.map((token) => [
+      token.id,
+      status(token, now),
+      uses(token),
+      date(token.expiresAt),
+      plans(token),
+      token.label,
+    ])
+    process.stdout.write(formatTable(['ID', 'STATUS', 'USES', 'EXPIRES', 'PLANS', 'LABEL'], rows))
+  }
+}
+
+function print(token: BootstrapToken, { json }: OutputOptions): void {
+  const now = systemClock()
+  process.stdout.write(
+    json ? `${JSON.stringify(tokenJson(token, now), null, 2)}\n` : describeToken(token, now),
+  )
+}
+
+function found(id: string, token: BootstrapToken | undefined): BootstrapToken {
+  if (token === undefined)
+    throw new Error(`there is no token ${id} in this store: firstkey tokens list shows all`)
+  return token
+}
+
+function describeToken(token: BootstrapToken, now: number): string {
+  const lines = [
+    ['id', token.id],
+    ['label', token.label],
+    ['status', status(token, now)],
+    ['plans', plans(token)],
+    ['uses', uses(token)],
+    ['created', date(token.createdAt)],
+    ['expires', date(token.expiresAt)],
+    ['revoked', date(token.revokedAt)],
+    ['key ttl', token.keyTtlMs === null ? 'for ever' : formatDuration(token.keyTtlMs)],
+    ['name prefix', token.namePrefix === '' ? 'any' : token.namePrefix],
+    ['rate', token.ratePerMinute === null ? 'no limit' : `${token.ratePerMinute} a minute`],
+  ]
+  return lines.map(([name = '', value]) => `${name.padEnd(12)} ${value}\n`).join('')
+}
+
+/** A token for programs: times as RFC 3339, no secret and no hash of it. */
+function tokenJson(token: BootstrapToken, now: number): object {
+  return {
+    id: token.id,
+    label: token.label,
+    status: status(token, now),
+    plans: token.plans,
+    max_uses: token.maxUses,
+    uses: token.uses,
+    created_at: isoDate(token.createdAt),
+    expires_at: isoDate(token.expiresAt),
+    revoked_at: isoDate(token.revokedAt),
+    key_ttl_seconds: token.keyTtlMs === null ? null : token.keyTtlMs / 1_000,
+    name_prefix: token.namePrefix,
+    rate_per_minute: token.ratePerMinute,
+  }
+}
+
+function status(token: BootstrapToken, now: number): 'revoked' | 'expired' | 'exhausted' | 'usable' {
+  if (token.revokedAt !== null) return 'revoked'
+  if (token.expiresAt !== null && token.expiresAt <= now) return 'expired'
+  return token.maxUses !== null && token.uses >= token.maxUses ? 'exhausted' : 'usable'
+}
+
+const plans = (token: BootstrapToken) => token.plans.join(',') || '(default)'
+const uses = (token: BootstrapToken) => `${token.uses}/${token.maxUses ?? 'any'}`
+const isoDate = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
+const date = (ms: number | null) => isoDate(ms) ?? 'never'
+
+function label(text: string): string {
+  if (/^[^\p{C}]{1,100}$/u.test(text)) return text
+  throw new InvalidArgumentError('1 to 100 printable characters.')
+}
+
+function collectPlan(name: string, previous: string[]): string[] {
+  if (!/^[a-z0-9][a-z0-9_-]{0,49}$/.test(name))
+    throw new InvalidArgumentError('A plan name as in USAGE_PLANS.')
+  return [...previous, name]
+}
+
+function count(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('A whole number from 1.')
+}
+
+function duration(text: string): number {
+  const ms = parseDuration(text)
+  if (ms === undefined) throw new InvalidArgumentError('A duration as in 90s, 15m, 12h, 7d or 4w.')
+  return ms
+}

@@ -1,0 +1,153 @@
+/** What a code means to the one who gets it. The edge adds the HTTP status. */
+export interface ErrorInfo {
+  /** One line, the same for every occurrence. */
+  readonly title: string
+  /** Whether the same request may succeed later, unchanged. */
+  readonly retryable: boolean
+  /** What the caller should do now. */
+  readonly nextStep: string
+}
+
+/** Every error the service can answer. Message texts are free to change; the codes are the contract. */
+export const errorCatalogue = {
+  missing_token: {
+    title: 'A bootstrap token is required',
+    retryable: false,
+    nextStep: 'Send "Authorization: Bearer fkb_…" with the bootstrap token the operator gave you.',
+  },
+  invalid_token: {
+    title: 'The bootstrap token is not valid',
+    retryable: false,
+    nextStep: 'Check that the whole token was copied, or ask the operator for a new one.',
+  },
+  token_expired: {
+    title: 'The bootstrap token has expired',
+    retryable: false,
+    nextStep: 'Ask the operator for a new bootstrap token.',
+  },
+  token_revoked: {
+    title: 'The bootstrap token was revoked',
+    retryable: false,
+    nextStep: 'Ask the operator for a new bootstrap token.',
+  },
+  token_exhausted: {
+    title: 'The bootstrap token has no uses left',
+    retryable: false,
+    nextStep: 'Ask the operator for a new bootstrap token.',
+  },
+  plan_not_allowed: {
+    title: 'The bootstrap token may not ask for this plan',
+    retryable: false,
+    nextStep: 'Leave "plan" out to get the default plan of the token, or ask the operator for another token.',
+  },
+  name_not_allowed: {
+    title: 'The bootstrap token may not use this name',
+    retryable: false,
+    nextStep: 'Choose a name that starts with the prefix named in "detail".',
+  },
+  invalid_request: {
+    title: 'The request is not valid',
+    retryable: false,
+    nextStep: 'Correct the request as "detail" and "errors" say.',
+  },
+  not_found: {
+    title: 'Nothing is here',
+    retryable: false,
+    nextStep: 'Register with POST /register; /openapi.json describes every path.',
+  },
+  method_not_allowed: {
+    title: 'This path does not have that method',
+    retryable: false,
+    nextStep: 'Use one of the methods in the Allow header.',
+  },
+  payload_too_large: {
+    title: 'The request body is too large',
+    retryable: false,
+    nextStep: 'Send a body of at most 16 KiB.',
+  },
+  unsupported_media_type: {
+    title: 'The content type is not supported',
+    retryable: false,
+    nextStep: 'Send the body as "Content-Type: application/json".',
+  },
+  rate_limited: {
+    title: 'Too many requests',
+    retryable: true,
+    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+  },
+  upstream_throttled: {
+    title: 'API Gateway is throttling',
+    retryable: true,
+    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+  },
+  upstream_unavailable: {
+    title: 'API Gateway could not finish the request',
+    retryable: true,
+    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+  },
+  overloaded: {
+    title: 'The service has more work than it can do in time',
+    retryable: true,
+    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+  },
+  store_unavailable: {
+    title: 'The service cannot write to its store',
+    retryable: true,
+    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+  },
+  shutting_down: {
+    title: 'This server is stopping',
+    retryable: true,
+    nextStep: 'Send the same request again; another server, or this one restarted, will answer.',
+  },
+  upstream_misconfigured: {
+    title: 'The service is not set up correctly',
+    retryable: false,
+    nextStep: 'Tell the operator the request id in "instance"; the reason is in the log of the service.',
+  },
+  key_quota_reached: {
+    title: 'API Gateway holds no more keys',
+    retryable: false,
+    nextStep: 'Tell the operator that the API key quota of the account is used up.',
+  },
+  internal: {
+    title: 'The service failed',
+    retryable: false,
+    nextStep: 'Tell the operator the request id in "instance".',
+  },
+} as const satisfies Record<string, ErrorInfo>
+
+export type ErrorCode = keyof typeof errorCatalogue
+
+/** One fault of one field. `path` is a JSON Pointer (RFC 6901) into the body; `""` is the body itself. */
+export interface FieldError {
+  readonly path: string
+  readonly message: string
+}
+
+export interface ServiceErrorOptions {
+  /** Seconds after which the same request is worth repeating. */
+  readonly retryAfter?: number | undefined
+  readonly errors?: readonly FieldError[] | undefined
+  /** `'possible'`: what failed may have taken effect upstream all the same, as after a time-out. */
+  readonly effect?: 'none' | 'possible' | undefined
+  readonly cause?: unknown
+}
+
+/** The one error type of the service: everything that is expected to go wrong, with a stable code. */
+export class ServiceError extends Error {
+  override readonly name = 'ServiceError'
+  readonly code: ErrorCode
+  readonly retryAfter: number | undefined
+  readonly errors: readonly FieldError[] | undefined
+  readonly effect: 'none' | 'possible'
+
+  /** @param detail what went wrong this time, as the caller may read it: no secret, no internals. */
+  constructor(code: ErrorCode, detail: string, options: ServiceErrorOptions = {}) {
+    super(detail, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.retryAfter = options.retryAfter
+    this.errors = options.errors
+    this.effect = options.effect ?? 'none'
+  }
+}

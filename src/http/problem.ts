@@ -1,0 +1,156 @@
+import { STATUS_CODES } from 'node:http'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
+
+/** The HTTP status of every code. */
+export const problemStatus = {
+  missing_token: 401,
+  invalid_token: 401,
+  token_expired: 401,
+  token_revoked: 401,
+  token_exhausted: 403,
+  plan_not_allowed: 403,
+  name_not_allowed: 403,
+  invalid_request: 400,
+  not_found: 404,
+  method_not_allowed: 405,
+  payload_too_large: 413,
+  unsupported_media_type: 415,
+  rate_limited: 429,
+  upstream_throttled: 503,
+  upstream_unavailable: 503,
+  overloaded: 503,
+  store_unavailable: 503,
+  shutting_down: 503,
+  upstream_misconfigured: 502,
+  key_quota_reached: 503,
+  internal: 500,
+} as const satisfies Record<ErrorCode, number>
+
+export const PROBLEM_TYPE = 'application/problem+json'
+
+/** The body of every error: problem details (RFC 9457) with members of this service. */
+export const problemSchema = z
+  .object({
+    type: z.string().describe('A page that explains the code'),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().describe('What went wrong this time'),
+    instance: z.string().describe('The request id, as in the X-Request-Id header and the log'),
+    code: z.string().describe('Stable: decide on this'),
+    retryable: z.boolean().describe('Whether the same request may succeed later, unchanged'),
+    retry_after: z.number().optional().describe('Seconds to wait, as in the Retry-After header'),
+    errors: z
+      .array(z.object({ path: z.string().describe('JSON Pointer into the body'), message: z.string() }))
+      .optional(),
+    next_step: z.string().describe('What to do now'),
+  })
+  .meta({ id: 'Problem' })
+
+export type Problem = z.infer<typeof problemSchema>
+
+/** The `responses` of a route for these codes, for its schema. */
+export function problemResponses(...codes: ErrorCode[]) {
+  const byStatus = new Map<number, ErrorCode[]>()
+  for (const code of codes)
+    byStatus.set(problemStatus[code], [...(byStatus.get(problemStatus[code]) ?? []), code])
+  return Object.fromEntries(
+    [...byStatus].map(([status, group]) => [
+      status,
+      {
+        description: `${STATUS_CODES[status]}: ${group.map((code) => `\`${code}\``).join(', ')}`,
+        content: { [PROBLEM_TYPE]: { schema: problemSchema } },
+      },
+    ]),
+  )
+}
+
+/** The problem document of an error. `instance` is the request id. */
+export function toProblem(error: ServiceError, instance: string, publicUrl: string): Problem {
+  const { title, retryable, nextStep } = errorCatalogue[error.code]
+  return {
+    type: `${publicUrl}/problems/${error.code}`,
+    title,
+    status: problemStatus[error.code],
+    detail: error.message,
+    instance,
+    code: error.code,
+    retryable,
+    ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }),
+    ...(error.errors === undefined ? {} : { errors: [...error.errors] }),
+    next_step: nextStep,
+  }
+}
+
+/** Answers every error and every unknown path with a problem document. The one place that maps errors to HTTP. */
+export function answerProblems(app: FastifyInstance, publicUrl: string): void {
+  app.setErrorHandler((error: FastifyError | Error, request, reply) => {
+    const mapped = mapError(error)
+    const status = problemStatus[mapped.code]
+    if (status >= 500) request.log.error({ err: error, code: mapped.code }, 'request failed')
+    return sendProblem(reply, request, mapped, publicUrl)
+  })
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(reply, request, new ServiceError('not_found', 'This path does not exist.'), publicUrl),
+  )
+}
+
+export function sendProblem(
+  reply: FastifyReply,
+  request: FastifyRequest,
+  error: ServiceError,
+  publicUrl: string,
+): FastifyReply {
+  const problem = toProblem(error, request.id, publicUrl)
+  if (problem.status === 401) reply.header('www-authenticate', challenge(error))
+  if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+  return reply.code(problem.status).type(PROBLEM_TYPE).send(problem)
+}
+
+/** RFC 6750, section 3: no error code where no credentials came. */
+function challenge(error: ServiceError): string {
+  const realm = 'Bearer realm="firstkey"'
+  if (error.code === 'missing_token') return realm
+  return `${realm}, error="invalid_token", error_description="${errorCatalogue[error.code].title}"`
+}
+
+function mapError(error: FastifyError | Error): ServiceError {
+  if (error instanceof ServiceError) return error
+  if (hasZodFastifySchemaValidationErrors(error)) return mapValidation(error.validation)
+  const code = 'code' in error ? error.code : undefined
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new ServiceError('payload_too_large', 'The body is larger than 16 KiB.')
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new ServiceError('unsupported_media_type', 'The body must be application/json.')
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+      return bodyError('is empty; a JSON object with "name" is expected')
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+      return bodyError('is not valid JSON')
+    case 'FST_ERR_BAD_URL':
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new ServiceError('not_found', 'This path does not exist.')
+  }
+  const status = 'statusCode' in error ? error.statusCode : undefined
+  // What else Fastify refuses before a handler runs: a wrong Content-Length, a body cut short.
+  if (status !== undefined && status >= 400 && status < 500) return bodyError('could not be read')
+  return new ServiceError('internal', 'An unexpected error happened.', { cause: error })
+}
+
+function bodyError(message: string): ServiceError {
+  return new ServiceError('invalid_request', `The body ${message}.`, { errors: [{ path: '', message }] })
+}
+
+function mapValidation(faults: ReadonlyArray<{ instancePath: string; message?: string }>): ServiceError {
+  // The body as a whole is "" in a JSON Pointer (RFC 6901); the validator says "/".
+  const errors = faults.map(({ instancePath, message = 'is not valid' }) => ({
+    path: instancePath === '/' ? '' : instancePath,
+    message,
+  }))
+  const detail = errors
+    .map(({ path, message }) => `${path === '' ? 'body' : path.slice(1)}: ${message}`)
+    .join('; ')
+  return new ServiceError('invalid_request', `${detail}.`, { errors })
+}

@@ -1,0 +1,61 @@
+import rateLimit from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { ServiceError } from '../errors.ts'
+import { authenticatedToken } from './authenticate.ts'
+
+const WINDOW_S = 60
+
+type Check = ReturnType<FastifyInstance['createRateLimit']>
+
+/** The two limits, each a hook. Both count in memory, per process. */
+export interface RateLimits {
+  /** Requests a minute from one address (IPv6: one /64); asked before anything of the body is read. */
+  byAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
+  /** Requests a minute with one bootstrap token, as its policy says; asked after authentication. */
+  byToken(request: FastifyRequest, reply: FastifyReply): Promise<void>
+}
+
+/** @param perAddress requests a minute; 0: no limit */
+export async function createRateLimits(app: FastifyInstance, perAddress: number): Promise<RateLimits> {
+  await app.register(rateLimit, { global: false, timeWindow: WINDOW_S * 1_000 })
+  const byAddress = app.createRateLimit({ max: perAddress })
+  const byToken = app.createRateLimit({
+    keyGenerator: (request) => authenticatedToken(request).id,
+    max: (request) => authenticatedToken(request).ratePerMinute ?? 0,
+  })
+  return {
+    async byAddress(request, reply) {
+      if (perAddress > 0) await apply('address', byAddress, request, reply)
+    },
+    async byToken(request, reply) {
+      if (authenticatedToken(request).ratePerMinute !== null) await apply('token', byToken, request, reply)
+    },
+  }
+}
+
+/**
+ * Counts the request and says where the caller stands, in the fields of draft-ietf-httpapi-ratelimit-headers-10.
+ * @throws ServiceError `rate_limited`
+ */
+async function apply(
+  policy: string,
+  check: Check,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const limit = await check(request)
+  if (limit.isAllowed) return
+  append(reply, 'ratelimit-policy', `"${policy}";q=${limit.max};w=${WINDOW_S}`)
+  append(reply, 'ratelimit', `"${policy}";r=${limit.remaining};t=${limit.ttlInSeconds}`)
+  if (limit.isExceeded) {
+    throw new ServiceError('rate_limited', `More than ${limit.max} requests a minute from this ${policy}.`, {
+      retryAfter: Math.max(1, limit.ttlInSeconds),
+    })
+  }
+}
+
+/** Both fields are lists (RFC 9651): a second policy joins the first. */
+function append(reply: FastifyReply, name: string, item: string): void {
+  const present = reply.getHeader(name)
+  reply.header(name, present === undefined ? item : `${String(present)}, ${item}`)
+}

@@ -1,0 +1,102 @@
+import { STATUS_CODES } from 'node:http'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { randomBase62 } from '../auth/secret.ts'
+import { ServiceError } from '../errors.ts'
+import { PROBLEM_TYPE, sendProblem, toProblem } from './problem.ts'
+
+/** The largest body read, in bytes. */
+const BODY_LIMIT = 16 * 1_024
+/** A client that is slower than this to send its headers, or its whole request, is cut off (ms). */
+const HEADERS_TIMEOUT = 5_000
+const REQUEST_TIMEOUT = 10_000
+
+export interface ServerOptions {
+  readonly log: FastifyBaseLogger
+  readonly publicUrl: string
+  readonly trustProxy: false | number | string[]
+}
+
+/**
+ * Fastify as this service wants it: bounded bodies and times, request ids of its own, nothing cached, and
+ * problem documents even for what never becomes a request.
+ */
+export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions): FastifyInstance {
+  const app = Fastify({
+    loggerInstance: log,
+    // One line a request, written in the onResponse hook below.
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    // Hop 0 is the peer of the socket itself.
+    trustProxy: typeof trustProxy === 'number' ? (_address, hop) => hop < trustProxy : trustProxy,
+    bodyLimit: BODY_LIMIT,
+    requestTimeout: REQUEST_TIMEOUT,
+    return503OnClosing: false, // Answered as a problem below.
+    genReqId: () => `req_${randomBase62(20)}`,
+    requestIdHeader: false,
+    http: {
+      headersTimeout: HEADERS_TIMEOUT,
+      requestTimeout: REQUEST_TIMEOUT,
+      connectionsCheckingInterval: 1_000,
+    },
+    frameworkErrors: (error, request, reply) => {
+      const detail =
+        error.code === 'FST_ERR_BAD_URL' ? 'The path is not a valid URL path.' : 'This path does not exist.'
+      sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
+    },
+    clientErrorHandler: (error, socket) => {
+      if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+      const [status, detail] = rawRefusal(error.code)
+      const instance = `req_${randomBase62(20)}`
+      const problem = {
+        ...toProblem(new ServiceError('invalid_request', detail), instance, publicUrl),
+        status,
+      }
+      const body = JSON.stringify(problem)
+      log.debug({ request_id: instance, status, err: error }, 'not a request')
+      socket.end(
+        `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\nx-request-id: ${instance}\r\n` +
+          `cache-control: no-store\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+      )
+    },
+  })
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  app.removeContentTypeParser('text/plain')
+
+  let closing = false
+  app.addHook('preClose', async () => {
+    closing = true
+  })
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({
+      'x-request-id': request.id,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    })
+    if (closing) throw new ServiceError('shutting_down', 'This server is stopping.', { retryAfter: 1 })
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    // A kept-alive connection would hold the stop up until its client goes away.
+    if (closing) reply.header('connection', 'close')
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    request.log.info(
+      {
+        method: request.method,
+        route: request.routeOptions.url ?? 'none',
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime * 10) / 10,
+        ip: request.ip,
+      },
+      'answered',
+    )
+  })
+  return app
+}
+
+/** Status and detail for what Node.js refused before it was a request (RFC 9110, RFC 6585). */
+function rawRefusal(code: string | undefined): [status: number, detail: string] {
+  if (code === 'HPE_HEADER_OVERFLOW') return [431, 'The headers are too large.']
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, 'The request took too long to arrive.']
+  return [400, 'What arrived is not an HTTP request.']
+}

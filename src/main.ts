@@ -1,0 +1,76 @@
+import { buildApp } from './app.ts'
+import { isMisconfigured } from './aws/errors.ts'
+import { readConfig } from './config.ts'
+import { createDeps, type Deps } from './deps.ts'
+import { ServiceError } from './errors.ts'
+import { createLogger } from './http/logging.ts'
+
+/** Beyond the time that a registration may take, how long a stop waits before it gives up (ms). */
+const STOP_RESERVE_MS = 5_000
+
+/** Prints why the process cannot do its job, and ends it. */
+function refuseToStart(reason: string): never {
+  process.stderr.write(`firstkey: ${reason}\n`)
+  process.exit(1)
+}
+
+/** Stops the start where no registration could ever succeed; a fault that may pass is logged. */
+async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
+  try {
+    await readiness.check()
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error
+    if (isMisconfigured(error)) {
+      const plans = config.plans.map((plan) => `${plan.name}=${plan.usagePlanId}`).join(', ')
+      const cause = error.cause instanceof Error ? ` (${error.cause.name}: ${error.cause.message})` : ''
+      refuseToStart(
+        `API Gateway in ${config.region} refuses: ${error.message}${cause}\n` +
+          `  Check AWS_REGION, the AWS credentials and their policy, and the usage plans: ${plans}.`,
+      )
+    }
+    log.warn({ err: error }, 'not ready yet')
+  }
+}
+
+/** The result of `work`; what it throws is a reason not to start. */
+function orRefuse<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    refuseToStart(error instanceof Error ? error.message : String(error))
+  }
+}
+
+const config = orRefuse(() => readConfig(process.env))
+const log = createLogger(config.logLevel)
+const deps = orRefuse(() => createDeps(config, log))
+await checkUpstream(deps)
+log.info({ public_url: config.publicUrl, plans: config.plans.map((plan) => plan.name) }, 'starting')
+const app = await buildApp(deps)
+try {
+  await app.listen({
+    host: config.host,
+    port: config.port,
+    listenTextResolver: (url) => `listening on ${url}`,
+  })
+} catch (error) {
+  const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
+  refuseToStart(
+    `cannot listen on ${config.host}, PORT ${config.port}: ${inUse ? 'it is in use' : String(error)}`,
+  )
+}
+let stopping = false
+async function stop(signal: NodeJS.Signals): Promise<void> {
+  if (stopping) return
+  stopping = true
+  log.info({ signal, in_flight: deps.inFlight.count() }, 'stopping')
+  setTimeout(() => {
+    log.error({}, 'stopped before everything was finished')
+    process.exit(1)
+  }, config.registerTimeoutMs + STOP_RESERVE_MS).unref()
+  await app.close()
+  await deps.close()
+  log.info({}, 'stopped')
+}
+process.on('SIGTERM', stop)
+process.on('SIGINT', stop)

@@ -1,0 +1,114 @@
+import { z } from 'zod'
+import type { Config } from '../config.ts'
+import type { Credential } from '../registration/register.ts'
+import { shellAssignments, shellQuote } from './shell.ts'
+
+/** Letters, marks, digits, punctuation and single spaces between them, in any script. */
+const TEXT = /^[\p{L}\p{M}\p{N}\p{P}$+<=>^`|~]+(?: [\p{L}\p{M}\p{N}\p{P}$+<=>^`|~]+)*$/u
+const TEXT_RULE =
+  'must be letters, digits and punctuation with single spaces between: ' +
+  'no control, bidirectional or invisible characters, no emoji'
+
+/** The body of `POST /register`. */
+export const registerBody = z.strictObject(
+  {
+    name: z
+      .string({ error: ({ input }) => (input === undefined ? 'is required' : 'must be a string') })
+      .min(1, 'must not be empty')
+      .max(128, 'must have at most 128 characters')
+      .regex(TEXT, TEXT_RULE)
+      .describe('Who the key is for; need not be unique')
+      .meta({ examples: ['acme-agent'] }),
+    description: z
+      .string('must be a string')
+      .max(256, 'must have at most 256 characters')
+      .regex(new RegExp(`^$|${TEXT.source}`, 'u'), TEXT_RULE)
+      .optional(),
+    plan: z
+      .string('must be a string')
+      .min(1, 'must not be empty')
+      .max(50, 'must have at most 50 characters')
+      .optional()
+      .describe('One of the plans the token may ask for; left out: the first of them'),
+  },
+  {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys'
+        ? `has unknown fields: ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}`
+        : 'must be a JSON object with "name"',
+  },
+)
+
+const timestamp = z.iso.datetime().describe('RFC 3339, UTC')
+
+/** The answer of `POST /register`. The two secrets in it are shown once. */
+export const credentialSchema = z
+  .object({
+    registration_id: z.string(),
+    api_key_id: z.string().describe('The id of the key in API Gateway'),
+    api_key_value: z.string().describe('The secret: send it in the header named in "use"'),
+    name: z.string(),
+    description: z.string(),
+    usage_plan_id: z.string(),
+    plan: z.string(),
+    created_at: timestamp,
+    expires_at: timestamp.nullable().describe('When the key ends; null: never'),
+    use: z.object({
+      header: z.literal('x-api-key'),
+      base_url: z.string(),
+      curl: z.string().describe('A command to paste'),
+    }),
+    management: z.object({
+      token: z.string().describe('The secret that manages this registration'),
+      url: z.string(),
+    }),
+  })
+  .meta({ id: 'Credential' })
+
+export type CredentialAnswer = z.infer<typeof credentialSchema>
+
+/** The same answer as text. */
+export const shellLinesSchema = z
+  .string()
+  .describe('name=value lines, quoted for a POSIX shell')
+  .meta({ examples: ['registration_id=reg_…\napi_key_id=…\napi_key_value=…\n'] })
+
+export function toAnswer(
+  { registration, apiKeyId, apiKeyValue, managementToken }: Credential,
+  { publicUrl, apiBaseUrl }: Pick<Config, 'publicUrl' | 'apiBaseUrl'>,
+): CredentialAnswer {
+  return {
+    registration_id: registration.id,
+    api_key_id: apiKeyId,
+    api_key_value: apiKeyValue,
+    name: registration.name,
+    description: registration.description,
+    usage_plan_id: registration.usagePlanId,
+    plan: registration.plan,
+    created_at: toTimestamp(registration.createdAt),
+    expires_at: registration.expiresAt === null ? null : toTimestamp(registration.expiresAt),
+    use: {
+      header: 'x-api-key',
+      base_url: apiBaseUrl,
+      curl: `curl -H ${shellQuote(`x-api-key: ${apiKeyValue}`)} ${shellQuote(apiBaseUrl)}`,
+    },
+    management: { token: managementToken, url: `${publicUrl}/register/${registration.id}` },
+  }
+}
+
+/** The answer for `Accept: text/plain`: safe to `eval` or to source, whatever is in the name. */
+export function toShellLines({ use, management, expires_at, ...answer }: CredentialAnswer): string {
+  return shellAssignments({
+    ...answer,
+    ...(expires_at === null ? {} : { expires_at }),
+    header: use.header,
+    base_url: use.base_url,
+    curl: use.curl,
+    management_token: management.token,
+    management_url: management.url,
+  })
+}
+
+function toTimestamp(ms: number): string {
+  return new Date(ms).toISOString()
+}

@@ -1,0 +1,88 @@
+import type { FastifyReply } from 'fastify'
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import type { Deps } from '../deps.ts'
+import { authenticate, authenticatedToken } from '../http/authenticate.ts'
+import { problemResponses } from '../http/problem.ts'
+import type { RateLimits } from '../http/rate-limit.ts'
+import { register } from '../registration/register.ts'
+import {
+  credentialSchema,
+  registerBody,
+  shellLinesSchema,
+  toAnswer,
+  toShellLines,
+} from './register-schema.ts'
+
+/** Time kept back from the deadline for writing the answer, in milliseconds. */
+const ANSWER_RESERVE_MS = 100
+
+/** Every code that a registration can end with. */
+const REGISTER_ERRORS = [
+  ...(['invalid_request', 'missing_token', 'invalid_token', 'token_expired', 'token_revoked'] as const),
+  ...(['token_exhausted', 'plan_not_allowed', 'name_not_allowed', 'payload_too_large'] as const),
+  ...(['unsupported_media_type', 'rate_limited', 'internal', 'upstream_misconfigured'] as const),
+  ...(['upstream_throttled', 'upstream_unavailable', 'key_quota_reached', 'overloaded'] as const),
+  ...(['store_unavailable', 'shutting_down'] as const),
+]
+
+/** `POST /register`: a bootstrap token in, a working API key out. */
+export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (
+  app,
+  { deps, limits },
+) => {
+  const { config } = deps
+  app.route({
+    method: 'POST',
+    url: '/register',
+    onRequest: [authenticate(deps.store), limits.byToken],
+    schema: {
+      operationId: 'register',
+      summary: 'Get an API key of your own',
+      description:
+        'Mints an API key on a usage plan. The key value and the management token are shown only here.',
+      security: [{ bootstrapToken: [] }],
+      body: registerBody,
+      response: {
+        201: {
+          description: 'The new key. With `Accept: text/plain`, lines for a shell instead.',
+          content: {
+            'application/json': { schema: credentialSchema },
+            'text/plain': { schema: shellLinesSchema },
+          },
+        },
+        ...problemResponses(...REGISTER_ERRORS),
+      },
+    },
+    handler: async (request, reply) => {
+      const { name, description = '', plan } = request.body
+      const credential = await register(
+        deps,
+        authenticatedToken(request),
+        { name, description, plan },
+        {
+          timeoutMs: Math.max(
+            0,
+            Math.floor(config.registerTimeoutMs - reply.elapsedTime - ANSWER_RESERVE_MS),
+          ),
+          gone: clientGone(reply),
+          log: request.log,
+        },
+      )
+      const answer = toAnswer(credential, config)
+      reply.code(201).headers({ location: answer.management.url, vary: 'Accept' })
+      if (request.accepts().type(['application/json', 'text/plain']) === 'text/plain') {
+        return reply.type('text/plain; charset=utf-8').send(toShellLines(answer))
+      }
+      return answer
+    },
+  })
+}
+
+/** Aborted when the connection closes before the answer was written. */
+function clientGone(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) gone.abort()
+  })
+  return gone.signal
+}

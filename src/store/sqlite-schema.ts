@@ -1,0 +1,59 @@
+import type { DatabaseSync } from 'node:sqlite'
+
+/**
+ * The schema as a list of steps; `PRAGMA user_version` counts the steps a database file has taken.
+ * A step that was released is never edited: a change is a new step.
+ */
+const migrations: readonly string[] = [
+  `CREATE TABLE tokens (
+     id TEXT PRIMARY KEY,
+     secret_hash BLOB NOT NULL UNIQUE,
+     label TEXT NOT NULL,
+     plans TEXT NOT NULL,
+     max_uses INTEGER,
+     uses INTEGER NOT NULL,
+     expires_at INTEGER,
+     key_ttl_ms INTEGER,
+     name_prefix TEXT NOT NULL,
+     rate_per_minute INTEGER,
+     created_at INTEGER NOT NULL,
+     revoked_at INTEGER,
+     CHECK (uses >= 0 AND (max_uses IS NULL OR uses <= max_uses))
+   ) STRICT;
+
+   CREATE TABLE registrations (
+     id TEXT PRIMARY KEY,
+     token_id TEXT NOT NULL REFERENCES tokens (id),
+     status TEXT NOT NULL CHECK (status IN ('pending', 'active', 'failed')),
+     name TEXT NOT NULL,
+     description TEXT NOT NULL,
+     plan TEXT NOT NULL,
+     usage_plan_id TEXT NOT NULL,
+     management_hash BLOB NOT NULL,
+     api_key_id TEXT,
+     created_at INTEGER NOT NULL,
+     ended_at INTEGER,
+     expires_at INTEGER,
+     failure TEXT
+   ) STRICT;
+
+   CREATE INDEX registrations_pending ON registrations (created_at) WHERE status = 'pending';`,
+]
+
+/**
+ * Brings the database up to date. The caller holds a write transaction, so that two processes that start
+ * together do not both migrate.
+ * @throws Error if the file was written by a newer version of firstkey.
+ */
+export function migrate(db: DatabaseSync): void {
+  const row = db.prepare('PRAGMA user_version').get()
+  const version = Number(row?.['user_version'])
+  if (version > migrations.length) {
+    throw new Error(
+      `it was written by a newer firstkey (schema ${version}, this one knows ${migrations.length}): ` +
+        'run that version, or give this one a store of its own',
+    )
+  }
+  for (const step of migrations.slice(version)) db.exec(step)
+  db.exec(`PRAGMA user_version = ${migrations.length}`)
+}

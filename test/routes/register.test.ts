@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { test } from 'node:test'
+import { credentialSchema } from '../../src/routes/register-schema.ts'
+import { readProblem } from '../problem.ts'
+import { startService } from '../service.ts'
+
+test('invariant 1: a registered key opens the API at once, and no other value does', async (t) => {
+  const { token, register, deps } = await startService(t)
+  const { secret } = await token()
+
+  const answer = await register(secret, { name: 'acme-agent', description: 'nightly import' })
+
+  assert.equal(answer.status, 201)
+  assert.equal(answer.headers.get('cache-control'), 'no-store')
+  const body = credentialSchema.parse(await answer.json())
+  assert.equal(answer.headers.get('location'), body.management.url)
+  assert.match(body.api_key_value, /^[A-Za-z0-9]{40}$/)
+  assert.equal(
+    (await fetch(deps.config.apiBaseUrl, { headers: { 'x-api-key': body.api_key_value } })).status,
+    200,
+  )
+  assert.equal(
+    (await fetch(deps.config.apiBaseUrl, { headers: { 'x-api-key': 'x'.repeat(40) } })).status,
+    403,
+  )
+})
+
+test('the key in API Gateway carries the registration id, the name, the description and the plan', async (t) => {
+  const { token, register, gateway } = await startService(t)
+  const { secret } = await token({ plans: ['gold'] })
+
+  const body = credentialSchema.parse(
+    await (await register(secret, { name: 'a b', description: 'why' })).json(),
+  )
+
+  const key = gateway.account.key(body.api_key_id)
+  assert.equal(key.name, `${body.registration_id} a b`)
+  assert.equal(key.description, 'why')
+  assert.equal(key.enabled, true)
+  assert.deepEqual([...key.planIds], ['demogold'])
+  assert.equal(body.usage_plan_id, 'demogold')
+  assert.equal(body.plan, 'gold')
+})
+
+test('the record is pending before API Gateway is called and active after', async (t) => {
+  const { token, register, gateway, deps } = await startService(t)
+  const { secret } = await token()
+  const seen: string[] = []
+  gateway.onCall = (operation, moment) => {
+    if (operation !== 'CreateApiKey' || moment !== 'effective') return
+    const [key] = gateway.account.keys.values()
+    const id = key?.name.split(' ')[0] ?? ''
+    void deps.store.getRegistration(id).then((registration) => seen.push(String(registration?.status)))
+  }
+
+  const body = credentialSchema.parse(await (await register(secret)).json())
+
+  assert.deepEqual(seen, ['pending'])
+  const registration = await deps.store.getRegistration(body.registration_id)
+  assert.equal(registration?.status, 'active')
+  assert.equal(registration?.apiKeyId, body.api_key_id)
+})
+
+test('Accept: text/plain answers lines that a shell can source, whatever the name holds', async (t) => {
+  const { token, register } = await startService(t)
+  const { secret } = await token()
+  const name = `it's $HOME;\`touch owned\`&&"x"`
+
+  const answer = await register(secret, { name }, { accept: 'text/plain' })
+
+  assert.equal(answer.status, 201)
+  assert.match(answer.headers.get('content-type') ?? '', /^text\/plain/)
+  const lines = await answer.text()
+  assert.match(lines, /^api_key_value=[A-Za-z0-9]{40}$/m)
+  assert.match(lines, /^management_token=fkm_[A-Za-z0-9]{38}$/m)
+  const sourced = execFileSync('sh', ['-c', `${lines}\nprintf %s "$name"`], { encoding: 'utf8' })
+  assert.equal(sourced, name)
+})
+
+test('application/json is answered where both are welcome, or anything', async (t) => {
+  const { token, register } = await startService(t)
+  const { secret } = await token()
+  for (const accept of ['*/*', 'text/plain;q=0.5, application/json', 'text/*;q=0.1, */*']) {
+    const answer = await register(secret, { name: 'x' }, { accept })
+    assert.match(answer.headers.get('content-type') ?? '', /^application\/json/, accept)
+  }
+})
+
+test('invariant 3: 200 racers with a single-use token: exactly one 201, and one key', async (t) => {
+  const { token, register, gateway, deps } = await startService(t)
+  const { secret, token: issued } = await token({ maxUses: 1 })
+
+  const answers = await Promise.all(Array.from({ length: 200 }, () => register(secret)))
+
+  const statuses = Map.groupBy(answers, (answer) => answer.status)
+  assert.deepEqual([...statuses.keys()].sort(), [201, 403])
+  assert.equal(statuses.get(201)?.length, 1)
+  assert.equal(gateway.account.keys.size, 1)
+  assert.equal((await deps.store.getToken(issued.id))?.uses, 1)
+  for (const refused of statuses.get(403) ?? []) {
+    assert.equal((await readProblem(refused)).code, 'token_exhausted')
+  }
+})
+
+test('50 at once are attached one after the other, without a concurrent change', async (t) => {
+  const { token, register, gateway } = await startService(t, {
+    gateway: { latency: { CreateUsagePlanKey: 2 } },
+  })
+  const { secret } = await token()
+
+  const answers = await Promise.all(Array.from({ length: 50 }, () => register(secret)))
+
+  assert.ok(answers.every((answer) => answer.status === 201))
+  assert.deepEqual(gateway.answers['CreateUsagePlanKey'], { 201: 50 })
+})
+
+test('key_ttl of the token becomes expires_at of the key', async (t) => {
+  const now = Date.UTC(2030, 0, 1)
+  const { token, register } = await startService(t, { clock: () => now })
+  const { secret } = await token({ keyTtlMs: 30 * 86_400_000 })
+  const body = credentialSchema.parse(await (await register(secret)).json())
+  assert.equal(body.created_at, '2030-01-01T00:00:00.000Z')
+  assert.equal(body.expires_at, '2030-01-31T00:00:00.000Z')
+})
+
+test('a registration writes one log line with its ids; no line holds a secret', async (t) => {
+  const { token, register, logLines } = await startService(t)
+  const { secret } = await token()
+  const body = credentialSchema.parse(await (await register(secret)).json())
+
+  const lines = logLines.filter((line) => line.includes('"msg":"registered"'))
+  assert.equal(lines.length, 1)
+  for (const id of [body.registration_id, body.api_key_id, 'tok_', 'request_id'])
+    assert.match(lines[0] ?? '', RegExp(id))
+  const log = logLines.join('')
+  for (const hidden of [secret, body.api_key_value, body.management.token]) assert.ok(!log.includes(hidden))
+})

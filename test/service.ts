@@ -1,0 +1,105 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import type { FastifyInstance } from 'fastify'
+import { buildApp } from '../src/app.ts'
+import { issueBootstrapToken } from '../src/auth/bootstrap-token.ts'
+import { type Clock, systemClock } from '../src/clock.ts'
+import { readConfig } from '../src/config.ts'
+import { createDeps, type Deps } from '../src/deps.ts'
+import { createLogger } from '../src/http/logging.ts'
+import { type Gateway, startGateway } from '../src/local/gateway.ts'
+import { defaultGatewayOptions, type GatewayOptions } from '../src/local/options.ts'
+import type { BootstrapToken, TokenPolicy } from '../src/store/store.ts'
+
+/** The environment of a server that uses `gateway`; the demo credentials are the SDK's for the whole test process. */
+export function serverEnv(gateway: Gateway, dataDir: string): Record<string, string> {
+  return {
+    AWS_REGION: defaultGatewayOptions.region,
+    AWS_ACCESS_KEY_ID: defaultGatewayOptions.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: defaultGatewayOptions.secretAccessKey,
+    AWS_ENDPOINT_URL_API_GATEWAY: gateway.url,
+    USAGE_PLANS: 'free=demofree,gold=demogold',
+    API_BASE_URL: `${gateway.url}/execute-api/demo/prod/hello`,
+    STORE: `sqlite:${join(dataDir, 'firstkey.db')}`,
+    RATE_LIMIT_PER_IP: '0',
+    PORT: '0',
+  }
+}
+
+/** A folder that goes with the test. */
+export function tempDir(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), 'firstkey-test-'))
+  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+/** A local gateway that stops with the test. */
+export async function testGateway(t: TestContext, options: Partial<GatewayOptions> = {}): Promise<Gateway> {
+  const gateway = await startGateway(options)
+  t.after(() => gateway.close())
+  return gateway
+}
+
+export interface Service {
+  readonly url: string
+  readonly deps: Deps
+  readonly app: FastifyInstance
+  readonly gateway: Gateway
+  /** Every log line so far. */
+  readonly logLines: string[]
+  /** Makes a bootstrap token. */
+  token(policy?: Partial<TokenPolicy>): Promise<{ secret: string; token: BootstrapToken }>
+  /** `POST /register` over a real socket. */
+  register(secret: string, body?: unknown, headers?: Record<string, string>): Promise<Response>
+}
+
+export interface ServiceOptions {
+  readonly env?: Record<string, string>
+  readonly gateway?: Partial<GatewayOptions>
+  readonly clock?: Clock
+}
+
+/** The whole service on a real socket, with a real store file, against a local gateway. Ends with the test. */
+export async function startService(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
+  const gateway = await testGateway(t, options.gateway)
+  const env = { ...serverEnv(gateway, tempDir(t)), ...options.env }
+  process.env['AWS_ACCESS_KEY_ID'] = env['AWS_ACCESS_KEY_ID']
+  process.env['AWS_SECRET_ACCESS_KEY'] = env['AWS_SECRET_ACCESS_KEY']
+  const clock = options.clock ?? systemClock
+  const logLines: string[] = []
+  const log = createLogger('trace', { write: (line) => void logLines.push(line) })
+  const deps = createDeps(readConfig(env), log, clock)
+  const app = await buildApp(deps)
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  t.after(async () => {
+    await app.close()
+    await deps.close()
+  })
+  return {
+    url,
+    deps,
+    app,
+    gateway,
+    logLines,
+    token: (policy) => issueBootstrapToken(deps.store, { ...anyUse, ...policy }, clock()),
+    register: (secret, body = { name: 'acme-agent' }, headers = {}) =>
+      fetch(`${url}/register`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
+        body: JSON.stringify(body),
+      }),
+  }
+}
+
+/** A policy without any limit. */
+export const anyUse: TokenPolicy = {
+  label: 'test',
+  plans: [],
+  maxUses: null,
+  expiresAt: null,
+  keyTtlMs: null,
+  namePrefix: '',
+  ratePerMinute: null,
+}
