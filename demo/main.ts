@@ -1,0 +1,149 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import getPort from 'get-port'
+import { z } from 'zod'
+import { startGateway } from '../src/local/gateway.ts'
+import { defaultGatewayOptions } from '../src/local/options.ts'
+
+/** What the demo needs of the answer of `POST /register`. */
+const credential = z.object({
+  registration_id: z.string(),
+  api_key_value: z.string(),
+  use: z.object({ curl: z.string() }),
+})
+
+const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } })
+const root = join(import.meta.dirname, '..')
+const dataDir = mkdtempSync(join(tmpdir(), 'firstkey-demo-'))
+/** Undone in reverse order when the demo ends, however it ends. */
+const cleanUp: (() => unknown)[] = [() => rmSync(dataDir, { recursive: true, force: true })]
+let step = 0
+
+function say(text: string): void {
+  console.log(`${++step}. ${text}`)
+}
+
+/** Starts one of the project's programs on this runtime. */
+function run(program: string, args: string[], env: NodeJS.ProcessEnv) {
+  return spawn(process.execPath, [join(root, program), ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+}
+
+async function main(): Promise<void> {
+  const gateway = await startGateway({}, { port: await getPort({ port: 4000 }) })
+  cleanUp.push(() => gateway.close())
+  const apiUrl = `${gateway.url}/execute-api/demo/prod/hello`
+  say(`Local API Gateway on ${gateway.url}, with a demo API at ${apiUrl}`)
+
+  const port = await getPort({ port: 3000 })
+  const publicUrl = `http://localhost:${port}`
+  const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
+  const env = {
+    ...process.env,
+    AWS_ENDPOINT_URL_API_GATEWAY: gateway.url,
+    AWS_REGION: region,
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: '',
+    HOST: '127.0.0.1',
+    PORT: String(port),
+    PUBLIC_URL: publicUrl,
+    API_BASE_URL: apiUrl,
+    USAGE_PLAN_ID: '',
+    USAGE_PLANS: plans.map((plan) => `${plan.name}=${plan.id}`).join(','),
+    STORE: `sqlite:${join(dataDir, 'demo.db')}`,
+    LOG_LEVEL: 'warn',
+  }
+  const service = run('src/main.ts', [], env)
+  service.stdout.pipe(process.stderr)
+  const serviceEnded = once(service, 'exit').then(() => Promise.reject(new Error('the service ended')))
+  serviceEnded.catch(() => undefined)
+  cleanUp.push(async () => {
+    if (service.exitCode === null && service.kill('SIGTERM')) await once(service, 'exit')
+  })
+  await Promise.race([until(`${publicUrl}/readyz`), serviceEnded])
+  say(`firstkey on ${publicUrl}, ready`)
+
+  const token = await createToken(env)
+  say(`Bootstrap token (firstkey tokens create --label demo --plan free --max-uses 100):\n   ${token}`)
+
+  const answer = await fetch(`${publicUrl}/register`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ name: 'acme-agent' }),
+  })
+  const body: unknown = await answer.json()
+  expectStatus('POST /register', answer.status, 201, body)
+  const { registration_id, api_key_value, use } = credential.parse(body)
+  say(`POST /register {"name":"acme-agent"} → 201\n${indent(JSON.stringify(body, null, 2))}`)
+
+  const withKey = await fetch(apiUrl, { headers: { 'x-api-key': api_key_value } })
+  const hello: unknown = await withKey.json()
+  expectStatus('the demo API with the new key', withKey.status, 200, hello)
+  say(`The demo API with the new key → 200 ${JSON.stringify(hello)}`)
+
+  const without = await fetch(apiUrl)
+  const refused: unknown = await without.json()
+  expectStatus('the demo API without a key', without.status, 403, refused)
+  say(`The demo API without a key → 403 ${JSON.stringify(refused)}`)
+
+  if (options.once) {
+    console.log(`\nDone: ${registration_id} holds a working key.`)
+    return
+  }
+  console.log(`
+Your turn. Register another agent:
+
+  curl ${publicUrl}/register -H 'Authorization: Bearer ${token}' -H 'Content-Type: application/json' -d '{"name":"my-agent"}'
+
+Use the key from above:
+
+  ${use.curl}
+
+Serving until Ctrl-C.`)
+  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), serviceEnded])
+}
+
+async function createToken(env: NodeJS.ProcessEnv): Promise<string> {
+  const args = ['tokens', 'create', '--label', 'demo', '--plan', 'free', '--max-uses', '100', '--json']
+  const command = run('src/cli/main.ts', args, env)
+  const output = (await command.stdout.toArray()).join('')
+  return z.object({ secret: z.string() }).parse(JSON.parse(output)).secret
+}
+
+async function until(url: string): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const ready = await fetch(url).then(
+      (response) => response.ok,
+      () => false,
+    )
+    if (ready) return
+    await sleep(50)
+  }
+  throw new Error(`${url} is not ready after 10 s`)
+}
+
+function expectStatus(what: string, status: number, expected: number, body: unknown): void {
+  if (status !== expected)
+    throw new Error(`${what} answered ${status}, not ${expected}: ${JSON.stringify(body)}`)
+}
+
+function indent(text: string): string {
+  return text.replace(/^/gm, '   ')
+}
+
+try {
+  await main()
+} catch (error) {
+  console.error(`The demo failed: ${error instanceof Error ? error.message : String(error)}`)
+  process.exitCode = 1
+} finally {
+  for (const undo of cleanUp.reverse()) await undo()
+}
