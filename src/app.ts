@@ -22,9 +22,8 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   await describeApi(app, config.publicUrl)
   const limits = await createRateLimits(app, config.rateLimitPerIp)
 
+  app.addHook('onRequest', limits.byAddress) // Here, so that unknown paths are counted too.
   await app.register(healthRoutes, { readiness: deps.readiness })
-  // Whoever watches the process is not counted; everybody else is, unknown paths included.
-  app.addHook('onRequest', limits.byAddress)
   await app.register(documentRoutes)
   await app.register(registerRoute, { deps, limits })
   methods.refuseOthers()

@@ -41,6 +41,8 @@ function orRefuse<T>(work: () => T): T {
   }
 }
 
+// The process: configuration, parts, HTTP, and a graceful stop. What makes the job impossible ends it with one
+// message on stderr and exit code 1.
 const config = orRefuse(() => readConfig(process.env))
 const log = createLogger(config.logLevel)
 const deps = orRefuse(() => createDeps(config, log))

@@ -9,7 +9,10 @@ type Check = ReturnType<FastifyInstance['createRateLimit']>
 
 /** The two limits, each a hook. Both count in memory, per process. */
 export interface RateLimits {
-  /** Requests a minute from one address (IPv6: one /64); asked before anything of the body is read. */
+  /**
+   * Requests a minute from one address (IPv6: one /64); asked before anything of the body is read. Routes with
+   * `config: { rateLimit: false }` are not counted.
+   */
   byAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Requests a minute with one bootstrap token, as its policy says; asked after authentication. */
   byToken(request: FastifyRequest, reply: FastifyReply): Promise<void>
@@ -25,7 +28,8 @@ export async function createRateLimits(app: FastifyInstance, perAddress: number)
   })
   return {
     async byAddress(request, reply) {
-      if (perAddress > 0) await apply('address', byAddress, request, reply)
+      if (perAddress === 0 || request.routeOptions.config.rateLimit === false) return
+      await apply('address', byAddress, request, reply)
     },
     async byToken(request, reply) {
       if (authenticatedToken(request).ratePerMinute !== null) await apply('token', byToken, request, reply)

@@ -1,5 +1,11 @@
 import { STATUS_CODES } from 'node:http'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { randomBase62 } from '../auth/secret.ts'
 import { ServiceError } from '../errors.ts'
@@ -41,6 +47,7 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     frameworkErrors: (error, request, reply) => {
       const detail =
         error.code === 'FST_ERR_BAD_URL' ? 'The path is not a valid URL path.' : 'This path does not exist.'
+      setCommonHeaders(request, reply) // No hook runs for these.
       sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
     },
     clientErrorHandler: (error, socket) => {
@@ -68,11 +75,7 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     closing = true
   })
   app.addHook('onRequest', async (request, reply) => {
-    reply.headers({
-      'x-request-id': request.id,
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-    })
+    setCommonHeaders(request, reply)
     if (closing) throw new ServiceError('shutting_down', 'This server is stopping.', { retryAfter: 1 })
   })
   app.addHook('onSend', async (_request, reply) => {
@@ -92,6 +95,14 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     )
   })
   return app
+}
+
+function setCommonHeaders(request: FastifyRequest, reply: FastifyReply): void {
+  reply.headers({
+    'x-request-id': request.id,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  })
 }
 
 /** Status and detail for what Node.js refused before it was a request (RFC 9110, RFC 6585). */

@@ -21,8 +21,8 @@ export interface ControlPlane {
   readonly quotas: Quotas
   /** Told of every call, when it arrives and when it has taken effect. */
   readonly onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
-  /** Told of every answer. */
-  readonly onAnswer: (operation: OperationName, status: number) => void
+  /** Told of every answer, and of the milliseconds from the last byte of its request to the last of it. */
+  readonly onAnswer: (operation: OperationName, status: number, ms: number) => void
 }
 
 const record = z.record(z.string(), z.string())
@@ -42,11 +42,14 @@ export async function controlPlane(app: FastifyInstance, plane: ControlPlane): P
       method,
       url: path,
       handler: async (request, reply) => {
+        const arrivedAt = performance.now()
         const query = record.parse(request.query)
         const operation = name === 'CreateApiKey' && query['mode'] === 'import' ? 'ImportApiKeys' : name
         const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
         reply.header('x-amzn-requestid', request.id)
-        reply.raw.once('finish', () => plane.onAnswer(operation, reply.statusCode))
+        reply.raw.once('finish', () =>
+          plane.onAnswer(operation, reply.statusCode, performance.now() - arrivedAt),
+        )
         await verifySignature({ method, url: request.url, headers: request.headers, body }, plane.options)
         await answer(
           { ...plane, running },
@@ -77,7 +80,8 @@ async function answer(
   if (exclusive) plane.running.add(operation)
   let result: unknown
   try {
-    await sleep(latencyOf(plane.options, operation, parsed))
+    const latency = latencyOf(plane.options, operation, parsed)
+    if (latency > 0) await sleep(latency) // Even 0 would be a millisecond.
     result = operations[operation].run({ ...plane, ...input, body: parsed })
   } finally {
     if (exclusive) plane.running.delete(operation)

@@ -17,6 +17,8 @@ export interface Gateway {
   readonly faults: Faults
   /** Answers so far: operation, then status, then how many. */
   readonly answers: Record<string, Record<number, number>>
+  /** Milliseconds that control-plane calls took so far, seen from here. */
+  readonly busyMs: number
   /** Called for every control-plane call; replace it to act at an exact moment. */
   onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
   close(): Promise<void>
@@ -43,6 +45,7 @@ export async function startGateway(
     routerOptions: { maxParamLength: 1_024 },
   })
   let onCall: Gateway['onCall'] = () => undefined
+  let busyMs = 0
 
   await app.register(controlPlane, {
     options,
@@ -51,7 +54,8 @@ export async function startGateway(
     faults,
     quotas: options.quotas ? createQuotas() : () => undefined,
     onCall: (operation, moment) => onCall(operation, moment),
-    onAnswer: (operation, status) => {
+    onAnswer: (operation, status, ms) => {
+      busyMs += ms
       const byStatus = answers[operation] ?? {}
       answers[operation] = { ...byStatus, [status]: (byStatus[status] ?? 0) + 1 }
     },
@@ -82,6 +86,9 @@ export async function startGateway(
     account,
     faults,
     answers,
+    get busyMs() {
+      return busyMs
+    },
     get onCall() {
       return onCall
     },

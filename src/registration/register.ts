@@ -6,6 +6,7 @@ import type { Plan } from '../config.ts'
 import { ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { BootstrapToken, NewRegistration, Store } from '../store/store.ts'
+import { withDeadline } from './deadline.ts'
 import type { InFlight } from './in-flight.ts'
 import { mint, unmint } from './mint.ts'
 import { checkName, choosePlan } from './policy.ts'
@@ -63,9 +64,9 @@ export async function register(
   checkName(token, request.name)
   const plan = choosePlan(deps.plans, token, request.plan)
 
-  const deadline = AbortSignal.timeout(call.timeoutMs)
-  const work = deps.inFlight.start(() => run(deps, token, plan, request, call, deadline))
-  return within(work, deadline)
+  return withDeadline(call.timeoutMs, (late) =>
+    deps.inFlight.start(() => run(deps, token, plan, request, call, late)),
+  )
 }
 
 async function run(
@@ -74,7 +75,7 @@ async function run(
   plan: Plan,
   request: RegistrationRequest,
   call: RegistrationCall,
-  deadline: AbortSignal,
+  late: AbortSignal,
 ): Promise<Credential> {
   const startedAt = deps.clock()
   const managementToken = createSecret('fkm_')
@@ -103,8 +104,8 @@ async function run(
       value: apiKeyValue,
       usagePlanId: plan.usagePlanId,
     }
-    apiKeyId = await mint(deps.apiGateway, order, deadline)
-    if (deadline.aborted || call.gone.aborted) {
+    apiKeyId = await mint(deps.apiGateway, order, late)
+    if (late.aborted || call.gone.aborted) {
       throw new ServiceError('upstream_unavailable', 'Nobody waits for the answer any more.')
     }
     if (!(await deps.store.completeRegistration(registration.id, apiKeyId, deps.clock()))) {
@@ -143,25 +144,5 @@ async function undo(
     await store.failRegistration(registrationId, failure, clock())
   } catch (err) {
     log.error({ registration_id: registrationId, err }, 'registration could not be undone and stays pending')
-  }
-}
-
-/** The result of `work`, or a refusal at the deadline; `work` goes on and cleans up after itself. */
-async function within<T>(work: Promise<T>, deadline: AbortSignal): Promise<T> {
-  const done = new AbortController()
-  const late = new Promise<never>((_resolve, reject) => {
-    const refuse = () =>
-      reject(
-        new ServiceError('upstream_unavailable', 'The registration could not be finished in time.', {
-          retryAfter: 5,
-        }),
-      )
-    deadline.addEventListener('abort', refuse, { once: true, signal: done.signal })
-  })
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    done.abort()
-    work.catch(() => undefined) // Logged where it failed; nobody awaits it after the deadline.
   }
 }

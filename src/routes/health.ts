@@ -3,12 +3,13 @@ import { z } from 'zod'
 import { problemResponses } from '../http/problem.ts'
 import type { Readiness } from '../registration/readiness.ts'
 
-/** `GET /livez` and `GET /readyz`, for whoever watches the process. Their requests are not logged. */
+/** `GET /livez` and `GET /readyz`, for whoever watches the process. Their requests are neither logged nor counted. */
 export const healthRoutes: FastifyPluginAsyncZod<{ readiness: Readiness }> = async (app, { readiness }) => {
   app.route({
     method: 'GET',
     url: '/livez',
     logLevel: 'warn',
+    config: { rateLimit: false },
     schema: {
       operationId: 'livez',
       summary: 'Whether the process runs',
@@ -23,6 +24,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: Readiness }> = asy
     method: 'GET',
     url: '/readyz',
     logLevel: 'warn',
+    config: { rateLimit: false },
     schema: {
       operationId: 'readyz',
       summary: 'Whether a registration could succeed now',

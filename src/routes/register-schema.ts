@@ -14,7 +14,7 @@ export const registerBody = z.strictObject(
   {
     name: z
       .string({ error: ({ input }) => (input === undefined ? 'is required' : 'must be a string') })
-      .min(1, 'must not be empty')
+      .min(1, { error: 'must not be empty', abort: true })
       .max(128, 'must have at most 128 characters')
       .regex(TEXT, TEXT_RULE)
       .describe('Who the key is for; need not be unique')

@@ -1,0 +1,86 @@
+// What the service itself costs: latency at 10 registrations a second against a local gateway without latency,
+// cold start, and idle memory. Latency is seen from the client, through HTTP: own time is all of it but the time
+// that the gateway had a call in its hands. GET /livez, which does nothing, tells the noise of the machine.
+import { cpus } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startGateway } from '../src/local/gateway.ts'
+import { percentile } from './percentile.ts'
+import { startBenchServer } from './server.ts'
+
+interface Sample {
+  readonly total: number
+  readonly gateway: number
+}
+
+const RATE_PER_S = 10
+const SECONDS = 30
+const WARM_UP = 200
+const STARTS = 5
+
+const gateway = await startGateway()
+const coldStarts: number[] = []
+for (let i = 0; i < STARTS; i++) {
+  const server = await startBenchServer(gateway.url)
+  coldStarts.push(server.coldStartMs)
+  await server.stop()
+}
+
+const server = await startBenchServer(gateway.url)
+await sleep(2_000)
+const idleMb = server.memoryMb()
+const secret = server.createToken()
+
+/** One request over a kept-alive connection; answers its milliseconds, of them those in the gateway's hands. */
+async function send(path: string, init?: RequestInit): Promise<Sample> {
+  const [before, gatewayBefore] = [performance.now(), gateway.busyMs]
+  const answer = await fetch(`${server.url}${path}`, init)
+  await answer.arrayBuffer()
+  if (!answer.ok) throw new Error(`${path} answered ${answer.status}`)
+  return { total: performance.now() - before, gateway: gateway.busyMs - gatewayBefore }
+}
+
+/** Sends at a fixed rate, one at a time, so that what the gateway did meanwhile was for this request. */
+async function measure(path: string, init?: RequestInit): Promise<Sample[]> {
+  for (let i = 0; i < WARM_UP; i++) await send(path, init)
+  const startedAt = performance.now()
+  const samples: Sample[] = []
+  for (let i = 0; i < RATE_PER_S * SECONDS; i++) {
+    await sleep(Math.max(0, startedAt + (i * 1_000) / RATE_PER_S - performance.now()))
+    samples.push(await send(path, init))
+  }
+  return samples
+}
+
+const registrations = await measure('/register', {
+  method: 'POST',
+  headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+  body: '{"name":"bench-agent"}',
+})
+const busyMb = server.memoryMb()
+const floor = await measure('/livez')
+await server.stop()
+await gateway.close()
+
+let missed = false
+function report(name: string, value: number, unit: string, bar?: number): void {
+  const verdict =
+    bar === undefined ? '' : value < bar ? `  (bar: below ${bar} ${unit})` : `  MISSED: below ${bar} ${unit}`
+  missed ||= bar !== undefined && value >= bar
+  console.log(`${name.padEnd(34)} ${value.toFixed(1).padStart(7)} ${unit}${verdict}`)
+}
+
+console.log(`Node.js ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}`)
+console.log(`${registrations.length} registrations at ${RATE_PER_S} a second, durable SQLite store\n`)
+const own = registrations.map((sample) => sample.total - sample.gateway)
+const totals = registrations.map((sample) => sample.total)
+const idle = floor.map((sample) => sample.total)
+report('registration, own time, p50', percentile(own, 0.5), 'ms')
+report('registration, own time, p99', percentile(own, 0.99), 'ms', 10)
+report('  with the gateway’s part, p50', percentile(totals, 0.5), 'ms')
+report('  with the gateway’s part, p99', percentile(totals, 0.99), 'ms')
+report('GET /livez in the same run, p50', percentile(idle, 0.5), 'ms')
+report('GET /livez in the same run, p99', percentile(idle, 0.99), 'ms')
+report(`cold start to /readyz 200, median of ${STARTS}`, percentile(coldStarts, 0.5), 'ms', 600)
+report('memory, idle', idleMb, 'MB', 130)
+report('memory, after the registrations', busyMb, 'MB')
+if (missed) process.exitCode = 1

@@ -1,0 +1,6 @@
+// `npm start`. JavaScript, so that the compile cache is on before the first line of TypeScript is loaded: every
+// start but the first on a machine then skips the type stripper and the compiler, and needs less memory.
+import { enableCompileCache } from 'node:module'
+
+enableCompileCache()
+await import('./main.ts')
