@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize, relative } from 'node:path'
+import { test } from 'node:test'
+
+const src = join(import.meta.dirname, '../src')
+
+interface Import {
+  readonly file: string
+  /** `src/` relative for the project's own, otherwise the package's name. */
+  readonly target: string
+}
+
+const imports: Import[] = globSync('**/*.ts', { cwd: src }).flatMap((file) => {
+  const text = readFileSync(join(src, file), 'utf8')
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(([, target = '']) => ({
+    file,
+    target: target.startsWith('.') ? normalize(join(dirname(file), target)) : target,
+  }))
+})
+
+const room = (path: string) => (path.includes('/') ? path.split('/')[0] : '.') ?? ''
+
+/** The rooms that each room may import from, besides itself and the files at the root of src/. */
+const mayImport: Record<string, readonly string[]> = {
+  routes: ['registration', 'http', 'auth', 'store'],
+  http: ['auth', 'store'],
+  registration: ['auth', 'aws', 'store'],
+  auth: ['store'],
+  aws: [],
+  store: [],
+  cli: ['registration', 'auth', 'store'],
+  local: [],
+}
+
+test('imports go one way between the rooms', () => {
+  for (const { file, target } of imports) {
+    if (!target.endsWith('.ts') || room(file) === '.' || room(target) === '.') continue
+    const allowed = [room(file), ...(mayImport[room(file)] ?? [])]
+    assert.ok(allowed.includes(room(target)), `src/${file} must not import src/${target}`)
+  }
+})
+
+test('the SDK of API Gateway stays in aws/', () => {
+  const users = imports.filter(
+    ({ target }) => target.startsWith('@aws-sdk/') || target.startsWith('@smithy/'),
+  )
+  assert.ok(users.length > 0)
+  for (const { file } of users) assert.ok(['aws', 'local'].includes(room(file)), `src/${file}`)
+})
+
+test('Fastify stays in routes/ and http/, and with the app that wires them', () => {
+  for (const { file, target } of imports.filter(({ target }) => /^@?fastify/.test(target))) {
+    assert.ok(
+      ['routes', 'http', 'local'].includes(room(file)) || file === 'app.ts',
+      `src/${file} imports ${target}`,
+    )
+  }
+})
+
+test('only the process itself, its configuration and the commands read the environment', () => {
+  for (const file of globSync('**/*.ts', { cwd: src })) {
+    if (!/process\.env/.test(readFileSync(join(src, file), 'utf8'))) continue
+    assert.ok(file === 'main.ts' || room(file) === 'cli', `src/${file} reads process.env`)
+  }
+})
+
+test('no file has grown to have two jobs', () => {
+  for (const file of globSync('**/*.ts', { cwd: src })) {
+    const lines = readFileSync(join(src, file), 'utf8').split('\n').length
+    assert.ok(lines <= 250, `src/${relative('.', file)} has ${lines} lines`)
+  }
+})

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createSecret, hashSecret, inspectSecret, randomBase62, sameHash } from '../../src/auth/secret.ts'
+
+test('a secret is its prefix, 32 random characters and 6 of checksum', () => {
+  const secret = createSecret('fkb_')
+  assert.match(secret, /^fkb_[0-9A-Za-z]{38}$/)
+  assert.equal(inspectSecret('fkb_', secret), 'ok')
+  assert.notEqual(createSecret('fkb_'), secret)
+})
+
+test('the checksum is the CRC-32 of the random part in base62, so that scanners can compute it', () => {
+  const zeros = '0'.repeat(32)
+  // Computed with another implementation: crc32 = 0xA0F292D0.
+  assert.equal(inspectSecret('fkb_', `fkb_${zeros}2wjyrI`), 'ok')
+  assert.equal(inspectSecret('fkb_', `fkb_${zeros}000000`), 'mistyped')
+})
+
+test('every single wrong character is noticed by the checksum', () => {
+  const secret = createSecret('fkm_')
+  for (let i = 4; i < secret.length; i++) {
+    const wrong = secret[i] === 'a' ? 'b' : 'a'
+    assert.equal(inspectSecret('fkm_', secret.slice(0, i) + wrong + secret.slice(i + 1)), 'mistyped')
+  }
+})
+
+test('another prefix, length or alphabet is malformed, not mistyped', () => {
+  const secret = createSecret('fkb_')
+  for (const text of [
+    '',
+    'fkb_',
+    secret.slice(1),
+    `${secret}0`,
+    secret.slice(0, -1),
+    `fkm_${secret.slice(4)}`,
+  ]) {
+    assert.equal(inspectSecret('fkb_', text), 'malformed', text)
+  }
+  assert.equal(inspectSecret('fkb_', `fkb_${'é'.repeat(38)}`), 'malformed')
+})
+
+test('random text uses every character about equally', () => {
+  const counts = Map.groupBy(randomBase62(62_000), (character) => character)
+  assert.equal(counts.size, 62)
+  // 1,000 expected; six standard deviations are about 190.
+  for (const [character, found] of counts)
+    assert.ok(Math.abs(found.length - 1_000) < 190, `${character}: ${found.length}`)
+})
+
+test('hashes are compared by content', () => {
+  assert.ok(sameHash(hashSecret('a'), hashSecret('a')))
+  assert.ok(!sameHash(hashSecret('a'), hashSecret('b')))
+  assert.ok(!sameHash(hashSecret('a'), new Uint8Array(3)))
+})

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { formatDuration, parseDuration } from '../../src/cli/duration.ts'
+import { runCli, startServer } from '../e2e/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../service.ts'
+
+test('create, use, show, list and revoke a token beside a running server', async (t) => {
+  const env = serverEnv(await testGateway(t), tempDir(t))
+  const { url } = await startServer(t, env)
+  const cli = (...args: string[]) => runCli(t, ['tokens', ...args], env)
+  const register = (secret: string) =>
+    fetch(`${url}/register`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+      body: '{"name":"p-1"}',
+    })
+
+  const created = await cli(
+    ...['create', '--label', 'Acme', '--plan', 'gold', '--plan', 'free', '--max-uses', '2'],
+    ...['--expires', '7d', '--key-ttl', '30d', '--name-prefix', 'p-', '--rate', '60'],
+  )
+  assert.equal(created.code, 0)
+  assert.match(created.stdout, /^fkb_[0-9A-Za-z]{38}\n$/, 'the secret, alone on stdout')
+  assert.ok(!created.stderr.includes(created.stdout.trim()))
+  const id = created.stderr.match(/tok_[0-9A-Za-z]{20}/)?.[0] ?? ''
+
+  const secret = created.stdout.trim()
+  assert.equal((await register(secret)).status, 201)
+
+  const shown = JSON.parse((await cli('show', id, '--json')).stdout)
+  assert.equal(shown.label, 'Acme')
+  assert.deepEqual(shown.plans, ['gold', 'free'])
+  assert.deepEqual([shown.uses, shown.max_uses, shown.status], [1, 2, 'usable'])
+  assert.equal(shown.key_ttl_seconds, 30 * 86_400)
+  assert.equal(Date.parse(shown.expires_at) - Date.parse(shown.created_at), 7 * 86_400_000)
+  assert.deepEqual(
+    Object.keys(shown).filter((key) => /secret|hash/.test(key)),
+    [],
+  )
+
+  const listed = await cli('list')
+  assert.match(listed.stdout, /^ID +STATUS +USES +EXPIRES +PLANS +LABEL\n/)
+  assert.match(listed.stdout, RegExp(`${id} +usable +1/2 .* gold,free +Acme`))
+
+  assert.equal((await cli('revoke', id)).code, 0)
+  assert.equal((await register(secret)).status, 401)
+  assert.equal(JSON.parse((await cli('list', '--json')).stdout)[0].status, 'revoked')
+})
+
+test('--json prints the secret inside the JSON, and nothing else', async (t) => {
+  const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
+  const { code, stdout, stderr } = await runCli(t, ['tokens', 'create', '--label', 'x', '--json'], env)
+  assert.equal(code, 0)
+  assert.match(JSON.parse(stdout).secret, /^fkb_/)
+  assert.equal(stderr, '')
+})
+
+test('what is wrong is named, on stderr, with exit code 1', async (t) => {
+  const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
+  const cases: [args: string[], message: RegExp, env?: Record<string, string>][] = [
+    [['tokens', 'create'], /required option '--label <text>' not specified/],
+    [['tokens', 'create', '--label', 'x', '--expires', '7'], /--expires.*A duration as in/],
+    [['tokens', 'create', '--label', 'x', '--max-uses', '0'], /--max-uses.*A whole number from 1/],
+    [['tokens', 'create', '--label', 'x', '--plan', 'G!'], /--plan.*A plan name/],
+    [['tokens', 'create', '--label', 'a\nb'], /--label[\s\S]*printable/],
+    [['tokens', 'show', 'tok_none'], /there is no token tok_none/],
+    [['tokens', 'revoke', 'tok_none'], /there is no token tok_none/],
+    [['tokens', 'list', '--all'], /unknown option '--all'/],
+    [['tokens', 'list'], /STORE must be sqlite:PATH/, { STORE: 'mysql:x' }],
+    [['tokens', 'list'], /cannot be opened/, { STORE: 'sqlite:/dev/null/x' }],
+  ]
+  for (const [args, message, other] of cases) {
+    const { code, stdout, stderr } = await runCli(t, args, other ?? env)
+    assert.equal(code, 1, args.join(' '))
+    assert.match(stderr, message)
+    assert.equal(stdout, '')
+  }
+})
+
+test('durations', () => {
+  assert.equal(parseDuration('90s'), 90_000)
+  assert.equal(parseDuration('7d'), 604_800_000)
+  for (const wrong of ['', '7', 'd', '0d', '-1d', '1.5h', '7 d', '9999999999w', '1y'])
+    assert.equal(parseDuration(wrong), undefined, wrong)
+  assert.equal(formatDuration(30 * 86_400_000), '30d')
+  assert.equal(formatDuration(90_000), '90s')
+})

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ConfigError, readConfig, readStoreLocation } from '../src/config.ts'
+
+const minimal = {
+  AWS_REGION: 'eu-west-1',
+  USAGE_PLAN_ID: 'abc123',
+  API_BASE_URL: 'https://api.example.com/v1',
+}
+
+function faults(env: Record<string, string>): string {
+  try {
+    readConfig(env)
+  } catch (error) {
+    assert.ok(error instanceof ConfigError)
+    return error.message
+  }
+  return ''
+}
+
+test('three variables are enough', () => {
+  const config = readConfig(minimal)
+  assert.deepEqual(config.plans, [{ name: 'default', usagePlanId: 'abc123' }])
+  assert.deepEqual(config.store, { kind: 'sqlite', path: './data/firstkey.db' })
+  assert.equal(config.publicUrl, 'http://localhost:3000')
+  assert.equal(config.trustProxy, false)
+  assert.ok(Object.isFrozen(config))
+})
+
+test('an empty environment names everything that is required, at once', () => {
+  const message = faults({})
+  for (const name of Object.keys(minimal)) assert.match(message, RegExp(`^  ${name} is required`, 'm'))
+})
+
+test('every fault is reported with its variable and what would be right', () => {
+  const wrong = {
+    PORT: '70000',
+    LOG_LEVEL: 'loud',
+    PUBLIC_URL: 'example.com',
+    TRUST_PROXY: 'yes',
+    AWS_REGION: 'Ireland',
+    USAGE_PLANS: 'gold',
+    STORE: 'postgres://x',
+    API_BASE_URL: 'ftp://x',
+    RATE_LIMIT_PER_IP: '-1',
+    REGISTER_TIMEOUT_MS: '60000',
+  }
+  const message = faults(wrong)
+  for (const name of Object.keys(wrong)) assert.match(message, RegExp(`^  ${name} `, 'm'))
+})
+
+test('USAGE_PLANS keeps its order and refuses what is said twice', () => {
+  const { USAGE_PLAN_ID: _, ...rest } = minimal
+  const config = readConfig({ ...rest, USAGE_PLANS: 'gold=g1, free=f1' })
+  assert.deepEqual(
+    config.plans.map((plan) => plan.name),
+    ['gold', 'free'],
+  )
+  assert.match(faults({ ...rest, USAGE_PLANS: 'gold=g1,gold=g2' }), /names the plan "gold" twice/)
+  assert.match(
+    faults({ ...minimal, USAGE_PLANS: 'gold=g1' }),
+    /USAGE_PLAN_ID must not be set beside USAGE_PLANS/,
+  )
+})
+
+test('TRUST_PROXY is off, hops or addresses', () => {
+  const of = (text: string) => readConfig({ ...minimal, TRUST_PROXY: text }).trustProxy
+  assert.equal(of(''), false)
+  assert.equal(of('2'), 2)
+  assert.deepEqual(of('10.0.0.0/8, ::1'), ['10.0.0.0/8', '::1'])
+  assert.match(faults({ ...minimal, TRUST_PROXY: '10.0.0.0/33' }), /TRUST_PROXY/)
+  assert.match(faults({ ...minimal, TRUST_PROXY: 'true' }), /TRUST_PROXY/)
+})
+
+test('a slash at the end of PUBLIC_URL is not doubled', () => {
+  assert.equal(
+    readConfig({ ...minimal, PUBLIC_URL: 'https://keys.example.com/' }).publicUrl,
+    'https://keys.example.com',
+  )
+})
+
+test('the commands need the store alone', () => {
+  assert.deepEqual(readStoreLocation({ STORE: 'sqlite:/tmp/x.db' }), { kind: 'sqlite', path: '/tmp/x.db' })
+  assert.throws(() => readStoreLocation({ STORE: 'x' }), /STORE must be sqlite:PATH/)
+})

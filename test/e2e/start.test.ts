@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { serverEnv, tempDir, testGateway } from '../service.ts'
+import { startProgram, startServer } from './server-process.ts'
+
+const faults: [title: string, env: Record<string, string>, message: RegExp][] = [
+  [
+    'a missing variable',
+    { API_BASE_URL: '' },
+    /^firstkey: the configuration is not valid:\n {2}API_BASE_URL is required/,
+  ],
+  [
+    'wrong credentials',
+    { AWS_ACCESS_KEY_ID: 'AKIAWRONG' },
+    /refuses: .*UnrecognizedClientException[\s\S]*AWS credentials/,
+  ],
+  [
+    'a wrong secret',
+    { AWS_SECRET_ACCESS_KEY: 'wrong' },
+    /refuses: .*InvalidSignatureException[\s\S]*AWS credentials/,
+  ],
+  [
+    'no credentials',
+    { AWS_ACCESS_KEY_ID: '', AWS_EC2_METADATA_DISABLED: 'true' },
+    /refuses: .*CredentialsProviderError[\s\S]*AWS credentials/,
+  ],
+  [
+    'another region',
+    { AWS_REGION: 'us-east-1' },
+    /API Gateway in us-east-1 refuses: .*valid region[\s\S]*AWS_REGION/,
+  ],
+  [
+    'a plan that does not exist',
+    { USAGE_PLANS: 'free=demofree,gold=nosuchplan' },
+    /refuses: .*Invalid Usage Plan ID[\s\S]*gold=nosuchplan/,
+  ],
+  [
+    'a host that does not exist',
+    { AWS_ENDPOINT_URL_API_GATEWAY: 'http://nowhere.invalid' },
+    /refuses: .*nowhere\.invalid/,
+  ],
+  [
+    'a store below a file',
+    { STORE: 'sqlite:/dev/null/x.db' },
+    /^firstkey: the store \/dev\/null\/x\.db cannot be opened: /,
+  ],
+]
+
+for (const [title, env, message] of faults) {
+  test(`${title} stops the start with one clear message`, async (t) => {
+    const gateway = await testGateway(t)
+    const server = startProgram(t, 'src/start.js', [], { ...serverEnv(gateway, tempDir(t)), ...env })
+    assert.equal(await server.ended(), 1)
+    assert.match(server.output.stderr, message)
+    assert.ok(!/\n {4}at /.test(server.output.stderr), 'a stack trace is no message')
+  })
+}
+
+test('a store that is no database stops the start with its path', async (t) => {
+  const dir = tempDir(t)
+  const env = serverEnv(await testGateway(t), dir)
+  writeFileSync(
+    join(dir, 'firstkey.db'),
+    'not a database, but long enough to look like one to SQLite. '.repeat(20),
+  )
+  const server = startProgram(t, 'src/start.js', [], env)
+  assert.equal(await server.ended(), 1)
+  assert.match(server.output.stderr, /firstkey\.db cannot be opened: file is not a database/)
+})
+
+test('a port in use stops the start with the port', async (t) => {
+  const other = createServer().listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  t.after(() => other.close())
+  const address = other.address()
+  const PORT = String(typeof address === 'object' ? address?.port : '')
+  const env = serverEnv(await testGateway(t), tempDir(t))
+  const server = startProgram(t, 'src/start.js', [], { ...env, PORT })
+  assert.equal(await server.ended(), 1)
+  assert.match(
+    server.output.stderr,
+    RegExp(`^firstkey: cannot listen on 127.0.0.1, PORT ${PORT}: it is in use`),
+  )
+})
+
+test('API Gateway being away for a moment does not stop the start: not ready, then ready', async (t) => {
+  const gateway = await testGateway(t)
+  gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'fail', times: 6 })
+  const { url } = await startServer(t, serverEnv(gateway, tempDir(t)))
+  assert.equal((await fetch(`${url}/livez`)).status, 200)
+  const first = await fetch(`${url}/readyz`)
+  assert.equal(first.status, 503)
+  assert.match(first.headers.get('content-type') ?? '', /problem\+json/)
+  gateway.faults.clear()
+  const deadline = Date.now() + 10_000
+  let status = 0
+  while (status !== 200 && Date.now() < deadline) status = (await fetch(`${url}/readyz`)).status
+  assert.equal(status, 200)
+})

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { Agent, request } from 'node:http'
+import { connect } from 'node:net'
+import { test } from 'node:test'
+import { serverEnv, tempDir, testGateway } from '../service.ts'
+import { runCli, startServer } from './server-process.ts'
+
+test('SIGTERM: requests in flight finish, new ones are refused, exit 0', async (t) => {
+  const gateway = await testGateway(t, { latency: { CreateUsagePlanKey: 300 } })
+  const env = serverEnv(gateway, tempDir(t))
+  const server = await startServer(t, env)
+  const { stdout } = await runCli(t, ['tokens', 'create', '--label', 'x'], env)
+  const attaching = new Promise<void>((resolve) => {
+    gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && resolve()
+  })
+
+  const registration = fetch(`${server.url}/register`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${stdout.trim()}`, 'content-type': 'application/json' },
+    body: '{"name":"acme-agent"}',
+  })
+  await attaching
+  server.child.kill('SIGTERM')
+  await server.seen(/"msg":"stopping"/)
+  await assert.rejects(fetch(`${server.url}/livez`))
+
+  const answer = await registration
+  assert.equal(answer.status, 201)
+  assert.equal(answer.headers.get('connection'), 'close')
+  assert.equal(await server.ended(), 0)
+  assert.match(server.output.stdout, /"msg":"stopped"/)
+  assert.equal(server.output.stderr, '')
+})
+
+test('a request that was arriving when the stop began: 503 shutting_down, and the connection ends', async (t) => {
+  const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
+  const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+  // One whole request first, so that the server surely reads from this connection.
+  socket.write('GET /livez HTTP/1.1\r\nhost: x\r\n\r\n')
+  await once(socket, 'data')
+  socket.write('POST /register HTTP/1.1\r\nhost: x\r\n')
+  await fetch(`${server.url}/livez`)
+  server.child.kill('SIGTERM')
+  await server.seen(/"msg":"stopping"/)
+  socket.write('content-length: 0\r\n\r\n')
+  const text = (await socket.toArray()).join('')
+  assert.match(text, /^HTTP\/1\.1 503 /)
+  assert.match(text, /connection: close/i)
+  assert.match(text, /"code":"shutting_down"/)
+  assert.equal(await server.ended(), 0)
+})
+
+test('an idle kept-alive connection does not hold the stop up', async (t) => {
+  const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
+  const agent = new Agent({ keepAlive: true })
+  t.after(() => agent.destroy())
+  const [response] = await once(request(`${server.url}/livez`, { agent }).end(), 'response')
+  response.resume()
+  await once(response, 'end')
+  const before = Date.now()
+  server.child.kill('SIGTERM')
+  assert.equal(await server.ended(), 0)
+  assert.ok(Date.now() - before < 2_000)
+})
+
+test('a client that never finishes its headers is cut off within seconds', async (t) => {
+  const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
+  const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+  socket.write('POST /register HTTP/1.1\r\nhost: x\r\n')
+  const before = Date.now()
+  const text = (await socket.toArray()).join('')
+  assert.match(text, /^HTTP\/1\.1 408 /)
+  assert.match(text, /application\/problem\+json/)
+  assert.ok(Date.now() - before < 9_000)
+})

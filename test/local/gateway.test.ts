@@ -1,0 +1,288 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import {
+  APIGatewayClient,
+  ConflictException,
+  CreateApiKeyCommand,
+  CreateUsagePlanCommand,
+  CreateUsagePlanKeyCommand,
+  DeleteApiKeyCommand,
+  DeleteUsagePlanKeyCommand,
+  GetApiKeyCommand,
+  GetApiKeysCommand,
+  GetUsageCommand,
+  GetUsagePlanCommand,
+  GetUsagePlanKeyCommand,
+  GetUsagePlanKeysCommand,
+  GetUsagePlansCommand,
+  ImportApiKeysCommand,
+  NotFoundException,
+  TooManyRequestsException,
+  UpdateApiKeyCommand,
+  UpdateUsagePlanCommand,
+} from '@aws-sdk/client-api-gateway'
+import { type Gateway, startGateway } from '../../src/local/gateway.ts'
+import { defaultGatewayOptions, type GatewayOptions } from '../../src/local/options.ts'
+
+const VALUE = 'A'.repeat(39)
+
+async function setUp(t: TestContext, options: Partial<GatewayOptions> = {}, client: object = {}) {
+  const gateway = await startGateway(options)
+  const { accessKeyId, secretAccessKey, region } = defaultGatewayOptions
+  const credentials = { accessKeyId, secretAccessKey }
+  const sdk = new APIGatewayClient({ endpoint: gateway.url, region, credentials, maxAttempts: 1, ...client })
+  t.after(async () => {
+    sdk.destroy()
+    await gateway.close()
+  })
+  const call = (key: string) =>
+    fetch(`${gateway.url}/execute-api/demo/prod/hello`, { headers: { 'x-api-key': key } })
+  return { gateway, sdk, call }
+}
+
+async function attachedKey(sdk: APIGatewayClient, value: string, usagePlanId = 'demofree'): Promise<string> {
+  const { id: keyId = '' } = await sdk.send(new CreateApiKeyCommand({ name: 'n', value, enabled: true }))
+  await sdk.send(new CreateUsagePlanKeyCommand({ usagePlanId, keyId, keyType: 'API_KEY' }))
+  return keyId
+}
+
+test('a key opens the API when it is enabled and on a plan of the stage, and not before', async (t) => {
+  const { sdk, call } = await setUp(t)
+  assert.equal((await call('')).status, 403)
+  const created = await sdk.send(new CreateApiKeyCommand({ name: 'a', value: `${VALUE}1` }))
+  assert.equal(created.enabled, false, 'enabled defaults to false')
+  const keyId = created.id ?? ''
+  await sdk.send(new CreateUsagePlanKeyCommand({ usagePlanId: 'demofree', keyId, keyType: 'API_KEY' }))
+  assert.equal((await call(`${VALUE}1`)).status, 403)
+  const patchOperations = [{ op: 'replace' as const, path: '/enabled', value: 'true' }]
+  await sdk.send(new UpdateApiKeyCommand({ apiKey: keyId, patchOperations }))
+  assert.equal((await call(`${VALUE}1`)).status, 200)
+  const refused = await call(`${VALUE}2`)
+  assert.deepEqual([refused.status, await refused.json()], [403, { message: 'Forbidden' }])
+  await sdk.send(new DeleteUsagePlanKeyCommand({ usagePlanId: 'demofree', keyId }))
+  assert.equal((await call(`${VALUE}1`)).status, 403)
+  await sdk.send(new DeleteApiKeyCommand({ apiKey: keyId }))
+  await assert.rejects(sdk.send(new GetApiKeyCommand({ apiKey: keyId })), NotFoundException)
+  await assert.rejects(sdk.send(new DeleteApiKeyCommand({ apiKey: keyId })), NotFoundException)
+})
+
+test('values are unique, names are not', async (t) => {
+  const { sdk, gateway } = await setUp(t)
+  const key = { name: 'same', value: `${VALUE}1` }
+  await sdk.send(new CreateApiKeyCommand(key))
+  await assert.rejects(sdk.send(new CreateApiKeyCommand(key)), (error) => {
+    assert.ok(error instanceof ConflictException)
+    assert.equal(error.message, 'API Key already exists')
+    return true
+  })
+  await sdk.send(new CreateApiKeyCommand({ ...key, value: `${VALUE}2` }))
+  assert.equal(gateway.account.keys.size, 2)
+  for (const value of ['short', 'x'.repeat(129), 'with-dash-and_underscore'] as const) {
+    await assert.rejects(sdk.send(new CreateApiKeyCommand({ name: 'a', value })), {
+      name: 'BadRequestException',
+    })
+  }
+})
+
+test('a 409 of CreateUsagePlanKey has three meanings', async (t) => {
+  const { sdk } = await setUp(t, { latency: { CreateUsagePlanKey: 50 } })
+  const keyId = await attachedKey(sdk, `${VALUE}1`)
+  const attach = (usagePlanId: string, id = keyId) =>
+    sdk.send(new CreateUsagePlanKeyCommand({ usagePlanId, keyId: id, keyType: 'API_KEY' }))
+
+  await assert.rejects(attach('demofree'), { name: 'ConflictException', message: /already on usage plan/ })
+  await assert.rejects(attach('demogold'), {
+    name: 'ConflictException',
+    message: /multiple Usage Plans with the same API Stage/,
+  })
+  const { id = '' } = await sdk.send(
+    new CreateApiKeyCommand({ name: 'b', value: `${VALUE}2`, enabled: true }),
+  )
+  const results = await Promise.allSettled([attach('demofree', id), attach('demofree', id)])
+  const refused = results.find((result) => result.status === 'rejected')
+  assert.match(refused?.reason.message, /concurrent modification\. Please try again later\.$/)
+  await assert.rejects(attach('none'), {
+    name: 'NotFoundException',
+    message: 'Invalid Usage Plan ID specified',
+  })
+})
+
+test('lists have pages and a case-sensitive name prefix; values only on request', async (t) => {
+  const { sdk } = await setUp(t)
+  for (let i = 0; i < 30; i++) await attachedKey(sdk, VALUE + String(i).padStart(3, '0'))
+  await sdk.send(new CreateApiKeyCommand({ name: 'Nope' }))
+
+  const first = await sdk.send(new GetApiKeysCommand({ nameQuery: 'n' }))
+  assert.equal(first.items?.length, 25, 'limit defaults to 25')
+  const second = await sdk.send(new GetApiKeysCommand({ nameQuery: 'n', position: first.position }))
+  assert.equal(second.items?.length, 5)
+  assert.equal(second.position, undefined)
+  assert.equal(first.items?.[0]?.value, undefined)
+  const values = await sdk.send(new GetApiKeysCommand({ nameQuery: 'n', includeValues: true, limit: 1 }))
+  assert.equal(values.items?.[0]?.value, `${VALUE}000`)
+
+  const onPlan = await sdk.send(new GetUsagePlanKeysCommand({ usagePlanId: 'demofree', limit: 500 }))
+  assert.equal(onPlan.items?.length, 30)
+  const unknown = await sdk.send(new GetUsagePlanKeysCommand({ usagePlanId: 'none' }))
+  assert.deepEqual(unknown.items, [], 'an unknown plan answers an empty list')
+  const keyId = onPlan.items?.[0]?.id
+  const one = await sdk.send(new GetUsagePlanKeyCommand({ usagePlanId: 'demofree', keyId }))
+  assert.equal(one.id, keyId)
+})
+
+test('an import attaches, overwrites when repeated, and does not order its ids', async (t) => {
+  const { sdk, gateway, call } = await setUp(t)
+  const csv = `name,KEY,usageplanIds,other\n${[3, 1, 2].map((i) => `n${i},${VALUE}${i},"demofree",x`).join('\n')}\n`
+  const send = (body: string, failOnWarnings = true) =>
+    sdk.send(new ImportApiKeysCommand({ body: Buffer.from(body), format: 'csv', failOnWarnings }))
+
+  const first = await send(csv)
+  assert.equal(first.ids?.length, 3)
+  assert.equal((await call(`${VALUE}2`)).status, 200)
+  const again = await send(csv.replace('n1', 'renamed'))
+  assert.deepEqual(again.ids, first.ids)
+  assert.equal(gateway.account.keyByValue(`${VALUE}1`)?.name, 'renamed')
+
+  const half = `Name,Key,UsagePlanIds\ngood,${VALUE}8,demofree\nbad,${VALUE}9,none\n`
+  await assert.rejects(send(half), { name: 'BadRequestException' })
+  assert.equal(gateway.account.keys.size, 3, 'failonwarnings rolls everything back')
+  const lenient = await send(half, false)
+  assert.deepEqual([lenient.ids?.length, lenient.warnings?.length], [1, 1])
+  assert.equal(gateway.account.keys.size, 4)
+  await assert.rejects(send('Name\nx\n'), { name: 'BadRequestException' })
+})
+
+test('every request must be signed, by the known key, for the region, over the body', async (t) => {
+  const { gateway } = await setUp(t)
+  const { accessKeyId, secretAccessKey, region } = defaultGatewayOptions
+  const unsigned = await fetch(`${gateway.url}/apikeys`)
+  assert.equal(unsigned.status, 403)
+  assert.equal(unsigned.headers.get('x-amzn-errortype'), 'MissingAuthenticationTokenException')
+
+  const cases = [
+    [{ credentials: { accessKeyId: 'AKIAOTHER', secretAccessKey } }, 'UnrecognizedClientException'],
+    [{ credentials: { accessKeyId, secretAccessKey: 'x' } }, 'InvalidSignatureException'],
+    [{ region: 'us-east-1', credentials: { accessKeyId, secretAccessKey } }, 'InvalidSignatureException'],
+    [
+      { credentials: { accessKeyId, secretAccessKey }, systemClockOffset: 3_600_000 },
+      'InvalidSignatureException',
+    ],
+  ] as const
+  for (const [options, name] of cases) {
+    const sdk = new APIGatewayClient({ endpoint: gateway.url, region, maxAttempts: 1, ...options })
+    await assert.rejects(sdk.send(new GetUsagePlansCommand({})), { name })
+    sdk.destroy()
+  }
+  const honest = new APIGatewayClient({
+    endpoint: gateway.url,
+    region,
+    credentials: { accessKeyId, secretAccessKey },
+  })
+  honest.middlewareStack.add(
+    (next) => (args) => {
+      const request = args.request as { body?: Uint8Array }
+      const text = new TextDecoder().decode(Uint8Array.from(request.body ?? []))
+      request.body = Buffer.from(text.replace('mine', 'evil'))
+      return next(args)
+    },
+    { step: 'finalizeRequest', priority: 'low' },
+  )
+  await assert.rejects(honest.send(new CreateApiKeyCommand({ name: 'mine' })), {
+    name: 'InvalidSignatureException',
+  })
+  honest.destroy()
+})
+
+test('quotas: five CreateApiKey at once, then 429 with Retry-After', async (t) => {
+  const { sdk } = await setUp(t, { quotas: true })
+  const create = () => sdk.send(new CreateApiKeyCommand({ name: 'a' }))
+  for (let i = 0; i < 5; i++) await create()
+  await assert.rejects(create(), (error) => {
+    assert.ok(error instanceof TooManyRequestsException)
+    assert.equal(error.message, 'Too Many Requests')
+    assert.equal(error.retryAfterSeconds, '1')
+    return true
+  })
+})
+
+test('quotas: 40 calls at once in all, then 429', async (t) => {
+  const { sdk } = await setUp(t, { quotas: true })
+  const reads = await Promise.allSettled(
+    Array.from({ length: 60 }, () => sdk.send(new GetUsagePlanCommand({ usagePlanId: 'demofree' }))),
+  )
+  const served = reads.filter((read) => read.status === 'fulfilled').length
+  assert.ok(served >= 40 && served < 60, String(served))
+})
+
+test('a full account: LimitExceededException, status 429', async (t) => {
+  const { sdk } = await setUp(t, { maxKeys: 1 })
+  await sdk.send(new CreateApiKeyCommand({ name: 'a' }))
+  await assert.rejects(sdk.send(new CreateApiKeyCommand({ name: 'b' })), { name: 'LimitExceededException' })
+})
+
+test('the plan throttles and counts: 429 by throttle, 429 by quota, and GetUsage tells', async (t) => {
+  const { sdk, call } = await setUp(t)
+  const apiStages = [{ apiId: 'demo', stage: 'prod' }]
+  const slow = await sdk.send(
+    new CreateUsagePlanCommand({ name: 'slow', apiStages, throttle: { rateLimit: 0.01, burstLimit: 2 } }),
+  )
+  const small = await sdk.send(
+    new CreateUsagePlanCommand({ name: 'small', apiStages, quota: { limit: 2, period: 'DAY' } }),
+  )
+  await attachedKey(sdk, `${VALUE}1`, slow.id)
+  const keyId = await attachedKey(sdk, `${VALUE}2`, small.id)
+  const statuses = async (value: string) => [
+    (await call(value)).status,
+    (await call(value)).status,
+    (await call(value)).status,
+  ]
+  assert.deepEqual(await statuses(`${VALUE}1`), [200, 200, 429])
+  assert.deepEqual(await statuses(`${VALUE}2`), [200, 200, 429])
+  assert.deepEqual(await (await call(`${VALUE}2`)).json(), { message: 'Limit Exceeded' })
+
+  const today = new Date().toISOString().slice(0, 10)
+  const usage = await sdk.send(
+    new GetUsageCommand({ usagePlanId: small.id, startDate: today, endDate: today }),
+  )
+  assert.deepEqual(usage.items, { [keyId]: [[2, 0]] })
+
+  const patchOperations = [{ op: 'replace' as const, path: '/quota/limit', value: '5' }]
+  await sdk.send(new UpdateUsagePlanCommand({ usagePlanId: small.id, patchOperations }))
+  assert.equal((await call(`${VALUE}2`)).status, 200)
+})
+
+test('a new key takes its time where propagation is asked for', async (t) => {
+  const { sdk, call } = await setUp(t, { propagationMs: 60_000 })
+  await attachedKey(sdk, `${VALUE}1`)
+  assert.equal((await call(`${VALUE}1`)).status, 403)
+})
+
+test('faults hit the nth call, before or after the effect', async (t) => {
+  const { sdk, gateway } = await setUp(t)
+  const create = () => sdk.send(new CreateApiKeyCommand({ name: 'a' }))
+  gateway.faults.order({ operation: 'CreateApiKey', nth: 2, when: 'before', kind: 'fail' })
+  gateway.faults.order({ operation: 'CreateApiKey', nth: 3, when: 'after', kind: 'cut' })
+  await create()
+  await assert.rejects(create(), { name: 'InternalFailure' })
+  assert.equal(gateway.account.keys.size, 1)
+  await assert.rejects(create(), /socket hang up|ECONNRESET/)
+  assert.equal(gateway.account.keys.size, 2)
+  await create()
+})
+
+test('faults and state are there for other processes too', async (t) => {
+  const { sdk, gateway } = await setUp(t)
+  const order = (body: object) =>
+    fetch(`${gateway.url}/_local/faults`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+  assert.equal((await order({ operation: 'CreateApiKey', when: 'before', kind: 'throttle' })).status, 204)
+  assert.equal((await order({ operation: 'CreateApiKey', when: 'sometimes', kind: 'throttle' })).status, 400)
+  await assert.rejects(sdk.send(new CreateApiKeyCommand({ name: 'a' })), TooManyRequestsException)
+  await attachedKey(sdk, `${VALUE}1`)
+  const state = (await (await fetch(`${gateway.url}/_local/state`)).json()) as Pick<Gateway, 'answers'>
+  assert.deepEqual(state.answers['CreateApiKey'], { 201: 1, 429: 1 })
+  assert.ok(!JSON.stringify(state).includes(VALUE))
+})

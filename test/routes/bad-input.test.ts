@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { test } from 'node:test'
+import { readProblem } from '../problem.ts'
+import { type Service, startService } from '../service.ts'
+
+/** Nothing was minted and no use was spent. */
+async function assertNothingDone({ gateway, deps }: Service, tokenId: string): Promise<void> {
+  assert.equal(gateway.account.keys.size, 0)
+  assert.equal((await deps.store.getToken(tokenId))?.uses, 0)
+}
+
+const badBodies: [title: string, body: unknown, path: string][] = [
+  ['a name of 0 characters', { name: '' }, '/name'],
+  ['a name of 300 characters', { name: 'x'.repeat(300) }, '/name'],
+  ['no name', {}, '/name'],
+  ['a name that is a number', { name: 7 }, '/name'],
+  ['a control character', { name: 'a\u0007b' }, '/name'],
+  ['a line break', { name: 'a\nb' }, '/name'],
+  ['a bidirectional override', { name: 'a\u202eb' }, '/name'],
+  ['an invisible character', { name: 'a\u200bb' }, '/name'],
+  ['an emoji', { name: 'agent 🤖' }, '/name'],
+  ['spaces at the end', { name: 'agent ' }, '/name'],
+  ['a description of 300 characters', { name: 'a', description: 'x'.repeat(300) }, '/description'],
+  ['a plan that is an object', { name: 'a', plan: {} }, '/plan'],
+  ['an unknown field', { name: 'a', nmae: 'b' }, ''],
+  ['an array', [], ''],
+  ['a string', 'acme', ''],
+  ['null', null, ''],
+]
+
+for (const [title, body, path] of badBodies) {
+  test(`400 names the field: ${title}`, async (t) => {
+    const service = await startService(t)
+    const { secret, token } = await service.token()
+    const problem = await readProblem(await service.register(secret, body))
+    assert.equal(problem.code, 'invalid_request')
+    assert.deepEqual(
+      problem.errors?.map((error) => error.path),
+      [path],
+    )
+    await assertNothingDone(service, token.id)
+  })
+}
+
+test('every fault of a body is listed at once', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const problem = await readProblem(await service.register(secret, { name: '', plan: 1, x: 1 }))
+  assert.deepEqual(problem.errors?.map((error) => error.path).sort(), ['', '/name', '/plan'])
+})
+
+test('names in other scripts are welcome', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  for (const name of ['Zoë', '東京エージェント', 'агент 1', 'وكيل', "O'Neil & Sons (prod)"]) {
+    assert.equal((await service.register(secret, { name })).status, 201, name)
+  }
+})
+
+const badRequests: [title: string, init: RequestInit, status: number, code: string][] = [
+  ['malformed JSON', { body: '{"name":"a"' }, 400, 'invalid_request'],
+  ['an empty JSON body', { body: '' }, 400, 'invalid_request'],
+  ['__proto__ in the JSON', { body: '{"name":"a","__proto__":{}}' }, 400, 'invalid_request'],
+  ['a body of 17 KiB', { body: JSON.stringify({ name: 'x'.repeat(17 * 1_024) }) }, 413, 'payload_too_large'],
+  [
+    'a form',
+    { body: 'name=a', headers: { 'content-type': 'application/x-www-form-urlencoded' } },
+    415,
+    'unsupported_media_type',
+  ],
+  ['plain text', { body: 'a', headers: { 'content-type': 'text/plain' } }, 415, 'unsupported_media_type'],
+]
+
+for (const [title, init, status, code] of badRequests) {
+  test(`${status}: ${title}`, async (t) => {
+    const service = await startService(t)
+    const { secret, token } = await service.token()
+    const headers = { 'content-type': 'application/json', ...init.headers, authorization: `Bearer ${secret}` }
+    const answer = await fetch(`${service.url}/register`, { ...init, method: 'POST', headers })
+    assert.equal(answer.status, status)
+    assert.equal((await readProblem(answer)).code, code)
+    await assertNothingDone(service, token.id)
+  })
+}
+
+test('400: no body and no content type', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const headers = { authorization: `Bearer ${secret}` }
+  const problem = await readProblem(await fetch(`${service.url}/register`, { method: 'POST', headers }))
+  assert.equal(problem.code, 'invalid_request')
+})
+
+test('413: a body of 10 MB is refused without being read', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
+  t.after(() => socket.destroy())
+  socket.write(
+    `POST /register HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${secret}\r\n` +
+      'content-type: application/json\r\ncontent-length: 10000000\r\n\r\n{"name":"',
+  )
+  const [first] = await once(socket, 'data')
+  assert.match(String(first), /^HTTP\/1\.1 413 /)
+})
+
+test('404 and 405 are problems too; 405 names the methods', async (t) => {
+  const { url } = await startService(t)
+  const missing = await fetch(`${url}/nowhere`)
+  assert.equal(missing.status, 404)
+  assert.equal((await readProblem(missing)).code, 'not_found')
+
+  for (const [path, method, allow] of [
+    ['/register', 'GET', 'POST'],
+    ['/register', 'DELETE', 'POST'],
+    ['/livez', 'POST', 'GET, HEAD'],
+    ['/openapi.json', 'PUT', 'GET, HEAD'],
+  ] as const) {
+    const answer = await fetch(`${url}${path}`, { method })
+    assert.equal(answer.status, 405)
+    assert.equal(answer.headers.get('allow'), allow)
+    assert.equal((await readProblem(answer)).code, 'method_not_allowed')
+  }
+})
+
+test('a path that is not a URL path is a problem too', async (t) => {
+  const { url } = await startService(t)
+  assert.equal((await readProblem(await fetch(`${url}/%zz`))).code, 'not_found')
+})
+
+test('what is no HTTP at all gets a problem and a closed connection', async (t) => {
+  const { url } = await startService(t)
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  socket.write('hello?\r\n\r\n')
+  const text = (await socket.toArray()).join('')
+  assert.match(text, /^HTTP\/1\.1 400 /)
+  assert.match(text, /content-type: application\/problem\+json/)
+})
+
+test('a client that hangs up in the middle of its body leaves nothing behind', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token()
+  const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
+  socket.write(
+    `POST /register HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${secret}\r\n` +
+      'content-type: application/json\r\ncontent-length: 20\r\n\r\n{"name":',
+    () => socket.destroy(),
+  )
+  await once(socket, 'close')
+  assert.equal((await service.register(secret)).status, 201)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
+  assert.equal(service.gateway.account.keys.size, 1)
+})
+
+test('invariant 2: a client that hangs up before the answer leaves no key that nobody has', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 100 } } })
+  const { secret, token } = await service.token()
+  const gone = new AbortController()
+  service.gateway.onCall = (operation) => {
+    if (operation === 'CreateUsagePlanKey') gone.abort()
+  }
+  await assert.rejects(
+    fetch(`${service.url}/register`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+      body: '{"name":"a"}',
+      signal: gone.signal,
+    }),
+  )
+  await service.deps.inFlight.settled()
+  await assertNothingDone(service, token.id)
+})

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { z } from 'zod'
+import { errorCatalogue } from '../../src/errors.ts'
+import { problemStatus } from '../../src/http/problem.ts'
+import { startService } from '../service.ts'
+
+const response = z.object({
+  content: z.record(z.string(), z.object({ schema: z.record(z.string(), z.unknown()) })),
+})
+const openapi = z.object({
+  openapi: z.literal('3.1.0'),
+  servers: z.array(z.object({ url: z.string() })),
+  paths: z.record(
+    z.string(),
+    z.record(
+      z.string(),
+      z.looseObject({ operationId: z.string(), responses: z.record(z.string(), response) }),
+    ),
+  ),
+  components: z.object({ schemas: z.record(z.string(), z.looseObject({ type: z.literal('object') })) }),
+})
+
+test('/openapi.json is OpenAPI 3.1 with every route, every status and a schema for each', async (t) => {
+  const { url, deps } = await startService(t)
+  const document = openapi.parse(await (await fetch(`${url}/openapi.json`)).json())
+  assert.equal(document.servers[0]?.url, deps.config.publicUrl)
+  assert.deepEqual(Object.keys(document.paths).sort(), [
+    '/livez',
+    '/openapi.json',
+    '/problems/{code}',
+    '/readyz',
+    '/register',
+  ])
+  assert.deepEqual(Object.keys(document.paths['/register'] ?? {}), ['post'])
+  assert.deepEqual(Object.keys(document.paths['/register']?.['post']?.responses ?? {}), [
+    '201',
+    '400',
+    '401',
+    '403',
+    '413',
+    '415',
+    '429',
+    '500',
+    '502',
+    '503',
+  ])
+  for (const reference of JSON.stringify(document).matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)) {
+    assert.ok(document.components.schemas[reference[1] ?? ''], String(reference[1]))
+  }
+})
+
+test('the schema of the body in the document is the one that validates', async (t) => {
+  const { url } = await startService(t)
+  const document = openapi.parse(await (await fetch(`${url}/openapi.json`)).json())
+  const body = z
+    .looseObject({
+      requestBody: z.object({
+        content: z.object({
+          'application/json': z.object({
+            schema: z.object({
+              required: z.array(z.string()),
+              additionalProperties: z.literal(false),
+              properties: z.object({ name: z.object({ maxLength: z.number() }).loose() }).loose(),
+            }),
+          }),
+        }),
+      }),
+    })
+    .parse(document.paths['/register']?.['post'] ?? {})
+  const { schema } = body.requestBody.content['application/json']
+  assert.deepEqual(schema.required, ['name'])
+  assert.equal(schema.properties.name.maxLength, 128)
+})
+
+test('every code has a page under /problems/, where the type of a problem points', async (t) => {
+  const { url } = await startService(t)
+  for (const code of Object.keys(errorCatalogue)) {
+    const answer = await fetch(`${url}/problems/${code}`)
+    assert.equal(answer.status, 200)
+    const page = z.object({ code: z.string(), status: z.number() }).parse(await answer.json())
+    assert.equal(page.status, Object.entries(problemStatus).find(([name]) => name === code)?.[1])
+  }
+  assert.equal((await fetch(`${url}/problems/toString`)).status, 404)
+})
+
+test('/livez answers without asking anybody; /readyz asks the control plane at most once in some seconds', async (t) => {
+  let now = Date.now()
+  const { url, gateway, deps } = await startService(t, { clock: () => now })
+  for (let i = 0; i < 5; i++) assert.equal((await fetch(`${url}/livez`)).status, 200)
+  assert.equal(gateway.answers['GetUsagePlan'], undefined)
+  await Promise.all(Array.from({ length: 20 }, () => fetch(`${url}/readyz`)))
+  assert.deepEqual(gateway.answers['GetUsagePlan'], { 200: deps.plans.length })
+  now += 11_000
+  gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'denied' })
+  assert.equal((await fetch(`${url}/readyz`)).status, 502)
+  now += 3_000
+  assert.equal((await fetch(`${url}/readyz`)).status, 200)
+})

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { test } from 'node:test'
+import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
+import { ServiceError } from '../../src/errors.ts'
+import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { anyUse, tempDir } from '../service.ts'
+import { registrationOf, storeContract } from './store-contract.ts'
+
+storeContract('SQLite file', (t) => {
+  const store = openSqliteStore(join(tempDir(t), 'store.db'))
+  t.after(() => store.close())
+  return store
+})
+storeContract('SQLite memory', (t) => {
+  const store = openSqliteStore(':memory:')
+  t.after(() => store.close())
+  return store
+})
+
+test('the file is in WAL mode, flushed at every commit, and readable by its owner only', async (t) => {
+  const path = join(tempDir(t), 'new', 'store.db')
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  await issueBootstrapToken(store, anyUse, 1)
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+  assert.equal(statSync(`${path}-wal`).mode & 0o777, 0o600)
+  const db = new DatabaseSync(path)
+  t.after(() => db.close())
+  assert.equal(db.prepare('PRAGMA journal_mode').get()?.['journal_mode'], 'wal')
+})
+
+test('what one process wrote another reads; the last use is spent once between them', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const [one, two] = [openSqliteStore(path), openSqliteStore(path)]
+  t.after(() => Promise.all([one.close(), two.close()]))
+  const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 10 }, 1)
+  const begun = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => (i % 2 ? one : two).beginRegistration(registrationOf(token.id))),
+  )
+  assert.equal(begun.filter(({ outcome }) => outcome === 'begun').length, 10)
+  assert.equal((await two.getToken(token.id))?.uses, 10)
+})
+
+test('a store from a newer version is refused, and not changed', (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const db = new DatabaseSync(path)
+  db.exec('PRAGMA user_version = 999')
+  db.close()
+  assert.throws(() => openSqliteStore(path), /store\.db cannot be opened: it was written by a newer firstkey/)
+})
+
+test('what is no database, a folder, or below a file is refused with the path', (t) => {
+  const dir = tempDir(t)
+  writeFileSync(
+    join(dir, 'text.db'),
+    'this is not a database, but it is long enough to be taken for one'.repeat(20),
+  )
+  mkdirSync(join(dir, 'folder.db'))
+  assert.throws(
+    () => openSqliteStore(join(dir, 'text.db')),
+    /text\.db cannot be opened: file is not a database/,
+  )
+  assert.throws(() => openSqliteStore(join(dir, 'folder.db')), /folder\.db cannot be opened/)
+  assert.throws(() => openSqliteStore(join(dir, 'text.db', 'x.db')), /x\.db cannot be opened/)
+})
+
+test('a store that another process keeps locked: store_unavailable, and fine again afterwards', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  const { token } = await issueBootstrapToken(store, anyUse, 1)
+  const db = new DatabaseSync(path)
+  t.after(() => db.close())
+  db.exec('BEGIN IMMEDIATE')
+  const isUnavailable = (error: unknown) =>
+    error instanceof ServiceError && error.code === 'store_unavailable'
+  await assert.rejects(store.beginRegistration(registrationOf(token.id)), isUnavailable)
+  await assert.rejects(store.ping(), isUnavailable)
+  db.exec('ROLLBACK')
+  assert.equal((await store.beginRegistration(registrationOf(token.id))).outcome, 'begun')
+})
