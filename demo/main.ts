@@ -9,25 +9,13 @@ import getPort from 'get-port'
 import { z } from 'zod'
 import { startGateway } from '../src/local/gateway.ts'
 import { defaultGatewayOptions } from '../src/local/options.ts'
-
-/** What the demo needs of the answer of `POST /register`. */
-const credential = z.object({
-  registration_id: z.string(),
-  api_key_value: z.string(),
-  use: z.object({ curl: z.string() }),
-})
+import { runSteps, say } from './steps.ts'
 
 const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } })
 const root = join(import.meta.dirname, '..')
 const dataDir = mkdtempSync(join(tmpdir(), 'firstkey-demo-'))
 /** Undone in reverse order when the demo ends, however it ends. */
 const cleanUp: (() => unknown)[] = [() => rmSync(dataDir, { recursive: true, force: true })]
-let step = 0
-
-function say(text: string): void {
-  console.log(`${++step}. ${text}`)
-}
-
 /** Starts one of the project's programs on this runtime. */
 function run(program: string, args: string[], env: NodeJS.ProcessEnv) {
   return spawn(process.execPath, [join(root, program), ...args], {
@@ -61,7 +49,7 @@ async function main(): Promise<void> {
     STORE: `sqlite:${join(dataDir, 'demo.db')}`,
     LOG_LEVEL: 'warn',
   }
-  const service = run('src/main.ts', [], env)
+  const service = run('src/start.js', [], env)
   service.stdout.pipe(process.stderr)
   const serviceEnded = once(service, 'exit').then(() => Promise.reject(new Error('the service ended')))
   serviceEnded.catch(() => undefined)
@@ -74,40 +62,9 @@ async function main(): Promise<void> {
   const token = await createToken(env)
   say(`Bootstrap token (firstkey tokens create --label demo --plan free --max-uses 100):\n   ${token}`)
 
-  const answer = await fetch(`${publicUrl}/register`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ name: 'acme-agent' }),
-  })
-  const body: unknown = await answer.json()
-  expectStatus('POST /register', answer.status, 201, body)
-  const { registration_id, api_key_value, use } = credential.parse(body)
-  say(`POST /register {"name":"acme-agent"} → 201\n${indent(JSON.stringify(body, null, 2))}`)
-
-  const withKey = await fetch(apiUrl, { headers: { 'x-api-key': api_key_value } })
-  const hello: unknown = await withKey.json()
-  expectStatus('the demo API with the new key', withKey.status, 200, hello)
-  say(`The demo API with the new key → 200 ${JSON.stringify(hello)}`)
-
-  const without = await fetch(apiUrl)
-  const refused: unknown = await without.json()
-  expectStatus('the demo API without a key', without.status, 403, refused)
-  say(`The demo API without a key → 403 ${JSON.stringify(refused)}`)
-
-  if (options.once) {
-    console.log(`\nDone: ${registration_id} holds a working key.`)
-    return
-  }
-  console.log(`
-Your turn. Register another agent:
-
-  curl ${publicUrl}/register -H 'Authorization: Bearer ${token}' -H 'Content-Type: application/json' -d '{"name":"my-agent"}'
-
-Use the key from above:
-
-  ${use.curl}
-
-Serving until Ctrl-C.`)
+  console.log(await runSteps({ serviceUrl: publicUrl, publicUrl, apiUrl, token }))
+  if (options.once) return
+  console.log('Serving until Ctrl-C.')
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), serviceEnded])
 }
 
@@ -128,15 +85,6 @@ async function until(url: string): Promise<void> {
     await sleep(50)
   }
   throw new Error(`${url} is not ready after 10 s`)
-}
-
-function expectStatus(what: string, status: number, expected: number, body: unknown): void {
-  if (status !== expected)
-    throw new Error(`${what} answered ${status}, not ${expected}: ${JSON.stringify(body)}`)
-}
-
-function indent(text: string): string {
-  return text.replace(/^/gm, '   ')
 }
 
 try {
