@@ -4,6 +4,8 @@ import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { createInFlight, type InFlight } from './registration/in-flight.ts'
 import { createReadiness, type Readiness } from './registration/readiness.ts'
+import type { Credential } from './registration/register.ts'
+import { defaultTiming, type Timing } from './registration/timing.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
 
@@ -17,28 +19,35 @@ export interface Deps {
   readonly clock: Clock
   readonly store: Store
   readonly apiGateway: ApiGateway
-  readonly plans: Config['plans']
-  readonly inFlight: InFlight
+  readonly timing: Timing
+  readonly inFlight: InFlight<Credential>
   readonly readiness: Readiness
   /** Waits for what is in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
 
 /** Opens the store and makes the client. @throws Error if the store cannot be opened */
-export function createDeps(config: Config, log: Logger, clock: Clock = systemClock): Deps {
+export function createDeps(
+  config: Config,
+  log: Logger,
+  { clock = systemClock, timing = defaultTiming }: { clock?: Clock; timing?: Timing } = {},
+): Deps {
   const store = openSqliteStore(config.store.path)
-  const apiGateway = createApiGateway({ region: config.region, endpoint: config.apiGatewayEndpoint })
-  const inFlight = createInFlight(MAX_IN_FLIGHT)
-  const { plans } = config
+  const apiGateway = createApiGateway({
+    region: config.region,
+    endpoint: config.apiGatewayEndpoint,
+    callTimeoutMs: timing.upstreamCall,
+  })
+  const inFlight = createInFlight<Credential>(MAX_IN_FLIGHT)
   return {
     config,
     log,
     clock,
     store,
     apiGateway,
-    plans,
+    timing,
     inFlight,
-    readiness: createReadiness({ store, apiGateway, clock, plans, log }),
+    readiness: createReadiness({ store, apiGateway, clock, plans: config.plans, log }),
     async close() {
       await inFlight.settled()
       apiGateway.close()

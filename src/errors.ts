@@ -50,6 +50,21 @@ export const errorCatalogue = {
     retryable: false,
     nextStep: 'Correct the request as "detail" and "errors" say.',
   },
+  invalid_idempotency_key: {
+    title: 'The Idempotency-Key is not valid',
+    retryable: false,
+    nextStep: 'Send a new UUID as the Idempotency-Key, and the same one with every retry.',
+  },
+  idempotency_in_progress: {
+    title: 'The same request is still being worked on',
+    retryable: true,
+    nextStep: 'Wait for the seconds in Retry-After, then send the same request again for its result.',
+  },
+  idempotency_mismatch: {
+    title: 'The Idempotency-Key was used for another request',
+    retryable: false,
+    nextStep: 'Send the first request again unchanged, or this one with a new Idempotency-Key.',
+  },
   not_found: {
     title: 'Nothing is here',
     retryable: false,

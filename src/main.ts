@@ -3,7 +3,8 @@ import { isMisconfigured } from './aws/errors.ts'
 import { readConfig } from './config.ts'
 import { createDeps, type Deps } from './deps.ts'
 import { ServiceError } from './errors.ts'
-import { createLogger } from './http/logging.ts'
+import { createLogger } from './log.ts'
+import { startBackground } from './registration/background.ts'
 
 /** Beyond the time that a registration may take, how long a stop waits before it gives up (ms). */
 const STOP_RESERVE_MS = 5_000
@@ -61,6 +62,8 @@ try {
     `cannot listen on ${config.host}, PORT ${config.port}: ${inUse ? 'it is in use' : String(error)}`,
   )
 }
+const background = startBackground(deps)
+
 let stopping = false
 async function stop(signal: NodeJS.Signals): Promise<void> {
   if (stopping) return
@@ -71,6 +74,7 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
     process.exit(1)
   }, config.registerTimeoutMs + STOP_RESERVE_MS).unref()
   await app.close()
+  await background.stop()
   await deps.close()
   log.info({}, 'stopped')
 }

@@ -8,9 +8,10 @@ import { issueBootstrapToken } from '../src/auth/bootstrap-token.ts'
 import { type Clock, systemClock } from '../src/clock.ts'
 import { readConfig } from '../src/config.ts'
 import { createDeps, type Deps } from '../src/deps.ts'
-import { createLogger } from '../src/http/logging.ts'
 import { type Gateway, startGateway } from '../src/local/gateway.ts'
 import { defaultGatewayOptions, type GatewayOptions } from '../src/local/options.ts'
+import { createLogger } from '../src/log.ts'
+import { defaultTiming, type Timing } from '../src/registration/timing.ts'
 import type { BootstrapToken, TokenPolicy } from '../src/store/store.ts'
 
 /** The environment of a server that uses `gateway`; the demo credentials are the SDK's for the whole test process. */
@@ -47,6 +48,8 @@ export interface Service {
   readonly deps: Deps
   readonly app: FastifyInstance
   readonly gateway: Gateway
+  /** Where the store is. */
+  readonly dataDir: string
   /** Every log line so far. */
   readonly logLines: string[]
   /** Makes a bootstrap token. */
@@ -59,18 +62,23 @@ export interface ServiceOptions {
   readonly env?: Record<string, string>
   readonly gateway?: Partial<GatewayOptions>
   readonly clock?: Clock
+  /** A gateway and a folder to share with another service of the same test. */
+  readonly beside?: Service
+  readonly timing?: Partial<Timing>
 }
 
 /** The whole service on a real socket, with a real store file, against a local gateway. Ends with the test. */
 export async function startService(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
-  const gateway = await testGateway(t, options.gateway)
-  const env = { ...serverEnv(gateway, tempDir(t)), ...options.env }
+  const gateway = options.beside?.gateway ?? (await testGateway(t, options.gateway))
+  const dataDir = options.beside?.dataDir ?? tempDir(t)
+  const env = { ...serverEnv(gateway, dataDir), ...options.env }
   process.env['AWS_ACCESS_KEY_ID'] = env['AWS_ACCESS_KEY_ID']
   process.env['AWS_SECRET_ACCESS_KEY'] = env['AWS_SECRET_ACCESS_KEY']
   const clock = options.clock ?? systemClock
   const logLines: string[] = []
   const log = createLogger('trace', { write: (line) => void logLines.push(line) })
-  const deps = createDeps(readConfig(env), log, clock)
+  const timing = { ...defaultTiming, ...options.timing }
+  const deps = createDeps(readConfig(env), log, { clock, timing })
   const app = await buildApp(deps)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.after(async () => {
@@ -82,6 +90,7 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
     deps,
     app,
     gateway,
+    dataDir,
     logLines,
     token: (policy) => issueBootstrapToken(deps.store, { ...anyUse, ...policy }, clock()),
     register: (secret, body = { name: 'acme-agent' }, headers = {}) =>

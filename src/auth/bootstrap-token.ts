@@ -2,6 +2,12 @@ import { ServiceError } from '../errors.ts'
 import type { BootstrapToken, Store, TokenPolicy } from '../store/store.ts'
 import { createSecret, hashSecret, inspectSecret, randomBase62, sameHash } from './secret.ts'
 
+/** Who asks: the token, and the secret that was presented. */
+export interface Caller {
+  readonly token: BootstrapToken
+  readonly secret: string
+}
+
 /** Creates and stores a bootstrap token. The secret is in the answer and nowhere else. */
 export async function issueBootstrapToken(
   store: Store,

@@ -5,13 +5,15 @@ export interface ClientOptions {
   readonly region: string
   /** Another endpoint than the Region's own; `undefined`: none. */
   readonly endpoint: string | undefined
+  /** How long one attempt of one call may take, in milliseconds. */
+  readonly callTimeoutMs: number
 }
 
 /**
- * The SDK's client with bounded time: at most 3 attempts (standard retry mode) of at most 6 s each, so that
- * a call that hangs leaves time within one registration to try again. Credentials come from the SDK's chain.
+ * The SDK's client with bounded time: at most 3 attempts (standard retry mode), so that a call that
+ * hangs leaves time within one registration to try again. Credentials come from the SDK's chain.
  */
-export function createClient({ region, endpoint }: ClientOptions): APIGatewayClient {
+export function createClient({ region, endpoint, callTimeoutMs }: ClientOptions): APIGatewayClient {
   return new APIGatewayClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
@@ -19,7 +21,7 @@ export function createClient({ region, endpoint }: ClientOptions): APIGatewayCli
     retryMode: 'standard',
     requestHandler: new NodeHttpHandler({
       connectionTimeout: 2_000,
-      requestTimeout: 6_000,
+      requestTimeout: callTimeoutMs,
       throwOnRequestTimeout: true,
     }),
   })

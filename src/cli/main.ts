@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
+import { addRegistrationCommands } from './registrations.ts'
 import { addTokenCommands } from './tokens.ts'
 
 const program = new Command('firstkey')
   .description("The operator's commands. They use the store that STORE names, also beside a running server.")
   .showHelpAfterError('(add --help for the options)')
 addTokenCommands(program)
+addRegistrationCommands(program)
 
 try {
   await program.parseAsync()

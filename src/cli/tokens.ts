@@ -1,11 +1,10 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { issueBootstrapToken } from '../auth/bootstrap-token.ts'
 import { systemClock } from '../clock.ts'
-import { readStoreLocation } from '../config.ts'
-import { openSqliteStore } from '../store/sqlite.ts'
 import type { BootstrapToken, Store } from '../store/store.ts'
 import { formatDuration, parseDuration } from './duration.ts'
-import { formatTable } from './table.ts'
+import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
+import { withStore } from './with-store.ts'
 
 interface CreateOptions {
   readonly label: string
@@ -71,15 +70,6 @@ export function addTokenCommands(program: Command): void {
     )
 }
 
-async function withStore(work: (store: Store) => Promise<void>): Promise<void> {
-  const store = openSqliteStore(readStoreLocation(process.env).path)
-  try {
-    await work(store)
-  } finally {
-    await store.close()
-  }
-}
-
 async function create(store: Store, options: CreateOptions): Promise<void> {
   const now = systemClock()
   const { token, secret } = await issueBootstrapToken(
@@ -96,7 +86,7 @@ async function create(store: Store, options: CreateOptions): Promise<void> {
     now,
   )
   if (options.json) {
-    process.stdout.write(`${JSON.stringify({ ...tokenJson(token, now), secret }, null, 2)}\n`)
+    printJson({ ...tokenJson(token, now), secret })
     return
   }
   process.stderr.write(`${describeToken(token, now)}\nThe secret, shown only now:\n`)
@@ -107,13 +97,7 @@ async function list(store: Store, { json }: OutputOptions): Promise<void> {
   const now = systemClock()
   const tokens = await store.listTokens()
   if (json) {
-    process.stdout.write(
-      `${JSON.stringify(
-        tokens.map((token) => tokenJson(token, now)),
-        null,
-        2,
-      )}\n`,
-    )
+    printJson(tokens.map((token) => tokenJson(token, now)))
   } else if (tokens.length === 0) {
     process.stderr.write('There are no tokens. Make one: firstkey tokens create --label …\n')
   } else {
@@ -121,7 +105,7 @@ async function list(store: Store, { json }: OutputOptions): Promise<void> {
       token.id,
       status(token, now),
       uses(token),
-      date(token.expiresAt),
+      showTime(token.expiresAt),
       plans(token),
       token.label,
     ])
@@ -131,9 +115,8 @@ async function list(store: Store, { json }: OutputOptions): Promise<void> {
 
 function print(token: BootstrapToken, { json }: OutputOptions): void {
   const now = systemClock()
-  process.stdout.write(
-    json ? `${JSON.stringify(tokenJson(token, now), null, 2)}\n` : describeToken(token, now),
-  )
+  if (json) printJson(tokenJson(token, now))
+  else process.stdout.write(describeToken(token, now))
 }
 
 function found(id: string, token: BootstrapToken | undefined): BootstrapToken {
@@ -143,20 +126,19 @@ function found(id: string, token: BootstrapToken | undefined): BootstrapToken {
 }
 
 function describeToken(token: BootstrapToken, now: number): string {
-  const lines = [
+  return formatRecord([
     ['id', token.id],
     ['label', token.label],
     ['status', status(token, now)],
     ['plans', plans(token)],
     ['uses', uses(token)],
-    ['created', date(token.createdAt)],
-    ['expires', date(token.expiresAt)],
-    ['revoked', date(token.revokedAt)],
+    ['created', showTime(token.createdAt)],
+    ['expires', showTime(token.expiresAt)],
+    ['revoked', showTime(token.revokedAt)],
     ['key ttl', token.keyTtlMs === null ? 'for ever' : formatDuration(token.keyTtlMs)],
     ['name prefix', token.namePrefix === '' ? 'any' : token.namePrefix],
     ['rate', token.ratePerMinute === null ? 'no limit' : `${token.ratePerMinute} a minute`],
-  ]
-  return lines.map(([name = '', value]) => `${name.padEnd(12)} ${value}\n`).join('')
+  ])
 }
 
 /** A token for programs: times as RFC 3339, no secret and no hash of it. */
@@ -168,9 +150,9 @@ function tokenJson(token: BootstrapToken, now: number): object {
     plans: token.plans,
     max_uses: token.maxUses,
     uses: token.uses,
-    created_at: isoDate(token.createdAt),
-    expires_at: isoDate(token.expiresAt),
-    revoked_at: isoDate(token.revokedAt),
+    created_at: isoTime(token.createdAt),
+    expires_at: isoTime(token.expiresAt),
+    revoked_at: isoTime(token.revokedAt),
     key_ttl_seconds: token.keyTtlMs === null ? null : token.keyTtlMs / 1_000,
     name_prefix: token.namePrefix,
     rate_per_minute: token.ratePerMinute,
@@ -185,8 +167,6 @@ function status(token: BootstrapToken, now: number): 'revoked' | 'expired' | 'ex
 
 const plans = (token: BootstrapToken) => token.plans.join(',') || '(default)'
 const uses = (token: BootstrapToken) => `${token.uses}/${token.maxUses ?? 'any'}`
-const isoDate = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
-const date = (ms: number | null) => isoDate(ms) ?? 'never'
 
 function label(text: string): string {
   if (/^[^\p{C}]{1,100}$/u.test(text)) return text

@@ -1,13 +1,13 @@
 import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
-import { authenticateBootstrapToken } from '../auth/bootstrap-token.ts'
+import { authenticateBootstrapToken, type Caller } from '../auth/bootstrap-token.ts'
 import { ServiceError } from '../errors.ts'
-import type { BootstrapToken, Store } from '../store/store.ts'
+import type { Store } from '../store/store.ts'
 
-const TOKEN = 'bootstrapToken'
+const CALLER = 'caller'
 
-/** Makes room on every request for the token that {@link authenticate} finds. */
+/** Makes room on every request for the caller that {@link authenticate} finds. */
 export function prepareAuthentication(app: FastifyInstance): void {
-  app.decorateRequest(TOKEN, null)
+  app.decorateRequest(CALLER, null)
 }
 
 /**
@@ -17,13 +17,13 @@ export function prepareAuthentication(app: FastifyInstance): void {
 export function authenticate(store: Store): onRequestAsyncHookHandler {
   return async (request) => {
     const secret = bearerCredential(request.headers.authorization)
-    request.setDecorator(TOKEN, await authenticateBootstrapToken(store, secret))
+    request.setDecorator<Caller>(CALLER, { secret, token: await authenticateBootstrapToken(store, secret) })
   }
 }
 
-/** The token that {@link authenticate} found. Only for routes behind it. */
-export function authenticatedToken(request: FastifyRequest): BootstrapToken {
-  return request.getDecorator<BootstrapToken>(TOKEN)
+/** Who {@link authenticate} found. Only for routes behind it. */
+export function authenticated(request: FastifyRequest): Caller {
+  return request.getDecorator<Caller>(CALLER)
 }
 
 /** `Authorization: Bearer <credential>` (RFC 6750, section 2.1); the scheme's name in any case (RFC 9110). */

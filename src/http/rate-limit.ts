@@ -1,7 +1,7 @@
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceError } from '../errors.ts'
-import { authenticatedToken } from './authenticate.ts'
+import { authenticated } from './authenticate.ts'
 
 const WINDOW_S = 60
 
@@ -23,8 +23,8 @@ export async function createRateLimits(app: FastifyInstance, perAddress: number)
   await app.register(rateLimit, { global: false, timeWindow: WINDOW_S * 1_000 })
   const byAddress = app.createRateLimit({ max: perAddress })
   const byToken = app.createRateLimit({
-    keyGenerator: (request) => authenticatedToken(request).id,
-    max: (request) => authenticatedToken(request).ratePerMinute ?? 0,
+    keyGenerator: (request) => authenticated(request).token.id,
+    max: (request) => authenticated(request).token.ratePerMinute ?? 0,
   })
   return {
     async byAddress(request, reply) {
@@ -32,7 +32,7 @@ export async function createRateLimits(app: FastifyInstance, perAddress: number)
       await apply('address', byAddress, request, reply)
     },
     async byToken(request, reply) {
-      if (authenticatedToken(request).ratePerMinute !== null) await apply('token', byToken, request, reply)
+      if (authenticated(request).token.ratePerMinute !== null) await apply('token', byToken, request, reply)
     },
   }
 }

@@ -32,6 +32,22 @@ export async function mint(apiGateway: ApiGateway, order: KeyOrder, signal: Abor
   }
 }
 
+/**
+ * Finds the key that an interrupted {@link mint} left behind and sees to it that it is on its plan.
+ * @returns its id; `undefined` where there is none
+ * @throws ServiceError
+ */
+export async function attachExisting(
+  apiGateway: ApiGateway,
+  { id, usagePlanId }: { id: string; usagePlanId: string },
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const keyName = keyNamePrefix(id)
+  const [keyId] = await apiGateway.findKeys(keyName, signal)
+  if (keyId !== undefined) await apiGateway.attachKey({ keyId, keyName, usagePlanId }, signal)
+  return keyId
+}
+
 /** Removes whatever {@link mint} left behind, found by name: it may have made a key without learning its id. */
 export async function unmint(
   apiGateway: ApiGateway,

@@ -1,27 +1,35 @@
-import { refuseUnusable } from '../auth/bootstrap-token.ts'
+import { type Caller, refuseUnusable } from '../auth/bootstrap-token.ts'
 import { createSecret, hashSecret, randomBase62 } from '../auth/secret.ts'
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Clock } from '../clock.ts'
-import type { Plan } from '../config.ts'
+import type { Config } from '../config.ts'
 import { ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { BootstrapToken, NewRegistration, Store } from '../store/store.ts'
+import type { BootstrapToken, NewRegistration, Registration, Store } from '../store/store.ts'
 import { withDeadline } from './deadline.ts'
+import { finish } from './finish.ts'
+import {
+  identifyRequest,
+  type RequestIdentity,
+  requireSameRequest,
+  type SealedAnswer,
+  sealAnswer,
+  unsealAnswer,
+} from './idempotency.ts'
 import type { InFlight } from './in-flight.ts'
-import { mint, unmint } from './mint.ts'
 import { checkName, choosePlan } from './policy.ts'
+import type { Timing } from './timing.ts'
 
 /** Letters and digits in a key's value: 238 bits, and the only characters API Gateway surely takes. */
 const KEY_VALUE_LENGTH = 40
-/** How long undoing may take after the caller was answered. */
-const UNDO_TIMEOUT_MS = 20_000
 
 export interface RegisterDeps {
+  readonly config: Pick<Config, 'plans' | 'publicUrl' | 'apiBaseUrl'>
   readonly store: Store
   readonly apiGateway: ApiGateway
   readonly clock: Clock
-  readonly plans: readonly [Plan, ...Plan[]]
-  readonly inFlight: InFlight
+  readonly timing: Timing
+  readonly inFlight: InFlight<Credential>
 }
 
 /** What the client asks for, validated. */
@@ -29,6 +37,7 @@ export interface RegistrationRequest {
   readonly name: string
   readonly description: string
   readonly plan: string | undefined
+  readonly idempotencyKey: string | undefined
 }
 
 /** The circumstances of one call. */
@@ -44,81 +53,150 @@ export interface RegistrationCall {
 export interface Credential {
   readonly registration: NewRegistration
   readonly apiKeyId: string
-  readonly apiKeyValue: string
-  readonly managementToken: string
+  readonly answer: SealedAnswer
+  /** It was made by an earlier request with the same idempotency key. */
+  readonly replayed: boolean
 }
 
 /**
- * One registration: spends a use of the token and records the intent, makes the key, records the success.
- * Where that fails, the key is removed again and the use given back, after the answer if need be.
- * @throws ServiceError every code of the token's policy, of API Gateway and of the store; `overloaded`;
+ * One registration: spends a use of the token and records the intent, makes the key, records the success. Where that
+ * fails, the key is removed again and the use given back, after the answer if need be. With an idempotency key the
+ * same request gets the same credential, whatever broke in between, for a day.
+ * @throws ServiceError every code of the token's policy, of idempotency, of API Gateway and of the store; `overloaded`;
  *   `upstream_unavailable` when the time is over
  */
 export async function register(
   deps: RegisterDeps,
-  token: BootstrapToken,
+  caller: Caller,
   request: RegistrationRequest,
   call: RegistrationCall,
 ): Promise<Credential> {
-  refuseUnusable(token, deps.clock())
-  checkName(token, request.name)
-  const plan = choosePlan(deps.plans, token, request.plan)
-
-  return withDeadline(call.timeoutMs, (late) =>
-    deps.inFlight.start(() => run(deps, token, plan, request, call, late)),
-  )
+  const { idempotencyKey, name, description, plan } = request
+  if (idempotencyKey === undefined) {
+    return withDeadline(call.timeoutMs, (late) =>
+      deps.inFlight.start(() => begin(deps, caller, request, null, call, late)),
+    )
+  }
+  const identity = identifyRequest({ bootstrapSecret: caller.secret, idempotencyKey }, [
+    name,
+    description,
+    plan,
+  ])
+  return withDeadline(call.timeoutMs, async (late) => {
+    const running = deps.inFlight.join(identity.keyHash)
+    if (running === undefined) {
+      return deps.inFlight.start(() => lookUp(deps, caller, request, identity, call, late), identity)
+    }
+    requireSameRequest(identity, running)
+    const { registration } = await running.result
+    return replay(deps, registration, identity)
+  })
 }
 
-async function run(
+/** Answers from an earlier request with the same idempotency key, or begins. */
+async function lookUp(
   deps: RegisterDeps,
-  token: BootstrapToken,
-  plan: Plan,
+  caller: Caller,
   request: RegistrationRequest,
+  identity: RequestIdentity,
   call: RegistrationCall,
   late: AbortSignal,
 ): Promise<Credential> {
-  const startedAt = deps.clock()
-  const managementToken = createSecret('fkm_')
-  const apiKeyValue = randomBase62(KEY_VALUE_LENGTH)
+  // A revoked token's answers are destroyed. One that expired since, or was spent, may still ask for what it has.
+  if (caller.token.revokedAt === null) {
+    const earlier = await deps.store.findByIdempotencyKey(caller.token.id, identity.keyHash)
+    if (earlier !== undefined) return continueEarlier(deps, earlier, identity, call, late)
+  }
+  return begin(deps, caller, request, identity, call, late)
+}
+
+async function continueEarlier(
+  deps: RegisterDeps,
+  earlier: Registration,
+  identity: RequestIdentity,
+  call: RegistrationCall,
+  late: AbortSignal,
+): Promise<Credential> {
+  const { clock, inFlight, store, timing } = deps
+  requireSameRequest(identity, earlier.idempotency ?? identity)
+  if (earlier.status === 'active') return replay(deps, earlier, identity)
+  // Pending: somebody works on it, or the process that did is dead and this one goes on where it stopped.
+  const owner = `${inFlight.ownerPrefix}${randomBase62(8)}`
+  const now = clock()
+  if (!(await store.takeLease(earlier.id, { owner, until: now + timing.lease }, now))) throw inProgress()
+  const answer = unsealEarlier(earlier, identity)
+  const credential = await finish(deps, { registration: earlier, answer, owner }, call, late)
+  return { ...credential, replayed: true }
+}
+
+/** The credential of a registration that is active, for the caller who can unseal it. */
+async function replay(
+  deps: RegisterDeps,
+  { id }: Pick<Registration, 'id'>,
+  identity: RequestIdentity,
+): Promise<Credential> {
+  const registration = await deps.store.getRegistration(id)
+  const apiKeyId = registration?.apiKeyId
+  if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw inProgress()
+  const answer = unsealEarlier(registration, identity)
+  // Before the answer: what nobody was answered is undone after a day, and this must not be.
+  if (!(await deps.store.markAnswered(id, deps.clock()))) throw inProgress()
+  return { registration, apiKeyId, answer, replayed: true }
+}
+
+function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): SealedAnswer {
+  if (idempotency === null) throw inProgress() // Forgotten since it was looked up.
+  return unsealAnswer(identity, id, idempotency.sealed)
+}
+
+function inProgress(): ServiceError {
+  return new ServiceError(
+    'idempotency_in_progress',
+    'A request with this Idempotency-Key is being worked on.',
+    {
+      retryAfter: 1,
+    },
+  )
+}
+
+async function begin(
+  deps: RegisterDeps,
+  { token }: Caller,
+  request: RegistrationRequest,
+  identity: RequestIdentity | null,
+  call: RegistrationCall,
+  late: AbortSignal,
+): Promise<Credential> {
+  const { clock, config, inFlight, store, timing } = deps
+  const now = clock()
+  refuseUnusable(token, now)
+  checkName(token, request.name)
+  const plan = choosePlan(config.plans, token, request.plan)
+
+  const id = `reg_${randomBase62(20)}`
+  const answer: SealedAnswer = {
+    apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
+    managementToken: createSecret('fkm_'),
+    publicUrl: config.publicUrl,
+    apiBaseUrl: config.apiBaseUrl,
+  }
   const registration: NewRegistration = {
-    id: `reg_${randomBase62(20)}`,
+    id,
     tokenId: token.id,
     name: request.name,
     description: request.description,
     plan: plan.name,
     usagePlanId: plan.usagePlanId,
-    managementHash: hashSecret(managementToken),
-    createdAt: startedAt,
-    expiresAt: token.keyTtlMs === null ? null : startedAt + token.keyTtlMs,
+    managementHash: hashSecret(answer.managementToken),
+    createdAt: now,
+    expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
+    idempotency: identity === null ? null : sealAnswer(identity, id, answer),
   }
-  const ids = { registration_id: registration.id, token_id: token.id, plan: plan.name }
-
-  const begun = await deps.store.beginRegistration(registration)
-  if (begun.outcome === 'refused') throw refusal(begun.token, startedAt)
-
-  let apiKeyId: string | undefined
-  try {
-    const order = {
-      registrationId: registration.id,
-      ...request,
-      value: apiKeyValue,
-      usagePlanId: plan.usagePlanId,
-    }
-    apiKeyId = await mint(deps.apiGateway, order, late)
-    if (late.aborted || call.gone.aborted) {
-      throw new ServiceError('upstream_unavailable', 'Nobody waits for the answer any more.')
-    }
-    if (!(await deps.store.completeRegistration(registration.id, apiKeyId, deps.clock()))) {
-      throw new ServiceError('internal', 'The registration was ended by somebody else.')
-    }
-    call.log.info({ ...ids, api_key_id: apiKeyId, ms: deps.clock() - startedAt }, 'registered')
-    return { registration, apiKeyId, apiKeyValue, managementToken }
-  } catch (error) {
-    call.log.warn({ ...ids, err: error, ms: deps.clock() - startedAt }, 'registration failed')
-    const certainlyNoKey = apiKeyId === undefined && error instanceof ServiceError && error.effect === 'none'
-    await undo(deps, registration.id, { error, keyMayExist: !certainlyNoKey, log: call.log })
-    throw error
-  }
+  const owner = `${inFlight.ownerPrefix}${randomBase62(8)}`
+  const begun = await store.beginRegistration(registration, { owner, until: now + timing.lease })
+  if (begun.outcome === 'duplicate') throw inProgress()
+  if (begun.outcome === 'refused') throw refusal(begun.token, now)
+  return finish(deps, { registration, answer, owner }, call, late)
 }
 
 /** The token passed the first look and lost its last use, or was revoked, before the use could be spent. */
@@ -130,19 +208,4 @@ function refusal(token: BootstrapToken | null, now: number): ServiceError {
     if (error instanceof ServiceError) return error
   }
   return new ServiceError('internal', 'The token could not be spent.')
-}
-
-/** Removes the key, if there may be one, then gives the use back. If that fails the registration stays pending. */
-async function undo(
-  { apiGateway, store, clock }: RegisterDeps,
-  registrationId: string,
-  { error, keyMayExist, log }: { error: unknown; keyMayExist: boolean; log: Log },
-): Promise<void> {
-  try {
-    if (keyMayExist) await unmint(apiGateway, registrationId, AbortSignal.timeout(UNDO_TIMEOUT_MS))
-    const failure = error instanceof ServiceError ? error.code : 'internal'
-    await store.failRegistration(registrationId, failure, clock())
-  } catch (err) {
-    log.error({ registration_id: registrationId, err }, 'registration could not be undone and stays pending')
-  }
 }

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import type { Config } from '../config.ts'
 import type { Credential } from '../registration/register.ts'
 import { shellAssignments, shellQuote } from './shell.ts'
 
@@ -8,6 +7,17 @@ const TEXT = /^[\p{L}\p{M}\p{N}\p{P}$+<=>^`|~]+(?: [\p{L}\p{M}\p{N}\p{P}$+<=>^`|
 const TEXT_RULE =
   'must be letters, digits and punctuation with single spaces between: ' +
   'no control, bidirectional or invisible characters, no emoji'
+
+/** The headers of `POST /register` that are its own. Only for the documentation: the key has an error code of its own. */
+export const registerHeaders = z.looseObject({
+  'idempotency-key': z
+    .string()
+    .optional()
+    .describe(
+      '16 to 255 visible characters, as a UUID, bare or quoted. For a day the same request with the same key gets ' +
+        'the same credential, whatever broke in between.',
+    ),
+})
 
 /** The body of `POST /register`. */
 export const registerBody = z.strictObject(
@@ -73,10 +83,8 @@ export const shellLinesSchema = z
   .describe('name=value lines, quoted for a POSIX shell')
   .meta({ examples: ['registration_id=reg_…\napi_key_id=…\napi_key_value=…\n'] })
 
-export function toAnswer(
-  { registration, apiKeyId, apiKeyValue, managementToken }: Credential,
-  { publicUrl, apiBaseUrl }: Pick<Config, 'publicUrl' | 'apiBaseUrl'>,
-): CredentialAnswer {
+export function toAnswer({ registration, apiKeyId, answer }: Credential): CredentialAnswer {
+  const { apiKeyValue, managementToken, publicUrl, apiBaseUrl } = answer
   return {
     registration_id: registration.id,
     api_key_id: apiKeyId,

@@ -1,13 +1,15 @@
 import type { FastifyReply } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Deps } from '../deps.ts'
-import { authenticate, authenticatedToken } from '../http/authenticate.ts'
+import { authenticate, authenticated } from '../http/authenticate.ts'
+import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { problemResponses } from '../http/problem.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { register } from '../registration/register.ts'
 import {
   credentialSchema,
   registerBody,
+  registerHeaders,
   shellLinesSchema,
   toAnswer,
   toShellLines,
@@ -22,7 +24,8 @@ const REGISTER_ERRORS = [
   ...(['token_exhausted', 'plan_not_allowed', 'name_not_allowed', 'payload_too_large'] as const),
   ...(['unsupported_media_type', 'rate_limited', 'internal', 'upstream_misconfigured'] as const),
   ...(['upstream_throttled', 'upstream_unavailable', 'key_quota_reached', 'overloaded'] as const),
-  ...(['store_unavailable', 'shutting_down'] as const),
+  ...(['store_unavailable', 'shutting_down', 'invalid_idempotency_key'] as const),
+  ...(['idempotency_in_progress', 'idempotency_mismatch'] as const),
 ]
 
 /** `POST /register`: a bootstrap token in, a working API key out. */
@@ -41,6 +44,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       description:
         'Mints an API key on a usage plan. The key value and the management token are shown only here.',
       security: [{ bootstrapToken: [] }],
+      headers: registerHeaders,
       body: registerBody,
       response: {
         201: {
@@ -57,8 +61,8 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       const { name, description = '', plan } = request.body
       const credential = await register(
         deps,
-        authenticatedToken(request),
-        { name, description, plan },
+        authenticated(request),
+        { name, description, plan, idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']) },
         {
           timeoutMs: Math.max(
             0,
@@ -68,7 +72,8 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
           log: request.log,
         },
       )
-      const answer = toAnswer(credential, config)
+      const answer = toAnswer(credential)
+      if (credential.replayed) reply.header('idempotency-replayed', 'true')
       reply.code(201).headers({ location: answer.management.url, vary: 'Accept' })
       if (request.accepts().type(['application/json', 'text/plain']) === 'text/plain') {
         return reply.type('text/plain; charset=utf-8').send(toShellLines(answer))

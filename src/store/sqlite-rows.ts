@@ -51,6 +51,13 @@ const registrationRow = z
     ended_at: z.number().nullable(),
     expires_at: z.number().nullable(),
     failure: z.string().nullable(),
+    idempotency_hash: bytes.nullable(),
+    request_hash: bytes.nullable(),
+    sealed: bytes.nullable(),
+    answered_at: z.number().nullable(),
+    lease_owner: z.string().nullable(),
+    lease_until: z.number().nullable(),
+    sweep_at: z.number().nullable(),
   })
   .transform(
     (row): Registration => ({
@@ -67,6 +74,16 @@ const registrationRow = z
       endedAt: row.ended_at,
       expiresAt: row.expires_at,
       failure: row.failure,
+      idempotency:
+        row.idempotency_hash === null || row.request_hash === null || row.sealed === null
+          ? null
+          : { keyHash: row.idempotency_hash, requestHash: row.request_hash, sealed: row.sealed },
+      answeredAt: row.answered_at,
+      lease:
+        row.lease_owner === null || row.lease_until === null
+          ? null
+          : { owner: row.lease_owner, until: row.lease_until },
+      sweepAt: row.sweep_at,
     }),
   )
 

@@ -38,6 +38,23 @@ const migrations: readonly string[] = [
    ) STRICT;
 
    CREATE INDEX registrations_pending ON registrations (created_at) WHERE status = 'pending';`,
+
+  // What was active before answers were recorded had been answered: there was no other way to become active.
+  `ALTER TABLE registrations ADD COLUMN idempotency_hash BLOB;
+   ALTER TABLE registrations ADD COLUMN request_hash BLOB;
+   ALTER TABLE registrations ADD COLUMN sealed BLOB;
+   ALTER TABLE registrations ADD COLUMN answered_at INTEGER;
+   ALTER TABLE registrations ADD COLUMN lease_owner TEXT;
+   ALTER TABLE registrations ADD COLUMN lease_until INTEGER;
+   ALTER TABLE registrations ADD COLUMN sweep_at INTEGER;
+   UPDATE registrations SET answered_at = ended_at WHERE status = 'active';
+
+   CREATE UNIQUE INDEX registrations_idempotency ON registrations (token_id, idempotency_hash)
+     WHERE idempotency_hash IS NOT NULL;
+   CREATE INDEX registrations_unanswered ON registrations (created_at)
+     WHERE status = 'active' AND answered_at IS NULL;
+   CREATE INDEX registrations_sweep ON registrations (sweep_at) WHERE sweep_at IS NOT NULL;
+   CREATE INDEX registrations_created ON registrations (created_at);`,
 ]
 
 /**

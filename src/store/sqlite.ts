@@ -4,16 +4,11 @@ import { DatabaseSync } from 'node:sqlite'
 import { ServiceError } from '../errors.ts'
 import { readRegistration, readToken } from './sqlite-rows.ts'
 import { migrate } from './sqlite-schema.ts'
+import { prepareStatements } from './sqlite-statements.ts'
 import type { Store } from './store.ts'
 
 /** How long a statement waits for another process's write, in milliseconds. Writes take about one. */
 const BUSY_TIMEOUT_MS = 2_000
-
-const SPEND = `
-  UPDATE tokens SET uses = uses + 1
-  WHERE id = :token AND revoked_at IS NULL
-    AND (expires_at IS NULL OR expires_at > :now)
-    AND (max_uses IS NULL OR uses < max_uses)`
 
 /**
  * The embedded store: one SQLite file in WAL mode, flushed to disk at every commit, shared by any number of
@@ -29,31 +24,7 @@ export function openSqliteStore(path: string): Store {
     throw new Error(`the store ${path} cannot be opened: ${messageOf(error)}`, { cause: error })
   }
 
-  const insertToken = db.prepare(`
-    INSERT INTO tokens (id, secret_hash, label, plans, max_uses, uses, expires_at, key_ttl_ms, name_prefix,
-                        rate_per_minute, created_at, revoked_at)
-    VALUES (:id, :secretHash, :label, :plans, :maxUses, :uses, :expiresAt, :keyTtlMs, :namePrefix,
-            :ratePerMinute, :createdAt, :revokedAt)`)
-  const tokenByHash = db.prepare('SELECT * FROM tokens WHERE secret_hash = ?')
-  const tokenById = db.prepare('SELECT * FROM tokens WHERE id = ?')
-  const allTokens = db.prepare('SELECT * FROM tokens ORDER BY created_at DESC, rowid DESC')
-  const revoke = db.prepare(
-    'UPDATE tokens SET revoked_at = coalesce(revoked_at, :now) WHERE id = :id RETURNING *',
-  )
-  const spend = db.prepare(SPEND)
-  const giveBack = db.prepare('UPDATE tokens SET uses = uses - 1 WHERE id = ?')
-  const insertRegistration = db.prepare(`
-    INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,
-                               created_at, expires_at)
-    VALUES (:id, :tokenId, 'pending', :name, :description, :plan, :usagePlanId, :managementHash,
-            :createdAt, :expiresAt)`)
-  const complete = db.prepare(`
-    UPDATE registrations SET status = 'active', api_key_id = :apiKeyId, ended_at = :now
-    WHERE id = :id AND status = 'pending'`)
-  const fail = db.prepare(`
-    UPDATE registrations SET status = 'failed', failure = :failure, ended_at = :now
-    WHERE id = :id AND status = 'pending' RETURNING token_id`)
-  const registrationById = db.prepare('SELECT * FROM registrations WHERE id = ?')
+  const sql = prepareStatements(db)
 
   /** Runs `work` on the database; what SQLite cannot do now becomes `store_unavailable`. */
   async function use<T>(work: () => T): Promise<T> {
@@ -76,35 +47,74 @@ export function openSqliteStore(path: string): Store {
   return {
     createToken: ({ plans, ...token }) =>
       transact(() => {
-        insertToken.run({ ...token, plans: JSON.stringify(plans) })
+        sql.insertToken.run({ ...token, plans: JSON.stringify(plans) })
       }),
-    findTokenByHash: (secretHash) => use(() => readToken(tokenByHash.get(secretHash))),
-    getToken: (id) => use(() => readToken(tokenById.get(id))),
-    listTokens: () => use(() => allTokens.all().flatMap((row) => readToken(row) ?? [])),
-    revokeToken: (id, now) => transact(() => readToken(revoke.get({ id, now }))),
-
-    beginRegistration: (registration) =>
+    findTokenByHash: (secretHash) => use(() => readToken(sql.tokenByHash.get(secretHash))),
+    getToken: (id) => use(() => readToken(sql.tokenById.get(id))),
+    listTokens: () => use(() => sql.allTokens.all().flatMap((row) => readToken(row) ?? [])),
+    revokeToken: (id, now) =>
       transact(() => {
-        // Compare-and-swap: two registrations that race for the last use meet in this one statement, and
-        // only one of them finds `uses < max_uses`. A revocation that lands first is seen here too.
-        const { changes } = spend.run({ token: registration.tokenId, now: registration.createdAt })
-        if (changes === 0) {
-          return { outcome: 'refused', token: readToken(tokenById.get(registration.tokenId)) ?? null }
+        sql.forgetOfToken.run(id)
+        return readToken(sql.revokeToken.get({ id, now }))
+      }),
+
+    beginRegistration: ({ idempotency, ...registration }, lease) =>
+      transact(() => {
+        const { tokenId, createdAt } = registration
+        // Two processes that begin the same request at once: the second finds the first one's record here.
+        if (idempotency !== null && sql.registrationByKey.get(tokenId, idempotency.keyHash) !== undefined) {
+          return { outcome: 'duplicate' }
         }
-        insertRegistration.run({ ...registration })
+        if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
+          return { outcome: 'refused', token: readToken(sql.tokenById.get(tokenId)) ?? null }
+        }
+        const { keyHash, requestHash, sealed } = idempotency ?? {
+          keyHash: null,
+          requestHash: null,
+          sealed: null,
+        }
+        sql.insertRegistration.run({ ...registration, keyHash, requestHash, sealed, ...lease })
         return { outcome: 'begun' }
       }),
-    // Both guarded by `status = 'pending'`: of a completion and an undoing that race, one wins.
-    completeRegistration: (id, apiKeyId, now) =>
-      transact(() => complete.run({ id, apiKeyId, now }).changes === 1),
-    failRegistration: (id, failure, now) =>
+    completeRegistration: (id, { owner, apiKeyId, answered, now }) =>
+      transact(
+        () => sql.complete.run({ id, owner, apiKeyId, now, answeredAt: answered ? now : null }).changes === 1,
+      ),
+    failRegistration: (id, ending) =>
       transact(() => {
-        const row = fail.get({ id, failure, now })
+        const row = sql.fail.get({ id, ...ending })
         if (row === undefined) return false
-        giveBack.run(String(row['token_id']))
+        sql.giveUseBack.run(String(row['token_id']))
         return true
       }),
-    getRegistration: (id) => use(() => readRegistration(registrationById.get(id))),
+    markAnswered: (id, now) => transact(() => sql.markAnswered.run({ id, now }).changes === 1),
+    findByIdempotencyKey: (tokenId, keyHash) =>
+      use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
+    getRegistration: (id) => use(() => readRegistration(sql.registrationById.get(id))),
+
+    takeLease: (id, lease, now) => transact(() => sql.takeLease.run({ id, ...lease, now }).changes === 1),
+    renewLeases: (ownerPrefix, until) =>
+      transact(() => {
+        sql.renewLeases.run({ ownerPrefix, until })
+      }),
+    releaseLease: (id, owner) =>
+      transact(() => {
+        sql.releaseLease.run({ id, owner })
+      }),
+    listRecoverable: (now, limit) =>
+      use(() => sql.recoverable.all({ now, limit }).flatMap((row) => readRegistration(row) ?? [])),
+    finishSweep: (id) =>
+      transact(() => {
+        sql.finishSweep.run(id)
+      }),
+    forgetIdempotency: (createdBefore) =>
+      transact(() => {
+        sql.forgetOld.run(createdBefore)
+      }),
+    listRegistrations: ({ status = null, tokenId = null, limit }) =>
+      use(() =>
+        sql.registrations.all({ status, tokenId, limit }).flatMap((row) => readRegistration(row) ?? []),
+      ),
 
     // An empty write transaction takes the write lock, which a file that is gone or read-only refuses.
     ping: () => transact(() => undefined),

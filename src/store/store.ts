@@ -32,6 +32,16 @@ export interface BootstrapToken extends TokenPolicy {
  */
 export type RegistrationStatus = 'pending' | 'active' | 'failed'
 
+/** What lets a request be recognised and answered again. Forgotten after a day, and when its token is revoked. */
+export interface Idempotency {
+  /** Of the idempotency key, scoped to the token. */
+  readonly keyHash: Uint8Array
+  /** Of the request's body. */
+  readonly requestHash: Uint8Array
+  /** The answer's secrets, readable only with what the caller has. */
+  readonly sealed: Uint8Array
+}
+
 /** What is known of a registration before API Gateway is called. */
 export interface NewRegistration {
   readonly id: string
@@ -45,6 +55,13 @@ export interface NewRegistration {
   readonly createdAt: number
   /** When the key ends; `null`: never. */
   readonly expiresAt: number | null
+  readonly idempotency: Idempotency | null
+}
+
+/** Who works on a registration, and until when nobody else may. A lease that is not renewed lapses. */
+export interface Lease {
+  readonly owner: string
+  readonly until: number
 }
 
 export interface Registration extends NewRegistration {
@@ -54,12 +71,25 @@ export interface Registration extends NewRegistration {
   readonly endedAt: number | null
   /** The error code of a `failed` registration. */
   readonly failure: string | null
+  /** When a caller was given the key; `null` for an `active` one: it waits for its retry. */
+  readonly answeredAt: number | null
+  readonly lease: Lease | null
+  /** When to look in API Gateway once more for a key that came late, though the registration failed; `null`: no need. */
+  readonly sweepAt: number | null
 }
 
 export type BeginOutcome =
   | { readonly outcome: 'begun' }
+  /** The token has a registration with this idempotency key already. Nothing was written. */
+  | { readonly outcome: 'duplicate' }
   /** The token may not be used: it is as returned here, or gone (`null`). Nothing was written. */
   | { readonly outcome: 'refused'; readonly token: BootstrapToken | null }
+
+export interface RegistrationFilter {
+  readonly status?: RegistrationStatus | undefined
+  readonly tokenId?: string | undefined
+  readonly limit: number
+}
 
 /**
  * Everything the service remembers. Each method is atomic and durable when its promise resolves, whatever
@@ -73,15 +103,53 @@ export interface Store {
   getToken(id: string): Promise<BootstrapToken | undefined>
   /** All tokens, newest first. */
   listTokens(): Promise<BootstrapToken[]>
-  /** Marks the token revoked and returns it; a token that is revoked already keeps its first date. */
+  /**
+   * Marks the token revoked, forgets the idempotency keys and sealed answers of its registrations, and returns it; a
+   * token that is revoked already keeps its first date.
+   */
   revokeToken(id: string, now: number): Promise<BootstrapToken | undefined>
 
   /** Spends one use of the token and records the registration as `pending`, both or neither. */
-  beginRegistration(registration: NewRegistration): Promise<BeginOutcome>
-  /** `pending` becomes `active`. Answers `false`, changing nothing, if the registration is not pending any more. */
-  completeRegistration(id: string, apiKeyId: string, now: number): Promise<boolean>
-  /** `pending` becomes `failed` and the use is given back, both or neither; `false` if it is not pending any more. */
-  failRegistration(id: string, failure: string, now: number): Promise<boolean>
+  beginRegistration(registration: NewRegistration, lease: Lease): Promise<BeginOutcome>
+  /** `pending` becomes `active`, for the holder of the lease only; `false`, changing nothing, for anybody else. */
+  completeRegistration(
+    id: string,
+    ending: { owner: string; apiKeyId: string; answered: boolean; now: number },
+  ): Promise<boolean>
+  /**
+   * Becomes `failed` and gives the use back, both or neither, for the holder of the lease only; otherwise `false`. What
+   * was answered never fails.
+   * @param sweepAt when to look for a late key once more; `null`: there can be none
+   */
+  failRegistration(
+    id: string,
+    ending: { owner: string; failure: string; sweepAt: number | null; now: number },
+  ): Promise<boolean>
+  /** Records that a caller was given the key. `false` if the registration is not `active` any more. */
+  markAnswered(id: string, now: number): Promise<boolean>
+  /** The registration of a token with this idempotency key, unless it failed or was forgotten. */
+  findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
+
+  /**
+   * Takes the lease of a registration that {@link listRecoverable} found, if nobody holds one now. What is `active`
+   * becomes `pending` again. `false`, changing nothing, if it is held or needs no recovery any more.
+   */
+  takeLease(id: string, lease: Lease, now: number): Promise<boolean>
+  /** Extends the leases whose owner starts with `ownerPrefix`. */
+  renewLeases(ownerPrefix: string, until: number): Promise<void>
+  /** Gives a lease back early. */
+  releaseLease(id: string, owner: string): Promise<void>
+  /**
+   * What recovery has to look at: `pending` without a lease, `active` that was never answered and can be asked for no
+   * more, `failed` whose sweep is due. Oldest first.
+   */
+  listRecoverable(now: number, limit: number): Promise<Registration[]>
+  /** The sweep of a failed registration is done. */
+  finishSweep(id: string): Promise<void>
+  /** Forgets the idempotency keys and sealed answers of registrations begun before this time. */
+  forgetIdempotency(createdBefore: number): Promise<void>
+  /** Newest first. */
+  listRegistrations(filter: RegistrationFilter): Promise<Registration[]>
   getRegistration(id: string): Promise<Registration | undefined>
 
   /** Resolves if the store answers and can be written to. */

@@ -9,6 +9,8 @@ import { openSqliteStore } from '../../src/store/sqlite.ts'
 import { anyUse, tempDir } from '../service.ts'
 import { registrationOf, storeContract } from './store-contract.ts'
 
+const lease = { owner: 'a.1', until: 5_000 }
+
 storeContract('SQLite file', (t) => {
   const store = openSqliteStore(join(tempDir(t), 'store.db'))
   t.after(() => store.close())
@@ -38,7 +40,9 @@ test('what one process wrote another reads; the last use is spent once between t
   t.after(() => Promise.all([one.close(), two.close()]))
   const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 10 }, 1)
   const begun = await Promise.all(
-    Array.from({ length: 40 }, (_, i) => (i % 2 ? one : two).beginRegistration(registrationOf(token.id))),
+    Array.from({ length: 40 }, (_, i) =>
+      (i % 2 ? one : two).beginRegistration(registrationOf(token.id), lease),
+    ),
   )
   assert.equal(begun.filter(({ outcome }) => outcome === 'begun').length, 10)
   assert.equal((await two.getToken(token.id))?.uses, 10)
@@ -77,8 +81,8 @@ test('a store that another process keeps locked: store_unavailable, and fine aga
   db.exec('BEGIN IMMEDIATE')
   const isUnavailable = (error: unknown) =>
     error instanceof ServiceError && error.code === 'store_unavailable'
-  await assert.rejects(store.beginRegistration(registrationOf(token.id)), isUnavailable)
+  await assert.rejects(store.beginRegistration(registrationOf(token.id), lease), isUnavailable)
   await assert.rejects(store.ping(), isUnavailable)
   db.exec('ROLLBACK')
-  assert.equal((await store.beginRegistration(registrationOf(token.id))).outcome, 'begun')
+  assert.equal((await store.beginRegistration(registrationOf(token.id), lease)).outcome, 'begun')
 })

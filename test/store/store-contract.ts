@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { hashSecret, randomBase62 } from '../../src/auth/secret.ts'
-import type { NewRegistration, Store } from '../../src/store/store.ts'
+import type { Lease, NewRegistration, Store } from '../../src/store/store.ts'
 import { anyUse } from '../service.ts'
 
 /** A registration that nothing is known of but its token. */
@@ -17,8 +17,11 @@ export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistrat
     managementHash: hashSecret('x'),
     createdAt,
     expiresAt: null,
+    idempotency: null,
   }
 }
+
+const mine: Lease = { owner: 'a.1', until: 5_000 }
 
 /** What every implementation of the store must do. */
 export function storeContract(name: string, open: (t: TestContext) => Store): void {
@@ -70,8 +73,8 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     const store = open(t)
     const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 1 }, 1)
     const [first, second] = [registrationOf(token.id), registrationOf(token.id)]
-    assert.deepEqual(await store.beginRegistration(first), { outcome: 'begun' })
-    const refused = await store.beginRegistration(second)
+    assert.deepEqual(await store.beginRegistration(first, mine), { outcome: 'begun' })
+    const refused = await store.beginRegistration(second, mine)
     assert.equal(refused.outcome, 'refused')
     assert.equal((await store.getRegistration(first.id))?.status, 'pending')
     assert.equal(await store.getRegistration(second.id), undefined)
@@ -84,25 +87,51 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     await store.revokeToken(revoked.token.id, 2)
     const expired = await issueBootstrapToken(store, { ...anyUse, expiresAt: 1_000 }, 1)
     for (const id of [revoked.token.id, expired.token.id, 'tok_other']) {
-      const begun = await store.beginRegistration(registrationOf(id, 1_000))
+      const begun = await store.beginRegistration(registrationOf(id, 1_000), mine)
       assert.equal(begun.outcome, 'refused')
     }
-    assert.equal((await store.beginRegistration(registrationOf(expired.token.id, 999))).outcome, 'begun')
+    assert.equal(
+      (await store.beginRegistration(registrationOf(expired.token.id, 999), mine)).outcome,
+      'begun',
+    )
   })
 
   test(`${name}: a registration ends once; failing gives the use back`, async (t) => {
     const store = open(t)
     const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, 1)
     const [won, lost] = [registrationOf(token.id), registrationOf(token.id)]
-    await store.beginRegistration(won)
-    await store.beginRegistration(lost)
+    await store.beginRegistration(won, mine)
+    await store.beginRegistration(lost, mine)
 
-    assert.equal(await store.completeRegistration(won.id, 'key1', 7), true)
-    assert.equal(await store.failRegistration(won.id, 'internal', 8), false)
-    assert.equal(await store.completeRegistration(won.id, 'key2', 9), false)
-    assert.equal(await store.failRegistration(lost.id, 'upstream_unavailable', 8), true)
-    assert.equal(await store.failRegistration(lost.id, 'internal', 9), false)
-    assert.equal(await store.completeRegistration(lost.id, 'key3', 9), false)
+    assert.equal(
+      await store.completeRegistration(won.id, { owner: 'a.1', apiKeyId: 'key1', answered: true, now: 7 }),
+      true,
+    )
+    assert.equal(
+      await store.failRegistration(won.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 8 }),
+      false,
+    )
+    assert.equal(
+      await store.completeRegistration(won.id, { owner: 'a.1', apiKeyId: 'key2', answered: true, now: 9 }),
+      false,
+    )
+    assert.equal(
+      await store.failRegistration(lost.id, {
+        owner: 'a.1',
+        failure: 'upstream_unavailable',
+        sweepAt: null,
+        now: 8,
+      }),
+      true,
+    )
+    assert.equal(
+      await store.failRegistration(lost.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 9 }),
+      false,
+    )
+    assert.equal(
+      await store.completeRegistration(lost.id, { owner: 'a.1', apiKeyId: 'key3', answered: true, now: 9 }),
+      false,
+    )
 
     const active = await store.getRegistration(won.id)
     assert.deepEqual([active?.status, active?.apiKeyId, active?.endedAt], ['active', 'key1', 7])
@@ -112,5 +141,134 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       ['failed', 'upstream_unavailable', null],
     )
     assert.equal((await store.getToken(token.id))?.uses, 1)
+  })
+
+  const keyed = (tokenId: string, key: string, createdAt = 1_000): NewRegistration => ({
+    ...registrationOf(tokenId, createdAt),
+    idempotency: { keyHash: hashSecret(key), requestHash: hashSecret('body'), sealed: Buffer.from('sealed') },
+  })
+
+  test(`${name}: an idempotency key begins once for each token, and is free again after a failure`, async (t) => {
+    const store = open(t)
+    const [one, two] = [
+      await issueBootstrapToken(store, anyUse, 1),
+      await issueBootstrapToken(store, anyUse, 1),
+    ]
+    const first = keyed(one.token.id, 'k')
+    assert.equal((await store.beginRegistration(first, mine)).outcome, 'begun')
+    assert.equal((await store.beginRegistration(keyed(one.token.id, 'k'), mine)).outcome, 'duplicate')
+    assert.equal((await store.beginRegistration(keyed(two.token.id, 'k'), mine)).outcome, 'begun')
+    assert.equal((await store.getToken(one.token.id))?.uses, 1)
+    const found = await store.findByIdempotencyKey(one.token.id, hashSecret('k'))
+    assert.equal(found?.id, first.id)
+    assert.equal(Buffer.from(found?.idempotency?.sealed ?? []).toString(), 'sealed')
+
+    await store.failRegistration(first.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 2 })
+    assert.equal(await store.findByIdempotencyKey(one.token.id, hashSecret('k')), undefined)
+    assert.equal((await store.beginRegistration(keyed(one.token.id, 'k'), mine)).outcome, 'begun')
+  })
+
+  test(`${name}: only the holder of the lease ends a registration; a lapsed lease is taken once`, async (t) => {
+    const store = open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, 1)
+    const registration = registrationOf(token.id)
+    await store.beginRegistration(registration, mine)
+    const theirs = (n: number) => ({ owner: `b.${n}`, until: 20_000 })
+    assert.equal(await store.takeLease(registration.id, theirs(0), 4_999), false)
+    assert.deepEqual(await store.listRecoverable(4_999, 10), [])
+    await store.renewLeases('a.', 6_000)
+    assert.equal(await store.takeLease(registration.id, theirs(0), 5_500), false)
+    assert.deepEqual(
+      (await store.listRecoverable(6_000, 10)).map(({ id }) => id),
+      [registration.id],
+    )
+    const taken = await Promise.all([1, 2, 3].map((n) => store.takeLease(registration.id, theirs(n), 6_000)))
+    assert.deepEqual(taken.filter(Boolean).length, 1)
+    await store.renewLeases('a.', 99_000)
+    const late = { owner: 'a.1', apiKeyId: 'k', answered: true, now: 7_000 }
+    assert.equal(await store.completeRegistration(registration.id, late), false)
+    await store.releaseLease(registration.id, 'a.1')
+    assert.deepEqual(await store.listRecoverable(7_000, 10), [], 'the lease of another is not given back')
+    assert.equal(
+      await store.completeRegistration(registration.id, { ...late, owner: `b.${taken.indexOf(true) + 1}` }),
+      true,
+    )
+  })
+
+  test(`${name}: what was never answered and is forgotten goes back to pending when recovery takes it`, async (t) => {
+    const store = open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, 1)
+    const unanswered = keyed(token.id, 'k')
+    await store.beginRegistration(unanswered, mine)
+    await store.completeRegistration(unanswered.id, {
+      owner: 'a.1',
+      apiKeyId: 'k',
+      answered: false,
+      now: 2_000,
+    })
+    assert.deepEqual(await store.listRecoverable(9e9, 10), [], 'it waits for its retry')
+    assert.equal(await store.takeLease(unanswered.id, { owner: 'c', until: 9e9 }, 9_000), false)
+    await store.forgetIdempotency(1_000)
+    assert.ok(await store.findByIdempotencyKey(token.id, hashSecret('k')), 'begun at that time, not before')
+    await store.forgetIdempotency(1_001)
+    assert.equal(await store.findByIdempotencyKey(token.id, hashSecret('k')), undefined)
+    assert.equal((await store.getRegistration(unanswered.id))?.idempotency, null)
+    assert.equal(await store.takeLease(unanswered.id, { owner: 'c', until: 9e9 }, 9_000), true)
+    assert.equal(await store.markAnswered(unanswered.id, 9_000), false, 'no retry is given a key that goes')
+    assert.equal(
+      await store.failRegistration(unanswered.id, { owner: 'c', failure: 'x', sweepAt: 9_500, now: 9_000 }),
+      true,
+    )
+    assert.equal((await store.getToken(token.id))?.uses, 0)
+    assert.deepEqual(await store.listRecoverable(9_499, 10), [])
+    assert.deepEqual(
+      (await store.listRecoverable(9_500, 10)).map(({ id }) => id),
+      [unanswered.id],
+    )
+    await store.finishSweep(unanswered.id)
+    assert.deepEqual(await store.listRecoverable(9e9, 10), [])
+  })
+
+  test(`${name}: what was answered neither fails nor is recovered; revoking forgets what is sealed`, async (t) => {
+    const store = open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, 1)
+    const registration = keyed(token.id, 'k')
+    await store.beginRegistration(registration, mine)
+    await store.completeRegistration(registration.id, {
+      owner: 'a.1',
+      apiKeyId: 'k',
+      answered: false,
+      now: 2_000,
+    })
+    assert.equal(await store.markAnswered(registration.id, 3_000), true)
+    await store.revokeToken(token.id, 4_000)
+    assert.equal((await store.getRegistration(registration.id))?.idempotency, null)
+    assert.deepEqual(await store.listRecoverable(9e9, 10), [])
+    assert.equal(await store.takeLease(registration.id, { owner: 'c', until: 9e9 }, 9_000), false)
+    assert.equal(
+      await store.failRegistration(registration.id, { owner: 'a.1', failure: 'x', sweepAt: null, now: 9 }),
+      false,
+    )
+  })
+
+  test(`${name}: registrations are listed newest first, by status and token`, async (t) => {
+    const store = open(t)
+    const [one, two] = [
+      await issueBootstrapToken(store, anyUse, 1),
+      await issueBootstrapToken(store, anyUse, 1),
+    ]
+    const [a, b, c] = [
+      registrationOf(one.token.id, 1),
+      registrationOf(two.token.id, 3),
+      registrationOf(one.token.id, 2),
+    ]
+    for (const registration of [a, b, c]) await store.beginRegistration(registration, mine)
+    await store.completeRegistration(b.id, { owner: 'a.1', apiKeyId: 'k', answered: true, now: 5 })
+    const ids = async (filter: object) =>
+      (await store.listRegistrations({ limit: 10, ...filter })).map(({ id }) => id)
+    assert.deepEqual(await ids({}), [b.id, c.id, a.id])
+    assert.deepEqual(await ids({ limit: 1 }), [b.id])
+    assert.deepEqual(await ids({ status: 'pending' }), [c.id, a.id])
+    assert.deepEqual(await ids({ tokenId: two.token.id }), [b.id])
   })
 }

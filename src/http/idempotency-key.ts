@@ -1,0 +1,20 @@
+import { ServiceError } from '../errors.ts'
+
+const RULE =
+  'Idempotency-Key must be 16 to 255 visible ASCII characters, bare or in double quotes, as in a UUID.'
+
+/**
+ * Reads `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a quoted string as the draft has it, or the
+ * bare value that most clients send; both mean the same key. `undefined` where there is no such header.
+ * @throws ServiceError `invalid_idempotency_key`
+ */
+export function readIdempotencyKey(header: string | string[] | undefined): string | undefined {
+  if (header === undefined) return undefined
+  const text = Array.isArray(header) ? header.join(', ') : header
+  const quoted = text.match(/^"((?:[^"\\]|\\["\\])*)"$/)?.[1]?.replace(/\\(["\\])/g, '$1')
+  const key = quoted ?? text
+  if (!/^[\x21-\x7e]{16,255}$/.test(key) || (quoted === undefined && text.includes('"'))) {
+    throw new ServiceError('invalid_idempotency_key', RULE)
+  }
+  return key
+}

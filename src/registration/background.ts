@@ -1,0 +1,46 @@
+import { type RecoverDeps, recover } from './recover.ts'
+
+export interface Background {
+  /** Stops; resolves when what was running has ended. */
+  stop(): Promise<void>
+}
+
+/** Renews the leases of what this process works on, and recovers what others left behind, now and again and again. */
+export function startBackground(deps: RecoverDeps): Background {
+  const { clock, inFlight, log, store, timing } = deps
+  const stopping = new AbortController()
+  const renewing = repeat(timing.renew, async () => {
+    if (inFlight.count() > 0) await store.renewLeases(inFlight.ownerPrefix, clock() + timing.lease)
+  })
+  const recovering = repeat(timing.recover, async () => {
+    await recover(deps, stopping.signal)
+  })
+
+  function repeat(ms: number, task: () => Promise<void>): Background {
+    let running = Promise.resolve()
+    let stopped = false
+    let timer: NodeJS.Timeout | undefined
+    const round = () => {
+      running = task()
+        .catch((err: unknown) => log.error({ err }, 'background work failed'))
+        .then(() => {
+          if (!stopped) timer = setTimeout(round, ms).unref()
+        })
+    }
+    round()
+    return {
+      async stop() {
+        stopped = true
+        clearTimeout(timer)
+        await running
+      },
+    }
+  }
+
+  return {
+    async stop() {
+      stopping.abort()
+      await Promise.all([renewing.stop(), recovering.stop()])
+    },
+  }
+}

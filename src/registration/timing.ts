@@ -1,0 +1,30 @@
+/** The times by which registrations are worked on, taken over and forgotten, in milliseconds; other ones for tests. */
+export interface Timing {
+  /** How long a lease holds without being renewed: a process that died is taken over after this. */
+  readonly lease: number
+  /** How often leases are renewed. */
+  readonly renew: number
+  /** How often recovery looks. */
+  readonly recover: number
+  /** Beyond its deadline, how long a registration that has an idempotency key may go on in the background. */
+  readonly background: number
+  /** How long undoing one registration may take. */
+  readonly undo: number
+  /** After a call without a clear answer, when to look once more for a key that came late. */
+  readonly sweepAfter: number
+  /** How long one attempt of one call to API Gateway may take; the SDK makes three. */
+  readonly upstreamCall: number
+  /** How long an idempotency key is remembered. */
+  readonly idempotency: number
+}
+
+export const defaultTiming: Timing = {
+  lease: 5_000,
+  renew: 1_000,
+  recover: 2_000,
+  background: 60_000,
+  undo: 20_000,
+  sweepAfter: 60_000,
+  upstreamCall: 6_000,
+  idempotency: 24 * 3_600_000,
+}
