@@ -25,7 +25,8 @@ export async function startBenchServer(gatewayUrl: string): Promise<BenchServer>
   const dir = mkdtempSync(join(tmpdir(), 'firstkey-bench-'))
   const port = await getPort()
   const env = {
-    ...process.env,
+    PATH: process.env['PATH'],
+    HOME: dir,
     AWS_REGION: defaultGatewayOptions.region,
     AWS_ACCESS_KEY_ID: defaultGatewayOptions.accessKeyId,
     AWS_SECRET_ACCESS_KEY: defaultGatewayOptions.secretAccessKey,

@@ -12,6 +12,12 @@ import { defaultGatewayOptions } from '../src/local/options.ts'
 import { runSteps, say } from './steps.ts'
 
 const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } })
+/** What the programs get of this shell's environment: a profile or a setting of the person's own must not interfere. */
+const inherited = Object.fromEntries(
+  ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'SystemRoot'].flatMap((name) =>
+    process.env[name] === undefined ? [] : [[name, process.env[name]]],
+  ),
+)
 const root = join(import.meta.dirname, '..')
 const dataDir = mkdtempSync(join(tmpdir(), 'firstkey-demo-'))
 /** Undone in reverse order when the demo ends, however it ends. */
@@ -34,17 +40,15 @@ async function main(): Promise<void> {
   const publicUrl = `http://localhost:${port}`
   const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
   const env = {
-    ...process.env,
+    ...inherited,
     AWS_ENDPOINT_URL_API_GATEWAY: gateway.url,
     AWS_REGION: region,
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
-    AWS_SESSION_TOKEN: '',
     HOST: '127.0.0.1',
     PORT: String(port),
     PUBLIC_URL: publicUrl,
     API_BASE_URL: apiUrl,
-    USAGE_PLAN_ID: '',
     USAGE_PLANS: plans.map((plan) => `${plan.name}=${plan.id}`).join(','),
     STORE: `sqlite:${join(dataDir, 'demo.db')}`,
     LOG_LEVEL: 'warn',

@@ -42,7 +42,8 @@ export class ConfigError extends Error {
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
 
-const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
+/** What a plan may be called. */
+export const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
 const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
 
 function integer(min: number, max: number) {

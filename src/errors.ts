@@ -80,6 +80,11 @@ export const errorCatalogue = {
     retryable: false,
     nextStep: 'Send a body of at most 16 KiB.',
   },
+  request_timeout: {
+    title: 'The request took too long to arrive',
+    retryable: true,
+    nextStep: 'Send the same request again, whole.',
+  },
   unsupported_media_type: {
     title: 'The content type is not supported',
     retryable: false,

@@ -6,7 +6,7 @@ import { ServiceError } from './errors.ts'
 import { createLogger } from './log.ts'
 import { startBackground } from './registration/background.ts'
 
-/** Beyond the time that a registration may take, how long a stop waits before it gives up (ms). */
+/** Beyond the time that a registration and its undoing may take, how long a stop waits before it gives up (ms). */
 const STOP_RESERVE_MS = 5_000
 
 /** Prints why the process cannot do its job, and ends it. */
@@ -69,10 +69,13 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
   if (stopping) return
   stopping = true
   log.info({ signal, in_flight: deps.inFlight.count() }, 'stopping')
-  setTimeout(() => {
-    log.error({}, 'stopped before everything was finished')
-    process.exit(1)
-  }, config.registerTimeoutMs + STOP_RESERVE_MS).unref()
+  setTimeout(
+    () => {
+      log.error({}, 'stopped before everything was finished')
+      process.exit(1)
+    },
+    config.registerTimeoutMs + deps.timing.undo + STOP_RESERVE_MS,
+  ).unref()
   await app.close()
   await background.stop()
   await deps.close()

@@ -28,7 +28,7 @@ export async function issueBootstrapToken(
 }
 
 /**
- * Finds the token that `secret` belongs to. Whether it may still be used is asked by {@link refuseUnusable}.
+ * Finds the token that `secret` belongs to. Whether it may still be used is asked by {@link whyUnusable}.
  * @throws ServiceError `invalid_token`; a typing error is told apart by the checksum, without a look-up.
  */
 export async function authenticateBootstrapToken(store: Store, secret: string): Promise<BootstrapToken> {
@@ -48,23 +48,19 @@ export async function authenticateBootstrapToken(store: Store, secret: string): 
 }
 
 /**
- * Why a token that matched may not be used any more.
- * @throws ServiceError `token_revoked`, `token_expired`, `token_exhausted`; returns if none applies.
+ * Why a token that matched may not be used any more: `token_revoked`, `token_expired`, `token_exhausted`; `undefined`
+ * where it may.
  */
-export function refuseUnusable(token: BootstrapToken, now: number): void {
-  if (token.revokedAt !== null) {
-    throw new ServiceError(
-      'token_revoked',
-      `The token was revoked at ${new Date(token.revokedAt).toISOString()}.`,
-    )
+export function whyUnusable(token: BootstrapToken, now: number): ServiceError | undefined {
+  const { revokedAt, expiresAt, maxUses, uses } = token
+  if (revokedAt !== null) {
+    return new ServiceError('token_revoked', `The token was revoked at ${new Date(revokedAt).toISOString()}.`)
   }
-  if (token.expiresAt !== null && token.expiresAt <= now) {
-    throw new ServiceError(
-      'token_expired',
-      `The token expired at ${new Date(token.expiresAt).toISOString()}.`,
-    )
+  if (expiresAt !== null && expiresAt <= now) {
+    return new ServiceError('token_expired', `The token expired at ${new Date(expiresAt).toISOString()}.`)
   }
-  if (token.maxUses !== null && token.uses >= token.maxUses) {
-    throw new ServiceError('token_exhausted', `All ${token.maxUses} uses of the token are spent.`)
+  if (maxUses !== null && uses >= maxUses) {
+    return new ServiceError('token_exhausted', `All ${maxUses} uses of the token are spent.`)
   }
+  return undefined
 }

@@ -28,6 +28,12 @@ export function toServiceError(error: unknown, doing: string): ServiceError {
       retryAfter: retryAfter(error),
     })
   }
+  if (status === 409) {
+    return new ServiceError('upstream_unavailable', 'API Gateway is busy with other changes.', {
+      ...options,
+      retryAfter: DEFAULT_RETRY_AFTER_S,
+    })
+  }
   if (CREDENTIAL_FAULTS.has(name) || (status >= 400 && status < 500)) {
     return new ServiceError(
       'upstream_misconfigured',

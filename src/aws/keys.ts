@@ -39,12 +39,26 @@ export async function createKey(
     }
     return answer.id
   } catch (error) {
-    if (answeredError(error)?.name === 'ConflictException') {
-      const [found] = await findKeys(client, name, signal)
-      if (found !== undefined) return found
-    }
-    throw toServiceError(error, 'create an API key')
+    if (answeredError(error)?.name !== 'ConflictException') throw toServiceError(error, 'create an API key')
+    return await findOwn(client, name, signal)
   }
+}
+
+/** The key that an earlier attempt made: the value is taken, and nobody else can have it. */
+async function findOwn(client: APIGatewayClient, name: string, signal: AbortSignal): Promise<string> {
+  let cause: unknown
+  try {
+    const [found] = await findKeys(client, name, signal)
+    if (found !== undefined) return found
+  } catch (error) {
+    cause = error
+  }
+  // Not the error of the look-up: whatever that was, the key may be there.
+  throw new ServiceError('upstream_unavailable', 'API Gateway has the key, but does not show it yet.', {
+    effect: 'possible',
+    retryAfter: 5,
+    cause,
+  })
 }
 
 /** The ids of the keys whose name starts with `namePrefix`. @throws ServiceError */

@@ -1,6 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { issueBootstrapToken } from '../auth/bootstrap-token.ts'
 import { systemClock } from '../clock.ts'
+import { PLAN_NAME } from '../config.ts'
+import { NAME } from '../registration/name.ts'
 import type { BootstrapToken, Store } from '../store/store.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
@@ -40,7 +42,7 @@ export function addTokenCommands(program: Command): void {
     .option('--max-uses <n>', 'how many registrations it allows (default: any number)', count)
     .option('--expires <duration>', 'how long it may be used, as in 7d (default: for ever)', duration)
     .option('--key-ttl <duration>', 'how long its keys live, as in 30d (default: for ever)', duration)
-    .option('--name-prefix <text>', 'what the names of its registrations must start with', '')
+    .option('--name-prefix <text>', 'what the names of its registrations must start with', namePrefix, '')
     .option('--rate <n>', 'requests a minute (default: no limit of its own)', count)
     .option('--json', 'print JSON on stdout, the secret in it')
     .action((options: CreateOptions) => withStore((store) => create(store, options)))
@@ -173,9 +175,14 @@ function label(text: string): string {
   throw new InvalidArgumentError('1 to 100 printable characters.')
 }
 
+function namePrefix(text: string): string {
+  // A name may go on after a space, but not end with one.
+  if (NAME.test(`${text}x`) && text.length <= 100) return text
+  throw new InvalidArgumentError('The beginning of a name: letters, digits, punctuation and single spaces.')
+}
+
 function collectPlan(name: string, previous: string[]): string[] {
-  if (!/^[a-z0-9][a-z0-9_-]{0,49}$/.test(name))
-    throw new InvalidArgumentError('A plan name as in USAGE_PLANS.')
+  if (!PLAN_NAME.test(name)) throw new InvalidArgumentError('A plan name as in USAGE_PLANS.')
   return [...previous, name]
 }
 

@@ -4,7 +4,10 @@ import type { Store } from '../store/store.ts'
 
 /** Runs a command that needs the store alone. */
 export async function withStore(work: (store: Store) => Promise<void>): Promise<void> {
-  const store = openSqliteStore(readStoreLocation(process.env).path)
+  const { path } = readStoreLocation(process.env)
+  if (path === ':memory:')
+    throw new Error('STORE is sqlite::memory:, which no other process can see: name a file')
+  const store = openSqliteStore(path)
   try {
     await work(store)
   } finally {

@@ -20,6 +20,7 @@ export const problemStatus = {
   not_found: 404,
   method_not_allowed: 405,
   payload_too_large: 413,
+  request_timeout: 408,
   unsupported_media_type: 415,
   rate_limited: 429,
   upstream_throttled: 503,

@@ -1,4 +1,5 @@
-import { STATUS_CODES } from 'node:http'
+import { METHODS, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -28,6 +29,8 @@ export interface ServerOptions {
  * problem documents even for what never becomes a request.
  */
 export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions): FastifyInstance {
+  /** How many answers each connection waits for. */
+  const owed = new WeakMap<Socket, number>()
   const app = Fastify({
     loggerInstance: log,
     // One line a request, written in the onResponse hook below.
@@ -40,6 +43,7 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     genReqId: () => `req_${randomBase62(20)}`,
     requestIdHeader: false,
     http: {
+      requireHostHeader: false, // Checked below, for a problem document.
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
       connectionsCheckingInterval: 1_000,
@@ -51,21 +55,25 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
       sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
     },
     clientErrorHandler: (error, socket) => {
-      if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
-      const [status, detail] = rawRefusal(error.code)
+      // An answer that is still owed on this connection must not be taken for the one to this.
+      if (!socket.writable || (owed.get(socket) ?? 0) > 0) return void socket.destroy()
       const instance = `req_${randomBase62(20)}`
-      const problem = {
-        ...toProblem(new ServiceError('invalid_request', detail), instance, publicUrl),
-        status,
-      }
+      const problem = toProblem(rawRefusal(error.code), instance, publicUrl)
       const body = JSON.stringify(problem)
-      log.debug({ request_id: instance, status, err: error }, 'not a request')
+      log.debug({ request_id: instance, status: problem.status, err: error }, 'not a request')
       socket.end(
-        `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\nx-request-id: ${instance}\r\n` +
-          `cache-control: no-store\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+        `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\n` +
+          `x-request-id: ${instance}\r\ncache-control: no-store\r\n` +
+          `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
       )
     },
   })
+  // An expectation that is not 100-continue is ignored, as RFC 9110 allows, instead of a bare 417.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
+  for (const method of METHODS) {
+    // So that 405 is answered to them too.
+    if (!app.supportedMethods.includes(method) && method !== 'CONNECT') app.addHttpMethod(method)
+  }
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.removeContentTypeParser('text/plain')
@@ -76,6 +84,15 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
   })
   app.addHook('onRequest', async (request, reply) => {
     setCommonHeaders(request, reply)
+    const { socket } = request.raw
+    owed.set(socket, (owed.get(socket) ?? 0) + 1)
+    reply.raw.once('close', () => owed.set(socket, (owed.get(socket) ?? 1) - 1))
+    if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) {
+      throw new ServiceError('invalid_request', 'The Host header is missing.')
+    }
+    if ((request.headers['content-encoding'] ?? 'identity') !== 'identity') {
+      throw new ServiceError('unsupported_media_type', 'The body must not be compressed.')
+    }
     if (closing) throw new ServiceError('shutting_down', 'This server is stopping.', { retryAfter: 1 })
   })
   app.addHook('onSend', async (_request, reply) => {
@@ -105,9 +122,12 @@ function setCommonHeaders(request: FastifyRequest, reply: FastifyReply): void {
   })
 }
 
-/** Status and detail for what Node.js refused before it was a request (RFC 9110, RFC 6585). */
-function rawRefusal(code: string | undefined): [status: number, detail: string] {
-  if (code === 'HPE_HEADER_OVERFLOW') return [431, 'The headers are too large.']
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, 'The request took too long to arrive.']
-  return [400, 'What arrived is not an HTTP request.']
+/** What Node.js refused before it was a request. */
+function rawRefusal(code: string | undefined): ServiceError {
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return new ServiceError('payload_too_large', 'The headers are too large.')
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return new ServiceError('request_timeout', 'The request took too long to arrive.', { retryAfter: 1 })
+  }
+  return new ServiceError('invalid_request', 'What arrived is not an HTTP request.')
 }

@@ -35,7 +35,7 @@ export async function finish(
   let apiKeyId: string | undefined
   try {
     const order = { registrationId: id, name, description, value: answer.apiKeyValue, usagePlanId }
-    apiKeyId = await mint(apiGateway, order, limit?.signal ?? late)
+    apiKeyId = await mint(apiGateway, order, limit?.signal ?? AbortSignal.any([late, call.gone]))
     const answered = !late.aborted && !call.gone.aborted
     if (idempotency === null && !answered) {
       throw new ServiceError('upstream_unavailable', 'Nobody waits for the answer any more.', {

@@ -1,11 +1,11 @@
-import { type Caller, refuseUnusable } from '../auth/bootstrap-token.ts'
+import { type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
 import { createSecret, hashSecret, randomBase62 } from '../auth/secret.ts'
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import { ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { BootstrapToken, NewRegistration, Registration, Store } from '../store/store.ts'
+import type { NewRegistration, Registration, Store } from '../store/store.ts'
 import { withDeadline } from './deadline.ts'
 import { finish } from './finish.ts'
 import {
@@ -169,7 +169,8 @@ async function begin(
 ): Promise<Credential> {
   const { clock, config, inFlight, store, timing } = deps
   const now = clock()
-  refuseUnusable(token, now)
+  const unusable = whyUnusable(token, now)
+  if (unusable !== undefined) throw unusable
   checkName(token, request.name)
   const plan = choosePlan(config.plans, token, request.plan)
 
@@ -195,17 +196,10 @@ async function begin(
   const owner = `${inFlight.ownerPrefix}${randomBase62(8)}`
   const begun = await store.beginRegistration(registration, { owner, until: now + timing.lease })
   if (begun.outcome === 'duplicate') throw inProgress()
-  if (begun.outcome === 'refused') throw refusal(begun.token, now)
-  return finish(deps, { registration, answer, owner }, call, late)
-}
-
-/** The token passed the first look and lost its last use, or was revoked, before the use could be spent. */
-function refusal(token: BootstrapToken | null, now: number): ServiceError {
-  if (token === null) return new ServiceError('invalid_token', 'The bootstrap token is not known here.')
-  try {
-    refuseUnusable(token, now)
-  } catch (error) {
-    if (error instanceof ServiceError) return error
+  if (begun.outcome === 'refused') {
+    // It lost its last use, or was revoked, since the first look.
+    const reason = begun.token && whyUnusable(begun.token, now)
+    throw reason ?? new ServiceError('invalid_token', 'The bootstrap token is not known here.')
   }
-  return new ServiceError('internal', 'The token could not be spent.')
+  return finish(deps, { registration, answer, owner }, call, late)
 }

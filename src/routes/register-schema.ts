@@ -1,12 +1,7 @@
 import { z } from 'zod'
+import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/name.ts'
 import type { Credential } from '../registration/register.ts'
 import { shellAssignments, shellQuote } from './shell.ts'
-
-/** Letters, marks, digits, punctuation and single spaces between them, in any script. */
-const TEXT = /^[\p{L}\p{M}\p{N}\p{P}$+<=>^`|~]+(?: [\p{L}\p{M}\p{N}\p{P}$+<=>^`|~]+)*$/u
-const TEXT_RULE =
-  'must be letters, digits and punctuation with single spaces between: ' +
-  'no control, bidirectional or invisible characters, no emoji'
 
 /** The headers of `POST /register` that are its own. Only for the documentation: the key has an error code of its own. */
 export const registerHeaders = z.looseObject({
@@ -26,13 +21,13 @@ export const registerBody = z.strictObject(
       .string({ error: ({ input }) => (input === undefined ? 'is required' : 'must be a string') })
       .min(1, { error: 'must not be empty', abort: true })
       .max(128, 'must have at most 128 characters')
-      .regex(TEXT, TEXT_RULE)
+      .regex(NAME, NAME_RULE)
       .describe('Who the key is for; need not be unique')
       .meta({ examples: ['acme-agent'] }),
     description: z
       .string('must be a string')
       .max(256, 'must have at most 256 characters')
-      .regex(new RegExp(`^$|${TEXT.source}`, 'u'), TEXT_RULE)
+      .regex(NAME_OR_EMPTY, NAME_RULE)
       .optional(),
     plan: z
       .string('must be a string')

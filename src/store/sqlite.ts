@@ -1,19 +1,28 @@
-import { chmodSync, existsSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ServiceError } from '../errors.ts'
 import { readRegistration, readToken } from './sqlite-rows.ts'
 import { migrate } from './sqlite-schema.ts'
 import { prepareStatements } from './sqlite-statements.ts'
 import type { Store } from './store.ts'
 
-/** How long a statement waits for another process's write, in milliseconds. Writes take about one. */
-const BUSY_TIMEOUT_MS = 2_000
+/**
+ * How long a statement waits for another process's write, in milliseconds. It blocks the whole process meanwhile, so
+ * it is short, and what is still locked then is tried again later: writes take about a millisecond.
+ */
+const BUSY_TIMEOUT_MS = 20
+/** How long an operation is tried again, and the longest pause between, in milliseconds. */
+const BUSY_RETRY_MS = 2_000
+const BUSY_PAUSE_MS = 50
+/** SQLite's result code for a database that another connection has locked. */
+const SQLITE_BUSY = 5
 
 /**
  * The embedded store: one SQLite file in WAL mode, flushed to disk at every commit, shared by any number of
  * processes on one machine.
- * @param path a file path, made with its folder where missing (readable by this user only), or `:memory:`
+ * @param path a file path, made with the folder it is in where missing (readable by this user only), or `:memory:`
  * @throws Error that names the path if it cannot be opened, is no database, or is from a newer version
  */
 export function openSqliteStore(path: string): Store {
@@ -25,17 +34,19 @@ export function openSqliteStore(path: string): Store {
   }
 
   const sql = prepareStatements(db)
+  const identity = identityOf(path)
 
   /** Runs `work` on the database; what SQLite cannot do now becomes `store_unavailable`. */
   async function use<T>(work: () => T): Promise<T> {
-    try {
-      return work()
-    } catch (error) {
-      if (!isSqliteError(error)) throw error
-      throw new ServiceError('store_unavailable', 'The store of the service cannot be used right now.', {
-        retryAfter: 5,
-        cause: error,
-      })
+    const giveUpAt = performance.now() + BUSY_RETRY_MS
+    for (;;) {
+      try {
+        return work()
+      } catch (error) {
+        if (!isSqliteError(error)) throw error
+        if (error.errcode !== SQLITE_BUSY || performance.now() > giveUpAt) throw unavailable(error)
+      }
+      await sleep(Math.random() * BUSY_PAUSE_MS)
     }
   }
 
@@ -116,15 +127,19 @@ export function openSqliteStore(path: string): Store {
         sql.registrations.all({ status, tokenId, limit }).flatMap((row) => readRegistration(row) ?? []),
       ),
 
-    // An empty write transaction takes the write lock, which a file that is gone or read-only refuses.
-    ping: () => transact(() => undefined),
+    async ping() {
+      // SQLite goes on with a file that was deleted or replaced under it, and all that would be lost.
+      if (identityOf(path) !== identity)
+        throw unavailable(new Error(`${path} is not the file that was opened`))
+      await transact(() => undefined) // Takes the write lock, which a read-only file refuses.
+    },
     close: async () => db.close(),
   }
 }
 
 function open(path: string): DatabaseSync {
   const isNew = path !== ':memory:' && !existsSync(path)
-  if (isNew) mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  if (isNew && !existsSync(dirname(path))) mkdirSync(dirname(path), { mode: 0o700 })
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true })
   try {
     // SQLite gives the WAL and its index the mode of the database file.
@@ -151,8 +166,21 @@ function inTransaction<T>(db: DatabaseSync, work: () => T): T {
   }
 }
 
-function isSqliteError(error: unknown): error is Error {
-  return error instanceof Error && 'code' in error && error.code === 'ERR_SQLITE_ERROR'
+function isSqliteError(error: unknown): error is Error & { errcode: unknown } {
+  return error instanceof Error && 'errcode' in error
+}
+
+function unavailable(cause: unknown): ServiceError {
+  return new ServiceError('store_unavailable', 'The store of the service cannot be used right now.', {
+    retryAfter: 5,
+    cause,
+  })
+}
+
+/** Device and inode of a file; `undefined` where there is none. */
+function identityOf(path: string): string | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  return stat && `${stat.dev}:${stat.ino}`
 }
 
 function messageOf(error: unknown): string {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { FaultOrder } from '../../src/local/faults.ts'
+import { fastTiming, settle } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
 import { type Service, startService } from '../service.ts'
 
@@ -178,11 +179,17 @@ test('invariant 8: a control plane that hangs: 503 with Retry-After within REGIS
 test('a mint that finishes after the deadline is undone: nobody has that key', async (t) => {
   const service = await startService(t, {
     env: { REGISTER_TIMEOUT_MS: '1000' },
-    gateway: { latency: { CreateApiKey: 950 } },
+    gateway: { latency: { CreateApiKey: 1_200 } },
+    timing: { ...fastTiming, upstreamCall: 6_000 },
   })
   const { secret, token } = await service.token()
+  const effective = new Promise<void>((resolve) => {
+    service.gateway.onCall = (operation, moment) =>
+      operation === 'CreateApiKey' && moment === 'effective' && resolve()
+  })
   assert.equal((await service.register(secret)).status, 503)
-  await service.deps.inFlight.settled()
+  await effective // Later than the answer, and than the first look for it.
+  await settle(service)
   assert.equal(service.gateway.account.keys.size, 0)
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
 })
@@ -196,4 +203,25 @@ test('what can not be undone stays pending, keeps its use, and is said in the lo
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
   assert.equal(service.logLines.filter((line) => line.includes('stays pending')).length, 1)
   assert.equal((await readProblem(await service.register(secret))).code, 'token_exhausted')
+})
+
+test('a look-up that is denied after an ambiguous create: not taken for "no key", recovered later', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const { secret, token } = await service.token({ maxUses: 1 })
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'after', kind: 'cut' })
+  service.gateway.faults.order({ operation: 'GetApiKeys', when: 'before', kind: 'denied', times: 2 })
+  assert.equal((await service.register(secret)).status, 503)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1, 'as long as the key may be there')
+  await settle(service)
+  await assertUndone(service, token.id, secret)
+})
+
+test('a concurrent change that CreateApiKey reports is retryable', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token({ maxUses: 1 })
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'conflict' })
+  const answer = await service.register(secret)
+  assert.equal(answer.status, 503)
+  assert.ok(Number(answer.headers.get('retry-after')) > 0)
+  await assertUndone(service, token.id, secret)
 })

@@ -21,6 +21,8 @@ const badBodies: [title: string, body: unknown, path: string][] = [
   ['a bidirectional override', { name: 'a\u202eb' }, '/name'],
   ['an invisible character', { name: 'a\u200bb' }, '/name'],
   ['an emoji', { name: 'agent 🤖' }, '/name'],
+  ['a keycap emoji', { name: '1\ufe0f\u20e3' }, '/name'],
+  ['a blank letter', { name: '\u3164' }, '/name'],
   ['spaces at the end', { name: 'agent ' }, '/name'],
   ['a description of 300 characters', { name: 'a', description: 'x'.repeat(300) }, '/description'],
   ['a plan that is an object', { name: 'a', plan: {} }, '/plan'],
@@ -117,6 +119,7 @@ test('404 and 405 are problems too; 405 names the methods', async (t) => {
     ['/register', 'DELETE', 'POST'],
     ['/livez', 'POST', 'GET, HEAD'],
     ['/openapi.json', 'PUT', 'GET, HEAD'],
+    ['/register', 'PROPFIND', 'POST'],
   ] as const) {
     const answer = await fetch(`${url}${path}`, { method })
     assert.equal(answer.status, 405)
@@ -137,6 +140,34 @@ test('what is no HTTP at all gets a problem and a closed connection', async (t) 
   const text = (await socket.toArray()).join('')
   assert.match(text, /^HTTP\/1\.1 400 /)
   assert.match(text, /content-type: application\/problem\+json/)
+})
+
+test('a request without Host, with an odd expectation or a compressed body is a problem or is ignored', async (t) => {
+  const { url } = await startService(t)
+  const send = async (head: string) => {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    socket.write(`POST /register HTTP/1.1\r\n${head}connection: close\r\ncontent-length: 0\r\n\r\n`)
+    return (await socket.toArray()).join('')
+  }
+  assert.match(await send(''), /^HTTP\/1\.1 400 [\s\S]*"code":"invalid_request"/)
+  assert.match(await send('host: x\r\nexpect: foo\r\n'), /^HTTP\/1\.1 401 [\s\S]*"code":"missing_token"/)
+  assert.match(await send('host: x\r\ncontent-encoding: gzip\r\n'), /^HTTP\/1\.1 415 /)
+  assert.match(
+    await send(`host: x\r\nx: ${'x'.repeat(20_000)}\r\n`),
+    /^HTTP\/1\.1 413 [\s\S]*"code":"payload_too_large"/,
+  )
+})
+
+test('garbage after a request does not take the answer of the request', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateApiKey: 100 } } })
+  const { secret } = await service.token()
+  const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
+  const body = '{"name":"a"}'
+  socket.write(
+    `POST /register HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${secret}\r\n` +
+      `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}hello?\r\n\r\n`,
+  )
+  assert.doesNotMatch((await socket.toArray()).join(''), /HTTP\/1\.1 400/)
 })
 
 test('a client that hangs up in the middle of its body leaves nothing behind', async (t) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
@@ -69,6 +69,31 @@ test('what is no database, a folder, or below a file is refused with the path', 
   )
   assert.throws(() => openSqliteStore(join(dir, 'folder.db')), /folder\.db cannot be opened/)
   assert.throws(() => openSqliteStore(join(dir, 'text.db', 'x.db')), /x\.db cannot be opened/)
+})
+
+test('a file that was moved away is noticed', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  await store.ping()
+  renameSync(path, `${path}.moved`)
+  await assert.rejects(store.ping(), { code: 'store_unavailable' })
+})
+
+test('while another process keeps the store locked, this one goes on with other work', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  const db = new DatabaseSync(path)
+  t.after(() => db.close())
+  db.exec('BEGIN IMMEDIATE')
+  const write = issueBootstrapToken(store, anyUse, 1)
+  let turns = 0
+  const turn = setInterval(() => turns++, 10)
+  t.after(() => clearInterval(turn))
+  setTimeout(() => db.exec('ROLLBACK'), 500)
+  await write
+  assert.ok(turns >= 10, `${turns} turns of the event loop in 500 ms`)
 })
 
 test('a store that another process keeps locked: store_unavailable, and fine again afterwards', async (t) => {
