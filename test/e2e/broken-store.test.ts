@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { assertInvariants, type Given } from '../invariants.ts'
+import { readProblem } from '../problem.ts'
+import { serverEnv, tempDir, testGateway } from '../service.ts'
+import { runCli, startProgram } from './server-process.ts'
+
+/** Only Linux lets one process limit the files of another. */
+const cannotLimit = process.platform === 'linux' ? false : 'needs prlimit'
+
+/** Registers until the store refuses, checks how, mends it, and checks that all is well again without a restart. */
+async function breakAndHeal(
+  t: TestContext,
+  { breakIt, healIt }: Record<'breakIt' | 'healIt', (path: string, pid: number) => void>,
+): Promise<void> {
+  const gateway = await testGateway(t)
+  const dir = tempDir(t)
+  const path = join(dir, 'firstkey.db')
+  const env = serverEnv(gateway, dir)
+  const server = startProgram(t, 'test/e2e/fast-server.ts', [], env)
+  const [, url = ''] = await server.seen(/listening on (\S+)/)
+  const secret = (await runCli(t, ['tokens', 'create', '--label', 'x'], env)).stdout.trim()
+  const register = () =>
+    fetch(`${url}/register`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ name: 'acme-agent', description: 'x'.repeat(250) }),
+    })
+  const given = [(await (await register()).json()) as Given]
+
+  breakIt(path, Number(server.child.pid))
+  let answer = await register()
+  for (let i = 0; answer.status === 201 && i < 500; i++) {
+    given.push((await answer.json()) as Given)
+    answer = await register()
+  }
+  assert.equal(answer.status, 503)
+  assert.ok(Number(answer.headers.get('retry-after')) > 0)
+  assert.equal((await readProblem(answer)).code, 'store_unavailable')
+  assert.equal((await fetch(`${url}/livez`)).status, 200)
+
+  healIt(path, Number(server.child.pid))
+  const healed = await register()
+  assert.equal(healed.status, 201)
+  given.push((await healed.json()) as Given)
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  for (let i = 0; i < 100; i++) {
+    if ((await store.listRegistrations({ status: 'pending', limit: 1 })).length === 0) break
+    await sleep(100)
+  }
+  await assertInvariants(gateway, store, given)
+}
+
+const limitFiles = (pid: number, bytes: number | 'unlimited') =>
+  execFileSync('prlimit', ['-p', String(pid), `--fsize=${bytes}:unlimited`])
+
+test(
+  'the disk gets full: 503, nothing minted that is not recorded, and it heals by itself',
+  { skip: cannotLimit },
+  (t) =>
+    breakAndHeal(t, {
+      // Room for some more registrations; then a write fails in the middle of one.
+      breakIt: (path, pid) => limitFiles(pid, statSync(`${path}-wal`).size + 30_000),
+      healIt: (_path, pid) => limitFiles(pid, 'unlimited'),
+    }),
+)
+
+test('the store can not be written at all: 503, then well again', { skip: cannotLimit }, (t) =>
+  breakAndHeal(t, {
+    breakIt: (_path, pid) => limitFiles(pid, 1),
+    healIt: (_path, pid) => limitFiles(pid, 'unlimited'),
+  }),
+)
+
+test('another process keeps the store locked: 503, then well again', (t) => {
+  let other: DatabaseSync | undefined
+  t.after(() => other?.close())
+  return breakAndHeal(t, {
+    breakIt: (path) => {
+      other = new DatabaseSync(path)
+      other.exec('BEGIN IMMEDIATE')
+    },
+    healIt: () => other?.exec('ROLLBACK'),
+  })
+})
