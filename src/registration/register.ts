@@ -104,8 +104,13 @@ async function lookUp(
 ): Promise<Credential> {
   // A revoked token's answers are destroyed. One that expired since, or was spent, may still ask for what it has.
   if (caller.token.revokedAt === null) {
+    const rememberedSince = deps.clock() - deps.timing.idempotency
     const earlier = await deps.store.findByIdempotencyKey(caller.token.id, identity.keyHash)
-    if (earlier !== undefined) return continueEarlier(deps, earlier, identity, call, late)
+    if (earlier !== undefined && earlier.createdAt >= rememberedSince) {
+      return continueEarlier(deps, earlier, identity, call, late)
+    }
+    // Forgotten here too, and not only on the timer: of two requests after the day, one must not still be a replay.
+    if (earlier !== undefined) await deps.store.forgetIdempotency(rememberedSince)
   }
   return begin(deps, caller, request, identity, call, late)
 }

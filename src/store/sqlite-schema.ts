@@ -54,6 +54,7 @@ const migrations: readonly string[] = [
    CREATE INDEX registrations_unanswered ON registrations (created_at)
      WHERE status = 'active' AND answered_at IS NULL;
    CREATE INDEX registrations_sweep ON registrations (sweep_at) WHERE sweep_at IS NOT NULL;
+   CREATE INDEX registrations_remembered ON registrations (created_at) WHERE idempotency_hash IS NOT NULL;
    CREATE INDEX registrations_created ON registrations (created_at);`,
 ]
 
