@@ -121,6 +121,37 @@ test('invariant 6: what was answered 201 survives kill -9 at once', async (t) =>
   await assertInvariants(gateway, store, [JSON.parse(body) as Given])
 })
 
+test('recovery adopts a key by itself; the client that comes back later gets it at once', async (t) => {
+  const gateway = await testGateway(t)
+  const dir = tempDir(t)
+  const env = serverEnv(gateway, dir)
+  const store = openSqliteStore(join(dir, 'firstkey.db'))
+  t.after(() => store.close())
+  const secret = (await runCli(t, ['tokens', 'create', '--label', 'x', '--max-uses', '1'], env)).stdout.trim()
+  const first = await startServer(t, env)
+  gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && first.child.kill('SIGKILL')
+  const headers = {
+    authorization: `Bearer ${secret}`,
+    'content-type': 'application/json',
+    'idempotency-key': randomUUID(),
+  }
+  const init = { method: 'POST', headers, body: '{"name":"acme-agent"}' }
+  await assert.rejects(fetch(`${first.url}/register`, init))
+  await first.ended()
+  gateway.onCall = () => undefined
+  // As if the call that was in flight had never arrived: the key is there and on no plan.
+  for (const key of gateway.account.keys.values()) key.planIds.clear()
+
+  const second = await startServer(t, env)
+  await nothingPending(store)
+  const [adopted] = await store.listRegistrations({ limit: 1 })
+  assert.deepEqual([adopted?.status, adopted?.answeredAt], ['active', null])
+  const answer = await fetch(`${second.url}/register`, init)
+  assert.equal(answer.status, 201)
+  assert.equal(answer.headers.get('idempotency-replayed'), 'true')
+  await assertInvariants(gateway, store, [(await answer.json()) as Given])
+})
+
 test('registrations list, show and reconcile: what a crash left is shown, and ended on demand', async (t) => {
   const gateway = await testGateway(t)
   const env = serverEnv(gateway, tempDir(t))
