@@ -1,10 +1,10 @@
 import { ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { NewRegistration } from '../store/store.ts'
+import type { Credential, RegisterDeps, RegistrationCall } from './context.ts'
 import { abortAfter } from './deadline.ts'
 import type { SealedAnswer } from './idempotency.ts'
 import { mint, unmint } from './mint.ts'
-import type { Credential, RegisterDeps, RegistrationCall } from './register.ts'
 
 /** A registration that is pending, and the lease under which this process works on it. */
 export interface Work {

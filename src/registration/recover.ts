@@ -2,9 +2,9 @@ import { randomBase62 } from '../auth/secret.ts'
 import { ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Registration } from '../store/store.ts'
+import type { RegisterDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
 import { attachExisting, unmint } from './mint.ts'
-import type { RegisterDeps } from './register.ts'
 
 /** How many registrations one round of recovery looks at. */
 const BATCH = 100

@@ -1,11 +1,8 @@
 import { type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
 import { createSecret, hashSecret, randomBase62 } from '../auth/secret.ts'
-import type { ApiGateway } from '../aws/api-gateway.ts'
-import type { Clock } from '../clock.ts'
-import type { Config } from '../config.ts'
 import { ServiceError } from '../errors.ts'
-import type { Log } from '../log.ts'
-import type { NewRegistration, Registration, Store } from '../store/store.ts'
+import type { NewRegistration, Registration } from '../store/store.ts'
+import type { Credential, RegisterDeps, RegistrationCall } from './context.ts'
 import { withDeadline } from './deadline.ts'
 import { finish } from './finish.ts'
 import {
@@ -16,21 +13,10 @@ import {
   sealAnswer,
   unsealAnswer,
 } from './idempotency.ts'
-import type { InFlight } from './in-flight.ts'
 import { checkName, choosePlan } from './policy.ts'
-import type { Timing } from './timing.ts'
 
 /** Letters and digits in a key's value: 238 bits, and the only characters API Gateway surely takes. */
 const KEY_VALUE_LENGTH = 40
-
-export interface RegisterDeps {
-  readonly config: Pick<Config, 'plans' | 'publicUrl' | 'apiBaseUrl'>
-  readonly store: Store
-  readonly apiGateway: ApiGateway
-  readonly clock: Clock
-  readonly timing: Timing
-  readonly inFlight: InFlight<Credential>
-}
 
 /** What the client asks for, validated. */
 export interface RegistrationRequest {
@@ -38,24 +24,6 @@ export interface RegistrationRequest {
   readonly description: string
   readonly plan: string | undefined
   readonly idempotencyKey: string | undefined
-}
-
-/** The circumstances of one call. */
-export interface RegistrationCall {
-  /** How long the answer may take, in milliseconds. */
-  readonly timeoutMs: number
-  /** Aborted when the client is gone and nobody would read the answer. */
-  readonly gone: AbortSignal
-  readonly log: Log
-}
-
-/** A registration with the two secrets that only its caller ever sees. */
-export interface Credential {
-  readonly registration: NewRegistration
-  readonly apiKeyId: string
-  readonly answer: SealedAnswer
-  /** It was made by an earlier request with the same idempotency key. */
-  readonly replayed: boolean
 }
 
 /**

@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import type { Credential } from '../registration/context.ts'
 import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/name.ts'
-import type { Credential } from '../registration/register.ts'
 import { shellAssignments, shellQuote } from './shell.ts'
 
 /** The headers of `POST /register` that are its own. Only for the documentation: the key has an error code of its own. */

@@ -1,0 +1,36 @@
+import type { ApiGateway } from '../aws/api-gateway.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config.ts'
+import type { Log } from '../log.ts'
+import type { NewRegistration, Store } from '../store/store.ts'
+import type { SealedAnswer } from './idempotency.ts'
+import type { InFlight } from './in-flight.ts'
+import type { Timing } from './timing.ts'
+
+/** What every registration works with. */
+export interface RegisterDeps {
+  readonly config: Pick<Config, 'plans' | 'publicUrl' | 'apiBaseUrl'>
+  readonly store: Store
+  readonly apiGateway: ApiGateway
+  readonly clock: Clock
+  readonly timing: Timing
+  readonly inFlight: InFlight<Credential>
+}
+
+/** The circumstances of one call. */
+export interface RegistrationCall {
+  /** How long the answer may take, in milliseconds. */
+  readonly timeoutMs: number
+  /** Aborted when the client is gone and nobody would read the answer. */
+  readonly gone: AbortSignal
+  readonly log: Log
+}
+
+/** A registration with the two secrets that only its caller ever sees. */
+export interface Credential {
+  readonly registration: NewRegistration
+  readonly apiKeyId: string
+  readonly answer: SealedAnswer
+  /** It was made by an earlier request with the same idempotency key. */
+  readonly replayed: boolean
+}
