@@ -36,8 +36,8 @@ export async function finish(
   try {
     const order = { registrationId: id, name, description, value: answer.apiKeyValue, usagePlanId }
     apiKeyId = await mint(apiGateway, order, limit?.signal ?? AbortSignal.any([late, call.gone]))
-    const answered = !late.aborted && !call.gone.aborted
-    if (idempotency === null && !answered) {
+    const answered = () => !late.aborted && !call.gone.aborted
+    if (idempotency === null && !answered()) {
       throw new ServiceError('upstream_unavailable', 'Nobody waits for the answer any more.', {
         retryAfter: 5,
       })
@@ -81,6 +81,7 @@ async function undo(deps: RegisterDeps, { id, owner, error, keyMayExist, log }: 
   try {
     const current = await store.getRegistration(id)
     const mine = current?.status === 'pending' && current.lease?.owner === owner
+    if (keyMayExist && mine && !(await store.startUndoing(id, owner))) return
     if (keyMayExist && (mine || current?.status === 'failed')) await unmint(apiGateway, id, limit.signal)
     if (!mine) return
     const failure = error instanceof ServiceError ? error.code : 'internal'

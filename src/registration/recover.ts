@@ -20,9 +20,9 @@ export type RecoverDeps = Pick<RegisterDeps, 'store' | 'apiGateway' | 'clock' | 
  */
 export type RecoveryAction = 'adopt' | 'undo' | 'sweep'
 
-export function recoveryAction({ status, idempotency }: Registration): RecoveryAction {
+export function recoveryAction({ status, idempotency, undoing }: Registration): RecoveryAction {
   if (status === 'failed') return 'sweep'
-  return status === 'pending' && idempotency !== null ? 'adopt' : 'undo'
+  return status === 'pending' && idempotency !== null && !undoing ? 'adopt' : 'undo'
 }
 
 /**
@@ -42,7 +42,10 @@ export async function recover(
     if (stop?.aborted) break
     const owner = `${inFlight.ownerPrefix}${randomBase62(8)}`
     const now = clock()
-    if (!(await store.takeLease(registration.id, { owner, until: now + timing.undo }, now))) continue
+    if (
+      !(await store.takeLease(registration.id, registration.status, { owner, until: now + timing.undo }, now))
+    )
+      continue
     const action = recoveryAction(registration)
     const fields = { registration_id: registration.id, token_id: registration.tokenId, action }
     try {
@@ -71,10 +74,11 @@ async function recoverOne(
     if (action === 'adopt') {
       const apiKeyId = await adoptable(deps, registration, limit.signal)
       if (apiKeyId !== undefined) {
-        await store.completeRegistration(id, { owner, apiKeyId, answered: false, now: clock() })
+        await store.completeRegistration(id, { owner, apiKeyId, answered: () => false, now: clock() })
         return
       }
     }
+    if (action !== 'sweep' && !(await store.startUndoing(id, owner))) return
     await unmint(apiGateway, id, limit.signal)
     if (action === 'sweep') return await store.finishSweep(id)
     const now = clock()

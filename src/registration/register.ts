@@ -96,7 +96,11 @@ async function continueEarlier(
   // Pending: somebody works on it, or the process that did is dead and this one goes on where it stopped.
   const owner = `${inFlight.ownerPrefix}${randomBase62(8)}`
   const now = clock()
-  if (!(await store.takeLease(earlier.id, { owner, until: now + timing.lease }, now))) throw inProgress()
+  if (
+    earlier.undoing ||
+    !(await store.takeLease(earlier.id, 'pending', { owner, until: now + timing.lease }, now))
+  )
+    throw inProgress()
   const answer = unsealEarlier(earlier, identity)
   const credential = await finish(deps, { registration: earlier, answer, owner }, call, late)
   return { ...credential, replayed: true }

@@ -58,6 +58,7 @@ const registrationRow = z
     lease_owner: z.string().nullable(),
     lease_until: z.number().nullable(),
     sweep_at: z.number().nullable(),
+    undoing: z.number(),
   })
   .transform(
     (row): Registration => ({
@@ -84,6 +85,7 @@ const registrationRow = z
           ? null
           : { owner: row.lease_owner, until: row.lease_until },
       sweepAt: row.sweep_at,
+      undoing: row.undoing === 1,
     }),
   )
 

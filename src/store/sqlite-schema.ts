@@ -47,6 +47,7 @@ const migrations: readonly string[] = [
    ALTER TABLE registrations ADD COLUMN lease_owner TEXT;
    ALTER TABLE registrations ADD COLUMN lease_until INTEGER;
    ALTER TABLE registrations ADD COLUMN sweep_at INTEGER;
+   ALTER TABLE registrations ADD COLUMN undoing INTEGER NOT NULL DEFAULT 0;
    UPDATE registrations SET answered_at = ended_at WHERE status = 'active';
 
    CREATE UNIQUE INDEX registrations_idempotency ON registrations (token_id, idempotency_hash)

@@ -51,17 +51,23 @@ export function prepareStatements(db: DatabaseSync) {
           idempotency_hash = NULL, request_hash = NULL, sealed = NULL, lease_owner = NULL, lease_until = NULL
       WHERE id = :id AND status IN ('pending', 'active') AND answered_at IS NULL AND lease_owner = :owner
       RETURNING token_id`),
+    // Written before the first delete: a delete without an answer may take effect late, so from here on no retry and
+    // no recovery may hand this key out.
+    startUndoing: db.prepare(`
+      UPDATE registrations SET undoing = 1 WHERE id = :id AND status = 'pending' AND lease_owner = :owner`),
     markAnswered: db.prepare(`
       UPDATE registrations SET answered_at = coalesce(answered_at, :now)
       WHERE id = :id AND status = 'active'`),
 
-    // Compare-and-swap: of two processes that find the same lapsed lease one takes it. What is active goes back to
+    // Compare-and-swap: of two processes that find the same lapsed lease one takes it, and none if the registration
+    // ended since it was looked at. What is active goes back to
     // pending with it, so that a retry cannot be given a key that is about to be deleted.
     takeLease: db.prepare(`
       UPDATE registrations
       SET lease_owner = :owner, lease_until = :until,
+          undoing = CASE status WHEN 'active' THEN 1 ELSE undoing END,
           status = CASE status WHEN 'active' THEN 'pending' ELSE status END
-      WHERE id = :id AND (lease_until IS NULL OR lease_until <= :now)
+      WHERE id = :id AND status = :status AND (lease_until IS NULL OR lease_until <= :now)
         AND (status <> 'active' OR (answered_at IS NULL AND idempotency_hash IS NULL))`),
     // A lease that somebody took over has another owner and is not extended by the one who lost it.
     renewLeases: db.prepare(`

@@ -89,7 +89,8 @@ export function openSqliteStore(path: string): Store {
       }),
     completeRegistration: (id, { owner, apiKeyId, answered, now }) =>
       transact(
-        () => sql.complete.run({ id, owner, apiKeyId, now, answeredAt: answered ? now : null }).changes === 1,
+        () =>
+          sql.complete.run({ id, owner, apiKeyId, now, answeredAt: answered() ? now : null }).changes === 1,
       ),
     failRegistration: (id, ending) =>
       transact(() => {
@@ -103,7 +104,9 @@ export function openSqliteStore(path: string): Store {
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
     getRegistration: (id) => use(() => readRegistration(sql.registrationById.get(id))),
 
-    takeLease: (id, lease, now) => transact(() => sql.takeLease.run({ id, ...lease, now }).changes === 1),
+    takeLease: (id, status, lease, now) =>
+      transact(() => sql.takeLease.run({ id, status, ...lease, now }).changes === 1),
+    startUndoing: (id, owner) => transact(() => sql.startUndoing.run({ id, owner }).changes === 1),
     renewLeases: (ownerPrefix, until) =>
       transact(() => {
         sql.renewLeases.run({ ownerPrefix, until })

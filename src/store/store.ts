@@ -76,6 +76,8 @@ export interface Registration extends NewRegistration {
   readonly lease: Lease | null
   /** When to look in API Gateway once more for a key that came late, though the registration failed; `null`: no need. */
   readonly sweepAt: number | null
+  /** Its key is being deleted: nobody may be given it any more. */
+  readonly undoing: boolean
 }
 
 export type BeginOutcome =
@@ -111,10 +113,13 @@ export interface Store {
 
   /** Spends one use of the token and records the registration as `pending`, both or neither. */
   beginRegistration(registration: NewRegistration, lease: Lease): Promise<BeginOutcome>
-  /** `pending` becomes `active`, for the holder of the lease only; `false`, changing nothing, for anybody else. */
+  /**
+   * `pending` becomes `active`, for the holder of the lease only; `false`, changing nothing, for anybody else.
+   * `answered` is asked at the moment of writing: whether a caller still waits for the key.
+   */
   completeRegistration(
     id: string,
-    ending: { owner: string; apiKeyId: string; answered: boolean; now: number },
+    ending: { owner: string; apiKeyId: string; answered: () => boolean; now: number },
   ): Promise<boolean>
   /**
    * Becomes `failed` and gives the use back, both or neither, for the holder of the lease only; otherwise `false`. What
@@ -125,6 +130,8 @@ export interface Store {
     id: string,
     ending: { owner: string; failure: string; sweepAt: number | null; now: number },
   ): Promise<boolean>
+  /** Records that the key is about to be deleted; `false` for anybody but the holder of the lease. */
+  startUndoing(id: string, owner: string): Promise<boolean>
   /** Records that a caller was given the key. `false` if the registration is not `active` any more. */
   markAnswered(id: string, now: number): Promise<boolean>
   /** The registration of a token with this idempotency key, unless it failed or was forgotten. */
@@ -132,9 +139,9 @@ export interface Store {
 
   /**
    * Takes the lease of a registration that {@link listRecoverable} found, if nobody holds one now. What is `active`
-   * becomes `pending` again. `false`, changing nothing, if it is held or needs no recovery any more.
+   * becomes `pending` again, to be undone. `false` if it is not of this status any more, changing nothing, if it is held or needs no recovery any more.
    */
-  takeLease(id: string, lease: Lease, now: number): Promise<boolean>
+  takeLease(id: string, status: RegistrationStatus, lease: Lease, now: number): Promise<boolean>
   /** Extends the leases whose owner starts with `ownerPrefix`. */
   renewLeases(ownerPrefix: string, until: number): Promise<void>
   /** Gives a lease back early. */

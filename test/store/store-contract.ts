@@ -104,7 +104,12 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     await store.beginRegistration(lost, mine)
 
     assert.equal(
-      await store.completeRegistration(won.id, { owner: 'a.1', apiKeyId: 'key1', answered: true, now: 7 }),
+      await store.completeRegistration(won.id, {
+        owner: 'a.1',
+        apiKeyId: 'key1',
+        answered: () => true,
+        now: 7,
+      }),
       true,
     )
     assert.equal(
@@ -112,7 +117,12 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       false,
     )
     assert.equal(
-      await store.completeRegistration(won.id, { owner: 'a.1', apiKeyId: 'key2', answered: true, now: 9 }),
+      await store.completeRegistration(won.id, {
+        owner: 'a.1',
+        apiKeyId: 'key2',
+        answered: () => true,
+        now: 9,
+      }),
       false,
     )
     assert.equal(
@@ -129,7 +139,12 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       false,
     )
     assert.equal(
-      await store.completeRegistration(lost.id, { owner: 'a.1', apiKeyId: 'key3', answered: true, now: 9 }),
+      await store.completeRegistration(lost.id, {
+        owner: 'a.1',
+        apiKeyId: 'key3',
+        answered: () => true,
+        now: 9,
+      }),
       false,
     )
 
@@ -174,18 +189,20 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     const registration = registrationOf(token.id)
     await store.beginRegistration(registration, mine)
     const theirs = (n: number) => ({ owner: `b.${n}`, until: 20_000 })
-    assert.equal(await store.takeLease(registration.id, theirs(0), 4_999), false)
+    assert.equal(await store.takeLease(registration.id, 'pending', theirs(0), 4_999), false)
     assert.deepEqual(await store.listRecoverable(4_999, 10), [])
     await store.renewLeases('a.', 6_000)
-    assert.equal(await store.takeLease(registration.id, theirs(0), 5_500), false)
+    assert.equal(await store.takeLease(registration.id, 'pending', theirs(0), 5_500), false)
     assert.deepEqual(
       (await store.listRecoverable(6_000, 10)).map(({ id }) => id),
       [registration.id],
     )
-    const taken = await Promise.all([1, 2, 3].map((n) => store.takeLease(registration.id, theirs(n), 6_000)))
+    const taken = await Promise.all(
+      [1, 2, 3].map((n) => store.takeLease(registration.id, 'pending', theirs(n), 6_000)),
+    )
     assert.deepEqual(taken.filter(Boolean).length, 1)
     await store.renewLeases('a.', 99_000)
-    const late = { owner: 'a.1', apiKeyId: 'k', answered: true, now: 7_000 }
+    const late = { owner: 'a.1', apiKeyId: 'k', answered: () => true, now: 7_000 }
     assert.equal(await store.completeRegistration(registration.id, late), false)
     await store.releaseLease(registration.id, 'a.1')
     assert.deepEqual(await store.listRecoverable(7_000, 10), [], 'the lease of another is not given back')
@@ -203,17 +220,17 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     await store.completeRegistration(unanswered.id, {
       owner: 'a.1',
       apiKeyId: 'k',
-      answered: false,
+      answered: () => false,
       now: 2_000,
     })
     assert.deepEqual(await store.listRecoverable(9e9, 10), [], 'it waits for its retry')
-    assert.equal(await store.takeLease(unanswered.id, { owner: 'c', until: 9e9 }, 9_000), false)
+    assert.equal(await store.takeLease(unanswered.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
     await store.forgetIdempotency(1_000)
     assert.ok(await store.findByIdempotencyKey(token.id, hashSecret('k')), 'begun at that time, not before')
     await store.forgetIdempotency(1_001)
     assert.equal(await store.findByIdempotencyKey(token.id, hashSecret('k')), undefined)
     assert.equal((await store.getRegistration(unanswered.id))?.idempotency, null)
-    assert.equal(await store.takeLease(unanswered.id, { owner: 'c', until: 9e9 }, 9_000), true)
+    assert.equal(await store.takeLease(unanswered.id, 'active', { owner: 'c', until: 9e9 }, 9_000), true)
     assert.equal(await store.markAnswered(unanswered.id, 9_000), false, 'no retry is given a key that goes')
     assert.equal(
       await store.failRegistration(unanswered.id, { owner: 'c', failure: 'x', sweepAt: 9_500, now: 9_000 }),
@@ -237,14 +254,14 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     await store.completeRegistration(registration.id, {
       owner: 'a.1',
       apiKeyId: 'k',
-      answered: false,
+      answered: () => false,
       now: 2_000,
     })
     assert.equal(await store.markAnswered(registration.id, 3_000), true)
     await store.revokeToken(token.id, 4_000)
     assert.equal((await store.getRegistration(registration.id))?.idempotency, null)
     assert.deepEqual(await store.listRecoverable(9e9, 10), [])
-    assert.equal(await store.takeLease(registration.id, { owner: 'c', until: 9e9 }, 9_000), false)
+    assert.equal(await store.takeLease(registration.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
     assert.equal(
       await store.failRegistration(registration.id, { owner: 'a.1', failure: 'x', sweepAt: null, now: 9 }),
       false,
@@ -263,7 +280,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       registrationOf(one.token.id, 2),
     ]
     for (const registration of [a, b, c]) await store.beginRegistration(registration, mine)
-    await store.completeRegistration(b.id, { owner: 'a.1', apiKeyId: 'k', answered: true, now: 5 })
+    await store.completeRegistration(b.id, { owner: 'a.1', apiKeyId: 'k', answered: () => true, now: 5 })
     const ids = async (filter: object) =>
       (await store.listRegistrations({ limit: 10, ...filter })).map(({ id }) => id)
     assert.deepEqual(await ids({}), [b.id, c.id, a.id])
