@@ -1,46 +1,56 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import getPort from 'get-port'
 import { defaultGatewayOptions } from '../src/local/options.ts'
-
-const root = join(import.meta.dirname, '..')
+import { memoryMb, root, stopProcess } from './process.ts'
 
 export interface BenchServer {
   readonly url: string
   /** Milliseconds from starting the process to the first 200 of `/readyz`. */
   readonly coldStartMs: number
   /** Resident memory now, in megabytes (10^6 bytes). */
-  memoryMb(): number
+  memoryMb(when: 'now' | 'peak'): number
   /** Makes a bootstrap token without limits with the operator's command; answers its secret. */
   createToken(): string
   stop(): Promise<void>
 }
 
-/** Starts the service as a real process on its durable default store, in a folder of its own. */
-export async function startBenchServer(gatewayUrl: string): Promise<BenchServer> {
-  const dir = mkdtempSync(join(tmpdir(), 'firstkey-bench-'))
-  const port = await getPort()
-  const env = {
-    PATH: process.env['PATH'],
-    HOME: dir,
+/** What points a program at a local gateway. */
+export function gatewayEnv(gatewayUrl: string): Record<string, string> {
+  return {
     AWS_REGION: defaultGatewayOptions.region,
     AWS_ACCESS_KEY_ID: defaultGatewayOptions.accessKeyId,
     AWS_SECRET_ACCESS_KEY: defaultGatewayOptions.secretAccessKey,
     AWS_ENDPOINT_URL_API_GATEWAY: gatewayUrl,
     USAGE_PLAN_ID: 'demofree',
+  }
+}
+
+/** Starts the service as a real process on its durable default store, in a folder of its own. */
+export async function startBenchServer(
+  gatewayUrl: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<BenchServer> {
+  const dir = mkdtempSync(join(tmpdir(), 'firstkey-bench-'))
+  const port = await getPort()
+  const env = {
+    PATH: process.env['PATH'],
+    HOME: dir,
+    ...gatewayEnv(gatewayUrl),
     API_BASE_URL: `${gatewayUrl}/execute-api/demo/prod/hello`,
     STORE: `sqlite:${join(dir, 'firstkey.db')}`,
     RATE_LIMIT_PER_IP: '0',
     PORT: String(port),
     HOST: '127.0.0.1',
+    ...settings,
   }
   const url = `http://127.0.0.1:${port}`
   const startedAt = performance.now()
-  const child = spawn(process.execPath, [join(root, 'src/start.js')], {
+  const child = spawn(process.execPath, startArguments(), {
+    cwd: root,
     env,
     stdio: ['ignore', 'ignore', 'inherit'],
   })
@@ -49,7 +59,7 @@ export async function startBenchServer(gatewayUrl: string): Promise<BenchServer>
   return {
     url,
     coldStartMs,
-    memoryMb: () => residentMb(child),
+    memoryMb: (when) => memoryMb(child, when),
     createToken: () =>
       execFileSync(
         process.execPath,
@@ -61,9 +71,7 @@ export async function startBenchServer(gatewayUrl: string): Promise<BenchServer>
         },
       ).trim(),
     async stop() {
-      const exit = once(child, 'exit')
-      child.kill('SIGTERM')
-      await exit
+      await stopProcess(child)
       rmSync(dir, { recursive: true, force: true })
     },
   }
@@ -81,8 +89,8 @@ async function ready(url: string, child: ChildProcess): Promise<void> {
   }
 }
 
-/** VmRSS of the process, where /proc tells it (Linux). */
-function residentMb(child: ChildProcess): number {
-  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8')
-  return (Number(status.match(/^VmRSS:\s+(\d+) kB/m)?.[1]) * 1_024) / 1e6
+/** What `npm start` gives to node. */
+function startArguments(): string[] {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  return scripts.start.split(' ').slice(1)
 }

@@ -32,6 +32,14 @@ export interface Config {
   /** Requests a minute from one address; 0: no limit. */
   readonly rateLimitPerIp: number
   readonly registerTimeoutMs: number
+  /** How keys are minted: one at a time, by imports, or whichever fits. */
+  readonly mintMode: MintMode
+  /** The most keys of one import. */
+  readonly mintBatchMax: number
+  /** How many registrations may wait. */
+  readonly queueMax: number
+  /** Calls to API Gateway a second; 0: any number. */
+  readonly callsPerSecond: number
 }
 
 /** Thrown when the environment is not a configuration. The message lists every fault, a line each. */
@@ -41,6 +49,9 @@ export class ConfigError extends Error {
 
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
+
+const mintModes = ['auto', 'single', 'bulk'] as const
+export type MintMode = (typeof mintModes)[number]
 
 /** What a plan may be called. */
 export const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
@@ -124,6 +135,10 @@ const environment = z
     API_BASE_URL: httpUrl,
     RATE_LIMIT_PER_IP: integer(0, 1_000_000).default(300),
     REGISTER_TIMEOUT_MS: integer(1_000, 29_000).default(25_000),
+    MINT_MODE: z.enum(mintModes, `must be one of ${mintModes.join(', ')}`).default('auto'),
+    MINT_BATCH_MAX: integer(2, 10_000).default(2_500),
+    QUEUE_MAX: integer(1, 100_000).default(15_000),
+    AWS_CALLS_PER_SECOND: integer(0, 1_000).default(10),
   })
   // `when`: said together with the faults of single variables, not after they are mended.
   .refine((env) => env.USAGE_PLAN_ID !== undefined || env.USAGE_PLANS !== undefined, {
@@ -151,6 +166,10 @@ const environment = z
       apiBaseUrl: env.API_BASE_URL,
       rateLimitPerIp: env.RATE_LIMIT_PER_IP,
       registerTimeoutMs: env.REGISTER_TIMEOUT_MS,
+      mintMode: env.MINT_MODE,
+      mintBatchMax: env.MINT_BATCH_MAX,
+      queueMax: env.QUEUE_MAX,
+      callsPerSecond: env.AWS_CALLS_PER_SECOND,
     }
   })
 

@@ -1,26 +1,20 @@
 import type { Logger } from 'pino'
-import { type ApiGateway, createApiGateway } from './aws/api-gateway.ts'
+import { createApiGateway } from './aws/api-gateway.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
+import { createBatcher } from './registration/batcher.ts'
 import type { Credential } from './registration/context.ts'
-import { createInFlight, type InFlight } from './registration/in-flight.ts'
+import { createInFlight } from './registration/in-flight.ts'
+import { createLeases } from './registration/leases.ts'
 import { createReadiness, type Readiness } from './registration/readiness.ts'
+import type { RegisterDeps } from './registration/register.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
 import { openSqliteStore } from './store/sqlite.ts'
-import type { Store } from './store/store.ts'
-
-/** How many registrations may be in flight in one process. */
-const MAX_IN_FLIGHT = 1_000
 
 /** Everything the routes and the use cases work with, wired once. */
-export interface Deps {
+export interface Deps extends RegisterDeps {
   readonly config: Config
   readonly log: Logger
-  readonly clock: Clock
-  readonly store: Store
-  readonly apiGateway: ApiGateway
-  readonly timing: Timing
-  readonly inFlight: InFlight<Credential>
   readonly readiness: Readiness
   /** Waits for what is in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
@@ -33,24 +27,25 @@ export function createDeps(
   { clock = systemClock, timing = defaultTiming }: { clock?: Clock; timing?: Timing } = {},
 ): Deps {
   const store = openSqliteStore(config.store.path)
-  const apiGateway = createApiGateway({
+  const { apiGateway, background, close } = createApiGateway({
     region: config.region,
     endpoint: config.apiGatewayEndpoint,
     callTimeoutMs: timing.upstreamCall,
+    callsPerSecond: config.callsPerSecond,
   })
-  const inFlight = createInFlight<Credential>(MAX_IN_FLIGHT)
+  const leases = createLeases({ store, clock, timing })
+  const shared = { config, log, clock, store, apiGateway, background, timing, leases }
+  const inFlight = createInFlight<Credential>()
+  const batcher = createBatcher(shared)
   return {
-    config,
-    log,
-    clock,
-    store,
-    apiGateway,
-    timing,
+    ...shared,
     inFlight,
+    batcher,
     readiness: createReadiness({ store, apiGateway, clock, plans: config.plans, log }),
     async close() {
       await inFlight.settled()
-      apiGateway.close()
+      await batcher.settled()
+      close()
       await store.close()
     },
   }

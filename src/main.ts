@@ -9,6 +9,9 @@ import { startBackground } from './registration/background.ts'
 /** Beyond the time that a registration and its undoing may take, how long a stop waits before it gives up (ms). */
 const STOP_RESERVE_MS = 5_000
 
+/** How many connections may wait to be accepted: a burst must not be told to come back a second later. */
+const BACKLOG = 4_096
+
 /** Prints why the process cannot do its job, and ends it. */
 function refuseToStart(reason: string): never {
   process.stderr.write(`firstkey: ${reason}\n`)
@@ -54,6 +57,7 @@ try {
   await app.listen({
     host: config.host,
     port: config.port,
+    backlog: BACKLOG,
     listenTextResolver: (url) => `listening on ${url}`,
   })
 } catch (error) {

@@ -25,6 +25,7 @@ export function serverEnv(gateway: Gateway, dataDir: string): Record<string, str
     API_BASE_URL: `${gateway.url}/execute-api/demo/prod/hello`,
     STORE: `sqlite:${join(dataDir, 'firstkey.db')}`,
     RATE_LIMIT_PER_IP: '0',
+    AWS_CALLS_PER_SECOND: '0',
     PORT: '0',
   }
 }

@@ -8,14 +8,26 @@ const CHECKSUM_LENGTH = 6
 /** `fkb_` a bootstrap token, `fkm_` a management token. */
 export type SecretPrefix = 'fkb_' | 'fkm_'
 
+/** Asked of the CSPRNG at once: asking for a few bytes at a time costs more than all that is done with them. */
+const POOL_BYTES = 8_192
+const pool = { bytes: Buffer.alloc(0), next: 0 }
+
+/** A byte from the CSPRNG, never given twice and gone from memory when it is given. */
+function randomByte(): number {
+  if (pool.next >= pool.bytes.length) Object.assign(pool, { bytes: randomBytes(POOL_BYTES), next: 0 })
+  const byte = pool.bytes.readUInt8(pool.next)
+  pool.bytes.writeUInt8(0, pool.next)
+  pool.next += 1
+  return byte
+}
+
 /** `length` characters of `[0-9A-Za-z]` from the CSPRNG, each equally likely. */
 export function randomBase62(length: number): string {
   let text = ''
   while (text.length < length) {
-    for (const byte of randomBytes(length)) {
-      // 248 is the largest multiple of 62 in a byte: taking more would favour the first characters.
-      if (byte < 248 && text.length < length) text += ALPHABET[byte % 62]
-    }
+    const byte = randomByte()
+    // 248 is the largest multiple of 62 in a byte: taking more would favour the first characters.
+    if (byte < 248) text += ALPHABET[byte % 62]
   }
   return text
 }

@@ -1,7 +1,9 @@
 import pLimit from 'p-limit'
 import { type ClientOptions, createClient } from './client.ts'
-import { createKey, deleteKey, findKeys, type KeyToCreate } from './keys.ts'
-import { type Attachment, attachKey, describePlan } from './usage-plans.ts'
+import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
+import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate } from './keys.ts'
+import { createPace, type Urgency } from './pace.ts'
+import { type Attachment, attachKey, describePlan, findAttached } from './usage-plans.ts'
 
 /**
  * API Gateway's control plane as this service needs it. Every call ends when its signal does, and throws
@@ -10,26 +12,59 @@ import { type Attachment, attachKey, describePlan } from './usage-plans.ts'
 export interface ApiGateway {
   /** Creates an enabled key, or finds the one an earlier attempt made; answers its id. */
   createKey(key: KeyToCreate, signal: AbortSignal): Promise<string>
-  /** Puts a key on its plan and checks it. Attaches of this process wait for one another. */
+  /** Puts a key on its plan. Attaches and imports of this process wait for one another. */
   attachKey(attachment: Attachment, signal: AbortSignal): Promise<void>
+  /** Creates, or overwrites, many keys and puts them on their plans: all or none. Safe to repeat. */
+  importKeys(keys: readonly KeyToImport[], signal: AbortSignal): Promise<ImportOutcome>
+  /** The keys on a plan whose name starts with `namePrefix`. */
+  findAttached(usagePlanId: string, namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
   /** Deletes a key; one that is gone already is fine. */
   deleteKey(id: string, signal: AbortSignal): Promise<void>
-  /** The ids of the keys whose name starts with `namePrefix`. */
-  findKeys(namePrefix: string, signal: AbortSignal): Promise<string[]>
+  /** The keys whose name starts with `namePrefix`. */
+  findKeys(namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
   /** How many API stages a plan covers. */
   describePlan(usagePlanId: string, signal: AbortSignal): Promise<{ stages: number }>
+}
+
+export interface ApiGatewayAccess {
+  /** For what a caller waits for. */
+  readonly apiGateway: ApiGateway
+  /** The same, for what can wait: it takes only the share of the quotas that registrations leave over. */
+  readonly background: ApiGateway
   close(): void
 }
 
-export function createApiGateway(options: ClientOptions): ApiGateway {
-  const client = createClient(options)
-  const attachLine = pLimit(1)
+export interface AccessOptions extends ClientOptions {
+  /** Calls a second that this process may make; 0: any number. */
+  readonly callsPerSecond: number
+}
+
+export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
+  const pace = createPace(options.callsPerSecond)
+  const changeLine = pLimit(1)
+  const open = (urgency: Urgency) => {
+    const client = createClient(options, pace, urgency)
+    const calls: ApiGateway = {
+      createKey: (key, signal) => createKey(client, key, signal),
+      attachKey: (attachment, signal) => attachKey(client, changeLine, attachment, signal),
+      importKeys: (keys, signal) => importKeys(client, changeLine, keys, signal),
+      findAttached: (usagePlanId, namePrefix, signal) =>
+        findAttached(client, { usagePlanId, namePrefix }, signal),
+      deleteKey: (id, signal) => deleteKey(client, id, signal),
+      findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
+      describePlan: (usagePlanId, signal) => describePlan(client, usagePlanId, signal),
+    }
+    return { calls, client }
+  }
+  const registration = open('registration')
+  const background = open('background')
   return {
-    createKey: (key, signal) => createKey(client, key, signal),
-    attachKey: (attachment, signal) => attachKey(client, attachLine, attachment, signal),
-    deleteKey: (id, signal) => deleteKey(client, id, signal),
-    findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
-    describePlan: (usagePlanId, signal) => describePlan(client, usagePlanId, signal),
-    close: () => client.destroy(),
+    apiGateway: registration.calls,
+    // A change that waits for leftovers would hold up the line in which registrations stand.
+    background: { ...background.calls, attachKey: registration.calls.attachKey },
+    close() {
+      registration.client.destroy()
+      background.client.destroy()
+    },
   }
 }

@@ -59,6 +59,11 @@ export function answeredError(error: unknown): { name: string; message: string }
     : undefined
 }
 
+/** The status of an error that API Gateway answered, or `undefined`. */
+export function answeredStatus(error: unknown): number | undefined {
+  return error instanceof APIGatewayServiceException ? error.$metadata.httpStatusCode : undefined
+}
+
 function describe(error: unknown): { name: string; code: string; status: number; attempts: number } {
   if (!(error instanceof Error)) return { name: '', code: '', status: 0, attempts: 0 }
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''

@@ -49,7 +49,7 @@ async function findOwn(client: APIGatewayClient, name: string, signal: AbortSign
   let cause: unknown
   try {
     const [found] = await findKeys(client, name, signal)
-    if (found !== undefined) return found
+    if (found !== undefined) return found.id
   } catch (error) {
     cause = error
   }
@@ -61,29 +61,42 @@ async function findOwn(client: APIGatewayClient, name: string, signal: AbortSign
   })
 }
 
-/** The ids of the keys whose name starts with `namePrefix`. @throws ServiceError */
+/** A key that is there, without its value. */
+export interface FoundKey {
+  readonly id: string
+  readonly name: string
+}
+
+/** The keys whose name starts with `namePrefix`. @throws ServiceError */
 export async function findKeys(
   client: APIGatewayClient,
   namePrefix: string,
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<FoundKey[]> {
   try {
-    const ids: string[] = []
+    const found: FoundKey[] = []
     const pages = paginateGetApiKeys(
       { client, pageSize: 500 },
       { nameQuery: namePrefix },
       { abortSignal: signal },
     )
     for await (const page of pages) {
-      for (const item of page.items ?? []) {
-        // The filter is the server's; a server that ignores it must not have other keys taken for ours.
-        if (item.id !== undefined && item.name?.startsWith(namePrefix)) ids.push(item.id)
-      }
+      found.push(...keysNamed(page.items, namePrefix))
     }
-    return ids
+    return found
   } catch (error) {
     throw toServiceError(error, 'look up API keys')
   }
+}
+
+/** The filter is the server's; a server that ignores it must not have other keys taken for ours. */
+export function keysNamed(
+  items: readonly { id?: string | undefined; name?: string | undefined }[] | undefined,
+  namePrefix: string,
+): FoundKey[] {
+  return (items ?? []).flatMap(({ id, name }) =>
+    id !== undefined && name?.startsWith(namePrefix) ? [{ id, name }] : [],
+  )
 }
 
 /** Deletes a key, which also takes it off its plans. A key that is gone already is fine. @throws ServiceError */

@@ -8,6 +8,7 @@ import {
 import type { LimitFunction } from 'p-limit'
 import { ServiceError } from '../errors.ts'
 import { answeredError, toServiceError } from './errors.ts'
+import { type FoundKey, keysNamed } from './keys.ts'
 
 /** The pause before an attach is tried again grows from the first to the last, each with full jitter. */
 const FIRST_PAUSE_MS = 100
@@ -18,14 +19,17 @@ export interface Attachment {
   /** The name of the key, or a prefix of it that no other key has. */
   readonly keyName: string
   readonly usagePlanId: string
+  /** Look at the plan whatever the answer says; otherwise a 201 that names the key is believed. */
+  readonly check: boolean
 }
 
 /**
- * Puts a key on its usage plan and checks that it is there. API Gateway attaches one key at a time in a Region:
- * `line` lets one attach of this process through after the other; other processes do not stand in it, so a
- * concurrent change is tried again until `signal` ends it.
+ * Puts a key on its usage plan. API Gateway attaches one key at a time in a Region: `line` lets one change of this
+ * process through after the other; other processes do not stand in it, so a concurrent change is tried again until
+ * `signal` ends it.
  *
- * The other meanings of a 409 are told apart by looking: a key that is on the plan is attached, whoever did it.
+ * What a 201 leaves open, and the other meanings of a 409, are told by looking: a key that is on the plan is
+ * attached, whoever did it.
  * @throws ServiceError `upstream_misconfigured` if the plan is unknown, or the key is on another plan of the same
  *   stage; otherwise see {@link toServiceError}
  */
@@ -35,12 +39,45 @@ export async function attachKey(
   to: Attachment,
   signal: AbortSignal,
 ): Promise<void> {
+  const answer = await withoutConcurrentChange(signal, () => line(() => tryAttach(client, to, signal)))
+  if (answer.attached && !to.check) return
+  const found = await findAttached(client, { usagePlanId: to.usagePlanId, namePrefix: to.keyName }, signal)
+  if (!found.some(({ id }) => id === to.keyId)) throw notAttached(answer.conflict)
+}
+
+/** What CreateUsagePlanKey said: the key is attached, or the message of a 409, or a 201 that says too little. */
+interface AttachAnswer {
+  readonly attached: boolean
+  readonly conflict?: string
+}
+
+async function tryAttach(
+  client: APIGatewayClient,
+  { keyId, usagePlanId }: Attachment,
+  signal: AbortSignal,
+): Promise<AttachAnswer> {
+  try {
+    const command = new CreateUsagePlanKeyCommand({ usagePlanId, keyId, keyType: 'API_KEY' })
+    const answer = await client.send(command, { abortSignal: signal })
+    return { attached: answer.id === keyId }
+  } catch (error) {
+    const answered = answeredError(error)
+    if (answered?.name === 'ConflictException') return { attached: false, conflict: answered.message }
+    throw toServiceError(error, 'put a key on the usage plan')
+  }
+}
+
+/**
+ * Repeats `change` as long as API Gateway is busy with another one.
+ * @throws ServiceError `upstream_unavailable`, without effect, when `signal` ends that
+ */
+export async function withoutConcurrentChange<T extends { readonly conflict?: string }>(
+  signal: AbortSignal,
+  change: () => Promise<T>,
+): Promise<T> {
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
-    const conflict = await line(() => tryAttach(client, to, signal))
-    if (conflict === undefined || !isConcurrentChange(conflict)) {
-      if (await isAttached(client, to, signal)) return
-      throw notAttached(conflict)
-    }
+    const answer = await change()
+    if (answer.conflict === undefined || !isConcurrentChange(answer.conflict)) return answer
     try {
       await sleep(Math.random() * pause, undefined, { signal })
     } catch {
@@ -49,23 +86,6 @@ export async function attachKey(
         effect: 'none',
       })
     }
-  }
-}
-
-/** Answers the message of a 409, or `undefined` where the key was attached. */
-async function tryAttach(
-  client: APIGatewayClient,
-  { keyId, usagePlanId }: Attachment,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  try {
-    const command = new CreateUsagePlanKeyCommand({ usagePlanId, keyId, keyType: 'API_KEY' })
-    await client.send(command, { abortSignal: signal })
-    return undefined
-  } catch (error) {
-    const answered = answeredError(error)
-    if (answered?.name === 'ConflictException') return answered.message
-    throw toServiceError(error, 'put a key on the usage plan')
   }
 }
 
@@ -85,15 +105,21 @@ function notAttached(conflict: string | undefined): ServiceError {
   })
 }
 
-async function isAttached(client: APIGatewayClient, to: Attachment, signal: AbortSignal): Promise<boolean> {
+/** The keys on a plan whose name starts with `namePrefix`. An unknown plan has none. @throws ServiceError */
+export async function findAttached(
+  client: APIGatewayClient,
+  { usagePlanId, namePrefix }: { usagePlanId: string; namePrefix: string },
+  signal: AbortSignal,
+): Promise<FoundKey[]> {
   try {
-    const query = { usagePlanId: to.usagePlanId, nameQuery: to.keyName }
-    for await (const page of paginateGetUsagePlanKeys({ client, pageSize: 500 }, query, {
-      abortSignal: signal,
-    })) {
-      if (page.items?.some((item) => item.id === to.keyId)) return true
-    }
-    return false
+    const found: FoundKey[] = []
+    const pages = paginateGetUsagePlanKeys(
+      { client, pageSize: 500 },
+      { usagePlanId, nameQuery: namePrefix },
+      { abortSignal: signal },
+    )
+    for await (const page of pages) found.push(...keysNamed(page.items, namePrefix))
+    return found
   } catch (error) {
     throw toServiceError(error, 'read the keys of the usage plan')
   }

@@ -5,7 +5,8 @@ import type { GatewayOptions, UsagePlan } from './options.ts'
 export interface ApiKey {
   readonly id: string
   readonly value: string
-  name: string
+  /** Changed by {@link Account.rename} only. */
+  readonly name: string
   description: string | undefined
   customerId: string | undefined
   enabled: boolean
@@ -25,11 +26,15 @@ export interface NewKey {
   readonly tags?: Record<string, string> | undefined
 }
 
+/** Names are indexed by so many first characters, so that looking for a prefix does not pass every key. */
+const INDEXED_LENGTH = 12
+
 /** What an account holds in one Region, with the rules that API Gateway keeps. In memory, gone with the process. */
 export class Account {
   readonly keys = new Map<string, ApiKey>()
   readonly plans = new Map<string, UsagePlan>()
   readonly #byValue = new Map<string, ApiKey>()
+  readonly #byNameStart = new Map<string, Set<ApiKey>>()
   readonly #maxKeys: number
 
   constructor({ plans, maxKeys }: Pick<GatewayOptions, 'plans' | 'maxKeys'>) {
@@ -68,6 +73,7 @@ export class Account {
     }
     this.keys.set(key.id, key)
     this.#byValue.set(value, key)
+    this.#indexName(key)
     return key
   }
 
@@ -82,8 +88,38 @@ export class Account {
   }
 
   deleteKey(id: string): void {
-    this.#byValue.delete(this.key(id).value)
+    const key = this.key(id)
+    this.#forgetName(key)
+    this.#byValue.delete(key.value)
     this.keys.delete(id)
+  }
+
+  rename(key: ApiKey, name: string): void {
+    if (key.name === name) return
+    this.#forgetName(key)
+    Object.assign(key, { name })
+    this.#indexName(key)
+  }
+
+  /** The keys whose name starts with `prefix`, oldest first. */
+  keysNamed(prefix: string): ApiKey[] {
+    const start = prefix.slice(0, INDEXED_LENGTH)
+    const candidates =
+      prefix.length < INDEXED_LENGTH ? this.keys.values() : (this.#byNameStart.get(start) ?? [])
+    return [...candidates].filter((key) => key.name.startsWith(prefix))
+  }
+
+  #indexName(key: ApiKey): void {
+    const start = key.name.slice(0, INDEXED_LENGTH)
+    const keys = this.#byNameStart.get(start) ?? new Set()
+    this.#byNameStart.set(start, keys.add(key))
+  }
+
+  #forgetName(key: ApiKey): void {
+    const start = key.name.slice(0, INDEXED_LENGTH)
+    const keys = this.#byNameStart.get(start)
+    keys?.delete(key)
+    if (keys?.size === 0) this.#byNameStart.delete(start)
   }
 
   plan(id: string): UsagePlan {
@@ -121,8 +157,8 @@ export class Account {
     if (!this.key(keyId).planIds.delete(planId)) throw notFound('Invalid API Key identifier specified')
   }
 
-  keysOn(planId: string): ApiKey[] {
-    return [...this.keys.values()].filter((key) => key.planIds.has(planId))
+  keysOn(planId: string, namePrefix = ''): ApiKey[] {
+    return this.keysNamed(namePrefix).filter((key) => key.planIds.has(planId))
   }
 }
 

@@ -17,8 +17,8 @@ export interface Gateway {
   readonly faults: Faults
   /** Answers so far: operation, then status, then how many. */
   readonly answers: Record<string, Record<number, number>>
-  /** Milliseconds that control-plane calls took so far, seen from here. */
-  readonly busyMs: number
+  /** Operation, then the milliseconds that its calls took so far, seen from here. */
+  readonly busyMs: Record<string, number>
   /** Called for every control-plane call; replace it to act at an exact moment. */
   onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
   close(): Promise<void>
@@ -45,7 +45,7 @@ export async function startGateway(
     routerOptions: { maxParamLength: 1_024 },
   })
   let onCall: Gateway['onCall'] = () => undefined
-  let busyMs = 0
+  const busyMs: Gateway['busyMs'] = {}
 
   await app.register(controlPlane, {
     options,
@@ -55,7 +55,7 @@ export async function startGateway(
     quotas: options.quotas ? createQuotas() : () => undefined,
     onCall: (operation, moment) => onCall(operation, moment),
     onAnswer: (operation, status, ms) => {
-      busyMs += ms
+      busyMs[operation] = (busyMs[operation] ?? 0) + ms
       const byStatus = answers[operation] ?? {}
       answers[operation] = { ...byStatus, [status]: (byStatus[status] ?? 0) + 1 }
     },
@@ -68,6 +68,7 @@ export async function startGateway(
     })),
     plans: [...account.plans.values()],
     answers,
+    busyMs,
   }))
   app.post<{ Body: FaultOrder }>('/_local/faults', async ({ body }, reply) => {
     const order = faultSchema.safeParse(body)
@@ -86,9 +87,7 @@ export async function startGateway(
     account,
     faults,
     answers,
-    get busyMs() {
-      return busyMs
-    },
+    busyMs,
     get onCall() {
       return onCall
     },

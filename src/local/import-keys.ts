@@ -1,6 +1,6 @@
 import { parse } from 'csv-parse/sync'
 import { z } from 'zod'
-import type { Account } from './account.ts'
+import type { Account, ApiKey } from './account.ts'
 import { ApiError, badRequest } from './api-error.ts'
 
 const row = z.object({
@@ -62,9 +62,9 @@ function importRow(account: Account, order: z.infer<typeof row>, undo: (() => vo
   const { name, description, enabled } = order
   const key = existing ?? account.createKey({ name, description, enabled, value: order.key })
   const before = { name: key.name, description: key.description, enabled: key.enabled }
-  undo.push(() => (existing === undefined ? account.deleteKey(key.id) : Object.assign(key, before)))
+  undo.push(() => (existing === undefined ? account.deleteKey(key.id) : overwrite(account, key, before)))
   try {
-    Object.assign(key, { name, description, enabled, updatedAt: Date.now() })
+    overwrite(account, key, { name, description, enabled })
     for (const planId of order.usageplanids) {
       if (key.planIds.has(planId)) continue
       account.attach(planId, key.id)
@@ -78,6 +78,15 @@ function importRow(account: Account, order: z.infer<typeof row>, undo: (() => vo
     throw error
   }
   return key.id
+}
+
+function overwrite(
+  account: Account,
+  key: ApiKey,
+  { name, ...rest }: Pick<ApiKey, 'name' | 'description' | 'enabled'>,
+): void {
+  account.rename(key, name)
+  Object.assign(key, { ...rest, updatedAt: Date.now() })
 }
 
 const lower = (text: string) => text.toLowerCase()

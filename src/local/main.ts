@@ -11,6 +11,7 @@ A local API Gateway: control plane and demo API on one port, everything in memor
   --quotas        enforce the published quotas of the control plane
   --parallel      let attaches and imports run at the same time, as the real one does not
   --latency       take as long as the real operations do, ±30 %
+  --max-keys N    how many keys the account may hold (10000)
   --help          this text
 `
 
@@ -22,6 +23,7 @@ async function main(): Promise<void> {
       quotas: { type: 'boolean', default: false },
       parallel: { type: 'boolean', default: false },
       latency: { type: 'boolean', default: false },
+      'max-keys': { type: 'string', default: '10000' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -34,7 +36,12 @@ async function main(): Promise<void> {
     ? { latency: realisticLatency, latencyJitter: 0.3, importPerKeyMs: 0.5 }
     : {}
   const gateway = await startGateway(
-    { quotas: values.quotas, oneAttachAtATime: !values.parallel, ...realistic },
+    {
+      quotas: values.quotas,
+      oneAttachAtATime: !values.parallel,
+      maxKeys: Number(values['max-keys']),
+      ...realistic,
+    },
     { host: values.host, port: Number(values.port) },
   )
   const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions

@@ -73,7 +73,7 @@ export const operations: Record<OperationName, Operation> = {
   GetApiKeys: {
     ...on('GET', '/apikeys', 200),
     run: ({ account, query }) =>
-      page([...account.keys.values()].filter(named(query)), query, (key) =>
+      page(account.keysNamed(query['name'] ?? ''), query, (key) =>
         keyBody(key, query['includeValues'] === 'true'),
       ),
   },
@@ -86,7 +86,7 @@ export const operations: Record<OperationName, Operation> = {
     ...on('PATCH', '/apikeys/:keyId', 200),
     run: ({ account, params, body }) => {
       const key = account.key(params['keyId'] ?? '')
-      for (const { path, value } of read(patch, body).patchOperations) patchKey(key, path, value)
+      for (const { path, value } of read(patch, body).patchOperations) patchKey(account, key, path, value)
       key.updatedAt = Date.now()
       return keyBody(key, false)
     },
@@ -124,7 +124,7 @@ export const operations: Record<OperationName, Operation> = {
     ...on('GET', '/usageplans/:planId/keys', 200),
     // An unknown plan answers an empty list here, not 404: so does the real one.
     run: ({ account, params, query }) =>
-      page(account.keysOn(params['planId'] ?? '').filter(named(query)), query, planKeyBody),
+      page(account.keysOn(params['planId'] ?? '', query['name']), query, planKeyBody),
   },
   GetUsagePlanKey: {
     ...on('GET', '/usageplans/:planId/keys/:keyId', 200),
@@ -158,11 +158,6 @@ function read<T>(schema: z.ZodType<T>, data: unknown): T {
   return result.data
 }
 
-/** `name` is a case-sensitive prefix. */
-function named({ name = '' }: Call['query']): (key: ApiKey) => boolean {
-  return (key) => key.name.startsWith(name)
-}
-
 /** A page of `items`: `limit` defaults to 25 and is 500 at most; `position` is where the next page begins. */
 function page<T extends { id: string }>(items: T[], query: Call['query'], body: (item: T) => unknown) {
   const limit = Math.min(500, Math.max(1, Number(query['limit'] ?? 25) || 25))
@@ -175,8 +170,8 @@ function page<T extends { id: string }>(items: T[], query: Call['query'], body: 
   }
 }
 
-function patchKey(key: ApiKey, path: string, value: string): void {
-  if (path === '/name') key.name = value
+function patchKey(account: Account, key: ApiKey, path: string, value: string): void {
+  if (path === '/name') account.rename(key, value)
   else if (path === '/description') key.description = value
   else if (path === '/customerId') key.customerId = value
   else if (path === '/enabled') key.enabled = value === 'true'

@@ -1,6 +1,6 @@
+import { createTokenBucket, type TokenBucket } from '../token-bucket.ts'
 import { tooManyRequests } from './api-error.ts'
 import type { OperationName } from './options.ts'
-import { createTokenBucket, type TokenBucket } from './token-bucket.ts'
 
 /** Counts a call against the control plane's quotas. @throws ApiError 429 with `Retry-After` */
 export type Quotas = (operation: OperationName) => void

@@ -1,7 +1,7 @@
+import { createTokenBucket, type TokenBucket } from '../token-bucket.ts'
 import type { Account, ApiKey } from './account.ts'
 import { badRequest } from './api-error.ts'
 import type { UsagePlan } from './options.ts'
-import { createTokenBucket, type TokenBucket } from './token-bucket.ts'
 
 /** Throttling and quotas of the data plane, and the figures of GetUsage. */
 export interface Usage {

@@ -7,11 +7,9 @@ export interface Background {
 
 /** Renews the leases of what this process works on, and recovers what others left behind, now and again and again. */
 export function startBackground(deps: RecoverDeps): Background {
-  const { clock, inFlight, log, store, timing } = deps
+  const { leases, log, timing } = deps
   const stopping = new AbortController()
-  const renewing = repeat(timing.renew, async () => {
-    if (inFlight.count() > 0) await store.renewLeases(inFlight.ownerPrefix, clock() + timing.lease)
-  })
+  const renewing = repeat(timing.renew, () => leases.renew())
   const recovering = repeat(timing.recover, async () => {
     await recover(deps, stopping.signal)
   })

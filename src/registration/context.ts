@@ -4,17 +4,24 @@ import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { NewRegistration, Store } from '../store/store.ts'
 import type { SealedAnswer } from './idempotency.ts'
-import type { InFlight } from './in-flight.ts'
+import type { Leases } from './leases.ts'
 import type { Timing } from './timing.ts'
 
 /** What every registration works with. */
-export interface RegisterDeps {
-  readonly config: Pick<Config, 'plans' | 'publicUrl' | 'apiBaseUrl'>
+export interface RegistrationDeps {
+  readonly config: Pick<
+    Config,
+    'plans' | 'publicUrl' | 'apiBaseUrl' | 'mintMode' | 'mintBatchMax' | 'queueMax'
+  >
   readonly store: Store
   readonly apiGateway: ApiGateway
+  /** API Gateway for what can wait. */
+  readonly background: ApiGateway
   readonly clock: Clock
   readonly timing: Timing
-  readonly inFlight: InFlight<Credential>
+  readonly leases: Leases
+  /** For what is not of one request. */
+  readonly log: Log
 }
 
 /** The circumstances of one call. */

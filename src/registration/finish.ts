@@ -1,59 +1,61 @@
 import { ServiceError } from '../errors.ts'
-import type { Log } from '../log.ts'
-import type { NewRegistration } from '../store/store.ts'
-import type { Credential, RegisterDeps, RegistrationCall } from './context.ts'
+import type { RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
-import type { SealedAnswer } from './idempotency.ts'
-import { mint, unmint } from './mint.ts'
+import { isAwaited, nobodyWaits, type Work } from './order.ts'
+import { undo } from './undo.ts'
 
-/** A registration that is pending, and the lease under which this process works on it. */
-export interface Work {
-  readonly registration: NewRegistration
-  readonly answer: SealedAnswer
-  readonly owner: string
+/** A work whose key is made, attached and checked. */
+export interface Minted {
+  readonly work: Work
+  readonly apiKeyId: string
 }
 
 /**
- * From `pending` to the answer: makes the key and records the registration as `active`; or undoes both. Safe to repeat
- * for a registration that another process left behind: the key's value and name are the same.
+ * Records registrations as `active`, all in one transaction, and answers their orders.
  *
- * Without an idempotency key nobody can ask for the result later, so it stops when the caller is late or gone. With
- * one it goes on, and the key waits for the retry.
+ * Without an idempotency key nobody can ask for the result later, so what nobody waits for any more is undone. With
+ * one the key waits for the retry.
  */
-export async function finish(
-  deps: RegisterDeps,
-  { registration, answer, owner }: Work,
-  call: RegistrationCall,
-  late: AbortSignal,
-): Promise<Credential> {
-  const { id, name, description, plan, usagePlanId, tokenId, idempotency } = registration
-  const { apiGateway, clock, store, timing } = deps
-  const startedAt = clock()
-  const ids = { registration_id: id, token_id: tokenId, plan }
-  const limit = idempotency === null ? undefined : abortAfter(call.timeoutMs + timing.background)
-
-  let apiKeyId: string | undefined
+export async function complete(deps: RegistrationDeps, minted: readonly Minted[]): Promise<void> {
+  const { clock, store } = deps
+  const isWanted = ({ work }: Minted) => work.registration.idempotency !== null || isAwaited(work.order)
+  const { wanted = [], unwanted = [] } = Object.groupBy(minted, (one) =>
+    isWanted(one) ? 'wanted' : 'unwanted',
+  )
   try {
-    const order = { registrationId: id, name, description, value: answer.apiKeyValue, usagePlanId }
-    apiKeyId = await mint(apiGateway, order, limit?.signal ?? AbortSignal.any([late, call.gone]))
-    const answered = () => !late.aborted && !call.gone.aborted
-    if (idempotency === null && !answered()) {
-      throw new ServiceError('upstream_unavailable', 'Nobody waits for the answer any more.', {
-        retryAfter: 5,
-      })
+    const completions = wanted.map(({ work, apiKeyId }) => ({
+      id: work.id,
+      owner: work.owner,
+      apiKeyId,
+      answered: () => isAwaited(work.order),
+    }))
+    const completed =
+      wanted.length === 0 ? new Set() : await store.completeRegistrations(completions, clock())
+    for (const { work, apiKeyId } of wanted) {
+      if (completed.has(work.id)) answer(work, apiKeyId, clock())
     }
-    if (!(await store.completeRegistration(id, { owner, apiKeyId, answered, now: clock() })))
-      throw overtaken()
-    call.log.info({ ...ids, api_key_id: apiKeyId, ms: clock() - startedAt }, 'registered')
-    return { registration, apiKeyId, answer, replayed: false }
+    const lost = wanted.filter(({ work }) => !completed.has(work.id))
+    await failMinted(deps, lost, overtaken())
+    await failMinted(deps, unwanted, nobodyWaits())
   } catch (error) {
-    call.log.warn({ ...ids, err: error, ms: clock() - startedAt }, 'registration failed')
-    const certainlyNoKey = apiKeyId === undefined && error instanceof ServiceError && error.effect === 'none'
-    await undo(deps, { id, owner, error, keyMayExist: !certainlyNoKey, log: call.log })
-    throw error
-  } finally {
-    limit?.cancel()
+    await failMinted(deps, minted, error)
   }
+}
+
+function failMinted(deps: RegistrationDeps, minted: readonly Minted[], error: unknown): Promise<void> {
+  return fail(
+    deps,
+    minted.map(({ work }) => work),
+    error,
+    { keysMayExist: true },
+  )
+}
+
+function answer({ registration, answer, order }: Work, apiKeyId: string, now: number): void {
+  const { id, tokenId, plan, createdAt } = registration
+  const fields = { registration_id: id, token_id: tokenId, plan, api_key_id: apiKeyId, ms: now - createdAt }
+  order.call.log.info(fields, 'registered')
+  order.resolve({ registration, apiKeyId, answer, replayed: order.begun !== null })
 }
 
 /** This process slept through its lease, and recovery or a retry elsewhere took the registration over. */
@@ -63,39 +65,39 @@ function overtaken(): ServiceError {
   })
 }
 
-interface Undoing {
-  readonly id: string
-  readonly owner: string
-  readonly error: unknown
-  readonly keyMayExist: boolean
-  readonly log: Log
-}
-
 /**
- * Removes the key, if there may be one, then gives the use back. If that fails the registration stays pending, for
- * recovery. Whoever took it over is left alone, as long as it may yet hand the key out.
+ * Undoes registrations, and only then answers their orders with `error`: a retry finds its use given back. What cannot
+ * be undone now stays pending, for recovery.
  */
-async function undo(deps: RegisterDeps, { id, owner, error, keyMayExist, log }: Undoing): Promise<void> {
-  const { apiGateway, clock, store, timing } = deps
+export async function fail(
+  deps: RegistrationDeps,
+  works: readonly Work[],
+  error: unknown,
+  { keysMayExist }: { keysMayExist: boolean },
+): Promise<void> {
+  if (works.length === 0) return
+  const { clock, log, store, timing } = deps
+  const failure = error instanceof ServiceError ? error.code : 'internal'
+  for (const { id, registration, order } of works) {
+    const fields = { registration_id: id, token_id: registration.tokenId, plan: registration.plan }
+    order.call.log.warn({ ...fields, err: error }, 'registration failed')
+  }
   const limit = abortAfter(timing.undo)
+  const undone = new Set<string>()
   try {
-    const current = await store.getRegistration(id)
-    const mine = current?.status === 'pending' && current.lease?.owner === owner
-    if (keyMayExist && mine && !(await store.startUndoing(id, owner))) return
-    if (keyMayExist && (mine || current?.status === 'failed')) await unmint(apiGateway, id, limit.signal)
-    if (!mine) return
-    const failure = error instanceof ServiceError ? error.code : 'internal'
-    const now = clock()
-    await store.failRegistration(id, {
-      owner,
-      failure,
-      sweepAt: keyMayExist ? now + timing.sweepAfter : null,
-      now,
-    })
+    if (keysMayExist) await undo(deps, works, failure, undone, limit.signal)
+    else {
+      const failed = await store.failRegistrations(works, { failure, sweepAt: null, now: clock() })
+      for (const id of failed) undone.add(id)
+    }
   } catch (err) {
-    log.error({ registration_id: id, err }, 'registration could not be undone and stays pending')
-    await store.releaseLease(id, owner).catch(() => undefined) // Otherwise it lapses by itself.
+    const fields = { registration_ids: works.slice(0, 20).map(({ id }) => id), count: works.length, err }
+    log.error(fields, 'registrations could not be undone and stay pending')
   } finally {
     limit.cancel()
+    const left = works.filter(({ id }) => !undone.has(id))
+    // Otherwise they lapse by themselves.
+    if (left.length > 0) await store.releaseLeases(left).catch(() => undefined)
+    for (const { order } of works) order.reject(error)
   }
 }

@@ -68,3 +68,11 @@ export function unsealAnswer(
 ): SealedAnswer {
   return sealedAnswer.parse(JSON.parse(unseal(identity.secrets, registrationId, sealed)))
 }
+
+export function inProgress(): ServiceError {
+  return new ServiceError(
+    'idempotency_in_progress',
+    'A request with this Idempotency-Key is being worked on.',
+    { retryAfter: 1 },
+  )
+}

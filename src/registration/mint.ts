@@ -1,28 +1,32 @@
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import { ServiceError } from '../errors.ts'
+import type { NewRegistration } from '../store/store.ts'
+import { keyName, keyNamePrefix } from './key-name.ts'
 
 export interface KeyOrder {
-  /** Unique among all keys of the account: the registration's id. The key's name starts with it. */
-  readonly registrationId: string
-  readonly name: string
-  readonly description: string
-  readonly value: string
-  readonly usagePlanId: string
+  readonly registration: Pick<NewRegistration, 'id' | 'name' | 'description' | 'usagePlanId'>
+  readonly apiKeyValue: string
+  /** Look at the plan whatever API Gateway answers. */
+  readonly check: boolean
 }
 
 /**
- * Makes an enabled key, puts it on its plan and checks that it is there.
+ * Makes one enabled key and puts it on its plan.
  * @returns the key's id in API Gateway
  * @throws ServiceError; API Gateway may then hold a key, attached or not: see {@link unmint}
  */
-export async function mint(apiGateway: ApiGateway, order: KeyOrder, signal: AbortSignal): Promise<string> {
-  const keyName = keyNamePrefix(order.registrationId)
+export async function mint(
+  apiGateway: ApiGateway,
+  { registration, apiKeyValue, check }: KeyOrder,
+  signal: AbortSignal,
+): Promise<string> {
+  const { id, name, description, usagePlanId } = registration
   const keyId = await apiGateway.createKey(
-    { name: `${keyName}${order.name}`, description: order.description, value: order.value },
+    { name: keyName(id, name), description, value: apiKeyValue },
     signal,
   )
   try {
-    await apiGateway.attachKey({ keyId, keyName, usagePlanId: order.usagePlanId }, signal)
+    await apiGateway.attachKey({ keyId, keyName: keyNamePrefix([id]), usagePlanId, check }, signal)
     return keyId
   } catch (error) {
     // Whatever the attach says, the key itself is there.
@@ -30,36 +34,4 @@ export async function mint(apiGateway: ApiGateway, order: KeyOrder, signal: Abor
     const { code, message, retryAfter, cause } = error
     throw new ServiceError(code, message, { retryAfter, cause, effect: 'possible' })
   }
-}
-
-/**
- * Finds the key that an interrupted {@link mint} left behind and sees to it that it is on its plan.
- * @returns its id; `undefined` where there is none
- * @throws ServiceError
- */
-export async function attachExisting(
-  apiGateway: ApiGateway,
-  { id, usagePlanId }: { id: string; usagePlanId: string },
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  const keyName = keyNamePrefix(id)
-  const [keyId] = await apiGateway.findKeys(keyName, signal)
-  if (keyId !== undefined) await apiGateway.attachKey({ keyId, keyName, usagePlanId }, signal)
-  return keyId
-}
-
-/** Removes whatever {@link mint} left behind, found by name: it may have made a key without learning its id. */
-export async function unmint(
-  apiGateway: ApiGateway,
-  registrationId: string,
-  signal: AbortSignal,
-): Promise<void> {
-  for (const id of await apiGateway.findKeys(keyNamePrefix(registrationId), signal)) {
-    await apiGateway.deleteKey(id, signal)
-  }
-}
-
-/** The space ends the id, so that no other registration's key has this prefix. */
-function keyNamePrefix(registrationId: string): string {
-  return `${registrationId} `
 }

@@ -1,17 +1,14 @@
-import { randomBase62 } from '../auth/secret.ts'
 import { ServiceError } from '../errors.ts'
-import type { Log } from '../log.ts'
-import type { Registration } from '../store/store.ts'
-import type { RegisterDeps } from './context.ts'
+import type { Lease, Registration } from '../store/store.ts'
+import type { RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
-import { attachExisting, unmint } from './mint.ts'
+import { byGroup, keyNamePrefix, registrationIdOf } from './key-name.ts'
+import { removeKeys, undo } from './undo.ts'
 
 /** How many registrations one round of recovery looks at. */
-const BATCH = 100
+const ROUND = 1_000
 
-export type RecoverDeps = Pick<RegisterDeps, 'store' | 'apiGateway' | 'clock' | 'timing' | 'inFlight'> & {
-  readonly log: Log
-}
+export type RecoverDeps = Omit<RegistrationDeps, 'config'>
 
 /**
  * What recovery does with a registration. `adopt`: its key is put on the plan if need be and waits for the retry with
@@ -25,79 +22,150 @@ export function recoveryAction({ status, idempotency, undoing }: Registration): 
   return status === 'pending' && idempotency !== null && !undoing ? 'adopt' : 'undo'
 }
 
+export interface Recovered {
+  readonly registration: Registration
+  readonly action: RecoveryAction
+  /** `false`: it could not be done now, and comes again in the next round. */
+  readonly done: boolean
+}
+
 /**
- * One round: forgets old idempotency keys, then ends what was left unfinished, oldest first. Safe to run in several
- * processes at once: each registration is worked on under a lease.
- * @param stop ends the round after the registration it is at
- * @returns what was done to which; what could not be done now is logged and comes again in the next round
+ * One round: forgets old idempotency keys, then ends what was left unfinished, oldest first, a group at a time: what
+ * was begun together is looked up together. Safe to run in several processes at once: each works under a lease.
+ * @param stop ends the round after the group it is at
+ * @returns what was done to which; why something could not be done is logged
  */
-export async function recover(
-  deps: RecoverDeps,
-  stop?: AbortSignal,
-): Promise<{ registration: Registration; action: RecoveryAction; done: boolean }[]> {
-  const { clock, inFlight, log, store, timing } = deps
+export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Recovered[]> {
+  const { clock, leases, log, store, timing } = deps
   await store.forgetIdempotency(clock() - timing.idempotency)
-  const results = []
-  for (const registration of await store.listRecoverable(clock(), BATCH)) {
+  const open = await store.listRecoverable(clock(), ROUND)
+  const results: Recovered[] = []
+  for (const group of byGroup(open, ({ id }) => id).flatMap(byAction)) {
     if (stop?.aborted) break
-    const owner = `${inFlight.ownerPrefix}${randomBase62(8)}`
-    const now = clock()
-    if (
-      !(await store.takeLease(registration.id, registration.status, { owner, until: now + timing.undo }, now))
-    )
-      continue
-    const action = recoveryAction(registration)
-    const fields = { registration_id: registration.id, token_id: registration.tokenId, action }
+    const lease = leases.hold()
+    const limit = abortAfter(timing.undo)
     try {
-      await recoverOne(deps, registration, action, owner)
-      log.info(fields, 'recovered')
-      results.push({ registration, action, done: true })
+      results.push(...(await recoverGroup(deps, group, lease, limit.signal)))
     } catch (err) {
-      log.warn({ ...fields, err }, 'could not be recovered yet')
-      await store.releaseLease(registration.id, owner)
-      results.push({ registration, action, done: false })
+      // The store itself: what was taken is free again when its lease lapses.
+      log.warn({ count: group.registrations.length, action: group.action, err }, 'could not be recovered yet')
+    } finally {
+      limit.cancel()
+      leases.drop(lease.owner)
     }
   }
   return results
 }
 
-async function recoverOne(
-  deps: RecoverDeps,
-  registration: Registration,
-  action: RecoveryAction,
-  owner: string,
-): Promise<void> {
-  const { apiGateway, clock, store, timing } = deps
-  const { id } = registration
-  const limit = abortAfter(timing.undo)
-  try {
-    if (action === 'adopt') {
-      const apiKeyId = await adoptable(deps, registration, limit.signal)
-      if (apiKeyId !== undefined) {
-        await store.completeRegistration(id, { owner, apiKeyId, answered: () => false, now: clock() })
-        return
-      }
-    }
-    if (action !== 'sweep' && !(await store.startUndoing(id, owner))) return
-    await unmint(apiGateway, id, limit.signal)
-    if (action === 'sweep') return await store.finishSweep(id)
-    const now = clock()
-    await store.failRegistration(id, { owner, failure: 'abandoned', sweepAt: now + timing.sweepAfter, now })
-  } finally {
-    limit.cancel()
-  }
+interface Group {
+  readonly action: RecoveryAction
+  readonly registrations: readonly Registration[]
 }
 
-/** The id of the key that the registration has in API Gateway, attached; `undefined` where it can have none that works. */
-async function adoptable(
-  { apiGateway }: RecoverDeps,
-  registration: Registration,
+function byAction(registrations: readonly Registration[]): Group[] {
+  // What is active and what is pending is taken by itself: only one of them changes its status.
+  const groups = Map.groupBy(registrations, (one) => `${recoveryAction(one)} ${one.status}`)
+  return [...groups.values()].flatMap((group) =>
+    group[0] === undefined ? [] : [{ action: recoveryAction(group[0]), registrations: group }],
+  )
+}
+
+async function recoverGroup(
+  deps: RecoverDeps,
+  { action, registrations }: Group,
+  lease: Lease,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Recovered[]> {
+  const { clock, log, store } = deps
+  const [first] = registrations
+  if (first === undefined) return []
+  const ids = registrations.map(({ id }) => id)
+  const takenIds = await store.takeLeases(ids, first.status, lease, clock())
+  const taken = registrations.filter(({ id }) => takenIds.has(id))
+  const done = new Set<string>()
   try {
-    return await attachExisting(apiGateway, registration, signal)
-  } catch (error) {
-    if (error instanceof ServiceError && error.code === 'upstream_misconfigured') return undefined
-    throw error
+    if (action === 'sweep') await sweep(deps, taken, done, signal)
+    else {
+      const lost = action === 'adopt' ? await adopt(deps, taken, lease, done, signal) : taken
+      const held = lost.map(({ id }) => ({ id, owner: lease.owner }))
+      await undo(deps, held, 'abandoned', done, signal)
+    }
+  } catch (err) {
+    log.warn(
+      { registration_ids: ids.slice(0, 20), count: taken.length, action, err },
+      'could not be recovered yet',
+    )
   }
+  const left = taken.filter(({ id }) => !done.has(id))
+  if (left.length > 0) await store.releaseLeases(left.map(({ id }) => ({ id, owner: lease.owner })))
+  for (const { id, tokenId } of taken) {
+    if (done.has(id)) log.info({ registration_id: id, token_id: tokenId, action }, 'recovered')
+  }
+  return taken.map((registration) => ({ registration, action, done: done.has(registration.id) }))
+}
+
+/**
+ * Looks for the keys, puts those on their plans that are not there, and records them as waiting for their retries.
+ * @returns those that have no key that works
+ */
+async function adopt(
+  { apiGateway, background, clock, store }: RecoverDeps,
+  registrations: readonly Registration[],
+  { owner }: Lease,
+  done: Set<string>,
+  signal: AbortSignal,
+): Promise<Registration[]> {
+  const prefix = keyNamePrefix(registrations.map(({ id }) => id))
+  const keys = await background.findKeys(prefix, signal)
+  const keyIds = new Map(keys.map(({ id, name }) => [registrationIdOf(name), id]))
+  const attached = new Set<string>()
+  if (keys.length > 0) {
+    for (const usagePlanId of new Set(registrations.map((one) => one.usagePlanId))) {
+      for (const { id } of await background.findAttached(usagePlanId, prefix, signal)) {
+        attached.add(`${usagePlanId} ${id}`)
+      }
+    }
+  }
+
+  const lost: Registration[] = []
+  const working: { id: string; apiKeyId: string }[] = []
+  const record = async () => {
+    const completions = working.splice(0).map((one) => ({ ...one, owner, answered: () => false }))
+    for (const id of await store.completeRegistrations(completions, clock())) done.add(id)
+  }
+  const unattached = []
+  for (const registration of registrations) {
+    const apiKeyId = keyIds.get(registration.id)
+    if (apiKeyId === undefined) lost.push(registration)
+    else if (attached.has(`${registration.usagePlanId} ${apiKeyId}`))
+      working.push({ id: registration.id, apiKeyId })
+    else unattached.push({ registration, apiKeyId })
+  }
+  await record()
+  for (const { registration, apiKeyId } of unattached) {
+    const { id, usagePlanId } = registration
+    const attachment = { keyId: apiKeyId, keyName: keyNamePrefix([id]), usagePlanId, check: true }
+    try {
+      await apiGateway.attachKey(attachment, signal)
+      working.push({ id, apiKeyId })
+      await record()
+    } catch (error) {
+      if (!(error instanceof ServiceError && error.code === 'upstream_misconfigured')) throw error
+      lost.push(registration)
+    }
+  }
+  return lost
+}
+
+async function sweep(
+  { background, store }: RecoverDeps,
+  registrations: readonly Registration[],
+  done: Set<string>,
+  signal: AbortSignal,
+): Promise<void> {
+  await removeKeys(background, registrations, signal, async (gone) => {
+    const ids = gone.map(({ id }) => id)
+    await store.finishSweeps(ids)
+    for (const id of ids) done.add(id)
+  })
 }

@@ -1,22 +1,24 @@
 import { type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
-import { createSecret, hashSecret, randomBase62 } from '../auth/secret.ts'
-import { ServiceError } from '../errors.ts'
-import type { NewRegistration, Registration } from '../store/store.ts'
-import type { Credential, RegisterDeps, RegistrationCall } from './context.ts'
+import type { Registration } from '../store/store.ts'
+import type { Batcher } from './batcher.ts'
+import type { Credential, RegistrationCall, RegistrationDeps } from './context.ts'
 import { withDeadline } from './deadline.ts'
-import { finish } from './finish.ts'
 import {
   identifyRequest,
+  inProgress,
   type RequestIdentity,
   requireSameRequest,
   type SealedAnswer,
-  sealAnswer,
   unsealAnswer,
 } from './idempotency.ts'
+import type { InFlight } from './in-flight.ts'
+import type { Order } from './order.ts'
 import { checkName, choosePlan } from './policy.ts'
 
-/** Letters and digits in a key's value: 238 bits, and the only characters API Gateway surely takes. */
-const KEY_VALUE_LENGTH = 40
+export interface RegisterDeps extends RegistrationDeps {
+  readonly inFlight: InFlight<Credential>
+  readonly batcher: Batcher
+}
 
 /** What the client asks for, validated. */
 export interface RegistrationRequest {
@@ -26,10 +28,21 @@ export interface RegistrationRequest {
   readonly idempotencyKey: string | undefined
 }
 
+/** One request on its way, and how it is answered in time. */
+interface Attempt {
+  readonly caller: Caller
+  readonly request: RegistrationRequest
+  readonly identity: RequestIdentity | null
+  readonly call: RegistrationCall
+  readonly late: AbortSignal
+  readonly answerBy: number
+}
+
 /**
- * One registration: spends a use of the token and records the intent, makes the key, records the success. Where that
- * fails, the key is removed again and the use given back, after the answer if need be. With an idempotency key the
- * same request gets the same credential, whatever broke in between, for a day.
+ * One registration: spends a use of the token and records the intent, makes the key, records the success; together
+ * with those that wait at the same time. Where that fails, the key is removed again and the use given back, after the
+ * answer if need be. With an idempotency key the same request gets the same credential, whatever broke in between, for
+ * a day.
  * @throws ServiceError every code of the token's policy, of idempotency, of API Gateway and of the store; `overloaded`;
  *   `upstream_unavailable` when the time is over
  */
@@ -40,21 +53,16 @@ export async function register(
   call: RegistrationCall,
 ): Promise<Credential> {
   const { idempotencyKey, name, description, plan } = request
-  if (idempotencyKey === undefined) {
-    return withDeadline(call.timeoutMs, (late) =>
-      deps.inFlight.start(() => begin(deps, caller, request, null, call, late)),
-    )
-  }
-  const identity = identifyRequest({ bootstrapSecret: caller.secret, idempotencyKey }, [
-    name,
-    description,
-    plan,
-  ])
+  const answerBy = performance.now() + call.timeoutMs
+  const identity =
+    idempotencyKey === undefined
+      ? null
+      : identifyRequest({ bootstrapSecret: caller.secret, idempotencyKey }, [name, description, plan])
   return withDeadline(call.timeoutMs, async (late) => {
+    const attempt: Attempt = { caller, request, identity, call, late, answerBy }
+    if (identity === null) return deps.inFlight.start(() => begin(deps, attempt))
     const running = deps.inFlight.join(identity.keyHash)
-    if (running === undefined) {
-      return deps.inFlight.start(() => lookUp(deps, caller, request, identity, call, late), identity)
-    }
+    if (running === undefined) return deps.inFlight.start(() => lookUp(deps, attempt, identity), identity)
     requireSameRequest(identity, running)
     const { registration } = await running.result
     return replay(deps, registration, identity)
@@ -62,48 +70,63 @@ export async function register(
 }
 
 /** Answers from an earlier request with the same idempotency key, or begins. */
-async function lookUp(
-  deps: RegisterDeps,
-  caller: Caller,
-  request: RegistrationRequest,
-  identity: RequestIdentity,
-  call: RegistrationCall,
-  late: AbortSignal,
-): Promise<Credential> {
+async function lookUp(deps: RegisterDeps, attempt: Attempt, identity: RequestIdentity): Promise<Credential> {
+  const { token } = attempt.caller
   // A revoked token's answers are destroyed. One that expired since, or was spent, may still ask for what it has.
-  if (caller.token.revokedAt === null) {
+  if (token.revokedAt === null) {
     const rememberedSince = deps.clock() - deps.timing.idempotency
-    const earlier = await deps.store.findByIdempotencyKey(caller.token.id, identity.keyHash)
+    const earlier = await deps.store.findByIdempotencyKey(token.id, identity.keyHash)
     if (earlier !== undefined && earlier.createdAt >= rememberedSince) {
-      return continueEarlier(deps, earlier, identity, call, late)
+      return continueEarlier(deps, attempt, earlier, identity)
     }
     // Forgotten here too, and not only on the timer: of two requests after the day, one must not still be a replay.
     if (earlier !== undefined) await deps.store.forgetIdempotency(rememberedSince)
   }
-  return begin(deps, caller, request, identity, call, late)
+  return begin(deps, attempt)
 }
 
 async function continueEarlier(
   deps: RegisterDeps,
+  attempt: Attempt,
   earlier: Registration,
   identity: RequestIdentity,
-  call: RegistrationCall,
-  late: AbortSignal,
 ): Promise<Credential> {
-  const { clock, inFlight, store, timing } = deps
   requireSameRequest(identity, earlier.idempotency ?? identity)
   if (earlier.status === 'active') return replay(deps, earlier, identity)
+  if (earlier.undoing) throw inProgress()
   // Pending: somebody works on it, or the process that did is dead and this one goes on where it stopped.
-  const owner = `${inFlight.ownerPrefix}${randomBase62(8)}`
-  const now = clock()
-  if (
-    earlier.undoing ||
-    !(await store.takeLease(earlier.id, 'pending', { owner, until: now + timing.lease }, now))
-  )
-    throw inProgress()
-  const answer = unsealEarlier(earlier, identity)
-  const credential = await finish(deps, { registration: earlier, answer, owner }, call, late)
-  return { ...credential, replayed: true }
+  const { clock, leases, store } = deps
+  const lease = leases.hold()
+  const { id, plan: name, usagePlanId } = earlier
+  try {
+    if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id)) throw inProgress()
+    const answer = unsealEarlier(earlier, identity)
+    const begun = { id, owner: lease.owner, registration: earlier, answer }
+    return await deps.batcher.submit(toOrder(attempt, { name, usagePlanId }, begun))
+  } catch (error) {
+    await store.releaseLeases([{ id, owner: lease.owner }])
+    throw error
+  } finally {
+    leases.drop(lease.owner)
+  }
+}
+
+async function begin(deps: RegisterDeps, attempt: Attempt): Promise<Credential> {
+  const { token } = attempt.caller
+  const unusable = whyUnusable(token, deps.clock())
+  if (unusable !== undefined) throw unusable
+  checkName(token, attempt.request.name)
+  const plan = choosePlan(deps.config.plans, token, attempt.request.plan)
+  return deps.batcher.submit(toOrder(attempt, plan, null))
+}
+
+function toOrder(
+  { caller, request, identity, call, late, answerBy }: Attempt,
+  plan: Order['plan'],
+  begun: Order['begun'],
+): Omit<Order, 'resolve' | 'reject'> {
+  const { name, description } = request
+  return { token: caller.token, name, description, plan, identity, begun, call, late, answerBy }
 }
 
 /** The credential of a registration that is active, for the caller who can unseal it. */
@@ -124,59 +147,4 @@ async function replay(
 function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): SealedAnswer {
   if (idempotency === null) throw inProgress() // Forgotten since it was looked up.
   return unsealAnswer(identity, id, idempotency.sealed)
-}
-
-function inProgress(): ServiceError {
-  return new ServiceError(
-    'idempotency_in_progress',
-    'A request with this Idempotency-Key is being worked on.',
-    {
-      retryAfter: 1,
-    },
-  )
-}
-
-async function begin(
-  deps: RegisterDeps,
-  { token }: Caller,
-  request: RegistrationRequest,
-  identity: RequestIdentity | null,
-  call: RegistrationCall,
-  late: AbortSignal,
-): Promise<Credential> {
-  const { clock, config, inFlight, store, timing } = deps
-  const now = clock()
-  const unusable = whyUnusable(token, now)
-  if (unusable !== undefined) throw unusable
-  checkName(token, request.name)
-  const plan = choosePlan(config.plans, token, request.plan)
-
-  const id = `reg_${randomBase62(20)}`
-  const answer: SealedAnswer = {
-    apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
-    managementToken: createSecret('fkm_'),
-    publicUrl: config.publicUrl,
-    apiBaseUrl: config.apiBaseUrl,
-  }
-  const registration: NewRegistration = {
-    id,
-    tokenId: token.id,
-    name: request.name,
-    description: request.description,
-    plan: plan.name,
-    usagePlanId: plan.usagePlanId,
-    managementHash: hashSecret(answer.managementToken),
-    createdAt: now,
-    expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
-    idempotency: identity === null ? null : sealAnswer(identity, id, answer),
-  }
-  const owner = `${inFlight.ownerPrefix}${randomBase62(8)}`
-  const begun = await store.beginRegistration(registration, { owner, until: now + timing.lease })
-  if (begun.outcome === 'duplicate') throw inProgress()
-  if (begun.outcome === 'refused') {
-    // It lost its last use, or was revoked, since the first look.
-    const reason = begun.token && whyUnusable(begun.token, now)
-    throw reason ?? new ServiceError('invalid_token', 'The bootstrap token is not known here.')
-  }
-  return finish(deps, { registration, answer, owner }, call, late)
 }

@@ -2,18 +2,20 @@
 export interface Timing {
   /** How long a lease holds without being renewed: a process that died is taken over after this. */
   readonly lease: number
-  /** How often leases are renewed. */
+  /** How often leases are looked at, and renewed if they are older than this. */
   readonly renew: number
   /** How often recovery looks. */
   readonly recover: number
   /** Beyond its deadline, how long a registration that has an idempotency key may go on in the background. */
   readonly background: number
-  /** How long undoing one registration may take. */
+  /** How long one round of undoing may take; what is left then is recovered later. */
   readonly undo: number
   /** After a call without a clear answer, when to look once more for a key that came late. */
   readonly sweepAfter: number
   /** How long one attempt of one call to API Gateway may take; the SDK makes three. */
   readonly upstreamCall: number
+  /** How long API Gateway's word is not taken after it proved wrong, and how often it is tested while it is. */
+  readonly distrust: number
   /** How long an idempotency key is remembered. */
   readonly idempotency: number
 }
@@ -26,5 +28,6 @@ export const defaultTiming: Timing = {
   undo: 20_000,
   sweepAfter: 60_000,
   upstreamCall: 6_000,
+  distrust: 10 * 60_000,
   idempotency: 24 * 3_600_000,
 }

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import type { BootstrapToken, Registration } from './store.ts'
 
 const bytes = z.instanceof(Uint8Array)
-const plans = z.string().transform((text) => z.array(z.string()).parse(JSON.parse(text)))
+const planNames = z.array(z.string())
+const plans = z.string().transform((text) => planNames.parse(JSON.parse(text)))
 
 const tokenRow = z
   .object({

@@ -60,8 +60,8 @@ export function prepareStatements(db: DatabaseSync) {
       WHERE id = :id AND status = 'active'`),
 
     // Compare-and-swap: of two processes that find the same lapsed lease one takes it, and none if the registration
-    // ended since it was looked at. What is active goes back to
-    // pending with it, so that a retry cannot be given a key that is about to be deleted.
+    // ended since it was looked at. What is active goes back to pending with it, so that a retry cannot be given a
+    // key that is about to be deleted.
     takeLease: db.prepare(`
       UPDATE registrations
       SET lease_owner = :owner, lease_until = :until,
@@ -72,7 +72,7 @@ export function prepareStatements(db: DatabaseSync) {
     // A lease that somebody took over has another owner and is not extended by the one who lost it.
     renewLeases: db.prepare(`
       UPDATE registrations SET lease_until = max(lease_until, :until)
-      WHERE lease_owner GLOB :ownerPrefix || '*' AND status = 'pending'`),
+      WHERE status = 'pending' AND lease_owner = :owner`),
     releaseLease: db.prepare(`
       UPDATE registrations SET lease_owner = NULL, lease_until = NULL WHERE id = :id AND lease_owner = :owner`),
     // Three small indexes, each holding only what is not finished.
@@ -89,6 +89,7 @@ export function prepareStatements(db: DatabaseSync) {
       ORDER BY created_at LIMIT :limit`),
     finishSweep: db.prepare(`
       UPDATE registrations SET sweep_at = NULL, lease_owner = NULL, lease_until = NULL WHERE id = ?`),
+    sweepAgain: db.prepare(`UPDATE registrations SET sweep_at = :at WHERE id = :id AND status = 'failed'`),
     forgetOld: db.prepare(`
       UPDATE registrations SET idempotency_hash = NULL, request_hash = NULL, sealed = NULL
       WHERE idempotency_hash IS NOT NULL AND created_at < ?`),

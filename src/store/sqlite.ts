@@ -6,7 +6,7 @@ import { ServiceError } from '../errors.ts'
 import { readRegistration, readToken } from './sqlite-rows.ts'
 import { migrate } from './sqlite-schema.ts'
 import { prepareStatements } from './sqlite-statements.ts'
-import type { Store } from './store.ts'
+import type { BeginOutcome, Lease, NewRegistration, Store } from './store.ts'
 
 /**
  * How long a statement waits for another process's write, in milliseconds. It blocks the whole process meanwhile, so
@@ -55,6 +55,21 @@ export function openSqliteStore(path: string): Store {
     return use(() => inTransaction(db, work))
   }
 
+  /** One registration, within a transaction. */
+  function begin({ idempotency, ...registration }: NewRegistration, lease: Lease): BeginOutcome {
+    const { tokenId, createdAt } = registration
+    // Two processes that begin the same request at once: the second finds the first one's record here.
+    if (idempotency !== null && sql.registrationByKey.get(tokenId, idempotency.keyHash) !== undefined) {
+      return { outcome: 'duplicate' }
+    }
+    if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
+      return { outcome: 'refused', token: readToken(sql.tokenById.get(tokenId)) ?? null }
+    }
+    const { keyHash, requestHash, sealed } = idempotency ?? { keyHash: null, requestHash: null, sealed: null }
+    sql.insertRegistration.run({ ...registration, keyHash, requestHash, sealed, ...lease })
+    return { outcome: 'begun' }
+  }
+
   return {
     createToken: ({ plans, ...token }) =>
       transact(() => {
@@ -69,57 +84,58 @@ export function openSqliteStore(path: string): Store {
         return readToken(sql.revokeToken.get({ id, now }))
       }),
 
-    beginRegistration: ({ idempotency, ...registration }, lease) =>
+    beginRegistrations: (registrations, lease) =>
+      transact(() => registrations.map((registration) => begin(registration, lease))),
+    completeRegistrations: (completions, now) =>
       transact(() => {
-        const { tokenId, createdAt } = registration
-        // Two processes that begin the same request at once: the second finds the first one's record here.
-        if (idempotency !== null && sql.registrationByKey.get(tokenId, idempotency.keyHash) !== undefined) {
-          return { outcome: 'duplicate' }
-        }
-        if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
-          return { outcome: 'refused', token: readToken(sql.tokenById.get(tokenId)) ?? null }
-        }
-        const { keyHash, requestHash, sealed } = idempotency ?? {
-          keyHash: null,
-          requestHash: null,
-          sealed: null,
-        }
-        sql.insertRegistration.run({ ...registration, keyHash, requestHash, sealed, ...lease })
-        return { outcome: 'begun' }
+        const completed = completions.filter(
+          ({ id, owner, apiKeyId, answered }) =>
+            sql.complete.run({ id, owner, apiKeyId, now, answeredAt: answered() ? now : null }).changes === 1,
+        )
+        return new Set(completed.map(({ id }) => id))
       }),
-    completeRegistration: (id, { owner, apiKeyId, answered, now }) =>
-      transact(
-        () =>
-          sql.complete.run({ id, owner, apiKeyId, now, answeredAt: answered() ? now : null }).changes === 1,
-      ),
-    failRegistration: (id, ending) =>
+    failRegistrations: (held, ending) =>
       transact(() => {
-        const row = sql.fail.get({ id, ...ending })
-        if (row === undefined) return false
-        sql.giveUseBack.run(String(row['token_id']))
-        return true
+        const failed = new Set<string>()
+        for (const { id, owner } of held) {
+          const row = sql.fail.get({ id, owner, ...ending })
+          if (row === undefined) continue
+          sql.giveUseBack.run(String(row['token_id']))
+          failed.add(id)
+        }
+        return failed
       }),
     markAnswered: (id, now) => transact(() => sql.markAnswered.run({ id, now }).changes === 1),
     findByIdempotencyKey: (tokenId, keyHash) =>
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
     getRegistration: (id) => use(() => readRegistration(sql.registrationById.get(id))),
 
-    takeLease: (id, status, lease, now) =>
-      transact(() => sql.takeLease.run({ id, status, ...lease, now }).changes === 1),
-    startUndoing: (id, owner) => transact(() => sql.startUndoing.run({ id, owner }).changes === 1),
-    renewLeases: (ownerPrefix, until) =>
+    takeLeases: (ids, status, lease, now) =>
+      transact(
+        () => new Set(ids.filter((id) => sql.takeLease.run({ id, status, ...lease, now }).changes === 1)),
+      ),
+    startUndoing: (held) =>
       transact(() => {
-        sql.renewLeases.run({ ownerPrefix, until })
+        const mine = held.filter(({ id, owner }) => sql.startUndoing.run({ id, owner }).changes === 1)
+        return new Set(mine.map(({ id }) => id))
       }),
-    releaseLease: (id, owner) =>
+    renewLeases: (owners, until) =>
       transact(() => {
-        sql.releaseLease.run({ id, owner })
+        for (const owner of owners) sql.renewLeases.run({ owner, until })
+      }),
+    releaseLeases: (held) =>
+      transact(() => {
+        for (const { id, owner } of held) sql.releaseLease.run({ id, owner })
       }),
     listRecoverable: (now, limit) =>
       use(() => sql.recoverable.all({ now, limit }).flatMap((row) => readRegistration(row) ?? [])),
-    finishSweep: (id) =>
+    finishSweeps: (ids) =>
       transact(() => {
-        sql.finishSweep.run(id)
+        for (const id of ids) sql.finishSweep.run(id)
+      }),
+    sweepAgain: (ids, at) =>
+      transact(() => {
+        for (const id of ids) sql.sweepAgain.run({ id, at })
       }),
     forgetIdempotency: (createdBefore) =>
       transact(() => {

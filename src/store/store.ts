@@ -64,6 +64,19 @@ export interface Lease {
   readonly until: number
 }
 
+/** A registration, and the owner of the lease under which it is worked on. */
+export interface Held {
+  readonly id: string
+  readonly owner: string
+}
+
+/** The good end of a registration. */
+export interface Completion extends Held {
+  readonly apiKeyId: string
+  /** Asked at the moment of writing: whether a caller still waits for the key. */
+  readonly answered: () => boolean
+}
+
 export interface Registration extends NewRegistration {
   readonly status: RegistrationStatus
   readonly apiKeyId: string | null
@@ -111,48 +124,59 @@ export interface Store {
    */
   revokeToken(id: string, now: number): Promise<BootstrapToken | undefined>
 
-  /** Spends one use of the token and records the registration as `pending`, both or neither. */
-  beginRegistration(registration: NewRegistration, lease: Lease): Promise<BeginOutcome>
   /**
-   * `pending` becomes `active`, for the holder of the lease only; `false`, changing nothing, for anybody else.
-   * `answered` is asked at the moment of writing: whether a caller still waits for the key.
+   * Each of them, in this order, in one transaction: spends one use of its token and records it as `pending` under
+   * the lease, both or neither. One that is refused does not disturb the others.
+   * @returns the outcomes, in the same order
    */
-  completeRegistration(
-    id: string,
-    ending: { owner: string; apiKeyId: string; answered: () => boolean; now: number },
-  ): Promise<boolean>
+  beginRegistrations(registrations: readonly NewRegistration[], lease: Lease): Promise<BeginOutcome[]>
   /**
-   * Becomes `failed` and gives the use back, both or neither, for the holder of the lease only; otherwise `false`. What
-   * was answered never fails.
-   * @param sweepAt when to look for a late key once more; `null`: there can be none
+   * `pending` becomes `active`, for the holders of the leases only, in one transaction.
+   * @returns the ids of those that did; nothing of the others is changed
    */
-  failRegistration(
-    id: string,
-    ending: { owner: string; failure: string; sweepAt: number | null; now: number },
-  ): Promise<boolean>
-  /** Records that the key is about to be deleted; `false` for anybody but the holder of the lease. */
-  startUndoing(id: string, owner: string): Promise<boolean>
+  completeRegistrations(completions: readonly Completion[], now: number): Promise<Set<string>>
+  /**
+   * Become `failed` and give their uses back, both or neither, for the holders of the leases only. What was answered
+   * never fails.
+   * @param ending.sweepAt when to look for a late key once more; `null`: there can be none
+   * @returns the ids of those that did
+   */
+  failRegistrations(
+    held: readonly Held[],
+    ending: { failure: string; sweepAt: number | null; now: number },
+  ): Promise<Set<string>>
+  /** Records that the keys are about to be deleted, for the holders of the leases only; answers whose. */
+  startUndoing(held: readonly Held[]): Promise<Set<string>>
   /** Records that a caller was given the key. `false` if the registration is not `active` any more. */
   markAnswered(id: string, now: number): Promise<boolean>
   /** The registration of a token with this idempotency key, unless it failed or was forgotten. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
 
   /**
-   * Takes the lease of a registration that {@link listRecoverable} found, if nobody holds one now. What is `active`
-   * becomes `pending` again, to be undone. `false` if it is not of this status any more, changing nothing, if it is held or needs no recovery any more.
+   * Takes the leases of registrations of this status that {@link listRecoverable} found, where nobody holds one now.
+   * What is `active` becomes `pending` again, to be undone.
+   * @returns the ids of those taken; nothing of the others is changed: they are held, have another status by now, or
+   *   need no recovery any more
    */
-  takeLease(id: string, status: RegistrationStatus, lease: Lease, now: number): Promise<boolean>
-  /** Extends the leases whose owner starts with `ownerPrefix`. */
-  renewLeases(ownerPrefix: string, until: number): Promise<void>
-  /** Gives a lease back early. */
-  releaseLease(id: string, owner: string): Promise<void>
+  takeLeases(
+    ids: readonly string[],
+    status: RegistrationStatus,
+    lease: Lease,
+    now: number,
+  ): Promise<Set<string>>
+  /** Extends the leases of these owners on what is `pending`. */
+  renewLeases(owners: readonly string[], until: number): Promise<void>
+  /** Gives leases back early. */
+  releaseLeases(held: readonly Held[]): Promise<void>
   /**
    * What recovery has to look at: `pending` without a lease, `active` that was never answered and can be asked for no
    * more, `failed` whose sweep is due. Oldest first.
    */
   listRecoverable(now: number, limit: number): Promise<Registration[]>
-  /** The sweep of a failed registration is done. */
-  finishSweep(id: string): Promise<void>
+  /** The sweeps of failed registrations are done. */
+  finishSweeps(ids: readonly string[]): Promise<void>
+  /** Has those of them that failed looked up in API Gateway once more, at `at`. */
+  sweepAgain(ids: readonly string[], at: number): Promise<void>
   /** Forgets the idempotency keys and sealed answers of registrations begun before this time. */
   forgetIdempotency(createdBefore: number): Promise<void>
   /** Newest first. */

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { FaultOrder } from '../../src/local/faults.ts'
 import type { OperationName } from '../../src/local/options.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -10,83 +11,107 @@ import { assertInvariants, type Given } from '../invariants.ts'
 import { serverEnv, tempDir, testGateway } from '../service.ts'
 import { runCli, startServer } from './server-process.ts'
 
-/** Where the process is killed. The last two are on the way of undoing, after an attach that is refused. */
-const steps: [operation: OperationName, undoing: boolean][] = [
-  ['CreateApiKey', false],
-  ['CreateUsagePlanKey', false],
-  ['GetUsagePlanKeys', false],
-  ['GetApiKeys', true],
-  ['DeleteApiKey', true],
+interface Crash {
+  readonly agents: number
+  readonly operation: OperationName
+  readonly moment: 'arrived' | 'effective'
+  /** What makes the process undo, where it is killed on that way. */
+  readonly undoing?: FaultOrder | undefined
+  readonly keyed: boolean
+}
+
+const attachDenied: FaultOrder = { operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' }
+const lookDenied: FaultOrder = { operation: 'GetUsagePlanKeys', when: 'before', kind: 'denied', times: 9 }
+
+/** One alone, by two calls; and several together, by imports. */
+const steps: [agents: number, operation: OperationName, undoing?: FaultOrder][] = [
+  [1, 'CreateApiKey'],
+  [1, 'CreateUsagePlanKey'],
+  [1, 'GetApiKeys', attachDenied],
+  [1, 'DeleteApiKey', attachDenied],
+  [5, 'ImportApiKeys'],
+  [5, 'GetUsagePlanKeys'],
+  [5, 'GetApiKeys', lookDenied],
+  [5, 'DeleteApiKey', lookDenied],
 ]
 
 describe('invariants 2, 3, 4, 6: kill -9 between any two side effects, then a restart', {
   concurrency: 6,
 }, () => {
-  for (const [operation, undoing] of steps)
+  for (const [agents, operation, undoing] of steps)
     for (const moment of ['arrived', 'effective'] as const)
       for (const keyed of [false, true]) {
-        test(`when ${operation} is ${moment}, ${keyed ? 'with' : 'without'} a key`, (t) =>
-          crashAt(t, { operation, moment, undoing, keyed }))
+        test(`${agents} at once, when ${operation} is ${moment}, ${keyed ? 'with' : 'without'} a key`, (t) =>
+          crashAt(t, { agents, operation, moment, undoing, keyed }))
       }
 })
 
-async function crashAt(
-  t: TestContext,
-  {
-    operation,
-    moment,
-    undoing,
-    keyed,
-  }: { operation: OperationName; moment: string; undoing: boolean; keyed: boolean },
-): Promise<void> {
+async function crashAt(t: TestContext, { agents, operation, moment, undoing, keyed }: Crash): Promise<void> {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
-  const env = serverEnv(gateway, dir)
+  const env = { ...serverEnv(gateway, dir), MINT_MODE: agents === 1 ? 'auto' : 'bulk' }
   const store = openSqliteStore(join(dir, 'firstkey.db'))
   t.after(() => store.close())
-  const secret = (await runCli(t, ['tokens', 'create', '--label', 'x', '--max-uses', '1'], env)).stdout.trim()
-  const headers: Record<string, string> = keyed ? { 'idempotency-key': randomUUID() } : {}
-  const register = (url: string) =>
-    fetch(`${url}/register`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
-      body: '{"name":"acme-agent"}',
-    })
+  const created = ['tokens', 'create', '--label', 'x', '--max-uses', String(agents)]
+  const secret = (await runCli(t, created, env)).stdout.trim()
+  const registrants = Array.from({ length: agents }, (_, i) => {
+    const headers: Record<string, string> = keyed ? { 'idempotency-key': randomUUID() } : {}
+    return (url: string) =>
+      fetch(`${url}/register`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
+        body: JSON.stringify({ name: `agent-${i}` }),
+      })
+  })
 
   const first = await startServer(t, env)
-  if (undoing) gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
+  if (undoing) gateway.faults.order(undoing)
   gateway.onCall = (called, at) => {
     if (called === operation && at === moment) first.child.kill('SIGKILL')
   }
-  await assert.rejects(register(first.url), 'the process died before it could answer')
+  await Promise.all(
+    registrants.map((register) =>
+      assert.rejects(register(first.url), 'the process died before it could answer'),
+    ),
+  )
   assert.equal(await first.ended(), 'SIGKILL')
   gateway.onCall = () => undefined
   gateway.faults.clear()
-  assert.equal(
-    (await store.listRegistrations({ status: 'pending', limit: 10 })).length,
-    1,
-    'intent before effect',
+  const begun = await store.listRegistrations({ limit: 10 })
+  assert.ok(begun.length > 0, 'intent before effect')
+  assert.ok(
+    begun.some(({ status }) => status === 'pending'),
+    'what was not finished is pending',
   )
 
   const second = await startServer(t, env)
   const given: Given[] = []
-  if (keyed) {
-    // The client does not give up: it retries as it is told, and gets the key, whoever finishes the work.
-    let answer = await register(second.url)
-    for (let tries = 0; answer.status !== 201 && tries < 60; tries++) {
-      assert.ok([409, 503].includes(answer.status), `${answer.status} ${await answer.text()}`)
-      await sleep(Number(answer.headers.get('retry-after')) * 250)
-      answer = await register(second.url)
-    }
-    given.push((await answer.json()) as Given)
-  }
+  // The clients do not give up: they retry as they are told, and get their keys, whoever finishes the work.
+  if (keyed) given.push(...(await Promise.all(registrants.map((register) => insist(register, second.url)))))
   await nothingPending(store)
   await assertInvariants(gateway, store, given)
   if (keyed) return
-  assert.equal(gateway.account.keys.size, 0, 'nobody was given this key')
-  const retry = await register(second.url)
-  assert.equal(retry.status, 201, 'the use was given back')
-  await assertInvariants(gateway, store, [(await retry.json()) as Given])
+  assert.equal(gateway.account.keys.size, 0, 'nobody was given these keys')
+  const retries = await Promise.all(registrants.map((register) => register(second.url)))
+  assert.ok(
+    retries.every(({ status }) => status === 201),
+    'the uses were given back',
+  )
+  await assertInvariants(
+    gateway,
+    store,
+    await Promise.all(retries.map(async (answer) => (await answer.json()) as Given)),
+  )
+}
+
+async function insist(register: (url: string) => Promise<Response>, url: string): Promise<Given> {
+  let answer = await register(url)
+  for (let tries = 0; answer.status !== 201 && tries < 60; tries++) {
+    assert.ok([409, 503].includes(answer.status), `${answer.status} ${await answer.text()}`)
+    await sleep(Number(answer.headers.get('retry-after')) * 250)
+    answer = await register(url)
+  }
+  return (await answer.json()) as Given
 }
 
 async function nothingPending(store: Store): Promise<void> {

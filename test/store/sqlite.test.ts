@@ -41,10 +41,10 @@ test('what one process wrote another reads; the last use is spent once between t
   const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 10 }, 1)
   const begun = await Promise.all(
     Array.from({ length: 40 }, (_, i) =>
-      (i % 2 ? one : two).beginRegistration(registrationOf(token.id), lease),
+      (i % 2 ? one : two).beginRegistrations([registrationOf(token.id)], lease),
     ),
   )
-  assert.equal(begun.filter(({ outcome }) => outcome === 'begun').length, 10)
+  assert.equal(begun.flat().filter(({ outcome }) => outcome === 'begun').length, 10)
   assert.equal((await two.getToken(token.id))?.uses, 10)
 })
 
@@ -106,8 +106,8 @@ test('a store that another process keeps locked: store_unavailable, and fine aga
   db.exec('BEGIN IMMEDIATE')
   const isUnavailable = (error: unknown) =>
     error instanceof ServiceError && error.code === 'store_unavailable'
-  await assert.rejects(store.beginRegistration(registrationOf(token.id), lease), isUnavailable)
+  await assert.rejects(store.beginRegistrations([registrationOf(token.id)], lease), isUnavailable)
   await assert.rejects(store.ping(), isUnavailable)
   db.exec('ROLLBACK')
-  assert.equal((await store.beginRegistration(registrationOf(token.id), lease)).outcome, 'begun')
+  assert.equal((await store.beginRegistrations([registrationOf(token.id)], lease))[0]?.outcome, 'begun')
 })

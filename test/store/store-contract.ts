@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { hashSecret, randomBase62 } from '../../src/auth/secret.ts'
-import type { Lease, NewRegistration, Store } from '../../src/store/store.ts'
+import type {
+  BeginOutcome,
+  Completion,
+  Lease,
+  NewRegistration,
+  RegistrationStatus,
+  Store,
+} from '../../src/store/store.ts'
 import { anyUse } from '../service.ts'
 
 /** A registration that nothing is known of but its token. */
@@ -22,6 +29,38 @@ export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistrat
 }
 
 const mine: Lease = { owner: 'a.1', until: 5_000 }
+
+async function begin(store: Store, registration: NewRegistration, lease: Lease): Promise<BeginOutcome> {
+  const [outcome] = await store.beginRegistrations([registration], lease)
+  assert.ok(outcome)
+  return outcome
+}
+
+async function complete(
+  store: Store,
+  id: string,
+  { now, ...ending }: Omit<Completion, 'id'> & { now: number },
+): Promise<boolean> {
+  return (await store.completeRegistrations([{ id, ...ending }], now)).has(id)
+}
+
+async function fail(
+  store: Store,
+  id: string,
+  { owner, ...ending }: { owner: string; failure: string; sweepAt: number | null; now: number },
+): Promise<boolean> {
+  return (await store.failRegistrations([{ id, owner }], ending)).has(id)
+}
+
+async function take(
+  store: Store,
+  id: string,
+  status: RegistrationStatus,
+  lease: Lease,
+  now: number,
+): Promise<boolean> {
+  return (await store.takeLeases([id], status, lease, now)).has(id)
+}
 
 /** What every implementation of the store must do. */
 export function storeContract(name: string, open: (t: TestContext) => Store): void {
@@ -73,8 +112,8 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     const store = open(t)
     const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 1 }, 1)
     const [first, second] = [registrationOf(token.id), registrationOf(token.id)]
-    assert.deepEqual(await store.beginRegistration(first, mine), { outcome: 'begun' })
-    const refused = await store.beginRegistration(second, mine)
+    assert.deepEqual(await begin(store, first, mine), { outcome: 'begun' })
+    const refused = await begin(store, second, mine)
     assert.equal(refused.outcome, 'refused')
     assert.equal((await store.getRegistration(first.id))?.status, 'pending')
     assert.equal(await store.getRegistration(second.id), undefined)
@@ -87,24 +126,21 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     await store.revokeToken(revoked.token.id, 2)
     const expired = await issueBootstrapToken(store, { ...anyUse, expiresAt: 1_000 }, 1)
     for (const id of [revoked.token.id, expired.token.id, 'tok_other']) {
-      const begun = await store.beginRegistration(registrationOf(id, 1_000), mine)
+      const begun = await begin(store, registrationOf(id, 1_000), mine)
       assert.equal(begun.outcome, 'refused')
     }
-    assert.equal(
-      (await store.beginRegistration(registrationOf(expired.token.id, 999), mine)).outcome,
-      'begun',
-    )
+    assert.equal((await begin(store, registrationOf(expired.token.id, 999), mine)).outcome, 'begun')
   })
 
   test(`${name}: a registration ends once; failing gives the use back`, async (t) => {
     const store = open(t)
     const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, 1)
     const [won, lost] = [registrationOf(token.id), registrationOf(token.id)]
-    await store.beginRegistration(won, mine)
-    await store.beginRegistration(lost, mine)
+    await begin(store, won, mine)
+    await begin(store, lost, mine)
 
     assert.equal(
-      await store.completeRegistration(won.id, {
+      await complete(store, won.id, {
         owner: 'a.1',
         apiKeyId: 'key1',
         answered: () => true,
@@ -113,11 +149,11 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       true,
     )
     assert.equal(
-      await store.failRegistration(won.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 8 }),
+      await fail(store, won.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 8 }),
       false,
     )
     assert.equal(
-      await store.completeRegistration(won.id, {
+      await complete(store, won.id, {
         owner: 'a.1',
         apiKeyId: 'key2',
         answered: () => true,
@@ -126,7 +162,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       false,
     )
     assert.equal(
-      await store.failRegistration(lost.id, {
+      await fail(store, lost.id, {
         owner: 'a.1',
         failure: 'upstream_unavailable',
         sweepAt: null,
@@ -135,11 +171,11 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       true,
     )
     assert.equal(
-      await store.failRegistration(lost.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 9 }),
+      await fail(store, lost.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 9 }),
       false,
     )
     assert.equal(
-      await store.completeRegistration(lost.id, {
+      await complete(store, lost.id, {
         owner: 'a.1',
         apiKeyId: 'key3',
         answered: () => true,
@@ -170,44 +206,44 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       await issueBootstrapToken(store, anyUse, 1),
     ]
     const first = keyed(one.token.id, 'k')
-    assert.equal((await store.beginRegistration(first, mine)).outcome, 'begun')
-    assert.equal((await store.beginRegistration(keyed(one.token.id, 'k'), mine)).outcome, 'duplicate')
-    assert.equal((await store.beginRegistration(keyed(two.token.id, 'k'), mine)).outcome, 'begun')
+    assert.equal((await begin(store, first, mine)).outcome, 'begun')
+    assert.equal((await begin(store, keyed(one.token.id, 'k'), mine)).outcome, 'duplicate')
+    assert.equal((await begin(store, keyed(two.token.id, 'k'), mine)).outcome, 'begun')
     assert.equal((await store.getToken(one.token.id))?.uses, 1)
     const found = await store.findByIdempotencyKey(one.token.id, hashSecret('k'))
     assert.equal(found?.id, first.id)
     assert.equal(Buffer.from(found?.idempotency?.sealed ?? []).toString(), 'sealed')
 
-    await store.failRegistration(first.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 2 })
+    await fail(store, first.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 2 })
     assert.equal(await store.findByIdempotencyKey(one.token.id, hashSecret('k')), undefined)
-    assert.equal((await store.beginRegistration(keyed(one.token.id, 'k'), mine)).outcome, 'begun')
+    assert.equal((await begin(store, keyed(one.token.id, 'k'), mine)).outcome, 'begun')
   })
 
   test(`${name}: only the holder of the lease ends a registration; a lapsed lease is taken once`, async (t) => {
     const store = open(t)
     const { token } = await issueBootstrapToken(store, anyUse, 1)
     const registration = registrationOf(token.id)
-    await store.beginRegistration(registration, mine)
+    await begin(store, registration, mine)
     const theirs = (n: number) => ({ owner: `b.${n}`, until: 20_000 })
-    assert.equal(await store.takeLease(registration.id, 'pending', theirs(0), 4_999), false)
+    assert.equal(await take(store, registration.id, 'pending', theirs(0), 4_999), false)
     assert.deepEqual(await store.listRecoverable(4_999, 10), [])
-    await store.renewLeases('a.', 6_000)
-    assert.equal(await store.takeLease(registration.id, 'pending', theirs(0), 5_500), false)
+    await store.renewLeases(['a.1'], 6_000)
+    assert.equal(await take(store, registration.id, 'pending', theirs(0), 5_500), false)
     assert.deepEqual(
       (await store.listRecoverable(6_000, 10)).map(({ id }) => id),
       [registration.id],
     )
     const taken = await Promise.all(
-      [1, 2, 3].map((n) => store.takeLease(registration.id, 'pending', theirs(n), 6_000)),
+      [1, 2, 3].map((n) => take(store, registration.id, 'pending', theirs(n), 6_000)),
     )
     assert.deepEqual(taken.filter(Boolean).length, 1)
-    await store.renewLeases('a.', 99_000)
+    await store.renewLeases(['a.1'], 99_000)
     const late = { owner: 'a.1', apiKeyId: 'k', answered: () => true, now: 7_000 }
-    assert.equal(await store.completeRegistration(registration.id, late), false)
-    await store.releaseLease(registration.id, 'a.1')
+    assert.equal(await complete(store, registration.id, late), false)
+    await store.releaseLeases([{ id: registration.id, owner: 'a.1' }])
     assert.deepEqual(await store.listRecoverable(7_000, 10), [], 'the lease of another is not given back')
     assert.equal(
-      await store.completeRegistration(registration.id, { ...late, owner: `b.${taken.indexOf(true) + 1}` }),
+      await complete(store, registration.id, { ...late, owner: `b.${taken.indexOf(true) + 1}` }),
       true,
     )
   })
@@ -216,24 +252,24 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     const store = open(t)
     const { token } = await issueBootstrapToken(store, anyUse, 1)
     const unanswered = keyed(token.id, 'k')
-    await store.beginRegistration(unanswered, mine)
-    await store.completeRegistration(unanswered.id, {
+    await begin(store, unanswered, mine)
+    await complete(store, unanswered.id, {
       owner: 'a.1',
       apiKeyId: 'k',
       answered: () => false,
       now: 2_000,
     })
     assert.deepEqual(await store.listRecoverable(9e9, 10), [], 'it waits for its retry')
-    assert.equal(await store.takeLease(unanswered.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
+    assert.equal(await take(store, unanswered.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
     await store.forgetIdempotency(1_000)
     assert.ok(await store.findByIdempotencyKey(token.id, hashSecret('k')), 'begun at that time, not before')
     await store.forgetIdempotency(1_001)
     assert.equal(await store.findByIdempotencyKey(token.id, hashSecret('k')), undefined)
     assert.equal((await store.getRegistration(unanswered.id))?.idempotency, null)
-    assert.equal(await store.takeLease(unanswered.id, 'active', { owner: 'c', until: 9e9 }, 9_000), true)
+    assert.equal(await take(store, unanswered.id, 'active', { owner: 'c', until: 9e9 }, 9_000), true)
     assert.equal(await store.markAnswered(unanswered.id, 9_000), false, 'no retry is given a key that goes')
     assert.equal(
-      await store.failRegistration(unanswered.id, { owner: 'c', failure: 'x', sweepAt: 9_500, now: 9_000 }),
+      await fail(store, unanswered.id, { owner: 'c', failure: 'x', sweepAt: 9_500, now: 9_000 }),
       true,
     )
     assert.equal((await store.getToken(token.id))?.uses, 0)
@@ -242,7 +278,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       (await store.listRecoverable(9_500, 10)).map(({ id }) => id),
       [unanswered.id],
     )
-    await store.finishSweep(unanswered.id)
+    await store.finishSweeps([unanswered.id])
     assert.deepEqual(await store.listRecoverable(9e9, 10), [])
   })
 
@@ -250,8 +286,8 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     const store = open(t)
     const { token } = await issueBootstrapToken(store, anyUse, 1)
     const registration = keyed(token.id, 'k')
-    await store.beginRegistration(registration, mine)
-    await store.completeRegistration(registration.id, {
+    await begin(store, registration, mine)
+    await complete(store, registration.id, {
       owner: 'a.1',
       apiKeyId: 'k',
       answered: () => false,
@@ -261,10 +297,54 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     await store.revokeToken(token.id, 4_000)
     assert.equal((await store.getRegistration(registration.id))?.idempotency, null)
     assert.deepEqual(await store.listRecoverable(9e9, 10), [])
-    assert.equal(await store.takeLease(registration.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
+    assert.equal(await take(store, registration.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
     assert.equal(
-      await store.failRegistration(registration.id, { owner: 'a.1', failure: 'x', sweepAt: null, now: 9 }),
+      await fail(store, registration.id, { owner: 'a.1', failure: 'x', sweepAt: null, now: 9 }),
       false,
+    )
+  })
+
+  test(`${name}: what is begun, completed and failed together: each by itself, in order`, async (t) => {
+    const store = open(t)
+    const one = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, 1)
+    const two = await issueBootstrapToken(store, anyUse, 1)
+    const twice = keyed(two.token.id, 'k')
+    const batch = [
+      registrationOf(one.token.id),
+      twice,
+      registrationOf(one.token.id),
+      registrationOf(one.token.id),
+      keyed(two.token.id, 'k'),
+      registrationOf('tok_other'),
+    ] as const
+    const outcomes = await store.beginRegistrations(batch, mine)
+    assert.deepEqual(
+      outcomes.map(({ outcome }) => outcome),
+      ['begun', 'begun', 'begun', 'refused', 'duplicate', 'refused'],
+    )
+    assert.equal((await store.getToken(one.token.id))?.uses, 2)
+    assert.equal((await store.getToken(two.token.id))?.uses, 1)
+
+    const held = (owner: string) => batch.map(({ id }) => ({ id, owner }))
+    assert.deepEqual([...(await store.startUndoing(held('b.1')))], [], 'not under the lease of another')
+    const completions = held('a.1')
+      .slice(0, 2)
+      .map((one) => ({ ...one, apiKeyId: 'k', answered: () => true }))
+    const completed = await store.completeRegistrations(completions, 7)
+    assert.deepEqual([...completed], [batch[0].id, batch[1].id])
+    assert.deepEqual([...(await store.startUndoing(held('a.1')))], [batch[2].id])
+    const ending = { failure: 'internal', sweepAt: null, now: 8 }
+    assert.deepEqual([...(await store.failRegistrations(held('a.1'), ending))], [batch[2].id])
+    assert.equal((await store.getToken(one.token.id))?.uses, 1)
+
+    await store.sweepAgain(
+      batch.map(({ id }) => id),
+      99,
+    )
+    assert.deepEqual(
+      (await store.listRecoverable(99, 10)).map(({ id }) => id),
+      [batch[2].id],
+      'only what failed is looked up again',
     )
   })
 
@@ -279,8 +359,8 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       registrationOf(two.token.id, 3),
       registrationOf(one.token.id, 2),
     ]
-    for (const registration of [a, b, c]) await store.beginRegistration(registration, mine)
-    await store.completeRegistration(b.id, { owner: 'a.1', apiKeyId: 'k', answered: () => true, now: 5 })
+    for (const registration of [a, b, c]) await begin(store, registration, mine)
+    await complete(store, b.id, { owner: 'a.1', apiKeyId: 'k', answered: () => true, now: 5 })
     const ids = async (filter: object) =>
       (await store.listRegistrations({ limit: 10, ...filter })).map(({ id }) => id)
     assert.deepEqual(await ids({}), [b.id, c.id, a.id])

@@ -1,0 +1,50 @@
+import { connect } from 'node:net'
+
+export interface Load {
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  /** Connections, each of which sends its next request when it has the answer to the last. */
+  readonly connections: number
+  readonly seconds: number
+}
+
+/** Answers by status, over one interval. */
+export type Counts = Map<number, number>
+
+/**
+ * POSTs the same request over kept-alive connections, as fast as it is answered. Plain sockets, so that the load takes
+ * as little as possible of the machine that it loads.
+ */
+export async function hammer({ url, headers, body, connections, seconds }: Load): Promise<Counts> {
+  const { host, hostname, port, pathname } = new URL(url)
+  const fields = Object.entries({ host, ...headers, 'content-length': String(Buffer.byteLength(body)) })
+  const head = fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')
+  const request = `POST ${pathname} HTTP/1.1\r\n${head}\r\n${body}`
+  const counts: Counts = new Map()
+  const endsAt = performance.now() + seconds * 1_000
+  const one = () =>
+    new Promise<void>((resolve, reject) => {
+      const socket = connect({ host: hostname, port: Number(port), noDelay: true }, () =>
+        socket.write(request),
+      )
+      socket.setEncoding('latin1')
+      let text = ''
+      socket.on('data', (chunk) => {
+        text += chunk
+        const headEnd = text.indexOf('\r\n\r\n')
+        if (headEnd < 0) return
+        const length = Number(text.slice(0, headEnd).match(/content-length: (\d+)/i)?.[1])
+        if (!(text.length >= headEnd + 4 + length)) return
+        const status = Number(text.slice(9, 12))
+        counts.set(status, (counts.get(status) ?? 0) + 1)
+        text = ''
+        if (performance.now() < endsAt) socket.write(request)
+        else socket.end()
+      })
+      socket.on('error', reject)
+      socket.on('close', () => resolve())
+    })
+  await Promise.all(Array.from({ length: connections }, one))
+  return counts
+}

@@ -1,0 +1,105 @@
+import { createTokenBucket } from '../token-bucket.ts'
+
+/** `background` work (recovery, clean-up, checks) only takes what registrations leave over. */
+export type Urgency = 'registration' | 'background'
+
+/**
+ * The service's own view of the control plane's quotas: every call waits here for its turn, so that API Gateway need
+ * not refuse it. What waits goes in the order it came, registrations first.
+ */
+export interface Pace {
+  /** Resolves when the call may be sent. @throws the reason of `signal` when that aborts first */
+  turn(operation: string, urgency: Urgency, signal?: AbortSignal): Promise<void>
+  /** API Gateway refused a call: nothing is sent for so many seconds, and then slowly. */
+  slowDown(seconds: number): void
+}
+
+interface Waiting {
+  readonly operation: string
+  readonly urgency: Urgency
+  readonly go: () => void
+}
+
+/** How much more than a second's calls may be made at once (developer guide: 10 a second, burst 40). */
+const BURST_SECONDS = 4
+/** Two operations have a quota of their own: half of the total. */
+const HALF_RATE = ['CreateApiKey', 'DeleteApiKey']
+/** Calls fewer at once than the quota allows: they do not arrive exactly as they were sent. */
+const BURST_MARGIN = 1
+/** The longest time that a `Retry-After` is obeyed, in seconds. */
+const LONGEST_PAUSE_S = 30
+
+/** @param perSecond calls a second that this process may make; 0: any number, only refusals slow it down */
+export function createPace(perSecond: number): Pace {
+  const now = () => performance.now()
+  const burst = perSecond * BURST_SECONDS
+  const total = perSecond === 0 ? undefined : createTokenBucket(perSecond, burst - BURST_MARGIN, now)
+  const own = new Map(
+    perSecond === 0
+      ? []
+      : HALF_RATE.map((name) => [
+          name,
+          createTokenBucket(perSecond / 2, Math.max(1, perSecond / 2 - BURST_MARGIN), now),
+        ]),
+  )
+  const waiting = new Set<Waiting>()
+  let pausedUntil = 0
+  let timer: NodeJS.Timeout | undefined
+
+  /** Seconds until a call may be sent; 0: now. */
+  function waitFor({ operation, urgency }: Waiting): number {
+    const pause = Math.max(0, (pausedUntil - now()) / 1_000)
+    const quota = Math.max(total?.wait() ?? 0, own.get(operation)?.wait() ?? 0)
+    // Background work leaves half of the burst to a registration that may come now.
+    const reserve =
+      urgency === 'background' && total ? Math.max(0, (burst / 2 - total.level()) / perSecond) : 0
+    return Math.max(pause, quota, reserve)
+  }
+
+  function letThrough(): void {
+    clearTimeout(timer)
+    let next = Number.POSITIVE_INFINITY
+    for (const urgency of ['registration', 'background'] as const) {
+      for (const one of waiting) {
+        if (one.urgency !== urgency) continue
+        const wait = waitFor(one)
+        if (wait > 0) {
+          next = Math.min(next, wait)
+          continue
+        }
+        total?.take()
+        own.get(one.operation)?.take()
+        waiting.delete(one)
+        one.go()
+      }
+    }
+    if (waiting.size > 0) timer = setTimeout(letThrough, Math.ceil(next * 1_000))
+  }
+
+  return {
+    turn(operation, urgency, signal) {
+      return new Promise((resolve, reject) => {
+        const stop = () => {
+          waiting.delete(one)
+          reject(signal?.reason)
+        }
+        const one: Waiting = {
+          operation,
+          urgency,
+          go: () => {
+            signal?.removeEventListener('abort', stop)
+            resolve()
+          },
+        }
+        if (signal?.aborted) return stop()
+        signal?.addEventListener('abort', stop, { once: true })
+        waiting.add(one)
+        letThrough()
+      })
+    },
+    slowDown(seconds) {
+      pausedUntil = Math.max(pausedUntil, now() + Math.min(seconds, LONGEST_PAUSE_S) * 1_000)
+      total?.empty()
+    },
+  }
+}

@@ -1,0 +1,72 @@
+import { whyUnusable } from '../auth/bootstrap-token.ts'
+import { createSecret, hashSecret, randomBase62 } from '../auth/secret.ts'
+import { ServiceError } from '../errors.ts'
+import type { BeginOutcome, Lease, NewRegistration } from '../store/store.ts'
+import type { RegistrationDeps } from './context.ts'
+import { inProgress, type SealedAnswer, sealAnswer } from './idempotency.ts'
+import { newRegistrationIds } from './key-name.ts'
+import { isAwaited, nobodyWaits, type Order, type Work } from './order.ts'
+
+/** Letters and digits in a key's value: 238 bits, and the only characters API Gateway surely takes. */
+const KEY_VALUE_LENGTH = 40
+
+/**
+ * Spends the uses and records the registrations as `pending`, all in one transaction, before API Gateway is called.
+ * Orders that are refused, and those for which nobody waits any more, are rejected and cost nothing.
+ * @returns the others
+ */
+export async function begin(deps: RegistrationDeps, orders: readonly Order[], lease: Lease): Promise<Work[]> {
+  const works: Work[] = []
+  const fresh: Work[] = []
+  const ids = newRegistrationIds(orders.length)
+  for (const [i, order] of orders.entries()) {
+    if (order.begun !== null) works.push({ ...order.begun, order })
+    else if (!isAwaited(order)) order.reject(nobodyWaits())
+    else fresh.push(prepare(deps, order, ids[i] ?? '', lease))
+  }
+  if (fresh.length === 0) return works
+  try {
+    const registrations = fresh.map(({ registration }) => registration)
+    const outcomes = await deps.store.beginRegistrations(registrations, lease)
+    for (const [i, work] of fresh.entries()) {
+      const refusal = whyNotBegun(outcomes[i], deps.clock())
+      if (refusal === undefined) works.push(work)
+      else work.order.reject(refusal)
+    }
+  } catch (error) {
+    for (const { order } of fresh) order.reject(error)
+  }
+  return works
+}
+
+function prepare({ config, clock }: RegistrationDeps, order: Order, id: string, { owner }: Lease): Work {
+  const { token, name, description, plan, identity } = order
+  const now = clock()
+  const answer: SealedAnswer = {
+    apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
+    managementToken: createSecret('fkm_'),
+    publicUrl: config.publicUrl,
+    apiBaseUrl: config.apiBaseUrl,
+  }
+  const registration: NewRegistration = {
+    id,
+    tokenId: token.id,
+    name,
+    description,
+    plan: plan.name,
+    usagePlanId: plan.usagePlanId,
+    managementHash: hashSecret(answer.managementToken),
+    createdAt: now,
+    expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
+    idempotency: identity === null ? null : sealAnswer(identity, id, answer),
+  }
+  return { id, owner, registration, answer, order }
+}
+
+function whyNotBegun(outcome: BeginOutcome | undefined, now: number): ServiceError | undefined {
+  if (outcome?.outcome === 'begun') return undefined
+  if (outcome?.outcome === 'duplicate') return inProgress()
+  // It lost its last use, or was revoked, since the first look.
+  const reason = outcome?.token && whyUnusable(outcome.token, now)
+  return reason ?? new ServiceError('invalid_token', 'The bootstrap token is not known here.')
+}

@@ -1,0 +1,47 @@
+import { randomBase62 } from '../auth/secret.ts'
+
+/** Characters of an id that its whole group shares, and that are its own: 59 random bits each. */
+const GROUP_LENGTH = 10
+const OWN_LENGTH = 10
+const ID_PREFIX = 'reg_'
+
+/**
+ * The most registrations of one group. Their keys have a name prefix of their own in API Gateway, so that one page of
+ * GetApiKeys or GetUsagePlanKeys (500 at most) shows them all.
+ */
+export const GROUP_SIZE = 500
+
+/** New registration ids, unique, {@link GROUP_SIZE} to a group. */
+export function newRegistrationIds(count: number): string[] {
+  let group = ''
+  return Array.from({ length: count }, (_, i) => {
+    if (i % GROUP_SIZE === 0) group = `${ID_PREFIX}${randomBase62(GROUP_LENGTH)}`
+    return `${group}${randomBase62(OWN_LENGTH)}`
+  })
+}
+
+/** What the ids of a group begin with. */
+export function groupOf(registrationId: string): string {
+  return registrationId.slice(0, ID_PREFIX.length + GROUP_LENGTH)
+}
+
+/** The name of a registration's key in API Gateway: found again by its prefix. */
+export function keyName(registrationId: string, name: string): string {
+  return `${registrationId} ${name}`
+}
+
+/** What the names of the keys of these registrations of one group begin with, and no key of another group does. */
+export function keyNamePrefix(ids: readonly string[]): string {
+  const [first = '', second] = ids
+  return second === undefined ? `${first} ` : groupOf(first) // The space ends the id.
+}
+
+/** The registration that a key was made for. */
+export function registrationIdOf(nameOfKey: string): string {
+  return nameOfKey.slice(0, nameOfKey.indexOf(' '))
+}
+
+/** The items by the group of their registration. */
+export function byGroup<T>(items: readonly T[], idOf: (item: T) => string): T[][] {
+  return [...Map.groupBy(items, (item) => groupOf(idOf(item))).values()]
+}

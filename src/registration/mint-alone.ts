@@ -1,0 +1,72 @@
+import pLimit from 'p-limit'
+import { ServiceError } from '../errors.ts'
+import type { BatchDeps } from './batcher.ts'
+import { complete, fail } from './finish.ts'
+import { keyNamePrefix } from './key-name.ts'
+import { mint } from './mint.ts'
+import { isAwaited, nobodyWaits, type Work } from './order.ts'
+
+/**
+ * How many are minted side by side where imports cannot be used: one is attached while others are created, and more
+ * would only wait.
+ */
+export const ALONE_AT_ONCE = 4
+
+/**
+ * From `pending` to the answer, for one: CreateApiKey and CreateUsagePlanKey. Safe to repeat for a registration that was
+ * begun earlier: the key's value and name are the same. Never throws: what fails is undone and answered.
+ * @returns why it failed; `undefined` where it did not
+ */
+export async function mintAlone(deps: BatchDeps, work: Work, signal: AbortSignal): Promise<unknown> {
+  const { apiGateway, attaches } = deps
+  const { registration, answer, order } = work
+  if (registration.idempotency === null && !isAwaited(order)) {
+    await fail(deps, [work], nobodyWaits(), { keysMayExist: true })
+    return nobodyWaits()
+  }
+  const check = !attaches.holds()
+  try {
+    const keyOrder = { registration, apiKeyValue: answer.apiKeyValue, check }
+    const apiKeyId = await mint(apiGateway, keyOrder, signal)
+    await complete(deps, [{ work, apiKeyId }])
+    if (!check && attaches.testDue()) deps.afterwards(() => testAttach(deps, work, apiKeyId))
+    return undefined
+  } catch (error) {
+    const certainlyNoKey = error instanceof ServiceError && error.effect === 'none'
+    await fail(deps, [work], error, { keysMayExist: !certainlyNoKey })
+    return error
+  }
+}
+
+/** As {@link mintAlone} for many, some at once. */
+export async function mintOneByOne(
+  deps: BatchDeps,
+  works: readonly Work[],
+  signal: AbortSignal,
+): Promise<void> {
+  const line = pLimit(ALONE_AT_ONCE)
+  await Promise.all(works.map((work) => line(() => mintAlone(deps, work, signal))))
+}
+
+/**
+ * Now and then, after the answer, looks whether an attach that said 201 did attach: the word of API Gateway is taken
+ * so that nobody waits for this look. Where it is not true the key is mended at once, and every later attach checked.
+ */
+async function testAttach(
+  { apiGateway, background, attaches, log, timing }: BatchDeps,
+  { registration: { id, usagePlanId } }: Work,
+  keyId: string,
+): Promise<void> {
+  const signal = AbortSignal.timeout(timing.undo)
+  const prefix = keyNamePrefix([id])
+  try {
+    const found = await background.findAttached(usagePlanId, prefix, signal)
+    if (found.some((key) => key.id === keyId)) return
+    attaches.lose(
+      new Error(`CreateUsagePlanKey said 201 for ${keyId}, but GetUsagePlanKeys does not list it`),
+    )
+    await apiGateway.attachKey({ keyId, keyName: prefix, usagePlanId, check: true }, signal)
+  } catch (err) {
+    log.error({ registration_id: id, api_key_id: keyId, err }, 'could not see whether a key is on its plan')
+  }
+}

@@ -1,0 +1,47 @@
+import type { Plan } from '../config.ts'
+import { ServiceError } from '../errors.ts'
+import type { BootstrapToken, Held, NewRegistration } from '../store/store.ts'
+import type { Credential, RegistrationCall } from './context.ts'
+import type { RequestIdentity, SealedAnswer } from './idempotency.ts'
+
+/** A registration that waits for its turn. Nothing of it is recorded yet, unless it was begun earlier. */
+export interface Order {
+  readonly token: BootstrapToken
+  readonly name: string
+  readonly description: string
+  readonly plan: Plan
+  /** `null` without an idempotency key: then nobody can ask for the result later. */
+  readonly identity: RequestIdentity | null
+  /** What an earlier request began and left `pending`, under a lease of its own. */
+  readonly begun: (Held & { readonly registration: NewRegistration; readonly answer: SealedAnswer }) | null
+  readonly call: RegistrationCall
+  /** Aborted when the caller has been answered that it took too long. */
+  readonly late: AbortSignal
+  /** When that will be, on the clock of `performance.now()`. */
+  readonly answerBy: number
+  readonly resolve: (credential: Credential) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** A registration that is `pending`, and the lease under which this process works on it. */
+export interface Work extends Held {
+  readonly registration: NewRegistration
+  readonly answer: SealedAnswer
+  readonly order: Order
+}
+
+/** Whether somebody still waits for the answer. */
+export function isAwaited({ late, call }: Order): boolean {
+  return !late.aborted && !call.gone.aborted
+}
+
+export function nobodyWaits(): ServiceError {
+  return new ServiceError('upstream_unavailable', 'Nobody waits for the answer any more.', { retryAfter: 5 })
+}
+
+/** Too many came at once. @param ms how long those that wait will take */
+export function overloaded(ms: number): ServiceError {
+  return new ServiceError('overloaded', 'Too many registrations are waiting for API Gateway.', {
+    retryAfter: Math.max(1, Math.ceil(ms / 1_000)),
+  })
+}
