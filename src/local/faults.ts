@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import { ApiError, concurrentChange, tooManyRequests } from './api-error.ts'
+import { ApiError, badRequest, concurrentChange, notFound, tooManyRequests } from './api-error.ts'
 import { operationNames } from './options.ts'
 
 /**
  * Trouble on order. `fail`: 500. `throttle`: 429. `conflict`: the 409 of a concurrent change. `quota`: the 429 of a
- * full account. `denied`: 403. `hang`: no answer until the client gives up. `cut`: the connection breaks.
+ * full account. `denied`: 403. `unsupported`: 404, as where there is no such operation. `refused`: 400. `hang`: no answer until the client gives up. `cut`: the connection breaks.
  */
 export const faultSchema = z.strictObject({
   operation: z.enum(operationNames),
@@ -14,7 +14,7 @@ export const faultSchema = z.strictObject({
   times: z.int().min(1).default(1),
   /** Before the operation takes effect, or after it did. */
   when: z.enum(['before', 'after']),
-  kind: z.enum(['fail', 'throttle', 'conflict', 'quota', 'denied', 'hang', 'cut']),
+  kind: z.enum(['fail', 'throttle', 'conflict', 'quota', 'denied', 'unsupported', 'refused', 'hang', 'cut']),
 })
 
 export type FaultOrder = z.input<typeof faultSchema>
@@ -64,6 +64,10 @@ export function faultError(kind: Fault['kind']): ApiError | undefined {
         'LimitExceededException',
         'Maximum number of API keys for this account exceeded',
       )
+    case 'unsupported':
+      return notFound('Not found')
+    case 'refused':
+      return badRequest('Invalid request')
     case 'denied':
       return new ApiError(403, 'AccessDeniedException', 'User is not authorized to perform this operation')
     case 'hang':

@@ -17,8 +17,10 @@ import { anyUse, serverEnv } from '../service.ts'
 const DAY_MS = 24 * 3_600_000
 const MAX_USES = 3
 const operation = fc.constantFrom(
-  ...(['CreateApiKey', 'CreateUsagePlanKey', 'GetUsagePlanKeys', 'GetApiKeys', 'DeleteApiKey'] as const),
+  ...(['CreateApiKey', 'CreateUsagePlanKey', 'ImportApiKeys'] as const),
+  ...(['GetUsagePlanKeys', 'GetApiKeys', 'DeleteApiKey'] as const),
 )
+const mintMode = fc.constantFrom('auto' as const, 'bulk' as const)
 const moment = fc.constantFrom('arrived' as const, 'effective' as const)
 
 /** What may happen. `key` is one of three idempotency keys, or none; `racers` is how many send the same at once. */
@@ -38,7 +40,9 @@ const action = fc.oneof(
       do: fc.constant('fault' as const),
       operation,
       when: fc.constantFrom('before' as const, 'after' as const),
-      kind: fc.constantFrom(...(['fail', 'throttle', 'hang', 'cut', 'conflict', 'denied'] as const)),
+      kind: fc.constantFrom(
+        ...(['fail', 'throttle', 'hang', 'cut', 'conflict', 'denied', 'unsupported', 'refused'] as const),
+      ),
       nth: fc.integer({ min: 1, max: 3 }),
       times: fc.integer({ min: 1, max: 4 }),
     }),
@@ -72,14 +76,14 @@ export async function checkModel(parameters: {
   seed: number
   path?: string
 }): Promise<void> {
-  await fc.assert(fc.asyncProperty(fc.array(action, { minLength: 3, maxLength: 14 }), runActions), {
+  await fc.assert(fc.asyncProperty(mintMode, fc.array(action, { minLength: 3, maxLength: 14 }), runActions), {
     ...parameters,
     endOnFailure: true,
   })
 }
 
-async function runActions(actions: readonly Action[]): Promise<void> {
-  const world = await World.create()
+async function runActions(mode: 'auto' | 'bulk', actions: readonly Action[]): Promise<void> {
+  const world = await World.create(mode)
   try {
     for (const one of actions) await world.run(one)
     await world.quiet()
@@ -94,6 +98,7 @@ class World {
   readonly store: Store
   readonly given: Given[] = []
   readonly #dir: string
+  readonly #mode: 'auto' | 'bulk'
   readonly #tokens: { secret: string; id: string; revoked: boolean }[]
   /** The first answer to each token and key, and the server's time then. */
   readonly #answers = new Map<string, { value: string; at: number }>()
@@ -105,14 +110,16 @@ class World {
     store: Store,
     dir: string,
     tokens: { secret: string; id: string; revoked: boolean }[],
+    mode: 'auto' | 'bulk',
   ) {
+    this.#mode = mode
     this.gateway = gateway
     this.store = store
     this.#dir = dir
     this.#tokens = tokens
   }
 
-  static async create(): Promise<World> {
+  static async create(mode: 'auto' | 'bulk'): Promise<World> {
     const dir = mkdtempSync(join(tmpdir(), 'firstkey-model-'))
     const store = openSqliteStore(join(dir, 'firstkey.db'))
     const tokens = []
@@ -124,7 +131,7 @@ class World {
       )
       tokens.push({ secret, id: token.id, revoked: false })
     }
-    return new World(await startGateway(), store, dir, tokens)
+    return new World(await startGateway(), store, dir, tokens, mode)
   }
 
   async run(one: Action): Promise<void> {
@@ -134,8 +141,9 @@ class World {
         return
       case 'fault': {
         const { do: _, ...fault } = one
-        // What is denied has had no effect: a 403 after one would be a lie that nobody could live with.
-        this.gateway.faults.order(fault.kind === 'denied' ? { ...fault, when: 'before' } : fault)
+        // What is refused has had no effect: a 403 after one would be a lie that nobody could live with.
+        const refused = ['denied', 'unsupported', 'refused'].includes(fault.kind)
+        this.gateway.faults.order(refused ? { ...fault, when: 'before' } : fault)
         return
       }
       case 'crash when':
@@ -211,6 +219,7 @@ class World {
       ...serverEnv(this.gateway, this.#dir),
       PATH: process.env['PATH'],
       REGISTER_TIMEOUT_MS: '1000',
+      MINT_MODE: this.#mode,
       CLOCK_OFFSET: String(this.#offset),
     }
     const child = fork(join(import.meta.dirname, 'fast-server.ts'), {
@@ -273,6 +282,7 @@ async function allowRefusal(answer: Response, revoked: boolean): Promise<void> {
         'upstream_unavailable',
         'upstream_misconfigured',
         'store_unavailable',
+        'overloaded',
       ]
   assert.ok(
     possible.includes(problem.code) || problem.code === 'token_revoked',

@@ -111,3 +111,24 @@ test('a store that another process keeps locked: store_unavailable, and fine aga
   db.exec('ROLLBACK')
   assert.equal((await store.beginRegistrations([registrationOf(token.id)], lease))[0]?.outcome, 'begun')
 })
+
+test('whether somebody was answered is asked when it is written, not before a lock was waited for', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const store = openSqliteStore(path)
+  const other = new DatabaseSync(path)
+  t.after(async () => {
+    other.close()
+    await store.close()
+  })
+  const { token } = await issueBootstrapToken(store, anyUse, 1)
+  const registration = registrationOf(token.id)
+  await store.beginRegistrations([registration], lease)
+  other.exec('BEGIN IMMEDIATE')
+  let awaited = true
+  const completion = { id: registration.id, owner: lease.owner, apiKeyId: 'k', answered: () => awaited }
+  const completing = store.completeRegistrations([completion], 2)
+  awaited = false
+  other.exec('COMMIT')
+  assert.equal((await completing).size, 1)
+  assert.equal((await store.getRegistration(registration.id))?.answeredAt, null)
+})

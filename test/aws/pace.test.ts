@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createPace, type Urgency } from '../../src/aws/pace.ts'
+import { startService } from '../service.ts'
+
+/** Starts `count` turns; answers the milliseconds after which each was given, in that order. */
+async function turns(
+  pace: ReturnType<typeof createPace>,
+  count: number,
+  operation = 'GET',
+  urgency: Urgency = 'registration',
+): Promise<number[]> {
+  const startedAt = performance.now()
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      await pace.turn(operation, urgency)
+      return performance.now() - startedAt
+    }),
+  )
+}
+
+test('a burst at once, then as many a second as there may be', async () => {
+  const times = await turns(createPace(50), 219)
+  assert.ok(
+    times.slice(0, 199).every((ms) => ms < 200),
+    '4 seconds of calls, but one',
+  )
+  const last = times.at(-1) ?? 0
+  assert.ok(last > 350, `20 more at 50 a second took ${last} ms`)
+})
+
+test('CreateApiKey and DeleteApiKey have half of that, and do not hold up other calls', async () => {
+  const pace = createPace(20)
+  const creates = turns(pace, 12, 'CreateApiKey')
+  const reads = await turns(pace, 10)
+  assert.ok(reads.every((ms) => ms < 100))
+  const last = (await creates).at(-1) ?? 0
+  assert.ok(last > 200, `3 more than the burst at 10 a second took ${last} ms`)
+})
+
+test('background work leaves half of the burst to registrations', async () => {
+  const pace = createPace(50)
+  const background = turns(pace, 110, 'GET', 'background')
+  const registrations = await turns(pace, 90)
+  assert.ok(
+    registrations.every((ms) => ms < 100),
+    'there was room',
+  )
+  assert.ok(((await background).at(-1) ?? 0) > 100, 'and this waited')
+})
+
+test('a refusal stops all calls for as long as it says', async () => {
+  const pace = createPace(0)
+  await pace.turn('GET', 'registration')
+  pace.slowDown(0.3)
+  const [ms = 0] = await turns(pace, 1)
+  assert.ok(ms >= 290, `${ms} ms`)
+})
+
+test('who gives up waiting is told so, and takes no turn', async () => {
+  const pace = createPace(10)
+  pace.slowDown(0.2)
+  const reason = new Error('given up')
+  await assert.rejects(pace.turn('GET', 'registration', AbortSignal.abort(reason)), reason)
+  const controller = new AbortController()
+  const waiting = pace.turn('GET', 'registration', controller.signal)
+  controller.abort(reason)
+  await assert.rejects(waiting, reason)
+  await pace.turn('GET', 'registration')
+})
+
+test('invariant 7: a burst against the published quotas is not throttled once', async (t) => {
+  const service = await startService(t, {
+    env: { AWS_CALLS_PER_SECOND: '10' },
+    gateway: { quotas: true, latency: { ImportApiKeys: 100, CreateApiKey: 50 } },
+  })
+  const { secret } = await service.token()
+  const answers = await Promise.all(Array.from({ length: 200 }, () => service.register(secret)))
+  assert.ok(answers.every(({ status }) => status === 201))
+  const throttled = Object.values(service.gateway.answers).filter((byStatus) => 429 in byStatus)
+  assert.deepEqual(throttled, [])
+})
+
+test('a throttled import obeys Retry-After, and everybody is served', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateApiKey: 100 } } })
+  const { secret } = await service.token()
+  service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind: 'throttle' })
+  const startedAt = performance.now()
+  const answers = await Promise.all(Array.from({ length: 10 }, () => service.register(secret)))
+  assert.ok(answers.every(({ status }) => status === 201))
+  assert.ok(performance.now() - startedAt >= 1_000, 'it said one second')
+})
