@@ -151,6 +151,7 @@ function cells({ name, agents, outcomes, working, good, state, memoryMb }: Row):
 
 /** What firstkey has to reach, by the number of agents: everybody within so many milliseconds. */
 const ALL_WITHIN_MS: Record<number, number> = { 1000: 2_000, 10000: 5_000 }
+/** One alone: no slower than the plain implementation, which does the two calls and nothing else, and so much. */
 const OWN_MS = 5
 const CALLS_EACH_AT_1000 = 0.02
 const MEMORY_MB = 400
@@ -164,7 +165,6 @@ function missedBars(row: Row): string[] {
   const bars: [held: boolean, text: string][] = [
     [throttled === '0', 'no 429 from AWS'],
     [stray === '0' && dead === '0', 'no stray and no dead key'],
-    [row.own.length === 0 || percentile(row.own, 0.5) <= OWN_MS, `alone: the two calls and ${OWN_MS} ms`],
     [allWithin === undefined || last <= allWithin, `all within ${(allWithin ?? 0) / 1_000} s`],
     [
       row.agents !== 1_000 || Number(callsEach) < CALLS_EACH_AT_1000,
@@ -181,19 +181,25 @@ const sizes = values.agents === undefined ? SIZES : [Number(values.agents)]
 console.log(`Node.js ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}\n`)
 console.log(`| ${COLUMNS.join(' | ')} |\n|${' --- |'.repeat(COLUMNS.length)}`)
 const notes: string[] = []
+const missed = (agents: number, bar: string) => {
+  notes.push(`MISSED at ${agents}: ${bar}`)
+  process.exitCode = 1
+}
 for (const agents of sizes) {
+  const own: Record<string, number> = {}
   for (const name of Object.keys(subjects)) {
     const row = await measure(name, agents)
     console.log(`| ${cells(row).join(' | ')} |`)
     if (row.own.length > 0) {
+      own[name] = percentile(row.own, 0.5)
       const [p50, p99] = [0.5, 0.99].map((share) => percentile(row.own, share).toFixed(1))
-      notes.push(`${name}, one alone ${ALONE_TIMES} times: p50 ${p50}, p99 ${p99} ms beyond the two calls`)
+      notes.push(
+        `${name}, one alone ${ALONE_TIMES} times: p50 ${p50}, p99 ${p99} ms beyond the gateway's part`,
+      )
     }
-    if (name !== 'firstkey') continue
-    for (const bar of missedBars(row)) {
-      notes.push(`MISSED at ${agents}: ${bar}`)
-      process.exitCode = 1
-    }
+    if (name === 'firstkey') for (const bar of missedBars(row)) missed(agents, bar)
   }
+  const { firstkey = 0, plain = 0 } = own
+  if (firstkey > plain + OWN_MS) missed(agents, `the two calls and ${OWN_MS} ms`)
 }
 console.log(`\n${notes.join('\n')}`)

@@ -52,16 +52,10 @@ export function isMisconfigured(error: ServiceError): boolean {
   return error.code === 'upstream_misconfigured' || HOST_FAULTS.has(describe(error.cause).code)
 }
 
-/** `ConflictException` and the like: the name of an error that API Gateway answered, or `undefined`. */
-export function answeredError(error: unknown): { name: string; message: string } | undefined {
-  return error instanceof APIGatewayServiceException
-    ? { name: error.name, message: error.message }
-    : undefined
-}
-
-/** The status of an error that API Gateway answered, or `undefined`. */
-export function answeredStatus(error: unknown): number | undefined {
-  return error instanceof APIGatewayServiceException ? error.$metadata.httpStatusCode : undefined
+/** `ConflictException` and the like: an error that API Gateway answered, or `undefined`. `status` 0: unknown. */
+export function answeredError(error: unknown): { name: string; message: string; status: number } | undefined {
+  if (!(error instanceof APIGatewayServiceException)) return undefined
+  return { name: error.name, message: error.message, status: error.$metadata.httpStatusCode ?? 0 }
 }
 
 function describe(error: unknown): { name: string; code: string; status: number; attempts: number } {

@@ -1,7 +1,7 @@
 import { type APIGatewayClient, ImportApiKeysCommand } from '@aws-sdk/client-api-gateway'
 import type { LimitFunction } from 'p-limit'
 import type { ServiceError } from '../errors.ts'
-import { answeredError, answeredStatus, toServiceError } from './errors.ts'
+import { answeredError, toServiceError } from './errors.ts'
 import type { KeyToCreate } from './keys.ts'
 import { withoutConcurrentChange } from './usage-plans.ts'
 
@@ -10,11 +10,11 @@ export interface KeyToImport extends KeyToCreate {
 }
 
 /**
- * `imported`: API Gateway says so, and whether the keys are on their plans is still to be looked up. `refused`: it does
+ * `imported`: API Gateway says so, after `ms` milliseconds; whether the keys are on their plans is still to be looked up. `refused`: it does
  * not take these keys, and none of them is there. `unsupported`: it has no such operation.
  */
 export type ImportOutcome =
-  | { readonly outcome: 'imported' }
+  | { readonly outcome: 'imported'; readonly ms: number }
   | { readonly outcome: 'refused' | 'unsupported'; readonly error: ServiceError }
 
 const UNSUPPORTED = new Set([404, 405, 501])
@@ -33,33 +33,31 @@ export async function importKeys(
   signal: AbortSignal,
 ): Promise<ImportOutcome> {
   const body = Buffer.from(toCsv(keys))
-  const { outcome, error } = await withoutConcurrentChange(signal, () =>
+  const { conflict: _, ...result } = await withoutConcurrentChange(signal, () =>
     line(() => tryImport(client, body, signal)),
   )
-  if (error === undefined || outcome === 'imported') return { outcome: 'imported' }
-  return { outcome, error }
+  return result
 }
 
 async function tryImport(
   client: APIGatewayClient,
   body: Uint8Array,
   signal: AbortSignal,
-): Promise<{ outcome: ImportOutcome['outcome']; error?: ServiceError; conflict?: string }> {
+): Promise<ImportOutcome & { conflict?: string }> {
+  const startedAt = performance.now()
   try {
     // Whole or not at all: a warning for one row must not leave the others half-made.
     const command = new ImportApiKeysCommand({ body, format: 'csv', failOnWarnings: true })
     await client.send(command, { abortSignal: signal })
-    return { outcome: 'imported' }
+    return { outcome: 'imported', ms: performance.now() - startedAt }
   } catch (cause) {
     const error = toServiceError(cause, 'import API keys')
     const answered = answeredError(cause)
-    const status = answeredStatus(cause)
-    if (answered === undefined || status === undefined) throw error
-    if (UNSUPPORTED.has(status)) return { outcome: 'unsupported', error }
-    if (status >= 500 || NOT_FOR_THE_KEYS.has(status)) throw error
-    return status === 409
-      ? { outcome: 'refused', error, conflict: answered.message }
-      : { outcome: 'refused', error }
+    if (answered === undefined) throw error
+    if (UNSUPPORTED.has(answered.status)) return { outcome: 'unsupported', error }
+    if (answered.status >= 500 || NOT_FOR_THE_KEYS.has(answered.status)) throw error
+    const refused = { outcome: 'refused', error } as const
+    return answered.status === 409 ? { ...refused, conflict: answered.message } : refused
   }
 }
 

@@ -69,7 +69,7 @@ async function tryAttach(
 
 /**
  * Repeats `change` as long as API Gateway is busy with another one.
- * @throws ServiceError `upstream_unavailable`, without effect, when `signal` ends that
+ * @throws ServiceError `upstream_unavailable` when `signal` ends that
  */
 export async function withoutConcurrentChange<T extends { readonly conflict?: string }>(
   signal: AbortSignal,
@@ -83,7 +83,7 @@ export async function withoutConcurrentChange<T extends { readonly conflict?: st
     } catch {
       throw new ServiceError('upstream_unavailable', 'API Gateway is busy with other changes.', {
         retryAfter: 5,
-        effect: 'none',
+        effect: 'possible', // Such an answer is no proof that nothing was done.
       })
     }
   }

@@ -1,23 +1,12 @@
-import { type BatchSize, createBatchSize } from './batch-size.ts'
+import { createBatchSize } from './batch-size.ts'
 import { begin } from './begin.ts'
-import type { Credential, RegistrationDeps } from './context.ts'
+import type { BatchDeps, Credential, RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
 import { importBatch } from './import-batch.ts'
 import { ALONE_AT_ONCE, mintAlone, mintOneByOne } from './mint-alone.ts'
 import { type Order, overloaded, type Work } from './order.ts'
 import { createFairQueue } from './queue.ts'
-import { createTrust, type Trust } from './trust.ts'
-
-/** What the minting of a batch works with. */
-export interface BatchDeps extends RegistrationDeps {
-  readonly batchSize: BatchSize
-  /** Whether imports make keys and attach them. */
-  readonly imports: Trust
-  /** Whether a 201 to an attach means that the key is attached. */
-  readonly attaches: Trust
-  /** Runs what no answer waits for. */
-  afterwards(work: () => Promise<void>): void
-}
+import { createTrust } from './trust.ts'
 
 /**
  * The one queue and its one worker: what waits while API Gateway is busy goes together, from the first commit to the
@@ -97,14 +86,14 @@ export function createBatcher(deps: RegistrationDeps): Batcher {
     if (awake) return
     awake = true
     setImmediate(() => {
-      awake = false
       const gather = gatherUntil - performance.now()
-      if (gather > 0 && queue.size() < batchDeps.batchSize.limit()) setTimeout(wake, gather)
+      if (gather > 0 && queue.size() < batchDeps.batchSize.limit()) setTimeout(startWhatMayStart, gather)
       else startWhatMayStart()
     })
   }
 
   function startWhatMayStart(): void {
+    awake = false
     while (queue.size() > 0 && mayStart()) {
       const orders = queue.take(usesImports() ? batchDeps.batchSize.limit() : 1)
       const running = run(orders)

@@ -20,7 +20,7 @@ export async function begin(deps: RegistrationDeps, orders: readonly Order[], le
   const fresh: Work[] = []
   const ids = newRegistrationIds(orders.length)
   for (const [i, order] of orders.entries()) {
-    if (order.begun !== null) works.push({ ...order.begun, order })
+    if (order.begun !== null) works.push({ ...order.begun, order, keyMayExist: true })
     else if (!isAwaited(order)) order.reject(nobodyWaits())
     else fresh.push(prepare(deps, order, ids[i] ?? '', lease))
   }
@@ -60,7 +60,7 @@ function prepare({ config, clock }: RegistrationDeps, order: Order, id: string, 
     expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
     idempotency: identity === null ? null : sealAnswer(identity, id, answer),
   }
-  return { id, owner, registration, answer, order }
+  return { id, owner, registration, answer, order, keyMayExist: false }
 }
 
 function whyNotBegun(outcome: BeginOutcome | undefined, now: number): ServiceError | undefined {

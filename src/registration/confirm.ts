@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { BatchDeps } from './batcher.ts'
+import type { BatchDeps } from './context.ts'
 import { complete, fail } from './finish.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from './key-name.ts'
 import { mintAlone } from './mint-alone.ts'
@@ -24,7 +24,7 @@ export async function confirm(deps: BatchDeps, works: readonly Work[], signal: A
     deps.imports.lose(new Error(`ImportApiKeys succeeded, but GetUsagePlanKeys lists ${seen} keys`))
     await repair(deps, missing, signal)
   } catch (error) {
-    await fail(deps, missing, error, { keysMayExist: true })
+    await fail(deps, missing, error)
   }
 }
 

@@ -3,9 +3,11 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { NewRegistration, Store } from '../store/store.ts'
+import type { BatchSize } from './batch-size.ts'
 import type { SealedAnswer } from './idempotency.ts'
 import type { Leases } from './leases.ts'
 import type { Timing } from './timing.ts'
+import type { Trust } from './trust.ts'
 
 /** What every registration works with. */
 export interface RegistrationDeps {
@@ -22,6 +24,17 @@ export interface RegistrationDeps {
   readonly leases: Leases
   /** For what is not of one request. */
   readonly log: Log
+}
+
+/** What the minting of a batch works with. */
+export interface BatchDeps extends RegistrationDeps {
+  readonly batchSize: BatchSize
+  /** Whether imports make keys and attach them. */
+  readonly imports: Trust
+  /** Whether a 201 to an attach means that the key is attached. */
+  readonly attaches: Trust
+  /** Runs what no answer waits for. */
+  afterwards(work: () => Promise<void>): void
 }
 
 /** The circumstances of one call. */

@@ -18,6 +18,7 @@ export interface Minted {
  */
 export async function complete(deps: RegistrationDeps, minted: readonly Minted[]): Promise<void> {
   const { clock, store } = deps
+  for (const { work } of minted) work.keyMayExist = true
   const isWanted = ({ work }: Minted) => work.registration.idempotency !== null || isAwaited(work.order)
   const { wanted = [], unwanted = [] } = Object.groupBy(minted, (one) =>
     isWanted(one) ? 'wanted' : 'unwanted',
@@ -35,21 +36,14 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       if (completed.has(work.id)) answer(work, apiKeyId, clock())
     }
     const lost = wanted.filter(({ work }) => !completed.has(work.id))
-    await failMinted(deps, lost, overtaken())
-    await failMinted(deps, unwanted, nobodyWaits())
+    await fail(deps, worksOf(lost), overtaken())
+    await fail(deps, worksOf(unwanted), nobodyWaits())
   } catch (error) {
-    await failMinted(deps, minted, error)
+    await fail(deps, worksOf(minted), error)
   }
 }
 
-function failMinted(deps: RegistrationDeps, minted: readonly Minted[], error: unknown): Promise<void> {
-  return fail(
-    deps,
-    minted.map(({ work }) => work),
-    error,
-    { keysMayExist: true },
-  )
-}
+const worksOf = (minted: readonly Minted[]) => minted.map(({ work }) => work)
 
 function answer({ registration, answer, order }: Work, apiKeyId: string, now: number): void {
   const { id, tokenId, plan, createdAt } = registration
@@ -69,12 +63,7 @@ function overtaken(): ServiceError {
  * Undoes registrations, and only then answers their orders with `error`: a retry finds its use given back. What cannot
  * be undone now stays pending, for recovery.
  */
-export async function fail(
-  deps: RegistrationDeps,
-  works: readonly Work[],
-  error: unknown,
-  { keysMayExist }: { keysMayExist: boolean },
-): Promise<void> {
+export async function fail(deps: RegistrationDeps, works: readonly Work[], error: unknown): Promise<void> {
   if (works.length === 0) return
   const { clock, log, store, timing } = deps
   const failure = error instanceof ServiceError ? error.code : 'internal'
@@ -85,11 +74,14 @@ export async function fail(
   const limit = abortAfter(timing.undo)
   const undone = new Set<string>()
   try {
-    if (keysMayExist) await undo(deps, works, failure, undone, limit.signal)
-    else {
-      const failed = await store.failRegistrations(works, { failure, sweepAt: null, now: clock() })
+    const { unclear = [], clear = [] } = Object.groupBy(works, (work) =>
+      work.keyMayExist ? 'unclear' : 'clear',
+    )
+    if (clear.length > 0) {
+      const failed = await store.failRegistrations(clear, { failure, sweepAt: null, now: clock() })
       for (const id of failed) undone.add(id)
     }
+    if (unclear.length > 0) await undo(deps, unclear, failure, undone, limit.signal)
   } catch (err) {
     const fields = { registration_ids: works.slice(0, 20).map(({ id }) => id), count: works.length, err }
     log.error(fields, 'registrations could not be undone and stay pending')

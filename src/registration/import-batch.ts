@@ -1,15 +1,17 @@
-import { ServiceError } from '../errors.ts'
-import type { BatchDeps } from './batcher.ts'
+import { type ErrorCode, ServiceError } from '../errors.ts'
 import { confirm } from './confirm.ts'
+import type { BatchDeps } from './context.ts'
 import { fail } from './finish.ts'
 import { keyName } from './key-name.ts'
 import { mintAlone, mintOneByOne } from './mint-alone.ts'
-import type { Work } from './order.ts'
+import { noteFailure, type Work } from './order.ts'
 
 /** What the parts of one batch have taught so far. */
 interface Lessons {
   /** An import of some part was taken. */
   taken: boolean
+  /** They do not, though the two calls do. */
+  importsFail: boolean
   /** How many an import refused alone, though they could be minted. */
   wronglyRefused: number
   /** Why nothing of a plan can be minted, by the id of the plan. */
@@ -30,7 +32,13 @@ export async function importBatch(
   works: readonly Work[],
   signal: AbortSignal,
 ): Promise<void> {
-  const lessons: Lessons = { taken: false, wronglyRefused: 0, plans: new Map(), fatal: undefined }
+  const lessons: Lessons = {
+    taken: false,
+    importsFail: false,
+    wronglyRefused: 0,
+    plans: new Map(),
+    fatal: undefined,
+  }
   /** Looks at what was imported, while the next part is imported already. */
   const confirming: Promise<void>[] = []
   await importPart(works)
@@ -38,8 +46,9 @@ export async function importBatch(
 
   async function importPart(part: readonly Work[]): Promise<void> {
     const hopeful = await failHopeless(deps, part, lessons)
-    if (hopeful.length === 0) return
-    if (!deps.imports.holds()) return mintOneByOne(deps, hopeful, signal)
+    const [first, second] = hopeful
+    if (first === undefined) return
+    if (lessons.importsFail || !deps.imports.holds()) return mintOneByOne(deps, hopeful, signal)
     const { outcome, error } = await tryImport(deps, hopeful, signal)
     switch (outcome) {
       case 'imported':
@@ -48,12 +57,12 @@ export async function importBatch(
         return
       case 'unsupported':
         deps.imports.lose(error)
-        return importPart(hopeful)
+        return mintOneByOne(deps, hopeful, signal)
       case 'failed':
-        return fail(deps, hopeful, error, { keysMayExist: true })
+        return fail(deps, hopeful, error)
       case 'refused':
-        if (hopeful.length === 1) return mintRefused(deps, hopeful, lessons, signal)
-        return split(hopeful)
+        if (part.length === works.length) deps.batchSize.failed(part.length)
+        return second === undefined ? mintRefused(deps, first, lessons, signal) : split(hopeful)
       case 'too slow':
         return split(hopeful)
     }
@@ -76,7 +85,6 @@ async function tryImport(
   works: readonly Work[],
   signal: AbortSignal,
 ): Promise<Attempt> {
-  const startedAt = performance.now()
   try {
     const keys = works.map(({ registration: { id, name, description, usagePlanId }, answer }) => ({
       name: keyName(id, name),
@@ -85,10 +93,13 @@ async function tryImport(
       value: answer.apiKeyValue,
     }))
     const result = await apiGateway.importKeys(keys, signal)
-    if (result.outcome === 'imported') batchSize.imported(works.length, performance.now() - startedAt)
-    else batchSize.failed(works.length)
+    if (result.outcome === 'imported') {
+      for (const work of works) work.keyMayExist = true
+      batchSize.imported(works.length, result.ms)
+    } else noteFailure(works, result.error)
     return result
   } catch (error) {
+    noteFailure(works, error)
     batchSize.failed(works.length)
     // Whether it took effect is unknown: imported again, in smaller parts, it only overwrites.
     const tooSlow = error instanceof ServiceError && isTimeout(error.cause) && !signal.aborted
@@ -103,25 +114,30 @@ function isTimeout(error: unknown): boolean {
 /** One that an import refuses may be all right for the two calls; otherwise its error is its own. */
 async function mintRefused(
   deps: BatchDeps,
-  works: readonly Work[],
+  work: Work,
   lessons: Lessons,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const work of works) {
-    const error = await mintAlone(deps, work, signal)
-    if (error === undefined) lessons.wronglyRefused += 1
-    else if (error instanceof ServiceError && error.code === 'key_quota_reached') lessons.fatal = error
-    else if (error instanceof ServiceError && error.code === 'upstream_misconfigured') {
-      const { usagePlanId } = work.registration
-      // The key itself may be at fault: only a plan that cannot be read is no good to the others either.
-      await deps.apiGateway
-        .describePlan(usagePlanId, signal)
-        .catch(() => lessons.plans.set(usagePlanId, error))
-    }
-    if (!lessons.taken && lessons.wronglyRefused >= ENOUGH_REFUSALS) {
-      deps.imports.lose(new Error('ImportApiKeys refuses keys that CreateApiKey takes'))
+  const error = await mintAlone(deps, work, signal)
+  if (error === undefined) lessons.wronglyRefused += 1
+  if (!lessons.taken && lessons.wronglyRefused >= ENOUGH_REFUSALS) {
+    lessons.importsFail = true
+    deps.imports.lose(new Error('ImportApiKeys refuses keys that CreateApiKey takes'))
+  }
+  if (isCode(error, 'key_quota_reached')) lessons.fatal = error
+  if (isCode(error, 'upstream_misconfigured')) {
+    const { usagePlanId } = work.registration
+    try {
+      await deps.apiGateway.describePlan(usagePlanId, signal)
+    } catch (planError) {
+      // The key itself may be at fault: only a plan that cannot be had is no good to the others either.
+      if (isCode(planError, 'upstream_misconfigured')) lessons.plans.set(usagePlanId, error)
     }
   }
+}
+
+function isCode(error: unknown, code: ErrorCode): boolean {
+  return error instanceof ServiceError && error.code === code
 }
 
 /** What one part taught spares the others the same refusal. Answers those that may still succeed. */
@@ -134,7 +150,7 @@ async function failHopeless(
   const reason = ({ registration }: Work) => lessons.fatal ?? lessons.plans.get(registration.usagePlanId)
   const byReason = Map.groupBy(works, reason)
   for (const [error, hopeless] of byReason) {
-    if (error !== undefined) await fail(deps, hopeless, error, { keysMayExist: true })
+    if (error !== undefined) await fail(deps, hopeless, error)
   }
   return byReason.get(undefined) ?? []
 }

@@ -1,10 +1,9 @@
 import pLimit from 'p-limit'
-import { ServiceError } from '../errors.ts'
-import type { BatchDeps } from './batcher.ts'
+import type { BatchDeps } from './context.ts'
 import { complete, fail } from './finish.ts'
 import { keyNamePrefix } from './key-name.ts'
 import { mint } from './mint.ts'
-import { isAwaited, nobodyWaits, type Work } from './order.ts'
+import { isAwaited, nobodyWaits, noteFailure, type Work } from './order.ts'
 
 /**
  * How many are minted side by side where imports cannot be used: one is attached while others are created, and more
@@ -21,8 +20,9 @@ export async function mintAlone(deps: BatchDeps, work: Work, signal: AbortSignal
   const { apiGateway, attaches } = deps
   const { registration, answer, order } = work
   if (registration.idempotency === null && !isAwaited(order)) {
-    await fail(deps, [work], nobodyWaits(), { keysMayExist: true })
-    return nobodyWaits()
+    const error = nobodyWaits()
+    await fail(deps, [work], error)
+    return error
   }
   const check = !attaches.holds()
   try {
@@ -32,8 +32,8 @@ export async function mintAlone(deps: BatchDeps, work: Work, signal: AbortSignal
     if (!check && attaches.testDue()) deps.afterwards(() => testAttach(deps, work, apiKeyId))
     return undefined
   } catch (error) {
-    const certainlyNoKey = error instanceof ServiceError && error.effect === 'none'
-    await fail(deps, [work], error, { keysMayExist: !certainlyNoKey })
+    noteFailure([work], error)
+    await fail(deps, [work], error)
     return error
   }
 }

@@ -13,7 +13,7 @@ export interface KeyOrder {
 /**
  * Makes one enabled key and puts it on its plan.
  * @returns the key's id in API Gateway
- * @throws ServiceError; API Gateway may then hold a key, attached or not: see {@link unmint}
+ * @throws ServiceError; API Gateway may then hold a key, attached or not
  */
 export async function mint(
   apiGateway: ApiGateway,

@@ -28,6 +28,14 @@ export interface Work extends Held {
   readonly registration: NewRegistration
   readonly answer: SealedAnswer
   readonly order: Order
+  /** Set once a call may have made its key, by this process or an earlier one: undoing then looks for it. */
+  keyMayExist: boolean
+}
+
+/** Notes on works what the failure of a call tells of their keys: only a clear refusal says that none was made. */
+export function noteFailure(works: readonly Work[], error: unknown): void {
+  if (error instanceof ServiceError && error.effect === 'none') return
+  for (const work of works) work.keyMayExist = true
 }
 
 /** Whether somebody still waits for the answer. */

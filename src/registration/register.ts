@@ -104,7 +104,8 @@ async function continueEarlier(
     const begun = { id, owner: lease.owner, registration: earlier, answer }
     return await deps.batcher.submit(toOrder(attempt, { name, usagePlanId }, begun))
   } catch (error) {
-    await store.releaseLeases([{ id, owner: lease.owner }])
+    // Otherwise it lapses by itself.
+    await store.releaseLeases([{ id, owner: lease.owner }]).catch(() => undefined)
     throw error
   } finally {
     leases.drop(lease.owner)

@@ -225,3 +225,28 @@ test('invariant 4: duplicates inside a batch get one key', async (t) => {
     [...bodies].map((body) => JSON.parse(body) as Given),
   )
 })
+
+test('MINT_MODE=bulk where imports are unsupported ends too: served by the two calls', async (t) => {
+  const service = await startBulk(t)
+  const { secret } = await service.token()
+  service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind: 'unsupported', times: 1_000 })
+  const { given } = await registerAtOnce(service, secret, agents(4))
+  assert.equal(given.length, 4)
+  await assertAllWork(service, given)
+})
+
+test('invariant 2: a key that an import made is not forgotten when its repair is refused', async (t) => {
+  const service = await startBulk(t)
+  const { gateway } = service
+  const { secret, token } = await service.token()
+  gateway.onCall = (operation, moment) => {
+    if (operation !== 'ImportApiKeys' || moment !== 'effective') return
+    for (const key of gateway.account.keys.values()) key.planIds.clear()
+  }
+  gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'denied', times: 100 })
+  const { given, refused } = await registerAtOnce(service, secret, agents(4))
+  assert.deepEqual([given.length, refused.length], [0, 4])
+  await settle(service)
+  await assertInvariants(gateway, service.deps.store, [])
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
+})
