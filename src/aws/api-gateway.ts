@@ -6,8 +6,8 @@ import { createPace, type Urgency } from './pace.ts'
 import { type Attachment, attachKey, describePlan, findAttached } from './usage-plans.ts'
 
 /**
- * API Gateway's control plane as this service needs it. Every call ends when its signal does, and throws
- * ServiceError (`upstream_…`, `key_quota_reached`) where it fails.
+ * API Gateway's control plane as this service needs it. Every call ends when its signal does (a change that stands in
+ * line, when its turn comes), and throws ServiceError (`upstream_…`, `key_quota_reached`) where it fails.
  */
 export interface ApiGateway {
   /** Creates an enabled key, or finds the one an earlier attempt made; answers its id. */

@@ -54,10 +54,14 @@ async function tryImport(
     const error = toServiceError(cause, 'import API keys')
     const answered = answeredError(cause)
     if (answered === undefined) throw error
-    if (UNSUPPORTED.has(answered.status)) return { outcome: 'unsupported', error }
-    if (answered.status >= 500 || NOT_FOR_THE_KEYS.has(answered.status)) throw error
+    const { name, status } = answered
+    // What is not found may be a plan; an operation that is not there has another name, if any.
+    if (UNSUPPORTED.has(status) && name !== 'NotFoundException') return { outcome: 'unsupported', error }
     const refused = { outcome: 'refused', error } as const
-    return answered.status === 409 ? { ...refused, conflict: answered.message } : refused
+    // A part of the keys may still fit.
+    if (error.code === 'key_quota_reached') return refused
+    if (status >= 500 || NOT_FOR_THE_KEYS.has(status)) throw error
+    return status === 409 ? { ...refused, conflict: answered.message } : refused
   }
 }
 

@@ -1,6 +1,6 @@
 import { createTokenBucket } from '../token-bucket.ts'
 
-/** `background` work (recovery, clean-up, checks) only takes what registrations leave over. */
+/** `background` work (recovery, clean-up, checks) takes what registrations leave over, but does not wait for ever. */
 export type Urgency = 'registration' | 'background'
 
 /**
@@ -17,6 +17,7 @@ export interface Pace {
 interface Waiting {
   readonly operation: string
   readonly urgency: Urgency
+  readonly since: number
   readonly go: () => void
 }
 
@@ -26,6 +27,8 @@ const BURST_SECONDS = 4
 const HALF_RATE = ['CreateApiKey', 'DeleteApiKey']
 /** Calls fewer at once than the quota allows: they do not arrive exactly as they were sent. */
 const BURST_MARGIN = 1
+/** Background work that waited so long (ms) is as urgent as a registration: load that never ends must not end it. */
+const PATIENCE_MS = 1_000
 /** The longest time that a `Retry-After` is obeyed, in seconds. */
 const LONGEST_PAUSE_S = 30
 
@@ -46,34 +49,39 @@ export function createPace(perSecond: number): Pace {
   let pausedUntil = 0
   let timer: NodeJS.Timeout | undefined
 
-  /** Seconds until a call may be sent; 0: now. */
-  function waitFor({ operation, urgency }: Waiting): number {
-    const pause = Math.max(0, (pausedUntil - now()) / 1_000)
-    const quota = Math.max(total?.wait() ?? 0, own.get(operation)?.wait() ?? 0)
+  /** Milliseconds for which a call has to let registrations go first; 0: it is as urgent as they are. */
+  function yields({ urgency, since }: Waiting): number {
+    return urgency === 'registration' ? 0 : Math.max(0, since + PATIENCE_MS - now())
+  }
+
+  /** Milliseconds until a call may be sent; 0: now. */
+  function waitFor(one: Waiting): number {
+    const pause = Math.max(0, pausedUntil - now())
+    const quota = 1_000 * Math.max(total?.wait() ?? 0, own.get(one.operation)?.wait() ?? 0)
     // Background work leaves half of the burst to a registration that may come now.
-    const reserve =
-      urgency === 'background' && total ? Math.max(0, (burst / 2 - total.level()) / perSecond) : 0
+    const missing = total === undefined ? 0 : Math.max(0, burst / 2 - total.level())
+    const reserve = missing === 0 ? 0 : Math.min(yields(one), (1_000 * missing) / perSecond)
     return Math.max(pause, quota, reserve)
   }
 
   function letThrough(): void {
     clearTimeout(timer)
     let next = Number.POSITIVE_INFINITY
-    for (const urgency of ['registration', 'background'] as const) {
-      for (const one of waiting) {
-        if (one.urgency !== urgency) continue
-        const wait = waitFor(one)
-        if (wait > 0) {
-          next = Math.min(next, wait)
-          continue
-        }
-        total?.take()
-        own.get(one.operation)?.take()
-        waiting.delete(one)
-        one.go()
+    const { urgent = [], patient = [] } = Object.groupBy(waiting, (one) =>
+      yields(one) > 0 ? 'patient' : 'urgent',
+    )
+    for (const one of [...urgent, ...patient]) {
+      const wait = waitFor(one)
+      if (wait > 0) {
+        next = Math.min(next, wait)
+        continue
       }
+      total?.take()
+      own.get(one.operation)?.take()
+      waiting.delete(one)
+      one.go()
     }
-    if (waiting.size > 0) timer = setTimeout(letThrough, Math.ceil(next * 1_000))
+    if (waiting.size > 0) timer = setTimeout(letThrough, Math.ceil(next))
   }
 
   return {
@@ -86,6 +94,7 @@ export function createPace(perSecond: number): Pace {
         const one: Waiting = {
           operation,
           urgency,
+          since: now(),
           go: () => {
             signal?.removeEventListener('abort', stop)
             resolve()

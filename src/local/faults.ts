@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ApiError, badRequest, concurrentChange, notFound, tooManyRequests } from './api-error.ts'
+import { ApiError, badRequest, concurrentChange, tooManyRequests } from './api-error.ts'
 import { operationNames } from './options.ts'
 
 /**
@@ -65,7 +65,7 @@ export function faultError(kind: Fault['kind']): ApiError | undefined {
         'Maximum number of API keys for this account exceeded',
       )
     case 'unsupported':
-      return notFound('Not found')
+      return new ApiError(404, 'UnknownOperationException', 'Unknown operation')
     case 'refused':
       return badRequest('Invalid request')
     case 'denied':

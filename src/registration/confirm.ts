@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { BatchDeps } from './context.ts'
 import { complete, fail } from './finish.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from './key-name.ts'
-import { mintAlone } from './mint-alone.ts'
+import { mintOneByOne } from './mint-alone.ts'
 import type { Work } from './order.ts'
 
 /** How long to wait for keys that were imported and are not shown on their plans yet, in milliseconds. */
@@ -22,7 +22,7 @@ export async function confirm(deps: BatchDeps, works: readonly Work[], signal: A
     if (missing.length === 0) return
     const seen = `${works.length - missing.length} of ${works.length}`
     deps.imports.lose(new Error(`ImportApiKeys succeeded, but GetUsagePlanKeys lists ${seen} keys`))
-    await repair(deps, missing, signal)
+    await mintOneByOne(deps, missing, signal)
   } catch (error) {
     await fail(deps, missing, error)
   }
@@ -52,10 +52,4 @@ async function completeAttached(
   }
   await complete(deps, minted)
   return missing
-}
-
-async function repair(deps: BatchDeps, works: readonly Work[], signal: AbortSignal): Promise<void> {
-  for (const group of byGroup(works, ({ id }) => id)) {
-    for (const work of group) await mintAlone(deps, work, signal)
-  }
 }

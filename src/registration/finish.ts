@@ -15,8 +15,9 @@ export interface Minted {
  *
  * Without an idempotency key nobody can ask for the result later, so what nobody waits for any more is undone. With
  * one the key waits for the retry.
+ * @returns the ids of those that became `active`
  */
-export async function complete(deps: RegistrationDeps, minted: readonly Minted[]): Promise<void> {
+export async function complete(deps: RegistrationDeps, minted: readonly Minted[]): Promise<Set<string>> {
   const { clock, store } = deps
   for (const { work } of minted) work.keyMayExist = true
   const isWanted = ({ work }: Minted) => work.registration.idempotency !== null || isAwaited(work.order)
@@ -31,15 +32,17 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       answered: () => isAwaited(work.order),
     }))
     const completed =
-      wanted.length === 0 ? new Set() : await store.completeRegistrations(completions, clock())
+      wanted.length === 0 ? new Set<string>() : await store.completeRegistrations(completions, clock())
     for (const { work, apiKeyId } of wanted) {
       if (completed.has(work.id)) answer(work, apiKeyId, clock())
     }
     const lost = wanted.filter(({ work }) => !completed.has(work.id))
     await fail(deps, worksOf(lost), overtaken())
     await fail(deps, worksOf(unwanted), nobodyWaits())
+    return completed
   } catch (error) {
     await fail(deps, worksOf(minted), error)
+    return new Set()
   }
 }
 

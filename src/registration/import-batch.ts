@@ -12,6 +12,8 @@ interface Lessons {
   taken: boolean
   /** They do not, though the two calls do. */
   importsFail: boolean
+  /** An import got no answer in time, and was tried in halves. */
+  halved: boolean
   /** How many an import refused alone, though they could be minted. */
   wronglyRefused: number
   /** Why nothing of a plan can be minted, by the id of the plan. */
@@ -34,7 +36,7 @@ export async function importBatch(
 ): Promise<void> {
   const lessons: Lessons = {
     taken: false,
-    importsFail: false,
+    importsFail: false, halved: false,
     wronglyRefused: 0,
     plans: new Map(),
     fatal: undefined,
@@ -64,6 +66,9 @@ export async function importBatch(
         if (part.length === works.length) deps.batchSize.failed(part.length)
         return second === undefined ? mintRefused(deps, first, lessons, signal) : split(hopeful)
       case 'too slow':
+        // Halves may be quick enough. If they are not either, it is not the size.
+        if (second === undefined || lessons.halved) return fail(deps, hopeful, error)
+        lessons.halved = true
         return split(hopeful)
     }
   }
@@ -103,7 +108,7 @@ async function tryImport(
     batchSize.failed(works.length)
     // Whether it took effect is unknown: imported again, in smaller parts, it only overwrites.
     const tooSlow = error instanceof ServiceError && isTimeout(error.cause) && !signal.aborted
-    return { outcome: tooSlow && works.length > 1 ? 'too slow' : 'failed', error }
+    return { outcome: tooSlow ? 'too slow' : 'failed', error }
   }
 }
 

@@ -1,15 +1,24 @@
-/** By what others join a piece of work: the request's key, and what the request was. */
-export interface JoinKey {
+/** Somebody who waits for an answer: as long as neither is aborted. */
+export interface Waiter {
+  /** Aborted when it was answered that it took too long. */
+  readonly late: AbortSignal
+  /** Aborted when the client is gone and nobody would read the answer. */
+  readonly gone: AbortSignal
+}
+
+/** By what others join a piece of work: the request's key, what the request was, and who waits for it. */
+export interface Joinable {
   readonly keyHash: Uint8Array
   readonly requestHash: Uint8Array
+  readonly waiters: Waiter[]
 }
 
 /** The registrations that this process is working on, including those whose caller was told to come back. */
 export interface InFlight<T> {
-  /** Starts `work` and answers its promise; others may {@link join} it. */
-  start(work: () => Promise<T>, joinKey?: JoinKey): Promise<T>
-  /** The work that was started under this key and has not ended, and for which request; if any. */
-  join(keyHash: Uint8Array): { readonly result: Promise<T>; readonly requestHash: Uint8Array } | undefined
+  /** Starts `work` and answers its promise; others may {@link find} it. */
+  start(work: () => Promise<T>, joinable?: Joinable): Promise<T>
+  /** The work that was started under this key and has not ended, if any. */
+  find(keyHash: Uint8Array): (Joinable & { readonly result: Promise<T> }) | undefined
   /** How many there are. */
   count(): number
   /** Resolves when nothing is in flight any more. */
@@ -18,14 +27,14 @@ export interface InFlight<T> {
 
 export function createInFlight<T>(): InFlight<T> {
   const running = new Set<Promise<T>>()
-  const byKey = new Map<string, { result: Promise<T>; requestHash: Uint8Array }>()
+  const byKey = new Map<string, Joinable & { result: Promise<T> }>()
   const nameOf = (keyHash: Uint8Array) => Buffer.from(keyHash).toString('base64')
   return {
-    async start(work, joinKey) {
+    async start(work, joinable) {
       const promise = work()
       running.add(promise)
-      const name = joinKey && nameOf(joinKey.keyHash)
-      if (joinKey && name) byKey.set(name, { result: promise, requestHash: joinKey.requestHash })
+      const name = joinable && nameOf(joinable.keyHash)
+      if (joinable && name) byKey.set(name, { ...joinable, result: promise })
       try {
         return await promise
       } finally {
@@ -33,7 +42,7 @@ export function createInFlight<T>(): InFlight<T> {
         if (name) byKey.delete(name)
       }
     },
-    join: (keyHash) => byKey.get(nameOf(keyHash)),
+    find: (keyHash) => byKey.get(nameOf(keyHash)),
     count: () => running.size,
     async settled() {
       while (running.size > 0) await Promise.allSettled(running)

@@ -28,7 +28,8 @@ export async function mintAlone(deps: BatchDeps, work: Work, signal: AbortSignal
   try {
     const keyOrder = { registration, apiKeyValue: answer.apiKeyValue, check }
     const apiKeyId = await mint(apiGateway, keyOrder, signal)
-    await complete(deps, [{ work, apiKeyId }])
+    const completed = await complete(deps, [{ work, apiKeyId }])
+    if (!completed.has(work.id)) return nobodyWaits()
     if (!check && attaches.testDue()) deps.afterwards(() => testAttach(deps, work, apiKeyId))
     return undefined
   } catch (error) {
@@ -38,14 +39,18 @@ export async function mintAlone(deps: BatchDeps, work: Work, signal: AbortSignal
   }
 }
 
-/** As {@link mintAlone} for many, some at once. */
+/** As {@link mintAlone} for many, some at once. What is left when `signal` ends it is undone together. */
 export async function mintOneByOne(
   deps: BatchDeps,
   works: readonly Work[],
   signal: AbortSignal,
 ): Promise<void> {
   const line = pLimit(ALONE_AT_ONCE)
-  await Promise.all(works.map((work) => line(() => mintAlone(deps, work, signal))))
+  const left: Work[] = []
+  await Promise.all(
+    works.map((work) => line(() => (signal.aborted ? void left.push(work) : mintAlone(deps, work, signal)))),
+  )
+  await fail(deps, left, nobodyWaits())
 }
 
 /**

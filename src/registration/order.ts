@@ -3,6 +3,7 @@ import { ServiceError } from '../errors.ts'
 import type { BootstrapToken, Held, NewRegistration } from '../store/store.ts'
 import type { Credential, RegistrationCall } from './context.ts'
 import type { RequestIdentity, SealedAnswer } from './idempotency.ts'
+import type { Waiter } from './in-flight.ts'
 
 /** A registration that waits for its turn. Nothing of it is recorded yet, unless it was begun earlier. */
 export interface Order {
@@ -15,9 +16,9 @@ export interface Order {
   /** What an earlier request began and left `pending`, under a lease of its own. */
   readonly begun: (Held & { readonly registration: NewRegistration; readonly answer: SealedAnswer }) | null
   readonly call: RegistrationCall
-  /** Aborted when the caller has been answered that it took too long. */
-  readonly late: AbortSignal
-  /** When that will be, on the clock of `performance.now()`. */
+  /** The caller, and those who sent the same request again. */
+  readonly waiters: readonly Waiter[]
+  /** When the caller is answered that it took too long, on the clock of `performance.now()`. */
   readonly answerBy: number
   readonly resolve: (credential: Credential) => void
   readonly reject: (error: unknown) => void
@@ -39,8 +40,8 @@ export function noteFailure(works: readonly Work[], error: unknown): void {
 }
 
 /** Whether somebody still waits for the answer. */
-export function isAwaited({ late, call }: Order): boolean {
-  return !late.aborted && !call.gone.aborted
+export function isAwaited({ waiters }: Order): boolean {
+  return waiters.some(({ late, gone }) => !late.aborted && !gone.aborted)
 }
 
 export function nobodyWaits(): ServiceError {

@@ -80,11 +80,12 @@ async function recoverGroup(
   const [first] = registrations
   if (first === undefined) return []
   const ids = registrations.map(({ id }) => id)
-  const takenIds = await store.takeLeases(ids, first.status, lease, clock())
+  const dueBy = clock()
+  const takenIds = await store.takeLeases(ids, first.status, lease, dueBy)
   const taken = registrations.filter(({ id }) => takenIds.has(id))
   const done = new Set<string>()
   try {
-    if (action === 'sweep') await sweep(deps, taken, done, signal)
+    if (action === 'sweep') await sweep(deps, taken, dueBy, done, signal)
     else {
       const lost = action === 'adopt' ? await adopt(deps, taken, lease, done, signal) : taken
       const held = lost.map(({ id }) => ({ id, owner: lease.owner }))
@@ -109,7 +110,7 @@ async function recoverGroup(
  * @returns those that have no key that works
  */
 async function adopt(
-  { apiGateway, background, clock, store }: RecoverDeps,
+  { apiGateway, background, clock, log, store }: RecoverDeps,
   registrations: readonly Registration[],
   { owner }: Lease,
   done: Set<string>,
@@ -150,8 +151,10 @@ async function adopt(
       working.push({ id, apiKeyId })
       await record()
     } catch (error) {
-      if (!(error instanceof ServiceError && error.code === 'upstream_misconfigured')) throw error
-      lost.push(registration)
+      if (signal.aborted) throw error
+      // One that cannot be attached now does not hold up the others.
+      if (error instanceof ServiceError && error.code === 'upstream_misconfigured') lost.push(registration)
+      else log.warn({ registration_id: id, err: error }, 'could not be put on its plan yet')
     }
   }
   return lost
@@ -160,12 +163,13 @@ async function adopt(
 async function sweep(
   { background, store }: RecoverDeps,
   registrations: readonly Registration[],
+  dueBy: number,
   done: Set<string>,
   signal: AbortSignal,
 ): Promise<void> {
   await removeKeys(background, registrations, signal, async (gone) => {
     const ids = gone.map(({ id }) => id)
-    await store.finishSweeps(ids)
+    await store.finishSweeps(ids, dueBy)
     for (const id of ids) done.add(id)
   })
 }

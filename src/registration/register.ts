@@ -11,7 +11,7 @@ import {
   type SealedAnswer,
   unsealAnswer,
 } from './idempotency.ts'
-import type { InFlight } from './in-flight.ts'
+import type { InFlight, Waiter } from './in-flight.ts'
 import type { Order } from './order.ts'
 import { checkName, choosePlan } from './policy.ts'
 
@@ -34,7 +34,7 @@ interface Attempt {
   readonly request: RegistrationRequest
   readonly identity: RequestIdentity | null
   readonly call: RegistrationCall
-  readonly late: AbortSignal
+  readonly waiters: Waiter[]
   readonly answerBy: number
 }
 
@@ -59,11 +59,15 @@ export async function register(
       ? null
       : identifyRequest({ bootstrapSecret: caller.secret, idempotencyKey }, [name, description, plan])
   return withDeadline(call.timeoutMs, async (late) => {
-    const attempt: Attempt = { caller, request, identity, call, late, answerBy }
+    const waiters = [{ late, gone: call.gone }]
+    const attempt: Attempt = { caller, request, identity, call, waiters, answerBy }
     if (identity === null) return deps.inFlight.start(() => begin(deps, attempt))
-    const running = deps.inFlight.join(identity.keyHash)
-    if (running === undefined) return deps.inFlight.start(() => lookUp(deps, attempt, identity), identity)
+    const running = deps.inFlight.find(identity.keyHash)
+    if (running === undefined) {
+      return deps.inFlight.start(() => lookUp(deps, attempt, identity), { ...identity, waiters })
+    }
     requireSameRequest(identity, running)
+    running.waiters.push(...waiters)
     const { registration } = await running.result
     return replay(deps, registration, identity)
   })
@@ -122,12 +126,12 @@ async function begin(deps: RegisterDeps, attempt: Attempt): Promise<Credential> 
 }
 
 function toOrder(
-  { caller, request, identity, call, late, answerBy }: Attempt,
+  { caller, request, identity, call, waiters, answerBy }: Attempt,
   plan: Order['plan'],
   begun: Order['begun'],
 ): Omit<Order, 'resolve' | 'reject'> {
   const { name, description } = request
-  return { token: caller.token, name, description, plan, identity, begun, call, late, answerBy }
+  return { token: caller.token, name, description, plan, identity, begun, call, waiters, answerBy }
 }
 
 /** The credential of a registration that is active, for the caller who can unseal it. */

@@ -37,12 +37,13 @@ export function prepareStatements(db: DatabaseSync) {
     registrationByKey: db.prepare('SELECT * FROM registrations WHERE token_id = ? AND idempotency_hash = ?'),
 
     // Guarded by status and lease: of a completion and an undoing that race, and of a worker that slept through its
-    // lease and the one that took over, exactly one wins.
+    // lease and the one that took over, exactly one wins. What somebody began to undo, since this one looked, is not
+    // handed out: its delete may yet take effect.
     complete: db.prepare(`
       UPDATE registrations
       SET status = 'active', api_key_id = :apiKeyId, ended_at = :now, answered_at = :answeredAt,
           lease_owner = NULL, lease_until = NULL
-      WHERE id = :id AND status = 'pending' AND lease_owner = :owner`),
+      WHERE id = :id AND status = 'pending' AND lease_owner = :owner AND undoing = 0`),
     // An answered registration never fails: a replay that marks it answered and an undoing of what nobody asked for
     // race here. Failing frees the idempotency key, so that the retry is a new attempt.
     fail: db.prepare(`
@@ -87,8 +88,11 @@ export function prepareStatements(db: DatabaseSync) {
       )
       WHERE lease_until IS NULL OR lease_until <= :now
       ORDER BY created_at LIMIT :limit`),
+    // A sweep that was asked for while this one ran looks for a key that came later: it stays due.
     finishSweep: db.prepare(`
-      UPDATE registrations SET sweep_at = NULL, lease_owner = NULL, lease_until = NULL WHERE id = ?`),
+      UPDATE registrations
+      SET sweep_at = CASE WHEN sweep_at > :dueBy THEN sweep_at END, lease_owner = NULL, lease_until = NULL
+      WHERE id = :id`),
     sweepAgain: db.prepare(`UPDATE registrations SET sweep_at = :at WHERE id = :id AND status = 'failed'`),
     forgetOld: db.prepare(`
       UPDATE registrations SET idempotency_hash = NULL, request_hash = NULL, sealed = NULL

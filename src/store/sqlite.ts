@@ -129,9 +129,9 @@ export function openSqliteStore(path: string): Store {
       }),
     listRecoverable: (now, limit) =>
       use(() => sql.recoverable.all({ now, limit }).flatMap((row) => readRegistration(row) ?? [])),
-    finishSweeps: (ids) =>
+    finishSweeps: (ids, dueBy) =>
       transact(() => {
-        for (const id of ids) sql.finishSweep.run(id)
+        for (const id of ids) sql.finishSweep.run({ id, dueBy })
       }),
     sweepAgain: (ids, at) =>
       transact(() => {

@@ -131,7 +131,7 @@ export interface Store {
    */
   beginRegistrations(registrations: readonly NewRegistration[], lease: Lease): Promise<BeginOutcome[]>
   /**
-   * `pending` becomes `active`, for the holders of the leases only, in one transaction.
+   * `pending` becomes `active`, for the holders of the leases only and unless it is being undone, in one transaction.
    * @returns the ids of those that did; nothing of the others is changed
    */
   completeRegistrations(completions: readonly Completion[], now: number): Promise<Set<string>>
@@ -173,8 +173,8 @@ export interface Store {
    * more, `failed` whose sweep is due. Oldest first.
    */
   listRecoverable(now: number, limit: number): Promise<Registration[]>
-  /** The sweeps of failed registrations are done. */
-  finishSweeps(ids: readonly string[]): Promise<void>
+  /** The sweeps of failed registrations that were due by then are done; what was asked for later stays. */
+  finishSweeps(ids: readonly string[], dueBy: number): Promise<void>
   /** Has those of them that failed looked up in API Gateway once more, at `at`. */
   sweepAgain(ids: readonly string[], at: number): Promise<void>
   /** Forgets the idempotency keys and sealed answers of registrations begun before this time. */

@@ -49,6 +49,19 @@ test('background work leaves half of the burst to registrations', async () => {
   assert.ok(((await background).at(-1) ?? 0) > 100, 'and this waited')
 })
 
+test('background work gets its turns though registrations never end', async () => {
+  const pace = createPace(20)
+  pace.slowDown(0.05)
+  let ended = false
+  const load = Array.from({ length: 4 }, async () => {
+    while (!ended) await pace.turn('GET', 'registration')
+  })
+  const times = await turns(pace, 3, 'DeleteApiKey', 'background')
+  ended = true
+  await Promise.all(load)
+  assert.ok((times.at(-1) ?? 0) < 3_000, `${times}`)
+})
+
 test('a refusal stops all calls for as long as it says', async () => {
   const pace = createPace(0)
   await pace.turn('GET', 'registration')

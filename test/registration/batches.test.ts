@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { badRequest, tooManyRequests } from '../../src/local/api-error.ts'
 import type { FaultOrder } from '../../src/local/faults.ts'
 import { assertInvariants, fastTiming, type Given, settle } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
@@ -229,7 +230,12 @@ test('invariant 4: duplicates inside a batch get one key', async (t) => {
 test('MINT_MODE=bulk where imports are unsupported ends too: served by the two calls', async (t) => {
   const service = await startBulk(t)
   const { secret } = await service.token()
-  service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind: 'unsupported', times: 1_000 })
+  service.gateway.faults.order({
+    operation: 'ImportApiKeys',
+    when: 'before',
+    kind: 'unsupported',
+    times: 1_000,
+  })
   const { given } = await registerAtOnce(service, secret, agents(4))
   assert.equal(given.length, 4)
   await assertAllWork(service, given)
@@ -249,4 +255,49 @@ test('invariant 2: a key that an import made is not forgotten when its repair is
   await settle(service)
   await assertInvariants(gateway, service.deps.store, [])
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
+})
+
+test('one bad key is alone in its fault, also when its plan cannot be read just then', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateApiKey: 300 } } })
+  const { secret } = await service.token()
+  let imports = 0
+  const first = service.register(secret)
+  service.gateway.onCall = (operation, moment) => {
+    if (operation === 'CreateApiKey' && moment === 'effective') {
+      service.gateway.onCall = (called, at) => {
+        if (at !== 'arrived') return
+        // All four, two, one: the bad one is in all of them.
+        if (called === 'ImportApiKeys' && ++imports <= 3) throw badRequest('a bad row')
+        if (called === 'CreateApiKey') throw badRequest('a bad key')
+        if (called === 'GetUsagePlan') throw tooManyRequests(1)
+      }
+    }
+  }
+  const all = await Promise.all(Array.from({ length: 4 }, () => service.register(secret)))
+  assert.equal((await first).status, 201)
+  assert.deepEqual(all.map(({ status }) => status).sort(), [201, 201, 201, 502])
+})
+
+test('a repair that the deadline ends is cleaned up together', async (t) => {
+  const service = await startService(t, {
+    env: { MINT_MODE: 'bulk', REGISTER_TIMEOUT_MS: '1500' },
+    gateway: { latency: { CreateUsagePlanKey: 200, ImportApiKeys: 100 } },
+    timing: { ...fastTiming, upstreamCall: 1_000 },
+  })
+  const { gateway } = service
+  const { secret } = await service.token()
+  const seen = new Set<string>()
+  gateway.onCall = (operation, moment) => {
+    if (operation !== 'ImportApiKeys' || moment !== 'effective') return
+    for (const key of gateway.account.keys.values()) {
+      if (!seen.has(key.id)) key.planIds.clear()
+      seen.add(key.id)
+    }
+  }
+  const { given, refused } = await registerAtOnce(service, secret, agents(40))
+  assert.ok(refused.length > 20, `${refused.length} refused`)
+  const lookUps = calls(service, 'GetApiKeys')
+  await settle(service)
+  await assertInvariants(gateway, service.deps.store, given)
+  assert.ok(lookUps < 40, `${lookUps} look-ups`)
 })

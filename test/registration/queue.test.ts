@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { test } from 'node:test'
 import { createFairQueue } from '../../src/registration/queue.ts'
 import { readProblem } from '../problem.ts'
@@ -95,4 +97,26 @@ test('a token with one waiting is served before the rest of a flood', async (t) 
   all.push(one(quiet.secret, 'quiet'))
   await Promise.all(all)
   assert.ok(order.indexOf('quiet') < 20, `served as number ${order.indexOf('quiet')}`)
+})
+
+test('a retry that joins its first attempt in the queue is waited for, though that attempt hung up', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateApiKey: 700 } } })
+  const { secret } = await service.token()
+  const busy = service.register(secret)
+  const headers = {
+    authorization: `Bearer ${secret}`,
+    'content-type': 'application/json',
+    'idempotency-key': randomUUID(),
+  }
+  const hangUp = new AbortController()
+  const send = (init: RequestInit = {}) =>
+    fetch(`${service.url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}', ...init })
+  await once(service.app.server, 'request')
+  const first = assert.rejects(send({ signal: hangUp.signal }))
+  await once(service.app.server, 'request')
+  const retry = send()
+  await once(service.app.server, 'request')
+  hangUp.abort()
+  await first
+  assert.deepEqual([(await busy).status, (await retry).status], [201, 201])
 })

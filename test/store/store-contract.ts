@@ -278,7 +278,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       (await store.listRecoverable(9_500, 10)).map(({ id }) => id),
       [unanswered.id],
     )
-    await store.finishSweeps([unanswered.id])
+    await store.finishSweeps([unanswered.id], 9_500)
     assert.deepEqual(await store.listRecoverable(9e9, 10), [])
   })
 
@@ -346,6 +346,26 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       [batch[2].id],
       'only what failed is looked up again',
     )
+  })
+
+  test(`${name}: what is being undone is not handed out any more, and a sweep forgets no later one`, async (t) => {
+    const store = open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, 1)
+    const registration = registrationOf(token.id)
+    const { id } = registration
+    await store.beginRegistrations([registration], mine)
+    await store.startUndoing([{ id, owner: 'a.1' }])
+    await store.releaseLeases([{ id, owner: 'a.1' }])
+    assert.equal(await take(store, id, 'pending', { owner: 'b.1', until: 9_000 }, 1_000), true)
+    const completion = { owner: 'b.1', apiKeyId: 'k', answered: () => true, now: 2_000 }
+    assert.equal(await complete(store, id, completion), false, 'its delete may yet take effect')
+
+    await fail(store, id, { owner: 'b.1', failure: 'abandoned', sweepAt: 3_000, now: 2_000 })
+    assert.equal(await take(store, id, 'failed', { owner: 'c.1', until: 9_000 }, 3_000), true)
+    await store.sweepAgain([id], 60_000)
+    await store.finishSweeps([id], 3_000)
+    const after = await store.getRegistration(id)
+    assert.deepEqual([after?.sweepAt, after?.lease], [60_000, null])
   })
 
   test(`${name}: registrations are listed newest first, by status and token`, async (t) => {
