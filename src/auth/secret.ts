@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
@@ -64,7 +64,7 @@ export function inspectSecret(prefix: SecretPrefix, text: string): 'ok' | 'malfo
 
 /** SHA-256 of a secret, the only form in which one is stored. The secrets are random, so no salt is needed. */
 export function hashSecret(secret: string): Buffer {
-  return createHash('sha256').update(secret).digest()
+  return hash('sha256', secret, 'buffer')
 }
 
 /** Constant-time comparison of two hashes made by {@link hashSecret}. */

@@ -29,8 +29,8 @@ const FULL_BATCHES_AT_ONCE = 2
 const SLOW_MS = 3_000
 const MOST_AT_ONCE = 4
 /**
- * After a batch of several, the next starts this much later (ms) if few wait: those that were just answered come
- * again, or others do, and one larger batch serves them sooner than two small ones.
+ * After a batch of several, the next waits so long (ms) for as many: those that were just answered come again, or
+ * others do, and one larger batch serves them sooner than two small ones.
  */
 const GATHER_MS = 3
 
@@ -45,6 +45,8 @@ export function createBatcher(deps: RegistrationDeps): Batcher {
   const afterwards = new Set<Promise<void>>()
   let aloneMs = ALONE_EXPECTED_MS
   let gatherUntil = 0
+  let gatherEnough = 0
+  let gathering: NodeJS.Timeout | undefined
   let awake = false
 
   const batchDeps: BatchDeps = {
@@ -86,14 +88,17 @@ export function createBatcher(deps: RegistrationDeps): Batcher {
     if (awake) return
     awake = true
     setImmediate(() => {
-      const gather = gatherUntil - performance.now()
-      if (gather > 0 && queue.size() < batchDeps.batchSize.limit()) setTimeout(startWhatMayStart, gather)
-      else startWhatMayStart()
+      awake = false
+      const gatherMs = gatherUntil - performance.now()
+      if (gatherMs <= 0 || queue.size() >= Math.min(gatherEnough, batchDeps.batchSize.limit()))
+        startWhatMayStart()
+      else gathering ??= setTimeout(startWhatMayStart, gatherMs)
     })
   }
 
   function startWhatMayStart(): void {
-    awake = false
+    clearTimeout(gathering)
+    gathering = undefined
     while (queue.size() > 0 && mayStart()) {
       const orders = queue.take(usesImports() ? batchDeps.batchSize.limit() : 1)
       const running = run(orders)
@@ -103,7 +108,10 @@ export function createBatcher(deps: RegistrationDeps): Batcher {
         })
         .finally(() => {
           active.delete(running)
-          if (orders.length > 1) gatherUntil = performance.now() + GATHER_MS
+          if (orders.length > 1) {
+            gatherUntil = performance.now() + GATHER_MS
+            gatherEnough = orders.length
+          }
           wake()
         })
       active.set(running, performance.now())

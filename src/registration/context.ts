@@ -41,8 +41,8 @@ export interface BatchDeps extends RegistrationDeps {
 export interface RegistrationCall {
   /** How long the answer may take, in milliseconds. */
   readonly timeoutMs: number
-  /** Aborted when the client is gone and nobody would read the answer. */
-  readonly gone: AbortSignal
+  /** Whether the client is gone, so that nobody would read the answer. */
+  readonly isGone: () => boolean
   readonly log: Log
 }
 

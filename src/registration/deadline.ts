@@ -9,17 +9,20 @@ export function abortAfter(ms: number): { signal: AbortSignal; cancel(): void } 
 }
 
 /**
- * Runs `work` and answers its result, or refuses after `ms` milliseconds. `work` is told by its signal and goes on:
- * it has to clean up after itself, and what it throws by then is nobody's any more.
+ * Runs `work` and answers its result, or refuses after `ms` milliseconds. `work` can ask whether it is late, and goes
+ * on: it has to clean up after itself, and what it throws by then is nobody's any more.
  * @throws ServiceError `upstream_unavailable` when the time is over; otherwise what `work` throws
  */
-export function withDeadline<T>(ms: number, work: (late: AbortSignal) => Promise<T>): Promise<T> {
-  const late = abortAfter(ms)
+export function withDeadline<T>(ms: number, work: (isLate: () => boolean) => Promise<T>): Promise<T> {
+  let late = false
   return new Promise((resolve, reject) => {
-    late.signal.addEventListener('abort', () => {
+    const timer = setTimeout(() => {
+      late = true
       const detail = 'The registration could not be finished in time.'
       reject(new ServiceError('upstream_unavailable', detail, { retryAfter: 5 }))
-    })
-    work(late.signal).then(resolve, reject).finally(late.cancel)
+    }, ms)
+    work(() => late)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer))
   })
 }

@@ -36,7 +36,8 @@ export async function importBatch(
 ): Promise<void> {
   const lessons: Lessons = {
     taken: false,
-    importsFail: false, halved: false,
+    importsFail: false,
+    halved: false,
     wronglyRefused: 0,
     plans: new Map(),
     fatal: undefined,

@@ -1,10 +1,5 @@
-/** Somebody who waits for an answer: as long as neither is aborted. */
-export interface Waiter {
-  /** Aborted when it was answered that it took too long. */
-  readonly late: AbortSignal
-  /** Aborted when the client is gone and nobody would read the answer. */
-  readonly gone: AbortSignal
-}
+/** Whether one who asked still waits for the answer: was not told that it took too long, and did not hang up. */
+export type Waiter = () => boolean
 
 /** By what others join a piece of work: the request's key, what the request was, and who waits for it. */
 export interface Joinable {

@@ -41,7 +41,7 @@ export function noteFailure(works: readonly Work[], error: unknown): void {
 
 /** Whether somebody still waits for the answer. */
 export function isAwaited({ waiters }: Order): boolean {
-  return waiters.some(({ late, gone }) => !late.aborted && !gone.aborted)
+  return waiters.some((waits) => waits())
 }
 
 export function nobodyWaits(): ServiceError {

@@ -58,8 +58,8 @@ export async function register(
     idempotencyKey === undefined
       ? null
       : identifyRequest({ bootstrapSecret: caller.secret, idempotencyKey }, [name, description, plan])
-  return withDeadline(call.timeoutMs, async (late) => {
-    const waiters = [{ late, gone: call.gone }]
+  return withDeadline(call.timeoutMs, async (isLate) => {
+    const waiters: Waiter[] = [() => !isLate() && !call.isGone()]
     const attempt: Attempt = { caller, request, identity, call, waiters, answerBy }
     if (identity === null) return deps.inFlight.start(() => begin(deps, attempt))
     const running = deps.inFlight.find(identity.keyHash)

@@ -1,4 +1,3 @@
-import type { FastifyReply } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Deps } from '../deps.ts'
 import { authenticate, authenticated } from '../http/authenticate.ts'
@@ -68,7 +67,8 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
             0,
             Math.floor(config.registerTimeoutMs - reply.elapsedTime - ANSWER_RESERVE_MS),
           ),
-          gone: clientGone(reply),
+          // Closed before it was written: the connection broke.
+          isGone: () => reply.raw.closed,
           log: request.log,
         },
       )
@@ -81,13 +81,4 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       return answer
     },
   })
-}
-
-/** Aborted when the connection closes before the answer was written. */
-function clientGone(reply: FastifyReply): AbortSignal {
-  const gone = new AbortController()
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) gone.abort()
-  })
-  return gone.signal
 }

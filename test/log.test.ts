@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createSecret, randomBase62 } from '../src/auth/secret.ts'
+import { createLogger } from '../src/log.ts'
+
+test('no secret gets into a log line, in whatever field or text it is', () => {
+  const lines: string[] = []
+  const log = createLogger('trace', { write: (line) => void lines.push(line) })
+  const secrets = [createSecret('fkb_'), createSecret('fkm_'), randomBase62(40), 'not-one-of-ours-but-secret']
+  const [bootstrap = '', management = '', key = '', foreign = ''] = secrets
+  log.info({ headers: { authorization: `Bearer ${foreign}`, 'x-api-key': key } }, `with ${bootstrap}`)
+  log.error(
+    { err: new Error(`bad: ${management}`, { cause: new Error(`authorization: bearer  ${foreign}`) }) },
+    'x',
+  )
+  log.warn({ deep: { er: { still: `"${key}"` } } }, 'Bearer is a word')
+  assert.equal(lines.length, 3)
+  for (const line of lines) {
+    for (const secret of secrets) assert.ok(!line.includes(secret), line)
+    assert.ok(JSON.parse(line), 'still a JSON line')
+    assert.match(line, /\[redacted\]/)
+  }
+})
