@@ -10,6 +10,7 @@ import { createHttpServer } from './http/server.ts'
 import { documentRoutes } from './routes/documents.ts'
 import { healthRoutes } from './routes/health.ts'
 import { registerRoute } from './routes/register.ts'
+import { registrationRoutes } from './routes/registration.ts'
 
 /** The whole HTTP service: the one list of its plugins and routes. Does not listen, and does not close `deps`. */
 export async function buildApp(deps: Deps): Promise<FastifyInstance> {
@@ -26,6 +27,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   await app.register(healthRoutes, { readiness: deps.readiness })
   await app.register(documentRoutes)
   await app.register(registerRoute, { deps, limits })
+  await app.register(registrationRoutes, { deps, limits })
   methods.refuseOthers()
   return app
 }

@@ -6,16 +6,18 @@ import { createBatcher } from './registration/batcher.ts'
 import type { Credential } from './registration/context.ts'
 import { createInFlight } from './registration/in-flight.ts'
 import { createLeases } from './registration/leases.ts'
+import { createLiveness, type Liveness } from './registration/liveness.ts'
+import type { ObtainDeps } from './registration/obtain.ts'
 import { createReadiness, type Readiness } from './registration/readiness.ts'
-import type { RegisterDeps } from './registration/register.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 
 /** Everything the routes and the use cases work with, wired once. */
-export interface Deps extends RegisterDeps {
+export interface Deps extends ObtainDeps {
   readonly config: Config
   readonly log: Logger
   readonly readiness: Readiness
+  readonly liveness: Liveness
   /** Waits for what is in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
@@ -41,6 +43,7 @@ export function createDeps(
     ...shared,
     inFlight,
     batcher,
+    liveness: createLiveness(shared),
     readiness: createReadiness({ store, apiGateway, clock, plans: config.plans, log }),
     async close() {
       await inFlight.settled()

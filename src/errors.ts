@@ -11,14 +11,17 @@ export interface ErrorInfo {
 /** Every error the service can answer. Message texts are free to change; the codes are the contract. */
 export const errorCatalogue = {
   missing_token: {
-    title: 'A bootstrap token is required',
+    title: 'A token is required',
     retryable: false,
-    nextStep: 'Send "Authorization: Bearer fkb_…" with the bootstrap token the operator gave you.',
+    nextStep:
+      'Send "Authorization: Bearer …": to register the bootstrap token (fkb_…) the operator gave you, to manage a ' +
+      'registration its management token (fkm_…).',
   },
   invalid_token: {
-    title: 'The bootstrap token is not valid',
+    title: 'The token is not valid',
     retryable: false,
-    nextStep: 'Check that the whole token was copied, or ask the operator for a new one.',
+    nextStep:
+      'Check that it is the right token and that all of it was copied, or ask the operator for a new one.',
   },
   token_expired: {
     title: 'The bootstrap token has expired',
@@ -64,6 +67,16 @@ export const errorCatalogue = {
     title: 'The Idempotency-Key was used for another request',
     retryable: false,
     nextStep: 'Send the first request again unchanged, or this one with a new Idempotency-Key.',
+  },
+  registration_ended: {
+    title: 'The registration has ended',
+    retryable: false,
+    nextStep: 'Register anew with POST /register, with a new Idempotency-Key if you use one.',
+  },
+  rotation_in_progress: {
+    title: 'The key is being rotated already',
+    retryable: true,
+    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
   },
   not_found: {
     title: 'Nothing is here',

@@ -15,6 +15,10 @@ export const fastTiming: Timing = {
   background: 5_000,
   undo: 3_000,
   sweepAfter: 300,
+  end: 50,
+  endSpacing: 0,
+  endRetry: 200,
+  duty: 400,
   upstreamCall: 150,
 }
 
@@ -27,8 +31,9 @@ export interface Given {
 
 /**
  * Holds the gateway's own state against the store and against what clients were given.
- * 1: every key given works. 2: every key there is belongs to an active registration, and is enabled and on its plan.
- * 3: the uses of every token are its registrations, and never more than allowed. And nothing is pending.
+ * 1: every key given works, or was taken back. 2: every key there is belongs to an active registration or rotation, and
+ * is enabled and on its plan. 3: the uses of every token are its registrations, and never more than allowed. And nothing
+ * is pending or ending.
  */
 export async function assertInvariants(
   gateway: Gateway,
@@ -40,9 +45,9 @@ export async function assertInvariants(
     registrations.filter(({ status }) => status === 'active').map((one) => [one.id, one]),
   )
   assert.deepEqual(
-    registrations.filter(({ status }) => status === 'pending'),
+    registrations.filter(({ status }) => status === 'pending' || status === 'ending'),
     [],
-    'something is still pending',
+    'something is still pending or ending',
   )
   for (const key of gateway.account.keys.values()) {
     const registration = active.get(key.name.split(' ')[0] ?? '')
@@ -52,15 +57,20 @@ export async function assertInvariants(
   }
   assert.equal(gateway.account.keys.size, active.size, 'an active registration has no key')
   for (const { api_key_id, api_key_value, registration_id } of given) {
+    const one = registrations.find(({ apiKeyId }) => apiKeyId === api_key_id)
     assert.equal(
-      active.get(registration_id)?.apiKeyId,
-      api_key_id,
-      `${registration_id} was given and is not active`,
+      one?.rotation?.of ?? one?.id,
+      registration_id,
+      `${registration_id} was given and is not known`,
     )
+    if (one?.status === 'ended') continue
+    assert.equal(one?.status, 'active', `${registration_id} was given and is not active`)
     assert.equal(gateway.account.key(api_key_id).value, api_key_value)
   }
   for (const token of await store.listTokens()) {
-    const uses = [...active.values()].filter(({ tokenId }) => tokenId === token.id).length
+    const uses = registrations.filter(
+      ({ tokenId, status, rotation }) => tokenId === token.id && status !== 'failed' && rotation === null,
+    ).length
     assert.equal(token.uses, uses, `uses of ${token.label}`)
     assert.ok(token.maxUses === null || uses <= token.maxUses, `${token.label} is overspent`)
   }

@@ -1,8 +1,10 @@
+import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { FastifyInstance } from 'fastify'
+import { z } from 'zod'
 import { buildApp } from '../src/app.ts'
 import { issueBootstrapToken } from '../src/auth/bootstrap-token.ts'
 import { type Clock, systemClock } from '../src/clock.ts'
@@ -112,4 +114,54 @@ export const anyUse: TokenPolicy = {
   keyTtlMs: null,
   namePrefix: '',
   ratePerMinute: null,
+}
+
+const registeredSchema = z.looseObject({
+  registration_id: z.string(),
+  api_key_id: z.string(),
+  api_key_value: z.string(),
+  expires_at: z.string().nullable(),
+  management: z.object({ token: z.string(), url: z.string() }),
+})
+
+/** What a caller holds after a registration. */
+export type Registered = z.infer<typeof registeredSchema>
+
+/** Registers, with a bootstrap token of its own unless `secret` is one. */
+export async function registered(
+  service: Service,
+  policy: Partial<TokenPolicy> = {},
+  headers: Record<string, string> = {},
+  secret?: string,
+): Promise<Registered> {
+  const answer = await service.register(secret ?? (await service.token(policy)).secret, undefined, headers)
+  assert.equal(answer.status, 201)
+  return registeredSchema.parse(await answer.json())
+}
+
+/** A request to `/register/{id}`, and what is under it, by its management token. */
+export function manage(
+  { url }: Pick<Service, 'url'>,
+  { registration_id, management }: Registered,
+  method: 'GET' | 'DELETE' | 'POST',
+  path = '',
+  body?: unknown,
+  headers: Record<string, string> = {},
+  signal?: AbortSignal,
+): Promise<Response> {
+  return fetch(`${url}/register/${registration_id}${path}`, {
+    method,
+    headers: {
+      authorization: `Bearer ${management.token}`,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(signal === undefined ? {} : { signal }),
+  })
+}
+
+/** What the data plane answers to a key. */
+export async function dataPlane({ deps }: Pick<Service, 'deps'>, apiKey: string): Promise<number> {
+  return (await fetch(deps.config.apiBaseUrl, { headers: { 'x-api-key': apiKey } })).status
 }

@@ -1,6 +1,7 @@
 import { ServiceError } from '../errors.ts'
 import type { BootstrapToken, Store, TokenPolicy } from '../store/store.ts'
-import { createSecret, hashSecret, inspectSecret, randomBase62, sameHash } from './secret.ts'
+import { requireForm } from './form.ts'
+import { createSecret, hashSecret, randomBase62, sameHash } from './secret.ts'
 
 /** Who asks: the token, and the secret that was presented. */
 export interface Caller {
@@ -32,13 +33,7 @@ export async function issueBootstrapToken(
  * @throws ServiceError `invalid_token`; a typing error is told apart by the checksum, without a look-up.
  */
 export async function authenticateBootstrapToken(store: Store, secret: string): Promise<BootstrapToken> {
-  const form = inspectSecret('fkb_', secret)
-  if (form === 'mistyped') {
-    throw new ServiceError('invalid_token', 'The token has a typing error: its checksum does not match.')
-  }
-  if (form === 'malformed') {
-    throw new ServiceError('invalid_token', 'A bootstrap token is "fkb_" and 38 letters and digits.')
-  }
+  requireForm('fkb_', secret, 'bootstrap token')
   const hash = hashSecret(secret)
   const token = await store.findTokenByHash(hash)
   if (token === undefined || !sameHash(token.secretHash, hash)) {

@@ -6,8 +6,8 @@ const TAG_BYTES = 16
 
 /** What only the caller has: without both, what is sealed cannot be read. */
 export interface SealingSecrets {
-  /** The bootstrap token as it was presented. */
-  readonly bootstrapSecret: string
+  /** The bootstrap or management token as it was presented. */
+  readonly token: string
   readonly idempotencyKey: string
 }
 
@@ -37,7 +37,7 @@ export function unseal(secrets: SealingSecrets, registrationId: string, sealed: 
   return Buffer.concat([decipher.update(ciphertext), decipher.final()]).toString('utf8')
 }
 
-function deriveKey({ bootstrapSecret, idempotencyKey }: SealingSecrets, registrationId: string): Uint8Array {
+function deriveKey({ token, idempotencyKey }: SealingSecrets, registrationId: string): Uint8Array {
   const info = `firstkey sealed answer v${VERSION}\0${idempotencyKey}`
-  return new Uint8Array(hkdfSync('sha256', bootstrapSecret, registrationId, info, 32))
+  return new Uint8Array(hkdfSync('sha256', token, registrationId, info, 32))
 }

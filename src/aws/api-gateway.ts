@@ -2,8 +2,16 @@ import pLimit from 'p-limit'
 import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
 import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate } from './keys.ts'
+import { isLive } from './live-key.ts'
 import { createPace, type Urgency } from './pace.ts'
-import { type Attachment, attachKey, describePlan, findAttached } from './usage-plans.ts'
+import { readUsage, type UsageDay, type UsageQuery } from './usage.ts'
+import {
+  type Attachment,
+  attachKey,
+  describePlan,
+  findAttached,
+  type PlanDescription,
+} from './usage-plans.ts'
 
 /**
  * API Gateway's control plane as this service needs it. Every call ends when its signal does (a change that stands in
@@ -22,8 +30,12 @@ export interface ApiGateway {
   deleteKey(id: string, signal: AbortSignal): Promise<void>
   /** The keys whose name starts with `namePrefix`. */
   findKeys(namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
-  /** How many API stages a plan covers. */
-  describePlan(usagePlanId: string, signal: AbortSignal): Promise<{ stages: number }>
+  /** Whether a key exists, is enabled and is on this plan. */
+  isLive(key: { readonly keyId: string; readonly usagePlanId: string }, signal: AbortSignal): Promise<boolean>
+  /** What a plan covers and allows. */
+  describePlan(usagePlanId: string, signal: AbortSignal): Promise<PlanDescription>
+  /** What a key used of its plan, a day each; up to half an hour late. */
+  readUsage(query: UsageQuery, signal: AbortSignal): Promise<UsageDay[]>
 }
 
 export interface ApiGatewayAccess {
@@ -52,6 +64,8 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
         findAttached(client, { usagePlanId, namePrefix }, signal),
       deleteKey: (id, signal) => deleteKey(client, id, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
+      readUsage: (query, signal) => readUsage(client, query, signal),
+      isLive: (key, signal) => isLive(client, key, signal),
       describePlan: (usagePlanId, signal) => describePlan(client, usagePlanId, signal),
     }
     return { calls, client }

@@ -125,15 +125,38 @@ export async function findAttached(
   }
 }
 
-/** What `/readyz` and the start want to know of a plan: whether it opens any API at all. @throws ServiceError */
+/** What a plan allows each of its keys. */
+export interface PlanLimits {
+  /** Requests a second, and at once; `null`: no limit. */
+  readonly ratePerSecond: number | null
+  readonly burst: number | null
+  /** Requests in a day, week or month; `null`: any number. */
+  readonly quota: { readonly limit: number; readonly period: 'DAY' | 'WEEK' | 'MONTH' } | null
+}
+
+export interface PlanDescription {
+  /** How many API stages it covers. */
+  readonly stages: number
+  readonly limits: PlanLimits
+}
+
+/** A plan as API Gateway has it. @throws ServiceError */
 export async function describePlan(
   client: APIGatewayClient,
   usagePlanId: string,
   signal: AbortSignal,
-): Promise<{ stages: number }> {
+): Promise<PlanDescription> {
   try {
     const plan = await client.send(new GetUsagePlanCommand({ usagePlanId }), { abortSignal: signal })
-    return { stages: plan.apiStages?.length ?? 0 }
+    const { limit, period } = plan.quota ?? {}
+    return {
+      stages: plan.apiStages?.length ?? 0,
+      limits: {
+        ratePerSecond: plan.throttle?.rateLimit ?? null,
+        burst: plan.throttle?.burstLimit ?? null,
+        quota: limit === undefined || period === undefined ? null : { limit, period },
+      },
+    }
   } catch (error) {
     throw toServiceError(error, 'read the usage plan')
   }

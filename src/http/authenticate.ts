@@ -1,13 +1,20 @@
 import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import { authenticateBootstrapToken, type Caller } from '../auth/bootstrap-token.ts'
+import {
+  authenticateManagementToken,
+  type Manager,
+  unknownManagementToken,
+} from '../auth/management-token.ts'
 import { ServiceError } from '../errors.ts'
 import type { Store } from '../store/store.ts'
 
 const CALLER = 'caller'
+const MANAGER = 'manager'
 
-/** Makes room on every request for the caller that {@link authenticate} finds. */
+/** Makes room on every request for whom {@link authenticate} and {@link authenticateManager} find. */
 export function prepareAuthentication(app: FastifyInstance): void {
   app.decorateRequest(CALLER, null)
+  app.decorateRequest(MANAGER, null)
 }
 
 /**
@@ -24,6 +31,32 @@ export function authenticate(store: Store): onRequestAsyncHookHandler {
 /** Who {@link authenticate} found. Only for routes behind it. */
 export function authenticated(request: FastifyRequest): Caller {
   return request.getDecorator<Caller>(CALLER)
+}
+
+/**
+ * A hook that finds the registration of a management token, and refuses every other id in the path as if there were
+ * none. With `acceptOutdated` also by the token before the last renewal.
+ * It throws ServiceError `missing_token`, `invalid_token` or `not_found`.
+ */
+export function authenticateManager(
+  store: Store,
+  { acceptOutdated = false }: { acceptOutdated?: boolean } = {},
+): onRequestAsyncHookHandler {
+  return async (request) => {
+    const secret = bearerCredential(request.headers.authorization)
+    const manager = await authenticateManagementToken(store, secret)
+    if (manager.isOutdated && !acceptOutdated) throw unknownManagementToken()
+    const id = (request.params as { id?: unknown }).id
+    if (id !== manager.registration.id) {
+      throw new ServiceError('not_found', 'There is no such registration.')
+    }
+    request.setDecorator<Manager>(MANAGER, manager)
+  }
+}
+
+/** Whom {@link authenticateManager} found. Only for routes behind it. */
+export function managing(request: FastifyRequest): Manager {
+  return request.getDecorator<Manager>(MANAGER)
 }
 
 /** `Authorization: Bearer <credential>` (RFC 6750, section 2.1); the scheme's name in any case (RFC 9110). */

@@ -19,6 +19,11 @@ export async function describeApi(app: FastifyInstance, publicUrl: string): Prom
       components: {
         securitySchemes: {
           bootstrapToken: { type: 'http', scheme: 'bearer', description: 'A bootstrap token: fkb_…' },
+          managementToken: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'The management token of a registration: fkm_…',
+          },
         },
       },
     },

@@ -17,6 +17,8 @@ export const problemStatus = {
   invalid_idempotency_key: 400,
   idempotency_in_progress: 409,
   idempotency_mismatch: 422,
+  registration_ended: 409,
+  rotation_in_progress: 409,
   not_found: 404,
   method_not_allowed: 405,
   payload_too_large: 413,
@@ -47,7 +49,12 @@ export const problemSchema = z
     retryable: z.boolean().describe('Whether the same request may succeed later, unchanged'),
     retry_after: z.number().optional().describe('Seconds to wait, as in the Retry-After header'),
     errors: z
-      .array(z.object({ path: z.string().describe('JSON Pointer into the body'), message: z.string() }))
+      .array(
+        z.object({
+          path: z.string().describe('JSON Pointer into the body, or into the query'),
+          message: z.string(),
+        }),
+      )
       .optional(),
     next_step: z.string().describe('What to do now'),
   })
@@ -130,7 +137,7 @@ function mapError(error: FastifyError | Error): ServiceError {
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new ServiceError('unsupported_media_type', 'The body must be application/json.')
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
-      return bodyError('is empty; a JSON object with "name" is expected')
+      return bodyError('is empty; a JSON object is expected')
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
       return bodyError('is not valid JSON')
     case 'FST_ERR_BAD_URL':

@@ -1,13 +1,15 @@
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceError } from '../errors.ts'
-import { authenticated } from './authenticate.ts'
+import { authenticated, managing } from './authenticate.ts'
 
 const WINDOW_S = 60
+/** Each asks API Gateway something, whose quota is for all. */
+const PER_REGISTRATION = 60
 
 type Check = ReturnType<FastifyInstance['createRateLimit']>
 
-/** The two limits, each a hook. Both count in memory, per process. */
+/** The limits, each a hook. Both count in memory, per process. */
 export interface RateLimits {
   /**
    * Requests a minute from one address (IPv6: one /64); asked before anything of the body is read. Routes with
@@ -16,6 +18,8 @@ export interface RateLimits {
   byAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Requests a minute with one bootstrap token, as its policy says; asked after authentication. */
   byToken(request: FastifyRequest, reply: FastifyReply): Promise<void>
+  /** Requests a minute that manage one registration; asked after authentication. */
+  byRegistration(request: FastifyRequest, reply: FastifyReply): Promise<void>
 }
 
 /** @param perAddress requests a minute; 0: no limit */
@@ -26,7 +30,12 @@ export async function createRateLimits(app: FastifyInstance, perAddress: number)
     keyGenerator: (request) => authenticated(request).token.id,
     max: (request) => authenticated(request).token.ratePerMinute ?? 0,
   })
+  const byRegistration = app.createRateLimit({
+    keyGenerator: (request) => managing(request).registration.id,
+    max: PER_REGISTRATION,
+  })
   return {
+    byRegistration: (request, reply) => apply('registration', byRegistration, request, reply),
     async byAddress(request, reply) {
       if (perAddress === 0 || request.routeOptions.config.rateLimit === false) return
       await apply('address', byAddress, request, reply)

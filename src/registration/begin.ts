@@ -3,8 +3,9 @@ import { createSecret, hashSecret, randomBase62 } from '../auth/secret.ts'
 import { ServiceError } from '../errors.ts'
 import type { BeginOutcome, Lease, NewRegistration } from '../store/store.ts'
 import type { RegistrationDeps } from './context.ts'
+import { registrationEnded, rotationInProgress } from './ended.ts'
 import { inProgress, type SealedAnswer, sealAnswer } from './idempotency.ts'
-import { newRegistrationIds } from './key-name.ts'
+import { newRegistrationIds, rotationId } from './key-name.ts'
 import { isAwaited, nobodyWaits, type Order, type Work } from './order.ts'
 
 /** Letters and digits in a key's value: 238 bits, and the only characters API Gateway surely takes. */
@@ -22,7 +23,10 @@ export async function begin(deps: RegistrationDeps, orders: readonly Order[], le
   for (const [i, order] of orders.entries()) {
     if (order.begun !== null) works.push({ ...order.begun, order, keyMayExist: true })
     else if (!isAwaited(order)) order.reject(nobodyWaits())
-    else fresh.push(prepare(deps, order, ids[i] ?? '', lease))
+    else {
+      const id = ids[i] ?? ''
+      fresh.push(prepare(deps, order, order.rotation === null ? id : rotationId(id), lease))
+    }
   }
   if (fresh.length === 0) return works
   try {
@@ -40,7 +44,7 @@ export async function begin(deps: RegistrationDeps, orders: readonly Order[], le
 }
 
 function prepare({ config, clock }: RegistrationDeps, order: Order, id: string, { owner }: Lease): Work {
-  const { token, name, description, plan, identity } = order
+  const { token, name, description, plan, identity, rotation } = order
   const now = clock()
   const answer: SealedAnswer = {
     apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
@@ -59,6 +63,7 @@ function prepare({ config, clock }: RegistrationDeps, order: Order, id: string, 
     createdAt: now,
     expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
     idempotency: identity === null ? null : sealAnswer(identity, id, answer),
+    rotation,
   }
   return { id, owner, registration, answer, order, keyMayExist: false }
 }
@@ -66,7 +71,9 @@ function prepare({ config, clock }: RegistrationDeps, order: Order, id: string, 
 function whyNotBegun(outcome: BeginOutcome | undefined, now: number): ServiceError | undefined {
   if (outcome?.outcome === 'begun') return undefined
   if (outcome?.outcome === 'duplicate') return inProgress()
+  if (outcome?.outcome === 'ended') return registrationEnded()
+  if (outcome?.outcome === 'busy') return rotationInProgress()
   // It lost its last use, or was revoked, since the first look.
-  const reason = outcome?.token && whyUnusable(outcome.token, now)
-  return reason ?? new ServiceError('invalid_token', 'The bootstrap token is not known here.')
+  const reason = outcome?.outcome === 'refused' && outcome.token && whyUnusable(outcome.token, now)
+  return reason || new ServiceError('invalid_token', 'The bootstrap token is not known here.')
 }

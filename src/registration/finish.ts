@@ -49,9 +49,10 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
 const worksOf = (minted: readonly Minted[]) => minted.map(({ work }) => work)
 
 function answer({ registration, answer, order }: Work, apiKeyId: string, now: number): void {
-  const { id, tokenId, plan, createdAt } = registration
+  const { id, tokenId, plan, createdAt, rotation } = registration
   const fields = { registration_id: id, token_id: tokenId, plan, api_key_id: apiKeyId, ms: now - createdAt }
-  order.call.log.info(fields, 'registered')
+  if (rotation === null) order.call.log.info(fields, 'registered')
+  else order.call.log.info({ ...fields, rotation_of: rotation.of }, 'rotated')
   order.resolve({ registration, apiKeyId, answer, replayed: order.begun !== null })
 }
 

@@ -8,7 +8,7 @@ import type { Idempotency } from '../store/store.ts'
 /** What makes two requests the same one. */
 export interface RequestIdentity {
   readonly secrets: SealingSecrets
-  /** HMAC-SHA-256 of the idempotency key under the bootstrap secret: scoped to the token, and tells nothing of either. */
+  /** HMAC-SHA-256 of the idempotency key under the presented token: scoped to it, and tells nothing of either. */
   readonly keyHash: Uint8Array
   /** SHA-256 of the request's body as it was understood. */
   readonly requestHash: Uint8Array
@@ -31,7 +31,7 @@ export function identifyRequest(
 ): RequestIdentity {
   return {
     secrets,
-    keyHash: createHmac('sha256', secrets.bootstrapSecret).update(secrets.idempotencyKey).digest(),
+    keyHash: createHmac('sha256', secrets.token).update(secrets.idempotencyKey).digest(),
     requestHash: createHash('sha256')
       .update(JSON.stringify(body.map((field) => field ?? null)))
       .digest(),

@@ -92,10 +92,10 @@ async function tryImport(
   signal: AbortSignal,
 ): Promise<Attempt> {
   try {
-    const keys = works.map(({ registration: { id, name, description, usagePlanId }, answer }) => ({
-      name: keyName(id, name),
-      description,
-      usagePlanId,
+    const keys = works.map(({ registration, answer }) => ({
+      name: keyName(registration),
+      description: registration.description,
+      usagePlanId: registration.usagePlanId,
       value: answer.apiKeyValue,
     }))
     const result = await apiGateway.importKeys(keys, signal)

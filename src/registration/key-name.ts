@@ -1,9 +1,11 @@
 import { randomBase62 } from '../auth/secret.ts'
+import type { NewRegistration } from '../store/store.ts'
 
 /** Characters of an id that its whole group shares, and that are its own: 59 random bits each. */
 const GROUP_LENGTH = 10
 const OWN_LENGTH = 10
 const ID_PREFIX = 'reg_'
+const ROTATION_PREFIX = 'rot_'
 
 /**
  * The most registrations of one group. Their keys have a name prefix of their own in API Gateway, so that one page of
@@ -20,14 +22,22 @@ export function newRegistrationIds(count: number): string[] {
   })
 }
 
+/** A registration id as the one of a rotation. */
+export function rotationId(registrationId: string): string {
+  return `${ROTATION_PREFIX}${registrationId.slice(ID_PREFIX.length)}`
+}
+
 /** What the ids of a group begin with. */
 export function groupOf(registrationId: string): string {
   return registrationId.slice(0, ID_PREFIX.length + GROUP_LENGTH)
 }
 
-/** The name of a registration's key in API Gateway: found again by its prefix. */
-export function keyName(registrationId: string, name: string): string {
-  return `${registrationId} ${name}`
+/**
+ * The name of a registration's key in API Gateway: its id, by which it is found again, for a rotation the id of the
+ * registration, and the client's name.
+ */
+export function keyName({ id, name, rotation }: Pick<NewRegistration, 'id' | 'name' | 'rotation'>): string {
+  return rotation === null ? `${id} ${name}` : `${id} ${rotation.of} ${name}`
 }
 
 /** What the names of the keys of these registrations of one group begin with, and no key of another group does. */

@@ -4,7 +4,7 @@ import type { NewRegistration } from '../store/store.ts'
 import { keyName, keyNamePrefix } from './key-name.ts'
 
 export interface KeyOrder {
-  readonly registration: Pick<NewRegistration, 'id' | 'name' | 'description' | 'usagePlanId'>
+  readonly registration: Pick<NewRegistration, 'id' | 'name' | 'description' | 'usagePlanId' | 'rotation'>
   readonly apiKeyValue: string
   /** Look at the plan whatever API Gateway answers. */
   readonly check: boolean
@@ -20,9 +20,9 @@ export async function mint(
   { registration, apiKeyValue, check }: KeyOrder,
   signal: AbortSignal,
 ): Promise<string> {
-  const { id, name, description, usagePlanId } = registration
+  const { id, description, usagePlanId } = registration
   const keyId = await apiGateway.createKey(
-    { name: keyName(id, name), description, value: apiKeyValue },
+    { name: keyName(registration), description, value: apiKeyValue },
     signal,
   )
   try {

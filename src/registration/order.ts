@@ -1,6 +1,6 @@
 import type { Plan } from '../config.ts'
 import { ServiceError } from '../errors.ts'
-import type { BootstrapToken, Held, NewRegistration } from '../store/store.ts'
+import type { BootstrapToken, Held, NewRegistration, Rotation } from '../store/store.ts'
 import type { Credential, RegistrationCall } from './context.ts'
 import type { RequestIdentity, SealedAnswer } from './idempotency.ts'
 import type { Waiter } from './in-flight.ts'
@@ -11,6 +11,8 @@ export interface Order {
   readonly name: string
   readonly description: string
   readonly plan: Plan
+  /** `null`: a registration of its own. */
+  readonly rotation: Rotation | null
   /** `null` without an idempotency key: then nobody can ask for the result later. */
   readonly identity: RequestIdentity | null
   /** What an earlier request began and left `pending`, under a lease of its own. */

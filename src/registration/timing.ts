@@ -16,6 +16,14 @@ export interface Timing {
   readonly upstreamCall: number
   /** How long API Gateway's word is not taken after it proved wrong, and how often it is tested while it is. */
   readonly distrust: number
+  /** How often to look for keys whose time is over. */
+  readonly end: number
+  /** The least time between two of their deletions. */
+  readonly endSpacing: number
+  /** When to try again what could not be deleted. */
+  readonly endRetry: number
+  /** How long a process keeps work that it does for all, without renewing it. */
+  readonly duty: number
   /** How long an idempotency key is remembered. */
   readonly idempotency: number
 }
@@ -29,5 +37,9 @@ export const defaultTiming: Timing = {
   sweepAfter: 60_000,
   upstreamCall: 6_000,
   distrust: 10 * 60_000,
+  end: 5_000,
+  endSpacing: 500,
+  endRetry: 15_000,
+  duty: 20_000,
   idempotency: 24 * 3_600_000,
 }

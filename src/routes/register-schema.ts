@@ -44,7 +44,7 @@ export const registerBody = z.strictObject(
   },
 )
 
-const timestamp = z.iso.datetime().describe('RFC 3339, UTC')
+export const timestamp = z.iso.datetime().describe('RFC 3339, UTC')
 
 /** The answer of `POST /register`. The two secrets in it are shown once. */
 export const credentialSchema = z
@@ -80,8 +80,9 @@ export const shellLinesSchema = z
 
 export function toAnswer({ registration, apiKeyId, answer }: Credential): CredentialAnswer {
   const { apiKeyValue, managementToken, publicUrl, apiBaseUrl } = answer
+  const id = registration.rotation?.of ?? registration.id
   return {
-    registration_id: registration.id,
+    registration_id: id,
     api_key_id: apiKeyId,
     api_key_value: apiKeyValue,
     name: registration.name,
@@ -95,7 +96,7 @@ export function toAnswer({ registration, apiKeyId, answer }: Credential): Creden
       base_url: apiBaseUrl,
       curl: `curl -H ${shellQuote(`x-api-key: ${apiKeyValue}`)} ${shellQuote(apiBaseUrl)}`,
     },
-    management: { token: managementToken, url: `${publicUrl}/register/${registration.id}` },
+    management: { token: managementToken, url: `${publicUrl}/register/${id}` },
   }
 }
 
@@ -112,6 +113,6 @@ export function toShellLines({ use, management, expires_at, ...answer }: Credent
   })
 }
 
-function toTimestamp(ms: number): string {
+export function toTimestamp(ms: number): string {
   return new Date(ms).toISOString()
 }

@@ -5,6 +5,7 @@ import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { problemResponses } from '../http/problem.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { register } from '../registration/register.ts'
+import { callOf } from './call.ts'
 import {
   credentialSchema,
   registerBody,
@@ -14,9 +15,6 @@ import {
   toShellLines,
 } from './register-schema.ts'
 
-/** Time kept back from the deadline for writing the answer, in milliseconds. */
-const ANSWER_RESERVE_MS = 100
-
 /** Every code that a registration can end with. */
 const REGISTER_ERRORS = [
   ...(['invalid_request', 'missing_token', 'invalid_token', 'token_expired', 'token_revoked'] as const),
@@ -24,7 +22,7 @@ const REGISTER_ERRORS = [
   ...(['unsupported_media_type', 'rate_limited', 'internal', 'upstream_misconfigured'] as const),
   ...(['upstream_throttled', 'upstream_unavailable', 'key_quota_reached', 'overloaded'] as const),
   ...(['store_unavailable', 'shutting_down', 'invalid_idempotency_key'] as const),
-  ...(['idempotency_in_progress', 'idempotency_mismatch'] as const),
+  ...(['idempotency_in_progress', 'idempotency_mismatch', 'registration_ended'] as const),
 ]
 
 /** `POST /register`: a bootstrap token in, a working API key out. */
@@ -62,15 +60,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
         deps,
         authenticated(request),
         { name, description, plan, idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']) },
-        {
-          timeoutMs: Math.max(
-            0,
-            Math.floor(config.registerTimeoutMs - reply.elapsedTime - ANSWER_RESERVE_MS),
-          ),
-          // Closed before it was written: the connection broke.
-          isGone: () => reply.raw.closed,
-          log: request.log,
-        },
+        callOf(request, reply, config.registerTimeoutMs),
       )
       const answer = toAnswer(credential)
       if (credential.replayed) reply.header('idempotency-replayed', 'true')

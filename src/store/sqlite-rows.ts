@@ -41,7 +41,7 @@ const registrationRow = z
   .object({
     id: z.string(),
     token_id: z.string(),
-    status: z.enum(['pending', 'active', 'failed']),
+    status: z.enum(['pending', 'active', 'failed', 'ending', 'ended']),
     name: z.string(),
     description: z.string(),
     plan: z.string(),
@@ -60,6 +60,14 @@ const registrationRow = z
     lease_until: z.number().nullable(),
     sweep_at: z.number().nullable(),
     undoing: z.number(),
+    ends_at: z.number().nullable(),
+    end_reason: z.enum(['expired', 'revoked', 'rotated']).nullable(),
+    rotation_of: z.string().nullable(),
+    overlap_ms: z.number().nullable(),
+    renews_management: z.number().nullable(),
+    replaced_id: z.string().nullable(),
+    current_id: z.string().nullable(),
+    previous_management_hash: bytes.nullable(),
   })
   .transform(
     (row): Registration => ({
@@ -87,6 +95,19 @@ const registrationRow = z
           : { owner: row.lease_owner, until: row.lease_until },
       sweepAt: row.sweep_at,
       undoing: row.undoing === 1,
+      endsAt: row.ends_at,
+      endReason: row.end_reason,
+      rotation:
+        row.rotation_of === null
+          ? null
+          : {
+              of: row.rotation_of,
+              overlapMs: row.overlap_ms ?? 0,
+              renewsManagement: row.renews_management === 1,
+            },
+      replacedId: row.replaced_id,
+      currentId: row.current_id,
+      previousManagementHash: row.previous_management_hash,
     }),
   )
 

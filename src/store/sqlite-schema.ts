@@ -57,6 +57,68 @@ const migrations: readonly string[] = [
    CREATE INDEX registrations_sweep ON registrations (sweep_at) WHERE sweep_at IS NOT NULL;
    CREATE INDEX registrations_remembered ON registrations (created_at) WHERE idempotency_hash IS NOT NULL;
    CREATE INDEX registrations_created ON registrations (created_at);`,
+
+  // A CHECK cannot be changed: the table is made anew for two more statuses, with what the end of a key and its
+  // rotation need.
+  `CREATE TABLE registrations_new (
+     id TEXT PRIMARY KEY,
+     token_id TEXT NOT NULL REFERENCES tokens (id),
+     status TEXT NOT NULL CHECK (status IN ('pending', 'active', 'failed', 'ending', 'ended')),
+     name TEXT NOT NULL,
+     description TEXT NOT NULL,
+     plan TEXT NOT NULL,
+     usage_plan_id TEXT NOT NULL,
+     management_hash BLOB NOT NULL,
+     api_key_id TEXT,
+     created_at INTEGER NOT NULL,
+     ended_at INTEGER,
+     expires_at INTEGER,
+     failure TEXT,
+     idempotency_hash BLOB,
+     request_hash BLOB,
+     sealed BLOB,
+     answered_at INTEGER,
+     lease_owner TEXT,
+     lease_until INTEGER,
+     sweep_at INTEGER,
+     undoing INTEGER NOT NULL DEFAULT 0,
+     ends_at INTEGER,
+     end_reason TEXT CHECK (end_reason IN ('expired', 'revoked', 'rotated')),
+     rotation_of TEXT,
+     overlap_ms INTEGER,
+     renews_management INTEGER,
+     replaced_id TEXT,
+     current_id TEXT,
+     previous_management_hash BLOB
+   ) STRICT;
+   INSERT INTO registrations_new
+     (id, token_id, status, name, description, plan, usage_plan_id, management_hash, api_key_id, created_at, ended_at,
+      expires_at, failure, idempotency_hash, request_hash, sealed, answered_at, lease_owner, lease_until, sweep_at,
+      undoing, ends_at)
+     SELECT
+      id, token_id, status, name, description, plan, usage_plan_id, management_hash, api_key_id, created_at, ended_at,
+      expires_at, failure, idempotency_hash, request_hash, sealed, answered_at, lease_owner, lease_until, sweep_at,
+      undoing, expires_at
+     FROM registrations ORDER BY rowid;
+   DROP TABLE registrations;
+   ALTER TABLE registrations_new RENAME TO registrations;
+
+   CREATE INDEX registrations_pending ON registrations (created_at) WHERE status = 'pending';
+   CREATE UNIQUE INDEX registrations_idempotency ON registrations (token_id, idempotency_hash)
+     WHERE idempotency_hash IS NOT NULL;
+   CREATE INDEX registrations_unanswered ON registrations (created_at)
+     WHERE status = 'active' AND answered_at IS NULL;
+   CREATE INDEX registrations_sweep ON registrations (sweep_at) WHERE sweep_at IS NOT NULL;
+   CREATE INDEX registrations_remembered ON registrations (created_at) WHERE idempotency_hash IS NOT NULL;
+   CREATE INDEX registrations_created ON registrations (created_at);
+   CREATE INDEX registrations_management ON registrations (management_hash) WHERE rotation_of IS NULL;
+   CREATE INDEX registrations_management_before ON registrations (previous_management_hash)
+     WHERE previous_management_hash IS NOT NULL;
+   CREATE INDEX registrations_rotations ON registrations (rotation_of) WHERE rotation_of IS NOT NULL;
+   CREATE INDEX registrations_due ON registrations (ends_at) WHERE status = 'active' AND ends_at IS NOT NULL;
+   CREATE INDEX registrations_ending ON registrations (ends_at) WHERE status = 'ending';
+
+   CREATE TABLE duties (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until INTEGER NOT NULL) STRICT;`,
 ]
 
 /**

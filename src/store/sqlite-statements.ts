@@ -1,5 +1,11 @@
 import type { DatabaseSync } from 'node:sqlite'
 
+/** Whether the registration that a row rotates still has a key, which the rotation can replace. */
+const ROTATED_HAS_KEY = `EXISTS (
+        SELECT 1 FROM registrations AS root
+        JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
+        WHERE root.id = registrations.rotation_of AND current.status = 'active')`
+
 /** Every statement of the SQLite store, prepared once. The comments name the race that a condition closes. */
 export function prepareStatements(db: DatabaseSync) {
   return {
@@ -16,7 +22,7 @@ export function prepareStatements(db: DatabaseSync) {
     ),
     forgetOfToken: db.prepare(`
       UPDATE registrations SET idempotency_hash = NULL, request_hash = NULL, sealed = NULL
-      WHERE token_id = ? AND idempotency_hash IS NOT NULL`),
+      WHERE token_id = ? AND idempotency_hash IS NOT NULL AND rotation_of IS NULL`),
 
     // Compare-and-swap: two registrations that race for the last use meet in this one statement, and only one of
     // them finds `uses < max_uses`. A revocation that lands first is seen here too.
@@ -29,10 +35,11 @@ export function prepareStatements(db: DatabaseSync) {
 
     insertRegistration: db.prepare(`
       INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,
-                                 created_at, expires_at, idempotency_hash, request_hash, sealed,
-                                 lease_owner, lease_until)
+                                 created_at, expires_at, ends_at, idempotency_hash, request_hash, sealed,
+                                 lease_owner, lease_until, rotation_of, overlap_ms, renews_management)
       VALUES (:id, :tokenId, 'pending', :name, :description, :plan, :usagePlanId, :managementHash,
-              :createdAt, :expiresAt, :keyHash, :requestHash, :sealed, :owner, :until)`),
+              :createdAt, :expiresAt, :expiresAt, :keyHash, :requestHash, :sealed, :owner, :until,
+              :rotationOf, :overlapMs, :renewsManagement)`),
     registrationById: db.prepare('SELECT * FROM registrations WHERE id = ?'),
     registrationByKey: db.prepare('SELECT * FROM registrations WHERE token_id = ? AND idempotency_hash = ?'),
 
@@ -43,7 +50,9 @@ export function prepareStatements(db: DatabaseSync) {
       UPDATE registrations
       SET status = 'active', api_key_id = :apiKeyId, ended_at = :now, answered_at = :answeredAt,
           lease_owner = NULL, lease_until = NULL
-      WHERE id = :id AND status = 'pending' AND lease_owner = :owner AND undoing = 0`),
+      WHERE id = :id AND status = 'pending' AND lease_owner = :owner AND undoing = 0
+        AND (rotation_of IS NULL OR ${ROTATED_HAS_KEY})
+      RETURNING rotation_of`),
     // An answered registration never fails: a replay that marks it answered and an undoing of what nobody asked for
     // race here. Failing frees the idempotency key, so that the retry is a new attempt.
     fail: db.prepare(`
@@ -51,14 +60,15 @@ export function prepareStatements(db: DatabaseSync) {
       SET status = 'failed', failure = :failure, ended_at = :now, sweep_at = :sweepAt,
           idempotency_hash = NULL, request_hash = NULL, sealed = NULL, lease_owner = NULL, lease_until = NULL
       WHERE id = :id AND status IN ('pending', 'active') AND answered_at IS NULL AND lease_owner = :owner
-      RETURNING token_id`),
+      RETURNING token_id, rotation_of`),
     // Written before the first delete: a delete without an answer may take effect late, so from here on no retry and
     // no recovery may hand this key out.
     startUndoing: db.prepare(`
       UPDATE registrations SET undoing = 1 WHERE id = :id AND status = 'pending' AND lease_owner = :owner`),
     markAnswered: db.prepare(`
       UPDATE registrations SET answered_at = coalesce(answered_at, :now)
-      WHERE id = :id AND status = 'active'`),
+      WHERE id = :id AND status = 'active'
+        AND (rotation_of IS NULL OR answered_at IS NOT NULL OR ${ROTATED_HAS_KEY})`),
 
     // Compare-and-swap: of two processes that find the same lapsed lease one takes it, and none if the registration
     // ended since it was looked at. What is active goes back to pending with it, so that a retry cannot be given a
@@ -101,5 +111,66 @@ export function prepareStatements(db: DatabaseSync) {
       SELECT * FROM registrations
       WHERE (:status IS NULL OR status = :status) AND (:tokenId IS NULL OR token_id = :tokenId)
       ORDER BY created_at DESC, rowid DESC LIMIT :limit`),
+    registrationByManagementHash: db.prepare(`
+      SELECT * FROM registrations WHERE management_hash = :hash AND rotation_of IS NULL
+      UNION ALL
+      SELECT * FROM registrations WHERE previous_management_hash = :hash
+      LIMIT 1`),
+    rotations: db.prepare('SELECT * FROM registrations WHERE rotation_of = ? ORDER BY created_at, rowid'),
+
+    // A rotation is begun only while there is a key to replace, and one at a time: two that race meet here.
+    rotatable: db.prepare(`
+      SELECT
+        current.status = 'active' AND (current.ends_at IS NULL OR current.ends_at > :now) AS has_key,
+        EXISTS (SELECT 1 FROM registrations WHERE rotation_of = :id AND status = 'pending') AS busy
+      FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
+      WHERE root.id = :id`),
+    // Nobody was given its key: forgotten, it is undone by recovery.
+    forgetUnanswered: db.prepare(`
+      UPDATE registrations SET idempotency_hash = NULL, request_hash = NULL, sealed = NULL
+      WHERE rotation_of = ? AND status = 'active' AND answered_at IS NULL`),
+    // Four steps of one transaction, when a rotation is answered: the key before the last goes at once, the last one
+    // when its overlap is over, and the registration has the new one. A revocation comes before all of them or after.
+    endOverlap: db.prepare(`
+      UPDATE registrations SET ends_at = min(ends_at, :now)
+      WHERE (id = :root OR rotation_of = :root) AND status = 'active' AND end_reason = 'rotated'`),
+    startOverlap: db.prepare(`
+      UPDATE registrations SET end_reason = 'rotated', ends_at = min(coalesce(ends_at, :until), :until)
+      WHERE id = :id`),
+    setReplaced: db.prepare('UPDATE registrations SET replaced_id = :replaced WHERE id = :id'),
+    setCurrent: db.prepare('UPDATE registrations SET current_id = :current WHERE id = :root'),
+    renewManagement: db.prepare(`
+      UPDATE registrations SET previous_management_hash = management_hash, management_hash = :hash
+      WHERE id = :root`),
+
+    // Written before the first delete: from here on no replay hands the key out, and no rotation replaces it.
+    revoke: db.prepare(`
+      UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
+      WHERE (id = :id OR rotation_of = :id) AND status IN ('active', 'ending')`),
+    endingOf: db.prepare(`
+      SELECT * FROM registrations WHERE (id = :id OR rotation_of = :id) AND status = 'ending'`),
+    // A rotation that is under way when its registration ends: a completion finds this, whoever comes first.
+    undoRotations: db.prepare(`
+      UPDATE registrations SET undoing = 1
+      WHERE rotation_of = :id AND status = 'pending' AND NOT ${ROTATED_HAS_KEY}`),
+    startEndings: db.prepare(`
+      UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
+      WHERE status = 'active' AND ends_at <= :now
+      RETURNING id, rotation_of`),
+    dueEndings: db.prepare(`
+      SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now ORDER BY ends_at LIMIT :limit`),
+    finishEnding: db.prepare(`
+      UPDATE registrations SET status = 'ended', ended_at = :now, failure = NULL
+      WHERE id = :id AND status = 'ending'`),
+    postponeEnding: db.prepare(`
+      UPDATE registrations SET failure = :failure, ends_at = :until WHERE id = :id AND status = 'ending'`),
+    // Compare-and-swap: of two processes that want a duty that lapsed one gets it.
+    takeDuty: db.prepare(`
+      INSERT INTO duties (name, owner, until) VALUES (:name, :owner, :until)
+      ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
+      WHERE owner = excluded.owner OR until <= :now`),
+    releaseDuty: db.prepare('DELETE FROM duties WHERE name = :name AND owner = :owner'),
   }
 }
+
+export type Statements = ReturnType<typeof prepareStatements>

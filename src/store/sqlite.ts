@@ -3,10 +3,12 @@ import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ServiceError } from '../errors.ts'
+import { sqliteEndings } from './sqlite-endings.ts'
+import { sqliteRotations } from './sqlite-rotations.ts'
 import { readRegistration, readToken } from './sqlite-rows.ts'
 import { migrate } from './sqlite-schema.ts'
 import { prepareStatements } from './sqlite-statements.ts'
-import type { BeginOutcome, Lease, NewRegistration, Store } from './store.ts'
+import type { BeginOutcome, Completion, Lease, NewRegistration, Store } from './store.ts'
 
 /**
  * How long a statement waits for another process's write, in milliseconds. It blocks the whole process meanwhile, so
@@ -34,6 +36,7 @@ export function openSqliteStore(path: string): Store {
   }
 
   const sql = prepareStatements(db)
+  const rotations = sqliteRotations(sql)
   const identity = identityOf(path)
 
   /** Runs `work` on the database; what SQLite cannot do now becomes `store_unavailable`. */
@@ -56,18 +59,37 @@ export function openSqliteStore(path: string): Store {
   }
 
   /** One registration, within a transaction. */
-  function begin({ idempotency, ...registration }: NewRegistration, lease: Lease): BeginOutcome {
+  function begin({ idempotency, rotation, ...registration }: NewRegistration, lease: Lease): BeginOutcome {
     const { tokenId, createdAt } = registration
     // Two processes that begin the same request at once: the second finds the first one's record here.
     if (idempotency !== null && sql.registrationByKey.get(tokenId, idempotency.keyHash) !== undefined) {
       return { outcome: 'duplicate' }
     }
-    if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
+    if (rotation !== null) {
+      const refusal = rotations.whyNotBegun(rotation.of, createdAt)
+      if (refusal !== undefined) return { outcome: refusal }
+    } else if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
       return { outcome: 'refused', token: readToken(sql.tokenById.get(tokenId)) ?? null }
     }
     const { keyHash, requestHash, sealed } = idempotency ?? { keyHash: null, requestHash: null, sealed: null }
-    sql.insertRegistration.run({ ...registration, keyHash, requestHash, sealed, ...lease })
+    sql.insertRegistration.run({
+      ...registration,
+      ...{ keyHash, requestHash, sealed },
+      ...lease,
+      rotationOf: rotation?.of ?? null,
+      overlapMs: rotation?.overlapMs ?? null,
+      renewsManagement: rotation === null ? null : Number(rotation.renewsManagement),
+    })
     return { outcome: 'begun' }
+  }
+
+  /** One completion, within a transaction. */
+  function complete({ id, owner, apiKeyId, answered }: Completion, now: number): boolean {
+    const answeredAt = answered() ? now : null
+    const row = sql.complete.get({ id, owner, apiKeyId, now, answeredAt })
+    if (row === undefined) return false
+    if (row['rotation_of'] !== null && answeredAt !== null) rotations.takePlace(id, now)
+    return true
   }
 
   return {
@@ -88,10 +110,7 @@ export function openSqliteStore(path: string): Store {
       transact(() => registrations.map((registration) => begin(registration, lease))),
     completeRegistrations: (completions, now) =>
       transact(() => {
-        const completed = completions.filter(
-          ({ id, owner, apiKeyId, answered }) =>
-            sql.complete.run({ id, owner, apiKeyId, now, answeredAt: answered() ? now : null }).changes === 1,
-        )
+        const completed = completions.filter((completion) => complete(completion, now))
         return new Set(completed.map(({ id }) => id))
       }),
     failRegistrations: (held, ending) =>
@@ -100,12 +119,18 @@ export function openSqliteStore(path: string): Store {
         for (const { id, owner } of held) {
           const row = sql.fail.get({ id, owner, ...ending })
           if (row === undefined) continue
-          sql.giveUseBack.run(String(row['token_id']))
+          if (row['rotation_of'] === null) sql.giveUseBack.run(String(row['token_id']))
           failed.add(id)
         }
         return failed
       }),
-    markAnswered: (id, now) => transact(() => sql.markAnswered.run({ id, now }).changes === 1),
+    markAnswered: (id, now) =>
+      transact(() => {
+        const before = readRegistration(sql.registrationById.get(id))
+        if (sql.markAnswered.run({ id, now }).changes === 0) return false
+        if (before?.rotation && before.answeredAt === null) rotations.takePlace(id, now)
+        return true
+      }),
     findByIdempotencyKey: (tokenId, keyHash) =>
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
     getRegistration: (id) => use(() => readRegistration(sql.registrationById.get(id))),
@@ -145,6 +170,11 @@ export function openSqliteStore(path: string): Store {
       use(() =>
         sql.registrations.all({ status, tokenId, limit }).flatMap((row) => readRegistration(row) ?? []),
       ),
+
+    findByManagementHash: (hash) =>
+      use(() => readRegistration(sql.registrationByManagementHash.get({ hash }))),
+    listRotations: (id) => use(() => sql.rotations.all(id).flatMap((row) => readRegistration(row) ?? [])),
+    ...sqliteEndings(sql, transact),
 
     async ping() {
       // SQLite goes on with a file that was deleted or replaced under it, and all that would be lost.

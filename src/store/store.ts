@@ -29,8 +29,22 @@ export interface BootstrapToken extends TokenPolicy {
 /**
  * `pending`: begun, and API Gateway may or may not hold a key for it.
  * `active`: the key works and was answered. `failed`: undone, no key is left and the use was given back.
+ * `ending`: the key is to be deleted, and nobody is given it any more. `ended`: it is deleted.
  */
-export type RegistrationStatus = 'pending' | 'active' | 'failed'
+export type RegistrationStatus = 'pending' | 'active' | 'failed' | 'ending' | 'ended'
+
+/** Why a key went, or goes: its time was over, another one took its place, or somebody took it back. */
+export type EndReason = 'expired' | 'rotated' | 'revoked'
+
+/** What makes a registration the next key of another one. */
+export interface Rotation {
+  /** The registration whose key is replaced. */
+  readonly of: string
+  /** How long the replaced key still works, in milliseconds. */
+  readonly overlapMs: number
+  /** The management token in its answer takes the place of the one there is. */
+  readonly renewsManagement: boolean
+}
 
 /** What lets a request be recognised and answered again. Forgotten after a day, and when its token is revoked. */
 export interface Idempotency {
@@ -56,6 +70,8 @@ export interface NewRegistration {
   /** When the key ends; `null`: never. */
   readonly expiresAt: number | null
   readonly idempotency: Idempotency | null
+  /** `null`: it is a registration of its own. */
+  readonly rotation: Rotation | null
 }
 
 /** Who works on a registration, and until when nobody else may. A lease that is not renewed lapses. */
@@ -80,9 +96,9 @@ export interface Completion extends Held {
 export interface Registration extends NewRegistration {
   readonly status: RegistrationStatus
   readonly apiKeyId: string | null
-  /** When the status became `active` or `failed`. */
+  /** When the status became `active`, `failed` or `ended`. */
   readonly endedAt: number | null
-  /** The error code of a `failed` registration. */
+  /** The error code of a `failed` registration; of an `ending` one, why its key could not be deleted yet. */
   readonly failure: string | null
   /** When a caller was given the key; `null` for an `active` one: it waits for its retry. */
   readonly answeredAt: number | null
@@ -91,6 +107,15 @@ export interface Registration extends NewRegistration {
   readonly sweepAt: number | null
   /** Its key is being deleted: nobody may be given it any more. */
   readonly undoing: boolean
+  /** When the key goes: it expires or its overlap is over; of an `ending` one, when to try next. `null`: never. */
+  readonly endsAt: number | null
+  readonly endReason: EndReason | null
+  /** Of a rotation that was answered: the registration or rotation whose key it replaced. */
+  readonly replacedId: string | null
+  /** The rotation whose key is the one of this registration now; `null`: its own. */
+  readonly currentId: string | null
+  /** SHA-256 of the management token before the last renewal: good for asking again for the renewal's answer. */
+  readonly previousManagementHash: Uint8Array | null
 }
 
 export type BeginOutcome =
@@ -99,6 +124,8 @@ export type BeginOutcome =
   | { readonly outcome: 'duplicate' }
   /** The token may not be used: it is as returned here, or gone (`null`). Nothing was written. */
   | { readonly outcome: 'refused'; readonly token: BootstrapToken | null }
+  /** The registration to rotate has no key any more, or is being rotated. Nothing was written. */
+  | { readonly outcome: 'ended' | 'busy' }
 
 export interface RegistrationFilter {
   readonly status?: RegistrationStatus | undefined
@@ -126,12 +153,15 @@ export interface Store {
 
   /**
    * Each of them, in this order, in one transaction: spends one use of its token and records it as `pending` under
-   * the lease, both or neither. One that is refused does not disturb the others.
+   * the lease, both or neither. One that is refused does not disturb the others. A rotation spends no use; one that
+   * waited for its retry gives way to it.
    * @returns the outcomes, in the same order
    */
   beginRegistrations(registrations: readonly NewRegistration[], lease: Lease): Promise<BeginOutcome[]>
   /**
    * `pending` becomes `active`, for the holders of the leases only and unless it is being undone, in one transaction.
+   * A rotation does as long as the registration has a key; when it is answered its key becomes the registration's, the
+   * one before is left its overlap, and one that overlapped already is due.
    * @returns the ids of those that did; nothing of the others is changed
    */
   completeRegistrations(completions: readonly Completion[], now: number): Promise<Set<string>>
@@ -147,7 +177,7 @@ export interface Store {
   ): Promise<Set<string>>
   /** Records that the keys are about to be deleted, for the holders of the leases only; answers whose. */
   startUndoing(held: readonly Held[]): Promise<Set<string>>
-  /** Records that a caller was given the key. `false` if the registration is not `active` any more. */
+  /** Records that a caller was given the key. `false` if the registration, or what it rotates, has no key any more. */
   markAnswered(id: string, now: number): Promise<boolean>
   /** The registration of a token with this idempotency key, unless it failed or was forgotten. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
@@ -182,6 +212,30 @@ export interface Store {
   /** Newest first. */
   listRegistrations(filter: RegistrationFilter): Promise<Registration[]>
   getRegistration(id: string): Promise<Registration | undefined>
+  /** The registration with this management token, or that had it before the last renewal. */
+  findByManagementHash(managementHash: Uint8Array): Promise<Registration | undefined>
+  /** What was begun to rotate a registration, oldest first. */
+  listRotations(registrationId: string): Promise<Registration[]>
+
+  /**
+   * Takes a registration's keys back: what is `active` of it becomes `ending`, and what is `pending` can only be
+   * undone.
+   * @returns it and its rotations, as far as they are `ending`
+   */
+  revokeRegistration(id: string, now: number): Promise<Registration[]>
+  /**
+   * What is `active` becomes `ending` when its time is over.
+   * @returns what is `ending` and due, longest due first
+   */
+  listDue(now: number, limit: number): Promise<Registration[]>
+  /** `ending` becomes `ended`: the keys are gone. */
+  finishEndings(ids: readonly string[], now: number): Promise<void>
+  /** A key could not be deleted, for this reason: it is due again at `until`. */
+  postponeEnding(id: string, failure: string, until: number): Promise<void>
+  /** Takes, or renews, the lease on work that one process does for all. `false`: another process holds it. */
+  takeDuty(name: string, lease: Lease, now: number): Promise<boolean>
+  /** Gives it back early. */
+  releaseDuty(name: string, owner: string): Promise<void>
 
   /** Resolves if the store answers and can be written to. */
   ping(): Promise<void>

@@ -21,10 +21,11 @@ export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistrat
     description: '',
     plan: 'free',
     usagePlanId: 'demofree',
-    managementHash: hashSecret('x'),
+    managementHash: hashSecret(randomBase62(20)),
     createdAt,
     expiresAt: null,
     idempotency: null,
+    rotation: null,
   }
 }
 

@@ -1,0 +1,62 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ApiGateway } from '../aws/api-gateway.ts'
+import { ServiceError } from '../errors.ts'
+import type { Registration } from '../store/store.ts'
+import type { RegistrationDeps } from './context.ts'
+
+/** The name of this work in the store: one process does it at a time. */
+const DUTY = 'end keys'
+/** How many keys are looked for at once. */
+const ROUND = 100
+
+export type EndDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing' | 'log' | 'background'>
+
+/**
+ * One round: deletes the keys whose time is over, expired, rotated or revoked, one after the other and not too fast. What
+ * cannot be deleted stays `ending`, with the reason, and is tried again.
+ * @param owner who does it; another owner that does it now goes on alone
+ * @param stop ends the round after the key it is at
+ */
+export async function endDue(deps: EndDeps, owner: string, stop?: AbortSignal): Promise<void> {
+  const { store, clock, timing, background } = deps
+  const hold = () => store.takeDuty(DUTY, { owner, until: clock() + timing.duty }, clock())
+  if (!(await hold())) return
+  for (;;) {
+    const due = await store.listDue(clock(), ROUND)
+    for (const registration of due) {
+      const pause = sleep(timing.endSpacing)
+      if (stop?.aborted || !(await hold())) return
+      await deleteKey(deps, background, registration).catch(() => undefined) // Recorded, and in the log.
+      await pause
+    }
+    if (due.length < ROUND) return
+  }
+}
+
+/** Gives the work to another process. */
+export async function leaveEndings({ store }: EndDeps, owner: string): Promise<void> {
+  await store.releaseDuty(DUTY, owner)
+}
+
+/**
+ * Deletes the key of a registration that is `ending`, and records it as `ended`. Safe to repeat, in any number of
+ * processes: a key that is gone is fine.
+ * @throws ServiceError why it could not be done now; it is tried again by itself
+ */
+export async function deleteKey(
+  { store, clock, timing, log }: Omit<EndDeps, 'background'>,
+  apiGateway: ApiGateway,
+  { id, apiKeyId, tokenId, endReason }: Registration,
+): Promise<void> {
+  const fields = { registration_id: id, token_id: tokenId, api_key_id: apiKeyId, reason: endReason }
+  try {
+    if (apiKeyId !== null) await apiGateway.deleteKey(apiKeyId, AbortSignal.timeout(timing.undo))
+    await store.finishEndings([id], clock())
+    log.info(fields, 'key deleted')
+  } catch (err) {
+    log.error({ ...fields, err }, 'a key could not be deleted yet')
+    const failure = err instanceof ServiceError ? err.code : 'internal'
+    await store.postponeEnding(id, failure, clock() + timing.endRetry)
+    throw err
+  }
+}

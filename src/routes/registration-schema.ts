@@ -1,0 +1,113 @@
+import { z } from 'zod'
+import type { Credential } from '../registration/context.ts'
+import type { RegistrationView } from '../registration/describe.ts'
+import type { Registration } from '../store/store.ts'
+import { credentialSchema, timestamp, toAnswer, toTimestamp } from './register-schema.ts'
+
+export const registrationParams = z.object({ id: z.string().describe('The registration_id: reg_…') })
+
+const HOUR_S = 3_600
+const LONGEST_OVERLAP_S = 7 * 24 * HOUR_S
+const OVERLAP_RULE = `must be a whole number from 0 to ${LONGEST_OVERLAP_S}`
+
+const endingKey = z.object({
+  api_key_id: z.string(),
+  ends_at: timestamp.describe('When it goes, at the latest'),
+})
+
+/** The answer of `GET /register/{id}`: no secret in it. */
+export const registrationSchema = z
+  .object({
+    registration_id: z.string(),
+    name: z.string(),
+    description: z.string(),
+    plan: z.string(),
+    usage_plan_id: z.string(),
+    status: z.enum(['active', 'expired', 'revoked', 'pending', 'failed']),
+    created_at: timestamp,
+    expires_at: timestamp.nullable().describe('When the key ends; null: never'),
+    expires_soon: z
+      .boolean()
+      .describe('The key ends within a week, or within the last tenth of a shorter life'),
+    api_key_id: z.string().nullable(),
+    live: z
+      .boolean()
+      .nullable()
+      .describe(
+        'Whether API Gateway has the key, enabled and on its plan, some seconds ago; null: it did not say',
+      ),
+    rotation: z.object({
+      rotated_at: timestamp.nullable().describe('When the key was made, if it is not the first'),
+      overlapping: endingKey.nullable().describe('The key before, while it still works'),
+    }),
+  })
+  .meta({ id: 'Registration' })
+
+export type RegistrationAnswer = z.infer<typeof registrationSchema>
+
+export function toRegistrationAnswer(view: RegistrationView, live: boolean | null): RegistrationAnswer {
+  const { registration, current, overlapping, status, expiresSoon } = view
+  return {
+    registration_id: registration.id,
+    name: registration.name,
+    description: registration.description,
+    plan: registration.plan,
+    usage_plan_id: registration.usagePlanId,
+    status,
+    created_at: toTimestamp(registration.createdAt),
+    expires_at: current.expiresAt === null ? null : toTimestamp(current.expiresAt),
+    expires_soon: expiresSoon,
+    api_key_id: current.apiKeyId,
+    live,
+    rotation: {
+      rotated_at: current === registration ? null : toTimestamp(current.createdAt),
+      overlapping: toEndingKey(overlapping),
+    },
+  }
+}
+
+/** The body of `POST /register/{id}/rotate`; it may be left out. */
+export const rotateBody = z
+  .strictObject({
+    overlap_seconds: z
+      .int(OVERLAP_RULE)
+      .min(0, OVERLAP_RULE)
+      .max(LONGEST_OVERLAP_S, OVERLAP_RULE)
+      .default(HOUR_S)
+      .describe('How long the present key still works beside the new one, unless it expires before'),
+    management_token: z
+      .boolean('must be true or false')
+      .default(false)
+      .describe('Renew the management token too; the present one ends'),
+  })
+  .nullish()
+  .transform((body) => body ?? { overlap_seconds: HOUR_S, management_token: false })
+
+/** The answer of a rotation: a credential, and what it replaces. */
+export const rotatedSchema = credentialSchema
+  .extend({
+    management: z.object({
+      token: z.string().optional().describe('Only where it was renewed; the one before ends'),
+      url: z.string(),
+    }),
+    replaced: endingKey.nullable().describe('The key before; null: it is gone'),
+  })
+  .meta({ id: 'RotatedCredential' })
+
+export type RotatedAnswer = z.infer<typeof rotatedSchema>
+
+/** @param replaced the registration or rotation whose key was replaced */
+export function toRotatedAnswer(credential: Credential, replaced: Registration | undefined): RotatedAnswer {
+  const { management, ...answer } = toAnswer(credential)
+  const { renewsManagement } = credential.registration.rotation ?? {}
+  return {
+    ...answer,
+    management: renewsManagement ? management : { url: management.url },
+    replaced: toEndingKey(replaced),
+  }
+}
+
+function toEndingKey(one: Registration | undefined): z.infer<typeof endingKey> | null {
+  if (one === undefined || one.status === 'ended' || one.apiKeyId === null || one.endsAt === null) return null
+  return { api_key_id: one.apiKeyId, ends_at: toTimestamp(one.endsAt) }
+}

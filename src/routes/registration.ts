@@ -1,0 +1,143 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import type { Deps } from '../deps.ts'
+import { authenticateManager, managing } from '../http/authenticate.ts'
+import { readIdempotencyKey } from '../http/idempotency-key.ts'
+import { problemResponses } from '../http/problem.ts'
+import type { RateLimits } from '../http/rate-limit.ts'
+import { describe } from '../registration/describe.ts'
+import { revoke } from '../registration/revoke.ts'
+import { rotate } from '../registration/rotate.ts'
+import { readUsage } from '../registration/usage.ts'
+import { callOf } from './call.ts'
+import { registerHeaders } from './register-schema.ts'
+import {
+  registrationParams,
+  registrationSchema,
+  rotateBody,
+  rotatedSchema,
+  toRegistrationAnswer,
+  toRotatedAnswer,
+} from './registration-schema.ts'
+import { toUsageAnswer, usageQuery, usageSchema } from './usage-schema.ts'
+
+const security = [{ managementToken: [] }]
+const MANAGE_ERRORS = [
+  ...(['missing_token', 'invalid_token', 'not_found', 'rate_limited'] as const),
+  ...(['internal', 'store_unavailable', 'shutting_down'] as const),
+]
+const UPSTREAM_ERRORS = ['upstream_misconfigured', 'upstream_throttled', 'upstream_unavailable'] as const
+
+/** `/register/{id}`: a registration in the hands of its owner, by its management token. */
+export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (
+  app,
+  { deps, limits },
+) => {
+  const { store, clock, liveness, config } = deps
+  const onRequest = [authenticateManager(store), limits.byRegistration]
+  app.route({
+    method: 'GET',
+    url: '/register/:id',
+    onRequest,
+    schema: {
+      operationId: 'getRegistration',
+      summary: 'How a registration stands',
+      description: 'Everything but the value of the key, which nobody has but its owner.',
+      security,
+      params: registrationParams,
+      response: { 200: registrationSchema, ...problemResponses(...MANAGE_ERRORS) },
+    },
+    handler: async (request) => {
+      const view = await describe(store, managing(request).registration, clock())
+      const { apiKeyId: keyId, usagePlanId } = view.current
+      return toRegistrationAnswer(
+        view,
+        keyId === null ? false : await liveness.isLive({ keyId, usagePlanId }),
+      )
+    },
+  })
+  app.route({
+    method: 'GET',
+    url: '/register/:id/usage',
+    onRequest,
+    schema: {
+      operationId: 'getUsage',
+      summary: 'What a registration used of its plan, day by day',
+      description:
+        'The key and the one that overlaps with it, taken together. Limits are for each key, and best effort.',
+      security,
+      params: registrationParams,
+      querystring: usageQuery,
+      response: {
+        200: usageSchema,
+        ...problemResponses('invalid_request', ...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
+      },
+    },
+    handler: async (request) => {
+      const { from, to } = request.query
+      const view = await describe(store, managing(request).registration, clock())
+      return toUsageAnswer(await readUsage(deps, view, { from, to }), clock())
+    },
+  })
+  app.route({
+    method: 'DELETE',
+    url: '/register/:id',
+    onRequest,
+    schema: {
+      operationId: 'revokeRegistration',
+      summary: 'Give a key back',
+      description: 'Deletes the key, and the one that overlaps with it. To delete it again is fine.',
+      security,
+      params: registrationParams,
+      response: {
+        204: z.null().describe('The key is gone'),
+        ...problemResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
+      },
+    },
+    handler: async (request, reply) => {
+      const { registration } = managing(request)
+      await revoke(deps, registration.id)
+      return reply.code(204).send(null)
+    },
+  })
+  app.route({
+    method: 'POST',
+    url: '/register/:id/rotate',
+    onRequest: [authenticateManager(store, { acceptOutdated: true }), limits.byRegistration],
+    schema: {
+      operationId: 'rotateKey',
+      summary: 'Get a new key, and let the present one go after an overlap',
+      description:
+        'The new key is on the same plan, and shown only here. A second rotation ends the key that still overlaps. ' +
+        'Until the answer was given the present key stays.',
+      security,
+      params: registrationParams,
+      headers: registerHeaders,
+      body: rotateBody,
+      response: {
+        201: { description: 'The new key.', content: { 'application/json': { schema: rotatedSchema } } },
+        ...problemResponses(
+          ...MANAGE_ERRORS,
+          ...UPSTREAM_ERRORS,
+          ...(['invalid_request', 'payload_too_large', 'unsupported_media_type', 'overloaded'] as const),
+          ...(['invalid_idempotency_key', 'idempotency_in_progress', 'idempotency_mismatch'] as const),
+          ...(['registration_ended', 'rotation_in_progress', 'key_quota_reached'] as const),
+        ),
+      },
+    },
+    handler: async (request, reply) => {
+      const { overlap_seconds, management_token: renewsManagement } = request.body
+      const idempotencyKey = readIdempotencyKey(request.headers['idempotency-key'])
+      const credential = await rotate(
+        deps,
+        managing(request),
+        { overlapMs: overlap_seconds * 1_000, renewsManagement, idempotencyKey },
+        callOf(request, reply, config.registerTimeoutMs),
+      )
+      if (credential.replayed) reply.header('idempotency-replayed', 'true')
+      const made = await store.getRegistration(credential.registration.id)
+      const replaced = made?.replacedId == null ? undefined : await store.getRegistration(made.replacedId)
+      return reply.code(201).send(toRotatedAnswer(credential, replaced))
+    },
+  })
+}

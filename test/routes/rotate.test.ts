@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { test } from 'node:test'
+import { endDue } from '../../src/registration/end.ts'
+import { recover } from '../../src/registration/recover.ts'
+import { registrationSchema, rotatedSchema } from '../../src/routes/registration-schema.ts'
+import { fastTiming } from '../invariants.ts'
+import { readProblem } from '../problem.ts'
+import { dataPlane, manage, type Registered, registered, type Service, startService } from '../service.ts'
+
+const HOUR_MS = 3_600_000
+
+const rotate = (
+  service: Pick<Service, 'url'>,
+  own: Registered,
+  body?: unknown,
+  headers?: Record<string, string>,
+  signal?: AbortSignal,
+) => manage(service, own, 'POST', '/rotate', body, headers, signal)
+
+const viewed = async (answer: Promise<Response>) => registrationSchema.parse(await (await answer).json())
+
+const rotated = async (answer: Promise<Response>) => rotatedSchema.parse(await (await answer).json())
+
+test('a rotation: a new key at once, the old one until the overlap is over, the management token stays', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now, timing: fastTiming })
+  const own = await registered(service, { maxUses: 1 })
+  const answer = await rotate(service, own, { overlap_seconds: 7_200 })
+  assert.equal(answer.status, 201)
+  assert.equal(answer.headers.get('cache-control'), 'no-store')
+  const next = rotatedSchema.parse(await answer.json())
+  assert.equal(next.registration_id, own.registration_id)
+  assert.notEqual(next.api_key_value, own.api_key_value)
+  assert.deepEqual(next.management, { url: own.management.url })
+  const endsAt = new Date(now + 2 * HOUR_MS).toISOString()
+  assert.deepEqual(next.replaced, { api_key_id: own.api_key_id, ends_at: endsAt })
+
+  const view = await viewed(manage(service, own, 'GET'))
+  assert.deepEqual([view.status, view.live, view.api_key_id], ['active', true, next.api_key_id])
+  assert.deepEqual(view.rotation.overlapping, { api_key_id: own.api_key_id, ends_at: endsAt })
+  assert.deepEqual(
+    [await dataPlane(service, own.api_key_value), await dataPlane(service, next.api_key_value)],
+    [200, 200],
+  )
+  now += 2 * HOUR_MS - 1
+  await endDue(service.deps, 'me')
+  assert.equal(await dataPlane(service, own.api_key_value), 200)
+  now += 2
+  await endDue(service.deps, 'me')
+  assert.deepEqual(
+    [await dataPlane(service, own.api_key_value), await dataPlane(service, next.api_key_value)],
+    [403, 200],
+  )
+  const after = await viewed(manage(service, own, 'GET'))
+  assert.deepEqual([after.status, after.rotation.overlapping], ['active', null])
+  const [token] = await service.deps.store.listTokens()
+  assert.equal(token?.uses, 1, 'a rotation costs no use')
+})
+
+test('a second rotation while one overlaps ends the oldest', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const own = await registered(service)
+  const second = await rotated(rotate(service, own))
+  const third = await rotated(rotate(service, own))
+  await endDue(service.deps, 'me')
+  const works = await Promise.all(
+    [own, second, third].map(({ api_key_value }) => dataPlane(service, api_key_value)),
+  )
+  assert.deepEqual(works, [403, 200, 200])
+  assert.equal(third.replaced?.api_key_id, second.api_key_id)
+})
+
+test('the overlap does not outlive the key; the new key has a life of its own', async (t) => {
+  const now = Date.now()
+  const service = await startService(t, { clock: () => now })
+  const own = await registered(service, { keyTtlMs: HOUR_MS })
+  const next = await rotated(rotate(service, own, { overlap_seconds: 7_200 }))
+  assert.equal(next.replaced?.ends_at, own.expires_at)
+  assert.equal(next.expires_at, new Date(now + HOUR_MS).toISOString())
+})
+
+test('the same rotation with the same key is the same credential, also after the management token was renewed', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  const headers = { 'idempotency-key': randomUUID() }
+  const body = { overlap_seconds: 0, management_token: true }
+  const first = await rotated(rotate(service, own, body, headers))
+  const renewedToken = first.management.token ?? ''
+  assert.match(renewedToken, /^fkm_/)
+  assert.notEqual(renewedToken, own.management.token)
+  const again = await rotate(service, own, body, headers)
+  assert.equal(again.status, 201)
+  assert.equal(again.headers.get('idempotency-replayed'), 'true')
+  assert.deepEqual(
+    { ...rotatedSchema.parse(await again.json()), replaced: null },
+    { ...first, replaced: null },
+  )
+  assert.equal(
+    (await readProblem(await rotate(service, own, undefined, headers))).code,
+    'idempotency_mismatch',
+  )
+
+  // The old one is good for nothing else.
+  assert.equal((await manage(service, own, 'GET')).status, 401)
+  assert.equal((await manage(service, own, 'DELETE')).status, 401)
+  assert.equal((await rotate(service, own)).status, 401)
+  const other = { 'idempotency-key': randomUUID() }
+  assert.equal((await rotate(service, own, body, other)).status, 401)
+  const renewed = { ...own, management: { ...own.management, token: renewedToken } }
+  assert.equal((await manage(service, renewed, 'GET')).status, 200)
+  assert.equal((await rotate(service, renewed)).status, 201)
+})
+
+test('a rotation whose answer nobody got changes nothing, and its retry is given its key', async (t) => {
+  const service = await startService(t, {
+    timing: fastTiming,
+    gateway: { latency: { CreateUsagePlanKey: 50 } },
+  })
+  const own = await registered(service)
+  const headers = { 'idempotency-key': randomUUID() }
+  const client = new AbortController()
+  service.gateway.onCall = (operation) => {
+    if (operation === 'CreateUsagePlanKey') client.abort()
+  }
+  await assert.rejects(rotate(service, own, { overlap_seconds: 0 }, headers, client.signal))
+  await service.deps.inFlight.settled()
+  assert.equal(service.gateway.account.keys.size, 2)
+  await recover(service.deps)
+  await endDue(service.deps, 'me')
+  assert.equal(await dataPlane(service, own.api_key_value), 200, 'the present key stays')
+  const retry = await rotate(service, own, { overlap_seconds: 0 }, headers)
+  assert.equal(retry.status, 201)
+  const next = rotatedSchema.parse(await retry.json())
+  await endDue(service.deps, 'me')
+  assert.deepEqual(
+    [await dataPlane(service, own.api_key_value), await dataPlane(service, next.api_key_value)],
+    [403, 200],
+  )
+})
+
+test('rotating what was revoked or has expired is refused, and nothing changed', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now })
+  const revoked = await registered(service)
+  await manage(service, revoked, 'DELETE')
+  const expired = await registered(service, { keyTtlMs: HOUR_MS })
+  now += HOUR_MS
+  for (const own of [revoked, expired]) {
+    const answer = await rotate(service, own)
+    assert.equal(answer.status, 409)
+    const problem = await readProblem(answer)
+    assert.equal(problem.code, 'registration_ended')
+    assert.equal(problem.retryable, false)
+  }
+  assert.equal(service.gateway.answers['CreateApiKey']?.[201], 2)
+})
+
+test('overlaps out of bounds and unknown fields are refused, and nothing changed', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  for (const body of [
+    { overlap_seconds: -1 },
+    { overlap_seconds: 7 * 86_400 + 1 },
+    { overlap_seconds: 1.5 },
+    { overlap_seconds: '60' },
+    { overlap: 60 },
+    { management_token: 'yes' },
+    [],
+    'x',
+  ]) {
+    const answer = await rotate(service, own, body)
+    assert.equal(answer.status, 400, JSON.stringify(body))
+    assert.equal((await readProblem(answer)).code, 'invalid_request')
+  }
+  assert.equal(service.gateway.account.keys.size, 1)
+  assert.equal((await rotate(service, own, { overlap_seconds: 7 * 86_400 })).status, 201)
+})
+
+test('a revocation and a rotation that race: whoever wins, no key is left', async (t) => {
+  const service = await startService(t, {
+    timing: fastTiming,
+    gateway: { latency: { CreateUsagePlanKey: 20 } },
+  })
+  for (let i = 0; i < 10; i++) {
+    const own = await registered(service)
+    const rotating = rotate(service, own, { overlap_seconds: 60 })
+    await new Promise((resolve) => setTimeout(resolve, i * 4))
+    assert.equal((await manage(service, own, 'DELETE')).status, 204)
+    const { status } = await rotating
+    assert.ok([201, 409, 503].includes(status), String(status))
+  }
+  await service.deps.inFlight.settled()
+  await recover(service.deps)
+  assert.equal(service.gateway.account.keys.size, 0)
+})
+
+test('rotations that race: one at a time, and the last that was answered is the key', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const own = await registered(service)
+  const answers = await Promise.all(Array.from({ length: 5 }, () => rotate(service, own)))
+  const won = answers.filter(({ status }) => status === 201)
+  assert.ok(won.length >= 1)
+  for (const answer of answers.filter(({ status }) => status !== 201)) {
+    assert.equal((await readProblem(answer)).code, 'rotation_in_progress')
+    assert.ok(answer.headers.has('retry-after'))
+  }
+  await endDue(service.deps, 'me')
+  assert.equal(service.gateway.account.keys.size, 2)
+})
