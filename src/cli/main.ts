@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
 import { addRegistrationCommands } from './registrations.ts'
+import { addSweepCommand } from './sweep.ts'
 import { addTokenCommands } from './tokens.ts'
 
 const program = new Command('firstkey')
@@ -8,6 +9,7 @@ const program = new Command('firstkey')
   .showHelpAfterError('(add --help for the options)')
 addTokenCommands(program)
 addRegistrationCommands(program)
+addSweepCommand(program)
 
 try {
   await program.parseAsync()

@@ -1,41 +1,43 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { systemClock } from '../clock.ts'
-import { readConfig } from '../config.ts'
-import { createDeps } from '../deps.ts'
-import { createLogger } from '../log.ts'
-import { type RecoveryAction, recover, recoveryAction } from '../registration/recover.ts'
-import type { Registration, RegistrationStatus, Store } from '../store/store.ts'
+import { describe, type RegistrationView, statusOf } from '../registration/describe.ts'
+import type { Standing } from '../store/listing.ts'
+import type { Store } from '../store/store.ts'
+import { duration } from './arguments.ts'
 import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
+import { found } from './found.ts'
+import { addReconcileCommand } from './reconcile.ts'
+import { addRevokeCommand } from './revoke.ts'
+import { addRotateCommand } from './rotate.ts'
 import { withStore } from './with-store.ts'
 
+const STANDINGS: readonly Standing[] = ['active', 'expired', 'revoked', 'pending', 'failed']
+/** API keys that an account may hold in a Region. */
+const KEY_QUOTA = 10_000
+
 interface ListOptions {
-  readonly status?: RegistrationStatus
+  readonly status?: Standing
   readonly token?: string
+  readonly plan?: string
+  readonly expiring?: number
+  readonly after?: string
   readonly limit: number
   readonly json?: true
 }
 
-interface ReconcileOptions {
-  readonly yes?: true
-  readonly json?: true
-}
-
-const MEANING: Record<RecoveryAction, string> = {
-  adopt: 'its key is put on the plan and waits for the retry; without a key it is undone',
-  undo: 'its key is deleted and the use given back',
-  sweep: 'it failed; a key that came late is deleted',
-}
-
-/** `firstkey registrations list|show|reconcile`. */
+/** `firstkey registrations list|show|stats|revoke|rotate|reconcile`. */
 export function addRegistrationCommands(program: Command): void {
   const registrations = program.command('registrations').description('who has which key')
 
   registrations
     .command('list')
     .description('registrations, newest first')
-    .addOption(new Option('--status <status>', 'only these').choices(['pending', 'active', 'failed']))
     .option('--token <id>', 'only those made with this token')
-    .option('--limit <n>', 'at most so many', limit, 100)
+    .option('--plan <name>', 'only those on this plan')
+    .addOption(new Option('--status <status>', 'only these').choices(STANDINGS))
+    .option('--expiring <duration>', 'only those whose key ends within this time, as in 7d', duration)
+    .option('--limit <n>', 'a page of at most so many', limit, 100)
+    .option('--after <id>', 'the next page: what comes after this registration')
     .option('--json', 'print JSON')
     .action((options: ListOptions) => withStore((store) => list(store, options)))
 
@@ -47,106 +49,114 @@ export function addRegistrationCommands(program: Command): void {
     .action((id: string, options: { json?: true }) => withStore((store) => show(store, id, options)))
 
   registrations
-    .command('reconcile')
-    .description('end what was left unfinished, as the server does by itself; a dry run unless --yes')
-    .option('--yes', 'do it')
+    .command('stats')
+    .description('how many there are, by plan and status')
     .option('--json', 'print JSON')
-    .action((options: ReconcileOptions) =>
-      options.yes ? reconcile(options) : withStore((store) => preview(store, options)),
-    )
+    .action((options: { json?: true }) => withStore((store) => stats(store, options)))
+
+  addRevokeCommand(registrations)
+  addRotateCommand(registrations)
+  addReconcileCommand(registrations)
 }
 
-async function list(store: Store, { status, token, limit, json }: ListOptions): Promise<void> {
-  const found = await store.listRegistrations({ status, tokenId: token, limit })
-  if (json) return printJson(found.map(registrationJson))
-  if (found.length === 0) process.stderr.write('There are none.\n')
-  const rows = found.map((one) => [
-    one.id,
-    one.status,
-    one.apiKeyId ?? '-',
-    one.plan,
-    showTime(one.createdAt),
-    showTime(one.expiresAt),
-    one.name,
+async function list(store: Store, options: ListOptions): Promise<void> {
+  const { status: standing, token: tokenId, plan, expiring, limit, json } = options
+  const now = systemClock()
+  const after = options.after === undefined ? undefined : await found(store, options.after)
+  const expiringBy = expiring === undefined ? undefined : now + expiring
+  const page = await store.listWithKeys({ standing, tokenId, plan, expiringBy, after, limit }, now)
+  if (json) {
+    const views = await Promise.all(page.map(({ registration }) => describe(store, registration, now)))
+    return printJson(views.map(registrationJson))
+  }
+  if (page.length === 0) process.stderr.write('There are none.\n')
+  const rows = page.map(({ registration, current }) => [
+    registration.id,
+    current.status === 'ending' ? `${statusOf(current, now)} (ending)` : statusOf(current, now),
+    current.apiKeyId ?? '-',
+    registration.plan,
+    showTime(registration.createdAt),
+    showTime(current.expiresAt),
+    registration.name,
   ])
   process.stdout.write(formatTable(['ID', 'STATUS', 'KEY', 'PLAN', 'CREATED', 'EXPIRES', 'NAME'], rows))
+  const last = page.at(-1)
+  if (last !== undefined && page.length === limit)
+    process.stderr.write(`There may be more: add --after ${last.registration.id}\n`)
 }
 
 async function show(store: Store, id: string, { json }: { json?: true }): Promise<void> {
-  const one = await store.getRegistration(id)
-  if (one === undefined) throw new Error(`there is no registration ${id} in this store`)
-  if (json) return printJson(registrationJson(one))
+  const view = await describe(store, await found(store, id), systemClock())
+  if (json) return printJson(registrationJson(view))
+  const { registration: one, current, overlapping, status } = view
   process.stdout.write(
     formatRecord([
       ['id', one.id],
-      ['status', one.failure === null ? one.status : `${one.status} (${one.failure})`],
+      [
+        'status',
+        [status, current.status === 'ending' ? 'ending' : '', current.failure ?? '']
+          .filter(Boolean)
+          .join(', '),
+      ],
       ['name', one.name],
       ['description', one.description || '-'],
       ['plan', `${one.plan} (${one.usagePlanId})`],
-      ['key id', one.apiKeyId ?? '-'],
+      ['key id', current.apiKeyId ?? '-'],
       ['token', one.tokenId],
       ['created', showTime(one.createdAt)],
-      ['ended', showTime(one.endedAt)],
+      ['rotated', current === one ? 'never' : showTime(current.createdAt)],
+      [
+        'overlapping',
+        overlapping === undefined ? '-' : `${overlapping.apiKeyId} until ${showTime(overlapping.endsAt)}`,
+      ],
+      ['ended', current.status === 'active' ? 'never' : showTime(current.endedAt)],
       ['answered', showTime(one.answeredAt)],
-      ['expires', showTime(one.expiresAt)],
+      ['expires', showTime(current.expiresAt)],
       ['can be replayed', one.idempotency === null ? 'no' : 'yes'],
     ]),
   )
 }
 
-async function preview(store: Store, { json }: ReconcileOptions): Promise<void> {
-  const open = await store.listRecoverable(systemClock(), 1_000)
-  report(
-    open.map((registration) => ({ registration, action: recoveryAction(registration), done: false })),
-    json,
-  )
-  if (open.length > 0)
-    process.stderr.write('Nothing was changed. To do it: firstkey registrations reconcile --yes\n')
-}
-
-async function reconcile({ json }: ReconcileOptions): Promise<void> {
-  const config = readConfig(process.env)
-  const deps = createDeps(config, createLogger('warn', process.stderr))
-  try {
-    const results = await recover(deps)
-    report(results, json)
-    if (results.some(({ done }) => !done))
-      throw new Error('not everything could be done; the reasons are above')
-  } finally {
-    await deps.close()
-  }
-}
-
-function report(
-  results: readonly { registration: Registration; action: RecoveryAction; done: boolean }[],
-  json: true | undefined,
-): void {
-  if (json) {
-    printJson(results.map(({ registration, action, done }) => ({ id: registration.id, action, done })))
-    return
-  }
-  if (results.length === 0) process.stderr.write('There is nothing to reconcile.\n')
-  for (const { registration, action, done } of results) {
-    process.stdout.write(`${registration.id}  ${action}${done ? ' (done)' : ''}: ${MEANING[action]}\n`)
-  }
+async function stats(store: Store, { json }: { json?: true }): Promise<void> {
+  const counts = await store.countByStanding(systemClock())
+  const active = counts
+    .filter(({ standing }) => standing === 'active')
+    .reduce((sum, { count }) => sum + count, 0)
+  if (json) return printJson({ active, key_quota: KEY_QUOTA, counts })
+  const rows = counts.map(({ plan, standing, count }) => [plan, standing, String(count)])
+  process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
+  process.stderr.write(`${active} active; an account holds at most ${KEY_QUOTA} keys a Region.\n`)
 }
 
 /** A registration for programs: no secret, and no hash of one. */
-function registrationJson(one: Registration): object {
+function registrationJson({
+  registration: one,
+  current,
+  overlapping,
+  status,
+  expiresSoon,
+}: RegistrationView): object {
   return {
     id: one.id,
-    status: one.status,
-    failure: one.failure,
+    status,
+    ending: current.status === 'ending',
+    failure: current.failure,
     name: one.name,
     description: one.description,
     plan: one.plan,
     usage_plan_id: one.usagePlanId,
-    api_key_id: one.apiKeyId,
+    api_key_id: current.apiKeyId,
     token_id: one.tokenId,
     created_at: isoTime(one.createdAt),
-    ended_at: isoTime(one.endedAt),
+    rotated_at: current === one ? null : isoTime(current.createdAt),
+    overlapping:
+      overlapping === undefined
+        ? null
+        : { api_key_id: overlapping.apiKeyId, ends_at: isoTime(overlapping.endsAt) },
+    ended_at: isoTime(current.status === 'active' ? null : current.endedAt),
     answered_at: isoTime(one.answeredAt),
-    expires_at: isoTime(one.expiresAt),
+    expires_at: isoTime(current.expiresAt),
+    expires_soon: expiresSoon,
     replayable: one.idempotency !== null,
   }
 }

@@ -4,8 +4,10 @@ import { systemClock } from '../clock.ts'
 import { PLAN_NAME } from '../config.ts'
 import { NAME } from '../registration/name.ts'
 import type { BootstrapToken, Store } from '../store/store.ts'
-import { formatDuration, parseDuration } from './duration.ts'
+import { duration } from './arguments.ts'
+import { formatDuration } from './duration.ts'
 import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
+import { revokeKeys } from './revoke.ts'
 import { withStore } from './with-store.ts'
 
 interface CreateOptions {
@@ -64,12 +66,14 @@ export function addTokenCommands(program: Command): void {
 
   tokens
     .command('revoke')
-    .description('refuse a token from now on; keys made with it stay')
+    .description('refuse a token from now on; keys made with it stay, unless --with-keys')
     .argument('<id>', 'tok_…')
+    .option('--with-keys', 'take back every key made with it')
     .option('--json', 'print JSON')
-    .action((id: string, options: OutputOptions) =>
-      withStore(async (store) => print(found(id, await store.revokeToken(id, systemClock())), options)),
-    )
+    .action(async (id: string, { withKeys, ...options }: OutputOptions & { withKeys?: true }) => {
+      await withStore(async (store) => print(found(id, await store.revokeToken(id, systemClock())), options))
+      if (withKeys) await revokeKeys({ token: id })
+    })
 }
 
 async function create(store: Store, options: CreateOptions): Promise<void> {
@@ -189,10 +193,4 @@ function collectPlan(name: string, previous: string[]): string[] {
 function count(text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
   throw new InvalidArgumentError('A whole number from 1.')
-}
-
-function duration(text: string): number {
-  const ms = parseDuration(text)
-  if (ms === undefined) throw new InvalidArgumentError('A duration as in 90s, 15m, 12h, 7d or 4w.')
-  return ms
 }

@@ -1,4 +1,5 @@
-import type { EndReason, Registration, RegistrationStatus, Store } from '../store/store.ts'
+import type { Standing } from '../store/listing.ts'
+import type { Registration, Store } from '../store/store.ts'
 
 /** How a registration stands, as its owner and the operator see it. */
 export interface RegistrationView {
@@ -7,7 +8,7 @@ export interface RegistrationView {
   readonly current: Registration
   /** The one whose key still works beside it for a while. */
   readonly overlapping: Registration | undefined
-  readonly status: Exclude<RegistrationStatus, 'ending' | 'ended'> | Exclude<EndReason, 'rotated'>
+  readonly status: Standing
   /** The key ends within a week, or within the last tenth of its life. */
   readonly expiresSoon: boolean
 }
@@ -36,7 +37,8 @@ export async function describe(
   }
 }
 
-function statusOf({ status, endReason, expiresAt }: Registration, now: number): RegistrationView['status'] {
+/** How a registration stands, by the registration or rotation whose key it has. */
+export function statusOf({ status, endReason, expiresAt }: Registration, now: number): Standing {
   if (status === 'ending' || status === 'ended') return endReason === 'revoked' ? 'revoked' : 'expired'
   return status === 'active' && expiresAt !== null && expiresAt <= now ? 'expired' : status
 }

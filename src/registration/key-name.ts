@@ -40,6 +40,16 @@ export function keyName({ id, name, rotation }: Pick<NewRegistration, 'id' | 'na
   return rotation === null ? `${id} ${name}` : `${id} ${rotation.of} ${name}`
 }
 
+/** What the names of all keys of this service begin with. */
+export const KEY_NAME_PREFIXES = [ID_PREFIX, ROTATION_PREFIX]
+
+const KEY_NAME = new RegExp(`^(?:${KEY_NAME_PREFIXES.join('|')})[0-9A-Za-z]{${GROUP_LENGTH + OWN_LENGTH}} `)
+
+/** Whether a key has a name that {@link keyName} makes. */
+export function isKeyName(nameOfKey: string): boolean {
+  return KEY_NAME.test(nameOfKey)
+}
+
 /** What the names of the keys of these registrations of one group begin with, and no key of another group does. */
 export function keyNamePrefix(ids: readonly string[]): string {
   const [first = '', second] = ids

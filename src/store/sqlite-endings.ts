@@ -4,7 +4,13 @@ import type { Store } from './store.ts'
 
 type Endings = Pick<
   Store,
-  'revokeRegistration' | 'listDue' | 'finishEndings' | 'postponeEnding' | 'takeDuty' | 'releaseDuty'
+  | 'revokeRegistration'
+  | 'endKeys'
+  | 'listDue'
+  | 'finishEndings'
+  | 'postponeEnding'
+  | 'takeDuty'
+  | 'releaseDuty'
 >
 
 /** The part of the store in which keys come to their end. */
@@ -16,6 +22,8 @@ export function sqliteEndings(sql: Statements, transact: <T>(work: () => T) => P
         sql.undoRotations.run({ id })
         return sql.endingOf.all({ id }).flatMap((row) => readRegistration(row) ?? [])
       }),
+    endKeys: (ids, now) =>
+      transact(() => ids.flatMap((id) => readRegistration(sql.endKey.get({ id, now })) ?? [])),
     listDue: (now, limit) =>
       transact(() => {
         for (const row of sql.startEndings.all({ now })) {

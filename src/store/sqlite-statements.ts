@@ -6,6 +6,15 @@ const ROTATED_HAS_KEY = `EXISTS (
         JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
         WHERE root.id = registrations.rotation_of AND current.status = 'active')`
 
+/** The standing of a registration, by the row `current` of its key. */
+const STANDING = `
+      CASE
+        WHEN current.status IN ('ending', 'ended') AND current.end_reason = 'revoked' THEN 'revoked'
+        WHEN current.status IN ('ending', 'ended') THEN 'expired'
+        WHEN current.status = 'active' AND current.expires_at <= :now THEN 'expired'
+        ELSE current.status
+      END`
+
 /** Every statement of the SQLite store, prepared once. The comments name the race that a condition closes. */
 export function prepareStatements(db: DatabaseSync) {
   return {
@@ -111,6 +120,25 @@ export function prepareStatements(db: DatabaseSync) {
       SELECT * FROM registrations
       WHERE (:status IS NULL OR status = :status) AND (:tokenId IS NULL OR token_id = :tokenId)
       ORDER BY created_at DESC, rowid DESC LIMIT :limit`),
+    withKeys: db.prepare(`
+      SELECT root.id AS id, current.id AS current_id
+      FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
+      WHERE root.rotation_of IS NULL
+        AND (:standing IS NULL OR :standing = ${STANDING})
+        AND (:tokenId IS NULL OR root.token_id = :tokenId)
+        AND (:plan IS NULL OR root.plan = :plan)
+        AND (:expiringBy IS NULL
+          OR (current.status = 'active' AND current.expires_at > :now AND current.expires_at <= :expiringBy))
+        AND (NOT :withKey OR EXISTS (
+          SELECT 1 FROM registrations AS key
+          WHERE (key.id = root.id OR key.rotation_of = root.id) AND key.status IN ('active', 'ending')))
+        AND (:afterId IS NULL OR (root.created_at, root.id) < (:afterCreatedAt, :afterId))
+      ORDER BY root.created_at DESC, root.id DESC LIMIT :limit`),
+    countByStanding: db.prepare(`
+      SELECT root.plan AS plan, ${STANDING} AS standing, count(*) AS count
+      FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
+      WHERE root.rotation_of IS NULL
+      GROUP BY 1, 2 ORDER BY 1, 2`),
     registrationByManagementHash: db.prepare(`
       SELECT * FROM registrations WHERE management_hash = :hash AND rotation_of IS NULL
       UNION ALL
@@ -147,6 +175,9 @@ export function prepareStatements(db: DatabaseSync) {
     revoke: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
       WHERE (id = :id OR rotation_of = :id) AND status IN ('active', 'ending')`),
+    endKey: db.prepare(`
+      UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
+      WHERE id = :id AND status = 'active' RETURNING *`),
     endingOf: db.prepare(`
       SELECT * FROM registrations WHERE (id = :id OR rotation_of = :id) AND status = 'ending'`),
     // A rotation that is under way when its registration ends: a completion finds this, whoever comes first.

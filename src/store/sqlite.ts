@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ServiceError } from '../errors.ts'
 import { sqliteEndings } from './sqlite-endings.ts'
+import { sqliteListing } from './sqlite-listing.ts'
 import { sqliteRotations } from './sqlite-rotations.ts'
 import { readRegistration, readToken } from './sqlite-rows.ts'
 import { migrate } from './sqlite-schema.ts'
@@ -166,15 +167,12 @@ export function openSqliteStore(path: string): Store {
       transact(() => {
         sql.forgetOld.run(createdBefore)
       }),
-    listRegistrations: ({ status = null, tokenId = null, limit }) =>
-      use(() =>
-        sql.registrations.all({ status, tokenId, limit }).flatMap((row) => readRegistration(row) ?? []),
-      ),
 
     findByManagementHash: (hash) =>
       use(() => readRegistration(sql.registrationByManagementHash.get({ hash }))),
     listRotations: (id) => use(() => sql.rotations.all(id).flatMap((row) => readRegistration(row) ?? [])),
     ...sqliteEndings(sql, transact),
+    ...sqliteListing(sql, use),
 
     async ping() {
       // SQLite goes on with a file that was deleted or replaced under it, and all that would be lost.

@@ -1,3 +1,5 @@
+import type { Listing } from './listing.ts'
+
 /** What the operator decides when a bootstrap token is created. Times are milliseconds. */
 export interface TokenPolicy {
   readonly label: string
@@ -127,19 +129,13 @@ export type BeginOutcome =
   /** The registration to rotate has no key any more, or is being rotated. Nothing was written. */
   | { readonly outcome: 'ended' | 'busy' }
 
-export interface RegistrationFilter {
-  readonly status?: RegistrationStatus | undefined
-  readonly tokenId?: string | undefined
-  readonly limit: number
-}
-
 /**
  * Everything the service remembers. Each method is atomic and durable when its promise resolves, whatever
  * other processes do on the same store at the same time.
  *
  * Every method throws ServiceError `store_unavailable` if the store cannot be read or written now.
  */
-export interface Store {
+export interface Store extends Listing {
   createToken(token: BootstrapToken): Promise<void>
   findTokenByHash(secretHash: Uint8Array): Promise<BootstrapToken | undefined>
   getToken(id: string): Promise<BootstrapToken | undefined>
@@ -209,8 +205,6 @@ export interface Store {
   sweepAgain(ids: readonly string[], at: number): Promise<void>
   /** Forgets the idempotency keys and sealed answers of registrations begun before this time. */
   forgetIdempotency(createdBefore: number): Promise<void>
-  /** Newest first. */
-  listRegistrations(filter: RegistrationFilter): Promise<Registration[]>
   getRegistration(id: string): Promise<Registration | undefined>
   /** The registration with this management token, or that had it before the last renewal. */
   findByManagementHash(managementHash: Uint8Array): Promise<Registration | undefined>
@@ -223,6 +217,8 @@ export interface Store {
    * @returns it and its rotations, as far as they are `ending`
    */
   revokeRegistration(id: string, now: number): Promise<Registration[]>
+  /** What is `active` of these becomes `ending`, as revoked: their keys alone, not what they belong to. */
+  endKeys(ids: readonly string[], now: number): Promise<Registration[]>
   /**
    * What is `active` becomes `ending` when its time is over.
    * @returns what is `ending` and due, longest due first

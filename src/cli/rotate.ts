@@ -1,0 +1,76 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { rotate } from '../registration/rotate.ts'
+import { duration } from './arguments.ts'
+import { formatRecord, isoTime, printJson, showTime } from './format.ts'
+import { found } from './found.ts'
+import { withDeps } from './with-deps.ts'
+
+interface RotateOptions {
+  readonly overlap: number
+  readonly managementToken?: true
+  readonly json?: true
+}
+
+const HOUR_MS = 3_600_000
+const LONGEST_OVERLAP_MS = 7 * 24 * HOUR_MS
+
+/** `firstkey registrations rotate`. */
+export function addRotateCommand(registrations: Command): void {
+  registrations
+    .command('rotate')
+    .description('a new key for a registration, printed once; the present one goes after the overlap')
+    .argument('<id>', 'reg_…')
+    .option(
+      '--overlap <duration>',
+      'how long the present key still works, at most 7d; 0: not at all',
+      overlap,
+      HOUR_MS,
+    )
+    .option('--management-token', 'renew the management token too')
+    .option('--json', 'print JSON')
+    .action((id: string, options: RotateOptions) => rotateKey(id, options))
+}
+
+function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions): Promise<void> {
+  return withDeps(async (deps) => {
+    const registration = await found(deps.store, id)
+    const {
+      apiKeyId,
+      answer,
+      registration: made,
+    } = await rotate(
+      deps,
+      { registration, secret: '', isOutdated: false },
+      { overlapMs: overlap, renewsManagement: managementToken === true, idempotencyKey: undefined },
+      { timeoutMs: deps.config.registerTimeoutMs, isGone: () => false, log: deps.log },
+    )
+    const { apiKeyValue } = answer
+    const renewed = managementToken ? answer.managementToken : undefined
+    if (json) {
+      printJson({
+        registration_id: id,
+        api_key_id: apiKeyId,
+        api_key_value: apiKeyValue,
+        expires_at: isoTime(made.expiresAt),
+        ...(renewed === undefined ? {} : { management_token: renewed }),
+      })
+      return
+    }
+    process.stderr.write('The secrets, shown only now:\n')
+    process.stdout.write(
+      formatRecord([
+        ['key id', apiKeyId],
+        ['key value', apiKeyValue],
+        ['expires', showTime(made.expiresAt)],
+        ...(renewed === undefined ? [] : [['management token', renewed] as const]),
+      ]),
+    )
+  })
+}
+
+function overlap(text: string): number {
+  if (text === '0') return 0
+  const ms = duration(text)
+  if (ms > LONGEST_OVERLAP_MS) throw new InvalidArgumentError('At most 7d.')
+  return ms
+}

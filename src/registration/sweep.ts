@@ -1,0 +1,64 @@
+import type { FoundKey } from '../aws/keys.ts'
+import type { Registration } from '../store/store.ts'
+import type { RegistrationDeps } from './context.ts'
+import { deleteKey } from './end.ts'
+import { isKeyName, KEY_NAME_PREFIXES, keyNamePrefix, registrationIdOf } from './key-name.ts'
+
+export type SweepDeps = Pick<RegistrationDeps, 'store' | 'background' | 'clock' | 'timing' | 'log'>
+
+/** Where API Gateway and the store do not agree, though nobody is at work on it. */
+export interface Disagreement {
+  /** Keys that are named as this service names them, and that no record knows or that should be gone. */
+  readonly strayKeys: readonly FoundKey[]
+  /** Registrations and rotations that are recorded as active, whose key is gone. */
+  readonly deadRecords: readonly Registration[]
+}
+
+/** Younger records are left alone (ms): API Gateway may not show a new key at once. */
+const SETTLED_AFTER_MS = 10 * 60_000
+const ALL = 1_000_000
+
+/** Compares every key of the account that carries this service's naming with the store. Changes nothing. */
+export async function findDisagreement(
+  { store, background, clock }: SweepDeps,
+  signal: AbortSignal,
+): Promise<Disagreement> {
+  // In this order: a key is recorded before it is made, and an active record has its key already.
+  const active = await store.listRegistrations({ status: 'active', limit: ALL })
+  const found: FoundKey[] = []
+  for (const prefix of KEY_NAME_PREFIXES) found.push(...(await background.findKeys(prefix, signal)))
+  const keys = found.filter(({ name }) => isKeyName(name))
+
+  const strayKeys: FoundKey[] = []
+  for (const key of keys) {
+    const record = await store.getRegistration(registrationIdOf(key.name))
+    const isOver = record?.status === 'ended' || (record?.status === 'failed' && record.sweepAt === null)
+    if (record === undefined || isOver) strayKeys.push(key)
+  }
+  const ids = new Set(found.map(({ id }) => id))
+  const settledBefore = clock() - SETTLED_AFTER_MS
+  const deadRecords: Registration[] = []
+  for (const record of active) {
+    if (record.apiKeyId === null || ids.has(record.apiKeyId) || record.createdAt > settledBefore) continue
+    // Looked for once more, alone: a page that was read while keys went may have left others out.
+    const own = await background.findKeys(keyNamePrefix([record.id]), signal)
+    if (!own.some(({ id }) => id === record.apiKeyId)) deadRecords.push(record)
+  }
+  return { strayKeys, deadRecords }
+}
+
+/** Deletes a key that {@link findDisagreement} found. @throws ServiceError */
+export async function removeStray(
+  { background, log }: SweepDeps,
+  key: FoundKey,
+  signal: AbortSignal,
+): Promise<void> {
+  await background.deleteKey(key.id, signal)
+  log.info({ api_key_id: key.id, registration_id: registrationIdOf(key.name) }, 'stray key deleted')
+}
+
+/** Records a registration or rotation whose key is gone as ended. @throws ServiceError */
+export async function endDead(deps: SweepDeps, record: Registration): Promise<void> {
+  const [ending] = await deps.store.endKeys([record.id], deps.clock())
+  if (ending !== undefined) await deleteKey(deps, deps.background, ending)
+}

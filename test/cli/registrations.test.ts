@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { newRegistrationIds } from '../../src/registration/key-name.ts'
+import { runCli } from '../e2e/server-process.ts'
+import { dataPlane, manage, registered, type Service, serverEnv, startService } from '../service.ts'
+
+const DAY_MS = 86_400_000
+
+function cliOf(t: Parameters<typeof runCli>[0], service: Service) {
+  const env = serverEnv(service.gateway, service.dataDir)
+  return (...args: string[]) => runCli(t, args, env)
+}
+
+test('list: pages, newest first, by token, plan, status and expiry; a rotation is no registration', async (t) => {
+  let now = Date.now() - 1_000
+  const service = await startService(t, { clock: () => (now += 10) })
+  const cli = cliOf(t, service)
+  const { token, secret } = await service.token({ plans: ['gold'], keyTtlMs: 3 * DAY_MS })
+  const golden = await registered(service, {}, {}, secret)
+  const others = [await registered(service), await registered(service), await registered(service)]
+  assert.equal((await manage(service, golden, 'POST', '/rotate')).status, 201)
+  const [second] = others
+  assert.ok(second)
+  await manage(service, second, 'DELETE')
+
+  const ids = async (...args: string[]) => {
+    const { code, stdout, stderr } = await cli('registrations', 'list', '--json', ...args)
+    assert.equal(code, 0, stderr)
+    return (JSON.parse(stdout) as { id: string }[]).map(({ id }) => id)
+  }
+  const newest = [...others.map(({ registration_id }) => registration_id).reverse(), golden.registration_id]
+  assert.deepEqual(await ids(), newest)
+  assert.deepEqual(await ids('--limit', '2'), newest.slice(0, 2))
+  assert.deepEqual(await ids('--limit', '2', '--after', newest[1] ?? ''), newest.slice(2))
+  assert.deepEqual(await ids('--token', token.id), [golden.registration_id])
+  assert.deepEqual(await ids('--plan', 'gold'), [golden.registration_id])
+  assert.deepEqual(await ids('--status', 'revoked'), [second.registration_id])
+  assert.deepEqual(await ids('--expiring', '7d'), [golden.registration_id])
+  assert.deepEqual(await ids('--expiring', '1d'), [])
+
+  const stats = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
+  assert.deepEqual(stats, {
+    active: 3,
+    key_quota: 10_000,
+    counts: [
+      { plan: 'free', standing: 'active', count: 2 },
+      { plan: 'free', standing: 'revoked', count: 1 },
+      { plan: 'gold', standing: 'active', count: 1 },
+    ],
+  })
+  const shown = await cli('registrations', 'show', golden.registration_id)
+  assert.match(shown.stdout, RegExp(`overlapping +${golden.api_key_id} until`))
+})
+
+test('revoke: a dry run says what would go; --yes takes exactly that; again is fine', async (t) => {
+  const service = await startService(t)
+  const cli = cliOf(t, service)
+  const { token, secret } = await service.token()
+  const mine = [await registered(service, {}, {}, secret), await registered(service, {}, {}, secret)]
+  const other = await registered(service)
+  const [first] = mine
+  assert.ok(first)
+  await manage(service, first, 'POST', '/rotate')
+
+  const dry = await cli('registrations', 'revoke', '--token', token.id)
+  assert.equal(dry.code, 0)
+  for (const { registration_id } of mine) assert.match(dry.stdout, RegExp(registration_id))
+  assert.ok(!dry.stdout.includes(other.registration_id))
+  assert.match(dry.stderr, /2 would be revoked. Nothing was changed/)
+  assert.equal(service.gateway.account.keys.size, 4)
+
+  service.gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'fail', times: 99 })
+  const failed = await cli('registrations', 'revoke', '--token', token.id, '--yes')
+  assert.equal(failed.code, 1)
+  assert.match(failed.stderr, /0 of 2 revoked/)
+  assert.equal(((await (await manage(service, first, 'GET')).json()) as { status: string }).status, 'revoked')
+  service.gateway.faults.clear()
+  const done = await cli('registrations', 'revoke', '--token', token.id, '--yes')
+  assert.equal(done.code, 0, done.stderr)
+  assert.match(done.stdout, /^2\/2 .* revoked$/m)
+  assert.deepEqual([...service.gateway.account.keys.keys()], [other.api_key_id])
+
+  assert.equal((await cli('registrations', 'revoke', other.registration_id, '--yes')).code, 0)
+  assert.equal((await cli('registrations', 'revoke', other.registration_id, '--yes')).code, 0)
+  assert.equal(service.gateway.account.keys.size, 0)
+})
+
+test('tokens revoke --with-keys takes the keys back too', async (t) => {
+  const service = await startService(t)
+  const { token, secret } = await service.token()
+  const own = await registered(service, {}, {}, secret)
+  const { code } = await cliOf(t, service)('tokens', 'revoke', token.id, '--with-keys')
+  assert.equal(code, 0)
+  assert.equal(await dataPlane(service, own.api_key_value), 403)
+  assert.equal((await service.register(secret)).status, 401)
+})
+
+test('rotate prints the new key once, alone on stdout as JSON', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  const cli = cliOf(t, service)
+  const { code, stdout } = await cli(
+    ...['registrations', 'rotate', own.registration_id, '--overlap', '0', '--management-token', '--json'],
+  )
+  assert.equal(code, 0)
+  const next = JSON.parse(stdout)
+  assert.equal(await dataPlane(service, next.api_key_value), 200)
+  assert.equal((await manage(service, own, 'GET')).status, 401)
+  const renewed = { ...own, management: { ...own.management, token: next.management_token } }
+  assert.equal((await manage(service, renewed, 'GET')).status, 200)
+})
+
+test('sweep: shows what AWS and the store disagree on, ends that with --yes, and touches nothing else', async (t) => {
+  let now = Date.now() - 3_600_000
+  const service = await startService(t, { clock: () => now })
+  const { account } = service.gateway
+  const [kept, dead] = [await registered(service), await registered(service)]
+  now = Date.now()
+  const young = await registered(service)
+  const [stray = ''] = newRegistrationIds(1)
+  const strayKey = account.createKey({ name: `${stray} acme`, enabled: true })
+  const foreign = ['reg_other', 'registry', '', `${stray}`, `x ${stray} acme`].map((name) =>
+    account.createKey({ name, enabled: true }),
+  )
+  account.deleteKey(dead.api_key_id)
+  account.deleteKey(young.api_key_id)
+
+  const cli = cliOf(t, service)
+  const dry = await cli('sweep', '--json')
+  assert.deepEqual(JSON.parse(dry.stdout), {
+    stray_keys: [{ api_key_id: strayKey.id, name: strayKey.name }],
+    dead_records: [
+      { id: dead.registration_id, registration_id: dead.registration_id, api_key_id: dead.api_key_id },
+    ],
+  })
+  assert.match(dry.stderr, /Nothing was changed/)
+  assert.ok(account.keys.has(strayKey.id))
+
+  const done = await cli('sweep', '--yes')
+  assert.equal(done.code, 0, done.stderr)
+  assert.deepEqual([...account.keys.keys()].sort(), [kept.api_key_id, ...foreign.map(({ id }) => id)].sort())
+  const status = async (id: string) => (await service.deps.store.getRegistration(id))?.status
+  assert.deepEqual(
+    await Promise.all([kept, dead, young].map(({ registration_id }) => status(registration_id))),
+    ['active', 'ended', 'active'],
+  )
+})
