@@ -62,9 +62,16 @@ export function startProgram(
   }
 }
 
+/** As {@link startServer}, with times that a test can wait for. */
+export const FAST_SERVER = 'test/e2e/fast-server.ts'
+
 /** The service as a process; resolves when it listens. */
-export async function startServer(t: TestContext, env: Readonly<Record<string, string>>) {
-  const program = startProgram(t, 'src/start.js', [], env)
+export async function startServer(
+  t: TestContext,
+  env: Readonly<Record<string, string>>,
+  main = 'src/start.js',
+) {
+  const program = startProgram(t, main, [], env)
   const [, url = ''] = await program.seen(/listening on (http:\/\/[\d.:]+)/)
   return { ...program, url }
 }
