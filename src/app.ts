@@ -6,6 +6,7 @@ import { watchMethods } from './http/method-not-allowed.ts'
 import { describeApi } from './http/openapi.ts'
 import { answerProblems } from './http/problem.ts'
 import { createRateLimits } from './http/rate-limit.ts'
+import { recordRefusals } from './http/record-refusals.ts'
 import { createHttpServer } from './http/server.ts'
 import { documentRoutes } from './routes/documents.ts'
 import { healthRoutes } from './routes/health.ts'
@@ -18,6 +19,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   const app = createHttpServer({ log, publicUrl: config.publicUrl, trustProxy: config.trustProxy })
   answerProblems(app, config.publicUrl)
   prepareAuthentication(app)
+  recordRefusals(app, deps.refusals.record)
   const methods = watchMethods(app)
   await app.register(accepts)
   await describeApi(app, config.publicUrl)

@@ -40,6 +40,8 @@ export interface Config {
   readonly queueMax: number
   /** Calls to API Gateway a second; 0: any number. */
   readonly callsPerSecond: number
+  /** How long the audit trail is kept, in milliseconds. */
+  readonly auditRetentionMs: number
 }
 
 /** Thrown when the environment is not a configuration. The message lists every fault, a line each. */
@@ -55,6 +57,7 @@ export type MintMode = (typeof mintModes)[number]
 
 /** What a plan may be called. */
 export const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
+const DAY_MS = 86_400_000
 const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
 
 function integer(min: number, max: number) {
@@ -139,6 +142,7 @@ const environment = z
     MINT_BATCH_MAX: integer(2, 10_000).default(2_500),
     QUEUE_MAX: integer(1, 100_000).default(15_000),
     AWS_CALLS_PER_SECOND: integer(0, 1_000).default(10),
+    AUDIT_RETENTION_DAYS: integer(1, 36_500).default(400),
   })
   // `when`: said together with the faults of single variables, not after they are mended.
   .refine((env) => env.USAGE_PLAN_ID !== undefined || env.USAGE_PLANS !== undefined, {
@@ -170,6 +174,7 @@ const environment = z
       mintBatchMax: env.MINT_BATCH_MAX,
       queueMax: env.QUEUE_MAX,
       callsPerSecond: env.AWS_CALLS_PER_SECOND,
+      auditRetentionMs: env.AUDIT_RETENTION_DAYS * DAY_MS,
     }
   })
 

@@ -9,6 +9,7 @@ import { createLeases } from './registration/leases.ts'
 import { createLiveness, type Liveness } from './registration/liveness.ts'
 import type { ObtainDeps } from './registration/obtain.ts'
 import { createReadiness, type Readiness } from './registration/readiness.ts'
+import { createRefusals, type Refusals } from './registration/refusals.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 
@@ -18,6 +19,7 @@ export interface Deps extends ObtainDeps {
   readonly log: Logger
   readonly readiness: Readiness
   readonly liveness: Liveness
+  readonly refusals: Refusals
   /** Waits for what is in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
@@ -44,6 +46,7 @@ export function createDeps(
     inFlight,
     batcher,
     liveness: createLiveness(shared),
+    refusals: createRefusals(shared),
     readiness: createReadiness({ store, apiGateway, clock, plans: config.plans, log }),
     async close() {
       await inFlight.settled()

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Gateway } from '../src/local/gateway.ts'
+import { createDuty } from '../src/registration/duty.ts'
+import { endDue } from '../src/registration/end.ts'
 import { recover } from '../src/registration/recover.ts'
 import { defaultTiming, type Timing } from '../src/registration/timing.ts'
-import type { Store } from '../src/store/store.ts'
+import type { Registration, Store } from '../src/store/store.ts'
 import type { Service } from './service.ts'
 
 /** Times that a test can wait for. */
@@ -76,17 +78,23 @@ export async function assertInvariants(
   }
 }
 
-/** Runs recovery, with the gateway in order, until nothing is left to do, late sweeps included. */
+/** Whether something of a registration or rotation is left for the background to do. */
+export function isOpen({ status, sweepAt, endsAt }: Registration, now: number): boolean {
+  if (status === 'active') return endsAt !== null && endsAt <= now
+  return status === 'pending' || status === 'ending' || sweepAt !== null
+}
+
+/** Runs the background's work, with the gateway in order, until nothing is left to do, late sweeps included. */
 export async function settle({ gateway, deps }: Service): Promise<void> {
   gateway.faults.clear()
   await deps.inFlight.settled()
+  const duty = createDuty(deps, 'background')
   for (let round = 0; round < 200; round++) {
     await recover(deps)
-    const open = (await deps.store.listRegistrations({ limit: 100_000 })).filter(
-      ({ status, sweepAt }) => status === 'pending' || sweepAt !== null,
-    )
-    if (open.length === 0) return
+    await endDue(deps, duty)
+    const rows = await deps.store.listRegistrations({ limit: 100_000 })
+    if (!rows.some((one) => isOpen(one, deps.clock()))) return duty.leave()
     await sleep(50)
   }
-  throw new Error('recovery does not come to an end')
+  throw new Error('the background does not come to an end')
 }

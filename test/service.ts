@@ -14,6 +14,7 @@ import { type Gateway, startGateway } from '../src/local/gateway.ts'
 import { defaultGatewayOptions, type GatewayOptions } from '../src/local/options.ts'
 import { createLogger } from '../src/log.ts'
 import { defaultTiming, type Timing } from '../src/registration/timing.ts'
+import { SERVICE } from '../src/store/audit.ts'
 import type { BootstrapToken, TokenPolicy } from '../src/store/store.ts'
 
 /** The environment of a server that uses `gateway`; the demo credentials are the SDK's for the whole test process. */
@@ -95,7 +96,7 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
     gateway,
     dataDir,
     logLines,
-    token: (policy) => issueBootstrapToken(deps.store, { ...anyUse, ...policy }, clock()),
+    token: (policy) => issueBootstrapToken(deps.store, { ...anyUse, ...policy }, SERVICE, clock()),
     register: (secret, body = { name: 'acme-agent' }, headers = {}) =>
       fetch(`${url}/register`, {
         method: 'POST',

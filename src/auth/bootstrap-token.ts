@@ -1,4 +1,5 @@
 import { ServiceError } from '../errors.ts'
+import type { Actor } from '../store/audit.ts'
 import type { BootstrapToken, Store, TokenPolicy } from '../store/store.ts'
 import { requireForm } from './form.ts'
 import { createSecret, hashSecret, randomBase62, sameHash } from './secret.ts'
@@ -13,6 +14,7 @@ export interface Caller {
 export async function issueBootstrapToken(
   store: Store,
   policy: TokenPolicy,
+  actor: Actor,
   now: number,
 ): Promise<{ token: BootstrapToken; secret: string }> {
   const secret = createSecret('fkb_')
@@ -24,7 +26,7 @@ export async function issueBootstrapToken(
     createdAt: now,
     revokedAt: null,
   }
-  await store.createToken(token)
+  await store.createToken(token, actor)
   return { token, secret }
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
+import { addAuditCommand } from './audit.ts'
 import { addRegistrationCommands } from './registrations.ts'
 import { addSweepCommand } from './sweep.ts'
 import { addTokenCommands } from './tokens.ts'
@@ -10,6 +11,7 @@ const program = new Command('firstkey')
 addTokenCommands(program)
 addRegistrationCommands(program)
 addSweepCommand(program)
+addAuditCommand(program)
 
 try {
   await program.parseAsync()

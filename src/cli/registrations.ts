@@ -1,9 +1,9 @@
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
 import { describe, type RegistrationView, statusOf } from '../registration/describe.ts'
 import type { Standing } from '../store/listing.ts'
 import type { Store } from '../store/store.ts'
-import { duration } from './arguments.ts'
+import { duration, pageSize } from './arguments.ts'
 import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
 import { found } from './found.ts'
 import { addReconcileCommand } from './reconcile.ts'
@@ -36,7 +36,7 @@ export function addRegistrationCommands(program: Command): void {
     .option('--plan <name>', 'only those on this plan')
     .addOption(new Option('--status <status>', 'only these').choices(STANDINGS))
     .option('--expiring <duration>', 'only those whose key ends within this time, as in 7d', duration)
-    .option('--limit <n>', 'a page of at most so many', limit, 100)
+    .option('--limit <n>', 'a page of at most so many', pageSize, 100)
     .option('--after <id>', 'the next page: what comes after this registration')
     .option('--json', 'print JSON')
     .action((options: ListOptions) => withStore((store) => list(store, options)))
@@ -159,9 +159,4 @@ function registrationJson({
     expires_soon: expiresSoon,
     replayable: one.idempotency !== null,
   }
-}
-
-function limit(text: string): number {
-  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
-  throw new InvalidArgumentError('A whole number from 1 to 999999.')
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import type { Deps } from '../deps.ts'
 import { revoke } from '../registration/revoke.ts'
+import type { Actor } from '../store/audit.ts'
 import type { RegistrationWithKey } from '../store/listing.ts'
 import type { Registration, Store } from '../store/store.ts'
 import { found } from './found.ts'
@@ -35,7 +36,7 @@ export function addRevokeCommand(registrations: Command): void {
       if (Object.keys(selection).length === 0) throw new Error('name registrations, --token or --plan')
       if ('ids' in selection && (token ?? plan) !== undefined)
         throw new Error('name registrations, or --token and --plan, but not both')
-      if (yes) await revokeKeys(selection)
+      if (yes) await withDeps((deps, actor) => revokeKeys(deps, actor, selection))
       else await withStore((store) => preview(store, selection))
     })
 }
@@ -44,26 +45,28 @@ export function addRevokeCommand(registrations: Command): void {
  * Revokes one after the other, with progress on stderr. What this leaves unfinished, because it was stopped or API Gateway
  * fails, a running server finishes, or the same command again.
  */
-export function revokeKeys(selection: Selection): Promise<void> {
-  return withDeps(async (deps) => {
-    const selected = await select(deps.store, selection)
-    // The intent first, all of it: whatever stops this command, these keys go.
-    for (const { registration } of selected) {
-      await deps.store.revokeRegistration(registration.id, deps.clock())
-    }
-    const failed = await deleteAll(deps, selected)
-    process.stderr.write(`${selected.length - failed} of ${selected.length} revoked.\n`)
-    if (failed > 0)
-      throw new Error('not everything could be done now; a running server goes on, or run it again')
-  })
+export async function revokeKeys(deps: Deps, actor: Actor, selection: Selection): Promise<void> {
+  const selected = await select(deps.store, selection)
+  // The intent first, all of it: whatever stops this command, these keys go.
+  for (const { registration } of selected) {
+    await deps.store.revokeRegistration(registration.id, actor, deps.clock())
+  }
+  const failed = await deleteAll(deps, actor, selected)
+  process.stderr.write(`${selected.length - failed} of ${selected.length} revoked.\n`)
+  if (failed > 0)
+    throw new Error('not everything could be done now; a running server goes on, or run it again')
 }
 
-async function deleteAll(deps: Deps, selected: readonly RegistrationWithKey[]): Promise<number> {
+async function deleteAll(
+  deps: Deps,
+  actor: Actor,
+  selected: readonly RegistrationWithKey[],
+): Promise<number> {
   let failed = 0
   for (const [i, { registration, current }] of selected.entries()) {
     const progress = `${i + 1}/${selected.length}  ${line(registration, current)}`
     try {
-      await revoke(deps, registration.id)
+      await revoke(deps, registration.id, actor)
       process.stdout.write(`${progress}  revoked\n`)
     } catch {
       failed += 1 // The reason is in the log, on stderr.

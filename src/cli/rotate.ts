@@ -32,7 +32,7 @@ export function addRotateCommand(registrations: Command): void {
 }
 
 function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions): Promise<void> {
-  return withDeps(async (deps) => {
+  return withDeps(async (deps, actor) => {
     const registration = await found(deps.store, id)
     const {
       apiKeyId,
@@ -42,7 +42,7 @@ function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions
       deps,
       { registration, secret: '', isOutdated: false },
       { overlapMs: overlap, renewsManagement: managementToken === true, idempotencyKey: undefined },
-      { timeoutMs: deps.config.registerTimeoutMs, isGone: () => false, log: deps.log },
+      { actor, timeoutMs: deps.config.registerTimeoutMs, isGone: () => false, log: deps.log },
     )
     const { apiKeyValue } = answer
     const renewed = managementToken ? answer.managementToken : undefined

@@ -27,7 +27,7 @@ export function addSweepCommand(program: Command): void {
 }
 
 function sweep({ yes, json }: SweepOptions): Promise<void> {
-  return withDeps(async (deps) => {
+  return withDeps(async (deps, actor) => {
     const disagreement = await findDisagreement(deps, new AbortController().signal)
     const { strayKeys, deadRecords } = disagreement
     report(disagreement, json)
@@ -36,8 +36,8 @@ function sweep({ yes, json }: SweepOptions): Promise<void> {
         process.stderr.write('Nothing was changed. To do it: firstkey sweep --yes\n')
       return
     }
-    for (const key of strayKeys) await removeStray(deps, key, AbortSignal.timeout(deps.timing.undo))
-    for (const record of deadRecords) await endDead(deps, record)
+    for (const key of strayKeys) await removeStray(deps, key, actor, AbortSignal.timeout(deps.timing.undo))
+    for (const record of deadRecords) await endDead(deps, record, actor)
     process.stderr.write(`${strayKeys.length} keys deleted, ${deadRecords.length} registrations ended.\n`)
   })
 }

@@ -3,11 +3,13 @@ import { issueBootstrapToken } from '../auth/bootstrap-token.ts'
 import { systemClock } from '../clock.ts'
 import { PLAN_NAME } from '../config.ts'
 import { NAME } from '../registration/name.ts'
+import type { Actor } from '../store/audit.ts'
 import type { BootstrapToken, Store } from '../store/store.ts'
 import { duration } from './arguments.ts'
 import { formatDuration } from './duration.ts'
 import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
 import { revokeKeys } from './revoke.ts'
+import { withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
 interface CreateOptions {
@@ -47,7 +49,7 @@ export function addTokenCommands(program: Command): void {
     .option('--name-prefix <text>', 'what the names of its registrations must start with', namePrefix, '')
     .option('--rate <n>', 'requests a minute (default: no limit of its own)', count)
     .option('--json', 'print JSON on stdout, the secret in it')
-    .action((options: CreateOptions) => withStore((store) => create(store, options)))
+    .action((options: CreateOptions) => withStore((store, actor) => create(store, actor, options)))
 
   tokens
     .command('list')
@@ -71,12 +73,17 @@ export function addTokenCommands(program: Command): void {
     .option('--with-keys', 'take back every key made with it')
     .option('--json', 'print JSON')
     .action(async (id: string, { withKeys, ...options }: OutputOptions & { withKeys?: true }) => {
-      await withStore(async (store) => print(found(id, await store.revokeToken(id, systemClock())), options))
-      if (withKeys) await revokeKeys({ token: id })
+      const revoke = async (store: Store, actor: Actor) =>
+        print(found(id, await store.revokeToken(id, actor, systemClock())), options)
+      if (!withKeys) return withStore(revoke)
+      return withDeps(async (deps, actor) => {
+        await revoke(deps.store, actor)
+        await revokeKeys(deps, actor, { token: id })
+      })
     })
 }
 
-async function create(store: Store, options: CreateOptions): Promise<void> {
+async function create(store: Store, actor: Actor, options: CreateOptions): Promise<void> {
   const now = systemClock()
   const { token, secret } = await issueBootstrapToken(
     store,
@@ -89,6 +96,7 @@ async function create(store: Store, options: CreateOptions): Promise<void> {
       namePrefix: options.namePrefix,
       ratePerMinute: options.rate ?? null,
     },
+    actor,
     now,
   )
   if (options.json) {

@@ -6,6 +6,7 @@ import {
   unknownManagementToken,
 } from '../auth/management-token.ts'
 import { ServiceError } from '../errors.ts'
+import type { Actor } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'
 
 const CALLER = 'caller'
@@ -45,18 +46,47 @@ export function authenticateManager(
   return async (request) => {
     const secret = bearerCredential(request.headers.authorization)
     const manager = await authenticateManagementToken(store, secret)
+    request.setDecorator<Manager>(MANAGER, manager)
     if (manager.isOutdated && !acceptOutdated) throw unknownManagementToken()
     const id = (request.params as { id?: unknown }).id
     if (id !== manager.registration.id) {
       throw new ServiceError('not_found', 'There is no such registration.')
     }
-    request.setDecorator<Manager>(MANAGER, manager)
   }
 }
 
 /** Whom {@link authenticateManager} found. Only for routes behind it. */
 export function managing(request: FastifyRequest): Manager {
   return request.getDecorator<Manager>(MANAGER)
+}
+
+/** Whose token came with a request, for the audit trail. */
+export interface Identified {
+  readonly actor: Actor
+  readonly tokenId: string
+  /** Whose management token it was; `null`: it was a bootstrap token. */
+  readonly registrationId: string | null
+}
+
+/** Who was found for a request, refused or not; `undefined`: nobody. */
+export function identified(request: FastifyRequest): Identified | undefined {
+  const caller = request.getDecorator<Caller | null>(CALLER)
+  const manager = request.getDecorator<Manager | null>(MANAGER)
+  const where = { requestId: request.id, clientAddress: request.ip }
+  if (caller !== null) {
+    const { id } = caller.token
+    return { actor: { kind: 'token', id, ...where }, tokenId: id, registrationId: null }
+  }
+  if (manager === null) return undefined
+  const { id, tokenId } = manager.registration
+  return { actor: { kind: 'registration', id, ...where }, tokenId, registrationId: id }
+}
+
+/** Who acts by a request. Only for routes behind {@link authenticate} or {@link authenticateManager}. */
+export function actorOf(request: FastifyRequest): Actor {
+  const found = identified(request)
+  if (found === undefined) throw new Error('the route does not authenticate')
+  return found.actor
 }
 
 /** `Authorization: Bearer <credential>` (RFC 6750, section 2.1); the scheme's name in any case (RFC 9110). */

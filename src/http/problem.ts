@@ -98,7 +98,7 @@ export function toProblem(error: ServiceError, instance: string, publicUrl: stri
 /** Answers every error and every unknown path with a problem document. The one place that maps errors to HTTP. */
 export function answerProblems(app: FastifyInstance, publicUrl: string): void {
   app.setErrorHandler((error: FastifyError | Error, request, reply) => {
-    const mapped = mapError(error)
+    const mapped = toServiceError(error)
     const status = problemStatus[mapped.code]
     if (status >= 500) request.log.error({ err: error, code: mapped.code }, 'request failed')
     return sendProblem(reply, request, mapped, publicUrl)
@@ -127,7 +127,8 @@ function challenge(error: ServiceError): string {
   return `${realm}, error="invalid_token", error_description="${errorCatalogue[error.code].title}"`
 }
 
-function mapError(error: FastifyError | Error): ServiceError {
+/** What an error of a request is, as one of the service's own. */
+export function toServiceError(error: FastifyError | Error): ServiceError {
   if (error instanceof ServiceError) return error
   if (hasZodFastifySchemaValidationErrors(error)) return mapValidation(error.validation)
   const code = 'code' in error ? error.code : undefined

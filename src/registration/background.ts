@@ -1,5 +1,6 @@
-import { randomBase62 } from '../auth/secret.ts'
-import { endDue, leaveEndings } from './end.ts'
+import { createDuty } from './duty.ts'
+import { endDue } from './end.ts'
+import { type PurgeDeps, purgeAudit } from './purge-audit.ts'
 import { type RecoverDeps, recover } from './recover.ts'
 
 export interface Background {
@@ -8,19 +9,23 @@ export interface Background {
 }
 
 /**
- * Renews the leases of what this process works on, recovers what others left behind, and deletes the keys whose time is
- * over, now and again and again.
+ * Renews the leases of what this process works on. And, in one process of all that share the store: recovers what others
+ * left behind, deletes the keys whose time is over, and removes old audit entries. Now and again and again.
  */
-export function startBackground(deps: RecoverDeps): Background {
+export function startBackground(deps: RecoverDeps & PurgeDeps): Background {
   const { leases, log, timing } = deps
   const stopping = new AbortController()
-  const owner = randomBase62(20)
-  const renewing = repeat(timing.renew, () => leases.renew())
-  const recovering = repeat(timing.recover, async () => {
-    await recover(deps, stopping.signal)
-  })
-
-  const ending = repeat(timing.end, () => endDue(deps, owner, stopping.signal))
+  const duty = createDuty(deps, 'background')
+  const work = [
+    repeat(timing.renew, () => leases.renew()),
+    repeat(timing.recover, async () => {
+      if (await duty.isMine()) await recover(deps, stopping.signal)
+    }),
+    repeat(timing.end, () => endDue(deps, duty, stopping.signal)),
+    repeat(timing.purge, async () => {
+      if (await duty.isMine()) await purgeAudit(deps, stopping.signal)
+    }),
+  ]
 
   function repeat(ms: number, task: () => Promise<void>): Background {
     let running = Promise.resolve()
@@ -46,8 +51,8 @@ export function startBackground(deps: RecoverDeps): Background {
   return {
     async stop() {
       stopping.abort()
-      await Promise.all([renewing.stop(), recovering.stop(), ending.stop()])
-      await leaveEndings(deps, owner)
+      await Promise.all(work.map((one) => one.stop()))
+      await duty.leave()
     },
   }
 }

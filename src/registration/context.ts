@@ -2,6 +2,7 @@ import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
+import type { Actor } from '../store/audit.ts'
 import type { NewRegistration, Store } from '../store/store.ts'
 import type { BatchSize } from './batch-size.ts'
 import type { SealedAnswer } from './idempotency.ts'
@@ -39,6 +40,8 @@ export interface BatchDeps extends RegistrationDeps {
 
 /** The circumstances of one call. */
 export interface RegistrationCall {
+  /** Who asks, for the audit trail. */
+  readonly actor: Actor
   /** How long the answer may take, in milliseconds. */
   readonly timeoutMs: number
   /** Whether the client is gone, so that nobody would read the answer. */

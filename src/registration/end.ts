@@ -3,9 +3,8 @@ import type { ApiGateway } from '../aws/api-gateway.ts'
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/store.ts'
 import type { RegistrationDeps } from './context.ts'
+import type { Duty } from './duty.ts'
 
-/** The name of this work in the store: one process does it at a time. */
-const DUTY = 'end keys'
 /** How many keys are looked for at once. */
 const ROUND = 100
 
@@ -14,28 +13,22 @@ export type EndDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing' | 'log
 /**
  * One round: deletes the keys whose time is over, expired, rotated or revoked, one after the other and not too fast. What
  * cannot be deleted stays `ending`, with the reason, and is tried again.
- * @param owner who does it; another owner that does it now goes on alone
+ * @param duty whoever has it goes on alone
  * @param stop ends the round after the key it is at
  */
-export async function endDue(deps: EndDeps, owner: string, stop?: AbortSignal): Promise<void> {
+export async function endDue(deps: EndDeps, duty: Duty, stop?: AbortSignal): Promise<void> {
   const { store, clock, timing, background } = deps
-  const hold = () => store.takeDuty(DUTY, { owner, until: clock() + timing.duty }, clock())
-  if (!(await hold())) return
+  if (!(await duty.isMine())) return
   for (;;) {
     const due = await store.listDue(clock(), ROUND)
     for (const registration of due) {
       const pause = sleep(timing.endSpacing)
-      if (stop?.aborted || !(await hold())) return
+      if (stop?.aborted || !(await duty.isMine())) return
       await deleteKey(deps, background, registration).catch(() => undefined) // Recorded, and in the log.
       await pause
     }
     if (due.length < ROUND) return
   }
-}
-
-/** Gives the work to another process. */
-export async function leaveEndings({ store }: EndDeps, owner: string): Promise<void> {
-  await store.releaseDuty(DUTY, owner)
 }
 
 /**

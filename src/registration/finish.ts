@@ -28,6 +28,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
     const completions = wanted.map(({ work, apiKeyId }) => ({
       id: work.id,
       owner: work.owner,
+      actor: work.order.call.actor,
       apiKeyId,
       answered: () => isAwaited(work.order),
     }))

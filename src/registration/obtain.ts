@@ -63,7 +63,7 @@ export async function obtain(
     requireSameRequest(identity, running)
     running.waiters.push(...waiters)
     const { registration } = await running.result
-    return replay(deps, registration, identity)
+    return replay(deps, attempt, registration, identity)
   })
 }
 
@@ -89,7 +89,7 @@ async function continueEarlier(
   identity: RequestIdentity,
 ): Promise<Credential> {
   requireSameRequest(identity, earlier.idempotency ?? identity)
-  if (earlier.status !== 'pending') return replay(deps, earlier, identity)
+  if (earlier.status !== 'pending') return replay(deps, attempt, earlier, identity)
   if (earlier.undoing) throw inProgress()
   // Pending: somebody works on it, or the process that did is dead and this one goes on where it stopped.
   const { clock, leases, store } = deps
@@ -125,6 +125,7 @@ function toOrder(
 /** The credential of a registration that is active, for the caller who can unseal it. */
 async function replay(
   deps: ObtainDeps,
+  { call }: Attempt,
   { id }: Pick<Registration, 'id'>,
   identity: RequestIdentity,
 ): Promise<Credential> {
@@ -134,7 +135,7 @@ async function replay(
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw inProgress()
   const answer = unsealEarlier(registration, identity)
   // Before the answer: what nobody was answered is undone after a day, and this must not be.
-  if (!(await deps.store.markAnswered(id, deps.clock()))) throw inProgress()
+  if (!(await deps.store.markAnswered(id, call.actor, deps.clock()))) throw inProgress()
   return { registration, apiKeyId, answer, replayed: true }
 }
 

@@ -1,4 +1,5 @@
 import { ServiceError } from '../errors.ts'
+import { SERVICE } from '../store/audit.ts'
 import type { Lease, Registration } from '../store/store.ts'
 import type { RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
@@ -131,7 +132,9 @@ async function adopt(
   const lost: Registration[] = []
   const working: { id: string; apiKeyId: string }[] = []
   const record = async () => {
-    const completions = working.splice(0).map((one) => ({ ...one, owner, answered: () => false }))
+    const completions = working
+      .splice(0)
+      .map((one) => ({ ...one, owner, actor: SERVICE, answered: () => false }))
     for (const id of await store.completeRegistrations(completions, clock())) done.add(id)
   }
   const unattached = []

@@ -1,4 +1,5 @@
 import type { ApiGateway } from '../aws/api-gateway.ts'
+import type { Actor } from '../store/audit.ts'
 import { deleteKey, type EndDeps } from './end.ts'
 
 export type RevokeDeps = EndDeps & { readonly apiGateway: ApiGateway }
@@ -9,8 +10,8 @@ export type RevokeDeps = EndDeps & { readonly apiGateway: ApiGateway }
  * @returns when its keys are gone
  * @throws ServiceError if that could not be done now
  */
-export async function revoke(deps: RevokeDeps, registrationId: string): Promise<void> {
-  const ending = await deps.store.revokeRegistration(registrationId, deps.clock())
+export async function revoke(deps: RevokeDeps, registrationId: string, actor: Actor): Promise<void> {
+  const ending = await deps.store.revokeRegistration(registrationId, actor, deps.clock())
   const results = await Promise.allSettled(ending.map((one) => deleteKey(deps, deps.apiGateway, one)))
   for (const result of results) if (result.status === 'rejected') throw result.reason
 }

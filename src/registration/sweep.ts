@@ -1,4 +1,5 @@
 import type { FoundKey } from '../aws/keys.ts'
+import type { Actor } from '../store/audit.ts'
 import type { Registration } from '../store/store.ts'
 import type { RegistrationDeps } from './context.ts'
 import { deleteKey } from './end.ts'
@@ -49,16 +50,20 @@ export async function findDisagreement(
 
 /** Deletes a key that {@link findDisagreement} found. @throws ServiceError */
 export async function removeStray(
-  { background, log }: SweepDeps,
+  { background, clock, log, store }: SweepDeps,
   key: FoundKey,
+  actor: Actor,
   signal: AbortSignal,
 ): Promise<void> {
+  const registrationId = registrationIdOf(key.name)
   await background.deleteKey(key.id, signal)
-  log.info({ api_key_id: key.id, registration_id: registrationIdOf(key.name) }, 'stray key deleted')
+  const entry = { at: clock(), actor, detail: 'stray', tokenId: null, registrationId, apiKeyId: key.id }
+  await store.appendAudit([{ ...entry, action: 'key.deleted' }])
+  log.info({ api_key_id: key.id, registration_id: registrationId }, 'stray key deleted')
 }
 
 /** Records a registration or rotation whose key is gone as ended. @throws ServiceError */
-export async function endDead(deps: SweepDeps, record: Registration): Promise<void> {
-  const [ending] = await deps.store.endKeys([record.id], deps.clock())
+export async function endDead(deps: SweepDeps, record: Registration, actor: Actor): Promise<void> {
+  const [ending] = await deps.store.endKeys([record.id], actor, deps.clock())
   if (ending !== undefined) await deleteKey(deps, deps.background, ending)
 }

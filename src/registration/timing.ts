@@ -22,8 +22,10 @@ export interface Timing {
   readonly endSpacing: number
   /** When to try again what could not be deleted. */
   readonly endRetry: number
-  /** How long a process keeps work that it does for all, without renewing it. */
+  /** How long a process keeps the work that it does for all, without renewing it: one that died is followed after this. */
   readonly duty: number
+  /** How often to remove old audit entries. */
+  readonly purge: number
   /** How long an idempotency key is remembered. */
   readonly idempotency: number
 }
@@ -40,6 +42,7 @@ export const defaultTiming: Timing = {
   end: 5_000,
   endSpacing: 500,
   endRetry: 15_000,
-  duty: 20_000,
+  duty: 10_000,
+  purge: 3_600_000,
   idempotency: 24 * 3_600_000,
 }

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Deps } from '../deps.ts'
-import { authenticateManager, managing } from '../http/authenticate.ts'
+import { actorOf, authenticateManager, managing } from '../http/authenticate.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { problemResponses } from '../http/problem.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
@@ -96,7 +96,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     },
     handler: async (request, reply) => {
       const { registration } = managing(request)
-      await revoke(deps, registration.id)
+      await revoke(deps, registration.id, actorOf(request))
       return reply.code(204).send(null)
     },
   })

@@ -4,7 +4,7 @@ import type { DatabaseSync } from 'node:sqlite'
  * The schema as a list of steps; `PRAGMA user_version` counts the steps a database file has taken.
  * A step that was released is never edited: a change is a new step.
  */
-const migrations: readonly string[] = [
+export const migrations: readonly string[] = [
   `CREATE TABLE tokens (
      id TEXT PRIMARY KEY,
      secret_hash BLOB NOT NULL UNIQUE,
@@ -119,6 +119,27 @@ const migrations: readonly string[] = [
    CREATE INDEX registrations_ending ON registrations (ends_at) WHERE status = 'ending';
 
    CREATE TABLE duties (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until INTEGER NOT NULL) STRICT;`,
+
+  // AUTOINCREMENT: the number of a purged entry is never given again, so that a page's cursor stays good.
+  `CREATE TABLE audit (
+     seq INTEGER PRIMARY KEY AUTOINCREMENT,
+     at INTEGER NOT NULL,
+     actor_kind TEXT NOT NULL,
+     actor_id TEXT,
+     action TEXT NOT NULL,
+     detail TEXT,
+     token_id TEXT,
+     registration_id TEXT,
+     api_key_id TEXT,
+     request_id TEXT,
+     client_address TEXT
+   ) STRICT;
+
+   CREATE INDEX audit_at ON audit (at);
+   CREATE INDEX audit_registration ON audit (registration_id) WHERE registration_id IS NOT NULL;
+   CREATE INDEX audit_token ON audit (token_id) WHERE token_id IS NOT NULL;
+   CREATE TRIGGER audit_append_only BEFORE UPDATE ON audit
+     BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;`,
 ]
 
 /**

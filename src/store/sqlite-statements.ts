@@ -61,7 +61,7 @@ export function prepareStatements(db: DatabaseSync) {
           lease_owner = NULL, lease_until = NULL
       WHERE id = :id AND status = 'pending' AND lease_owner = :owner AND undoing = 0
         AND (rotation_of IS NULL OR ${ROTATED_HAS_KEY})
-      RETURNING rotation_of`),
+      RETURNING token_id, rotation_of`),
     // An answered registration never fails: a replay that marks it answered and an undoing of what nobody asked for
     // race here. Failing frees the idempotency key, so that the retry is a new attempt.
     fail: db.prepare(`
@@ -175,6 +175,11 @@ export function prepareStatements(db: DatabaseSync) {
     revoke: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
       WHERE (id = :id OR rotation_of = :id) AND status IN ('active', 'ending')`),
+    newestToRevoke: db.prepare(`
+      SELECT * FROM registrations
+      WHERE (id = :id OR rotation_of = :id)
+        AND (status = 'active' OR (status = 'ending' AND end_reason <> 'revoked'))
+      ORDER BY created_at DESC, rowid DESC LIMIT 1`),
     endKey: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
       WHERE id = :id AND status = 'active' RETURNING *`),
@@ -187,12 +192,13 @@ export function prepareStatements(db: DatabaseSync) {
     startEndings: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
       WHERE status = 'active' AND ends_at <= :now
-      RETURNING id, rotation_of`),
+      RETURNING *`),
     dueEndings: db.prepare(`
       SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now ORDER BY ends_at LIMIT :limit`),
     finishEnding: db.prepare(`
       UPDATE registrations SET status = 'ended', ended_at = :now, failure = NULL
-      WHERE id = :id AND status = 'ending'`),
+      WHERE id = :id AND status = 'ending'
+      RETURNING *`),
     postponeEnding: db.prepare(`
       UPDATE registrations SET failure = :failure, ends_at = :until WHERE id = :id AND status = 'ending'`),
     // Compare-and-swap: of two processes that want a duty that lapsed one gets it.

@@ -1,3 +1,4 @@
+import type { Actor, AuditTrail } from './audit.ts'
 import type { Listing } from './listing.ts'
 
 /** What the operator decides when a bootstrap token is created. Times are milliseconds. */
@@ -90,6 +91,7 @@ export interface Held {
 
 /** The good end of a registration. */
 export interface Completion extends Held {
+  readonly actor: Actor
   readonly apiKeyId: string
   /** Asked at the moment of writing: whether a caller still waits for the key. */
   readonly answered: () => boolean
@@ -131,12 +133,13 @@ export type BeginOutcome =
 
 /**
  * Everything the service remembers. Each method is atomic and durable when its promise resolves, whatever
- * other processes do on the same store at the same time.
+ * other processes do on the same store at the same time. What changes a token or a registration is in the audit trail
+ * with it, as done by the `actor`, or by the service itself where a method takes none.
  *
  * Every method throws ServiceError `store_unavailable` if the store cannot be read or written now.
  */
-export interface Store extends Listing {
-  createToken(token: BootstrapToken): Promise<void>
+export interface Store extends Listing, AuditTrail {
+  createToken(token: BootstrapToken, actor: Actor): Promise<void>
   findTokenByHash(secretHash: Uint8Array): Promise<BootstrapToken | undefined>
   getToken(id: string): Promise<BootstrapToken | undefined>
   /** All tokens, newest first. */
@@ -145,7 +148,7 @@ export interface Store extends Listing {
    * Marks the token revoked, forgets the idempotency keys and sealed answers of its registrations, and returns it; a
    * token that is revoked already keeps its first date.
    */
-  revokeToken(id: string, now: number): Promise<BootstrapToken | undefined>
+  revokeToken(id: string, actor: Actor, now: number): Promise<BootstrapToken | undefined>
 
   /**
    * Each of them, in this order, in one transaction: spends one use of its token and records it as `pending` under
@@ -173,8 +176,11 @@ export interface Store extends Listing {
   ): Promise<Set<string>>
   /** Records that the keys are about to be deleted, for the holders of the leases only; answers whose. */
   startUndoing(held: readonly Held[]): Promise<Set<string>>
-  /** Records that a caller was given the key. `false` if the registration, or what it rotates, has no key any more. */
-  markAnswered(id: string, now: number): Promise<boolean>
+  /**
+   * Records that a caller was given the key, once more perhaps. `false` if the registration, or what it rotates, has no
+   * key any more.
+   */
+  markAnswered(id: string, actor: Actor, now: number): Promise<boolean>
   /** The registration of a token with this idempotency key, unless it failed or was forgotten. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
 
@@ -216,9 +222,9 @@ export interface Store extends Listing {
    * undone.
    * @returns it and its rotations, as far as they are `ending`
    */
-  revokeRegistration(id: string, now: number): Promise<Registration[]>
+  revokeRegistration(id: string, actor: Actor, now: number): Promise<Registration[]>
   /** What is `active` of these becomes `ending`, as revoked: their keys alone, not what they belong to. */
-  endKeys(ids: readonly string[], now: number): Promise<Registration[]>
+  endKeys(ids: readonly string[], actor: Actor, now: number): Promise<Registration[]>
   /**
    * What is `active` becomes `ending` when its time is over.
    * @returns what is `ending` and due, longest due first

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../../src/clock.ts'
 import type { OperationName } from '../../src/local/options.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { assertInvariants, type Given } from '../invariants.ts'
+import { assertInvariants, type Given, isOpen } from '../invariants.ts'
 import { manage, type Registered, serverEnv, tempDir, testGateway } from '../service.ts'
 import { FAST_SERVER, runCli, startServer } from './server-process.ts'
 
@@ -41,11 +41,7 @@ async function registeredServer(t: TestContext, ...policy: string[]) {
   const quiet = async () => {
     for (let tries = 0; tries < 300; tries++) {
       const rows = await store.listRegistrations({ limit: 100 })
-      const busy = rows.some(({ status, endsAt }) => {
-        const isDue = status === 'active' && endsAt !== null && endsAt <= systemClock()
-        return status === 'pending' || status === 'ending' || isDue
-      })
-      if (!busy) return
+      if (!rows.some((one) => isOpen(one, systemClock()))) return
       await sleep(100)
     }
     assert.fail('it does not come to an end')

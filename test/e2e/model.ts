@@ -7,10 +7,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
+import type { Problem } from '../../src/http/problem.ts'
 import { type Gateway, startGateway } from '../../src/local/gateway.ts'
+import { SERVICE } from '../../src/store/audit.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
-import { assertInvariants, type Given } from '../invariants.ts'
+import { assertInvariants, type Given, isOpen } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
 import { anyUse, serverEnv } from '../service.ts'
 
@@ -61,13 +63,38 @@ const action = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke' as const), token: fc.nat(1) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('rotate' as const),
+      owner: fc.nat(3),
+      key: fc.option(fc.nat(2)),
+      overlap: fc.constantFrom(0, 60, 7_200),
+      renew: fc.boolean(),
+      racers: fc.integer({ min: 1, max: 2 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('give back' as const), owner: fc.nat(3) }) },
 )
 
 type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
 
+/** Somebody who was given a key, with what is known of it. */
+interface Owner {
+  readonly registration_id: string
+  managementToken: string
+  /** A renewal of the management token was asked for, and its answer was lost. */
+  mayBeOutdated: boolean
+  /** `'asked'`: it was asked for, and nobody knows whether it was done. */
+  revoked: 'no' | 'asked' | 'done'
+}
+
+/** How long the keys of the second token live. */
+const KEY_TTL_MS = 6 * 3_600_000
+
 /**
- * Random sequences of registrations, retries, races, crashes, restarts, faults, clock jumps and revocations, held
- * against what may be true: no answer but the documented ones; the same credential for the same request within a day;
+ * Random sequences of registrations, rotations, revocations, expiries, retries, races, crashes, restarts, faults and clock
+ * jumps, held against what may be true: no answer but the documented ones; the same credential for the same request within a day;
  * and, when all is quiet again, every invariant against the gateway's own state.
  * @throws Error with the seed and the path that replay the failure
  */
@@ -88,6 +115,7 @@ async function runActions(mode: 'auto' | 'bulk', actions: readonly Action[]): Pr
     for (const one of actions) await world.run(one)
     await world.quiet()
     await assertInvariants(world.gateway, world.store, world.given)
+    await world.checkRevoked()
   } finally {
     await world.end()
   }
@@ -100,6 +128,7 @@ class World {
   readonly #dir: string
   readonly #mode: 'auto' | 'bulk'
   readonly #tokens: { secret: string; id: string; revoked: boolean }[]
+  readonly #owners: Owner[] = []
   /** The first answer to each token and key, and the server's time then. */
   readonly #answers = new Map<string, { value: string; at: number }>()
   #server: { child: ChildProcess; url: string } | undefined
@@ -123,10 +152,14 @@ class World {
     const dir = mkdtempSync(join(tmpdir(), 'firstkey-model-'))
     const store = openSqliteStore(join(dir, 'firstkey.db'))
     const tokens = []
-    for (const label of ['a', 'b']) {
+    for (const [label, keyTtlMs] of [
+      ['a', null],
+      ['b', KEY_TTL_MS],
+    ] as const) {
       const { secret, token } = await issueBootstrapToken(
         store,
-        { ...anyUse, label, maxUses: MAX_USES },
+        { ...anyUse, label, keyTtlMs, maxUses: MAX_USES },
+        SERVICE,
         Date.now(),
       )
       tokens.push({ secret, id: token.id, revoked: false })
@@ -167,9 +200,15 @@ class World {
       case 'revoke': {
         const token = this.#tokens[one.token]
         if (token === undefined) return
-        await this.store.revokeToken(token.id, Date.now() + this.#offset)
+        await this.store.revokeToken(token.id, SERVICE, Date.now() + this.#offset)
         token.revoked = true
+        return
       }
+      case 'rotate':
+        await Promise.all(Array.from({ length: one.racers }, () => this.#rotate(one)))
+        return
+      case 'give back':
+        await this.#giveBack(one.owner)
     }
   }
 
@@ -183,20 +222,83 @@ class World {
       'content-type': 'application/json',
       ...(key === null ? {} : { 'idempotency-key': `idempotency-key-${key}` }),
     }
-    let answer: Response
-    let body: Given
-    try {
-      answer = await fetch(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
-      if (answer.status !== 201) return await allowRefusal(answer, revoked)
-      body = (await answer.json()) as Given
-    } catch (error) {
-      if (error instanceof TypeError) return // The connection broke: the process was killed.
-      throw error
-    }
+    const answer = await ask(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
+    if (answer === undefined) return
+    if (answer.problem !== undefined) return allowRefusal(answer.problem, revoked ? [] : REGISTER_REFUSALS)
+    const { body } = answer
+    assert.ok(body)
     assert.ok(!revoked, 'a revoked token registers nothing')
     this.given.push(body)
-    if (key === null) return
-    const name = `${index}/${key}`
+    const { registration_id } = body
+    if (!this.#owners.some((owner) => owner.registration_id === registration_id)) {
+      const managementToken = body.management.token ?? ''
+      this.#owners.push({ registration_id, managementToken, mayBeOutdated: false, revoked: 'no' })
+    }
+    if (key !== null) this.#checkRepeated(`${index}/${key}`, body)
+  }
+
+  async #rotate({ owner: index, key, overlap, renew }: Action & { do: 'rotate' }): Promise<void> {
+    const owner = this.#owners[index % Math.max(1, this.#owners.length)]
+    if (owner === undefined) return
+    const { managementToken, revoked } = owner
+    const { url } = await this.#serving()
+    const name = `${owner.registration_id}/${managementToken}/${key}-${overlap}-${renew}`
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${managementToken}`,
+      'content-type': 'application/json',
+      ...(key === null ? {} : { 'idempotency-key': `rotate-${key}-${overlap}-${renew}`.padEnd(16, '-') }),
+    }
+    const body = JSON.stringify({ overlap_seconds: overlap, management_token: renew })
+    if (renew) owner.mayBeOutdated = true // Until its answer is here.
+    const answer = await ask(`${url}/register/${owner.registration_id}/rotate`, {
+      method: 'POST',
+      headers,
+      body,
+    })
+    if (answer === undefined) return
+    if (answer.problem !== undefined) {
+      return allowRefusal(answer.problem, [
+        ...ROTATE_REFUSALS,
+        ...(owner.mayBeOutdated || owner.managementToken !== managementToken ? ['invalid_token'] : []),
+      ])
+    }
+    assert.notEqual(revoked, 'done', 'what was taken back is rotated')
+    const { body: credential } = answer
+    assert.ok(credential)
+    this.given.push(credential)
+    if (credential.management.token !== undefined) {
+      owner.managementToken = credential.management.token
+      owner.mayBeOutdated = true // A renewal before this one may have been answered to nobody, or a racer's comes later.
+    }
+    if (key !== null) this.#checkRepeated(name, credential)
+  }
+
+  async #giveBack(index: number): Promise<void> {
+    const owner = this.#owners[index % Math.max(1, this.#owners.length)]
+    if (owner === undefined) return
+    const { url } = await this.#serving()
+    const headers = { authorization: `Bearer ${owner.managementToken}` }
+    if (owner.revoked === 'no') owner.revoked = 'asked'
+    const answer = await ask(`${url}/register/${owner.registration_id}`, { method: 'DELETE', headers })
+    if (answer === undefined) return
+    if (answer.problem === undefined) owner.revoked = 'done'
+    else
+      allowRefusal(answer.problem, [...UPSTREAM_REFUSALS, ...(owner.mayBeOutdated ? ['invalid_token'] : [])])
+  }
+
+  /** Of what was taken back no key is left. */
+  async checkRevoked(): Promise<void> {
+    for (const { registration_id, revoked } of this.#owners) {
+      if (revoked !== 'done') continue
+      const own = await this.store.getRegistration(registration_id)
+      const all = [own, ...(await this.store.listRotations(registration_id))]
+      for (const one of all)
+        assert.ok(one && ['ended', 'failed'].includes(one.status), `${one?.id} is ${one?.status}`)
+    }
+  }
+
+  /** Invariant 4: the same request, within a day. */
+  #checkRepeated(name: string, body: Given): void {
     const earlier = this.#answers.get(name)
     const now = Date.now() + this.#offset
     if (earlier === undefined || now - earlier.at >= DAY_MS)
@@ -246,10 +348,8 @@ class World {
     this.#heal()
     for (let tries = 0; tries < 300; tries++) {
       await this.#serving()
-      const open = (await this.store.listRegistrations({ limit: 10_000 })).filter(
-        ({ status, sweepAt }) => status === 'pending' || sweepAt !== null,
-      )
-      if (open.length === 0) return
+      const rows = await this.store.listRegistrations({ limit: 10_000 })
+      if (!rows.some((one) => isOpen(one, Date.now() + this.#offset))) return
       // A clock that was set back holds leases and sweeps up by as much: the operator would set it right, too.
       if (tries === 100 && this.#offset < 0) await this.run({ do: 'jump', ms: -this.#offset })
       if (tries === 150) await this.run({ do: 'jump', ms: 3_600_000 })
@@ -270,20 +370,46 @@ class World {
   }
 }
 
+const UPSTREAM_REFUSALS = [
+  'upstream_throttled',
+  'upstream_unavailable',
+  'upstream_misconfigured',
+  'store_unavailable',
+  'overloaded',
+]
+const REGISTER_REFUSALS = [
+  ...UPSTREAM_REFUSALS,
+  'token_exhausted',
+  'idempotency_in_progress',
+  'registration_ended',
+]
+const ROTATE_REFUSALS = [
+  ...UPSTREAM_REFUSALS,
+  'idempotency_in_progress',
+  'registration_ended',
+  'rotation_in_progress',
+]
+
+type Credential = Given & { readonly management: { readonly token?: string } }
+
+/** A request and its answer; `undefined` where the connection broke, because the process was killed. */
+async function ask(
+  url: string,
+  init: RequestInit,
+): Promise<{ problem: Problem } | { problem?: undefined; body: Credential | undefined } | undefined> {
+  try {
+    const answer = await fetch(url, init)
+    if (answer.status === 204) return { body: undefined }
+    if (answer.status === 201) return { body: (await answer.json()) as Credential }
+    return { problem: await readProblem(answer) }
+  } catch (error) {
+    if (error instanceof TypeError) return undefined
+    throw error
+  }
+}
+
 /** Invariant 8: a refusal is one of the documented ones, and says when to come back if it is worth it. */
-async function allowRefusal(answer: Response, revoked: boolean): Promise<void> {
-  const problem = await readProblem(answer)
-  const possible = revoked
-    ? ['token_revoked']
-    : [
-        'token_exhausted',
-        'idempotency_in_progress',
-        'upstream_throttled',
-        'upstream_unavailable',
-        'upstream_misconfigured',
-        'store_unavailable',
-        'overloaded',
-      ]
+function allowRefusal(problem: Problem, possible: readonly string[]): void {
   assert.ok(
     possible.includes(problem.code) || problem.code === 'token_revoked',
     `${problem.code}: ${problem.detail}`,

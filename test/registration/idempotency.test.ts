@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { readIdempotencyKey } from '../../src/http/idempotency-key.ts'
+import { SERVICE } from '../../src/store/audit.ts'
 import { assertInvariants, fastTiming, type Given, settle } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
 import { startService } from '../service.ts'
@@ -108,7 +109,7 @@ test('what a token got it may ask for again though it is spent or expired, but n
   assert.equal((await register(secret, body, idempotent())).status, 401)
   assert.equal(await (await register(secret, body, headers)).text(), first)
 
-  await deps.store.revokeToken(issued.id, now)
+  await deps.store.revokeToken(issued.id, SERVICE, now)
   const refused = await register(secret, body, headers)
   assert.equal((await readProblem(refused)).code, 'token_revoked')
   const [registration] = await deps.store.listRegistrations({ limit: 1 })

@@ -7,6 +7,7 @@ import { hashSecret } from '../../src/auth/secret.ts'
 import { newRegistrationIds } from '../../src/registration/key-name.ts'
 import { createLeases } from '../../src/registration/leases.ts'
 import { recover } from '../../src/registration/recover.ts'
+import { SERVICE } from '../../src/store/audit.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import { assertInvariants, fastTiming, settle } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
@@ -80,7 +81,7 @@ test('a lease that was dropped is not renewed, whatever else its process works o
   t.after(() => store.close())
   let now = 1_000
   const leases = createLeases({ store, clock: () => now, timing: fastTiming })
-  const { token } = await issueBootstrapToken(store, anyUse, now)
+  const { token } = await issueBootstrapToken(store, anyUse, SERVICE, now)
   const [kept, dropped] = [leases.hold(), leases.hold()]
   const one = registrationOf(token.id)
   const other = registrationOf(token.id)

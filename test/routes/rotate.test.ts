@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
+import { createDuty } from '../../src/registration/duty.ts'
 import { endDue } from '../../src/registration/end.ts'
 import { recover } from '../../src/registration/recover.ts'
 import { registrationSchema, rotatedSchema } from '../../src/routes/registration-schema.ts'
@@ -25,6 +26,7 @@ const rotated = async (answer: Promise<Response>) => rotatedSchema.parse(await (
 test('a rotation: a new key at once, the old one until the overlap is over, the management token stays', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now, timing: fastTiming })
+  const duty = createDuty(service.deps, 'background')
   const own = await registered(service, { maxUses: 1 })
   const answer = await rotate(service, own, { overlap_seconds: 7_200 })
   assert.equal(answer.status, 201)
@@ -44,10 +46,10 @@ test('a rotation: a new key at once, the old one until the overlap is over, the 
     [200, 200],
   )
   now += 2 * HOUR_MS - 1
-  await endDue(service.deps, 'me')
+  await endDue(service.deps, duty)
   assert.equal(await dataPlane(service, own.api_key_value), 200)
   now += 2
-  await endDue(service.deps, 'me')
+  await endDue(service.deps, duty)
   assert.deepEqual(
     [await dataPlane(service, own.api_key_value), await dataPlane(service, next.api_key_value)],
     [403, 200],
@@ -60,10 +62,11 @@ test('a rotation: a new key at once, the old one until the overlap is over, the 
 
 test('a second rotation while one overlaps ends the oldest', async (t) => {
   const service = await startService(t, { timing: fastTiming })
+  const duty = createDuty(service.deps, 'background')
   const own = await registered(service)
   const second = await rotated(rotate(service, own))
   const third = await rotated(rotate(service, own))
-  await endDue(service.deps, 'me')
+  await endDue(service.deps, duty)
   const works = await Promise.all(
     [own, second, third].map(({ api_key_value }) => dataPlane(service, api_key_value)),
   )
@@ -117,6 +120,7 @@ test('a rotation whose answer nobody got changes nothing, and its retry is given
     timing: fastTiming,
     gateway: { latency: { CreateUsagePlanKey: 50 } },
   })
+  const duty = createDuty(service.deps, 'background')
   const own = await registered(service)
   const headers = { 'idempotency-key': randomUUID() }
   const client = new AbortController()
@@ -127,12 +131,12 @@ test('a rotation whose answer nobody got changes nothing, and its retry is given
   await service.deps.inFlight.settled()
   assert.equal(service.gateway.account.keys.size, 2)
   await recover(service.deps)
-  await endDue(service.deps, 'me')
+  await endDue(service.deps, duty)
   assert.equal(await dataPlane(service, own.api_key_value), 200, 'the present key stays')
   const retry = await rotate(service, own, { overlap_seconds: 0 }, headers)
   assert.equal(retry.status, 201)
   const next = rotatedSchema.parse(await retry.json())
-  await endDue(service.deps, 'me')
+  await endDue(service.deps, duty)
   assert.deepEqual(
     [await dataPlane(service, own.api_key_value), await dataPlane(service, next.api_key_value)],
     [403, 200],
@@ -197,6 +201,7 @@ test('a revocation and a rotation that race: whoever wins, no key is left', asyn
 
 test('rotations that race: one at a time, and the last that was answered is the key', async (t) => {
   const service = await startService(t, { timing: fastTiming })
+  const duty = createDuty(service.deps, 'background')
   const own = await registered(service)
   const answers = await Promise.all(Array.from({ length: 5 }, () => rotate(service, own)))
   const won = answers.filter(({ status }) => status === 201)
@@ -205,6 +210,6 @@ test('rotations that race: one at a time, and the last that was answered is the 
     assert.equal((await readProblem(answer)).code, 'rotation_in_progress')
     assert.ok(answer.headers.has('retry-after'))
   }
-  await endDue(service.deps, 'me')
+  await endDue(service.deps, duty)
   assert.equal(service.gateway.account.keys.size, 2)
 })

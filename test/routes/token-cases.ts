@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createSecret } from '../../src/auth/secret.ts'
+import { SERVICE } from '../../src/store/audit.ts'
 import { readProblem } from '../problem.ts'
 import { startService } from '../service.ts'
 
@@ -49,7 +50,7 @@ export function refusesBadTokens(
     const { url, token, deps } = await startService(t, { clock: () => now })
     const expiring = await token({ expiresAt: now + 60_000 })
     const revoked = await token()
-    await deps.store.revokeToken(revoked.token.id, now)
+    await deps.store.revokeToken(revoked.token.id, SERVICE, now)
     assert.notEqual((await call(url, `Bearer ${expiring.secret}`)).status, 401)
     now += 60_000
     for (const [secret, code] of [

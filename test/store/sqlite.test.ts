@@ -2,31 +2,41 @@ import assert from 'node:assert/strict'
 import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { ServiceError } from '../../src/errors.ts'
+import { SERVICE } from '../../src/store/audit.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
+import type { Store } from '../../src/store/store.ts'
 import { anyUse, tempDir } from '../service.ts'
-import { registrationOf, storeContract } from './store-contract.ts'
+import { auditContract } from './audit-contract.ts'
+import { lifeContract } from './life-contract.ts'
+import { type OpenStore, registrationOf, storeContract } from './store-contract.ts'
 
 const lease = { owner: 'a.1', until: 5_000 }
 
-storeContract('SQLite file', (t) => {
-  const store = openSqliteStore(join(tempDir(t), 'store.db'))
+const kinds: Record<string, OpenStore> = {
+  'SQLite file': (t) => open(t, join(tempDir(t), 'store.db')),
+  'SQLite memory': (t) => open(t, ':memory:'),
+}
+
+function open(t: TestContext, path: string): Store {
+  const store = openSqliteStore(path)
   t.after(() => store.close())
   return store
-})
-storeContract('SQLite memory', (t) => {
-  const store = openSqliteStore(':memory:')
-  t.after(() => store.close())
-  return store
-})
+}
+
+for (const [name, openOne] of Object.entries(kinds)) {
+  storeContract(name, openOne)
+  lifeContract(name, openOne)
+  auditContract(name, openOne)
+}
 
 test('the file is in WAL mode, flushed at every commit, and readable by its owner only', async (t) => {
   const path = join(tempDir(t), 'new', 'store.db')
   const store = openSqliteStore(path)
   t.after(() => store.close())
-  await issueBootstrapToken(store, anyUse, 1)
+  await issueBootstrapToken(store, anyUse, SERVICE, 1)
   assert.equal(statSync(path).mode & 0o777, 0o600)
   assert.equal(statSync(`${path}-wal`).mode & 0o777, 0o600)
   const db = new DatabaseSync(path)
@@ -38,7 +48,7 @@ test('what one process wrote another reads; the last use is spent once between t
   const path = join(tempDir(t), 'store.db')
   const [one, two] = [openSqliteStore(path), openSqliteStore(path)]
   t.after(() => Promise.all([one.close(), two.close()]))
-  const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 10 }, 1)
+  const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 10 }, SERVICE, 1)
   const begun = await Promise.all(
     Array.from({ length: 40 }, (_, i) =>
       (i % 2 ? one : two).beginRegistrations([registrationOf(token.id)], lease),
@@ -87,7 +97,7 @@ test('while another process keeps the store locked, this one goes on with other 
   const db = new DatabaseSync(path)
   t.after(() => db.close())
   db.exec('BEGIN IMMEDIATE')
-  const write = issueBootstrapToken(store, anyUse, 1)
+  const write = issueBootstrapToken(store, anyUse, SERVICE, 1)
   let turns = 0
   const turn = setInterval(() => turns++, 10)
   t.after(() => clearInterval(turn))
@@ -100,7 +110,7 @@ test('a store that another process keeps locked: store_unavailable, and fine aga
   const path = join(tempDir(t), 'store.db')
   const store = openSqliteStore(path)
   t.after(() => store.close())
-  const { token } = await issueBootstrapToken(store, anyUse, 1)
+  const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
   const db = new DatabaseSync(path)
   t.after(() => db.close())
   db.exec('BEGIN IMMEDIATE')
@@ -120,12 +130,18 @@ test('whether somebody was answered is asked when it is written, not before a lo
     other.close()
     await store.close()
   })
-  const { token } = await issueBootstrapToken(store, anyUse, 1)
+  const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
   const registration = registrationOf(token.id)
   await store.beginRegistrations([registration], lease)
   other.exec('BEGIN IMMEDIATE')
   let awaited = true
-  const completion = { id: registration.id, owner: lease.owner, apiKeyId: 'k', answered: () => awaited }
+  const completion = {
+    id: registration.id,
+    owner: lease.owner,
+    actor: SERVICE,
+    apiKeyId: 'k',
+    answered: () => awaited,
+  }
   const completing = store.completeRegistrations([completion], 2)
   awaited = false
   other.exec('COMMIT')

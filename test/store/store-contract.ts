@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { hashSecret, randomBase62 } from '../../src/auth/secret.ts'
+import { SERVICE } from '../../src/store/audit.ts'
 import type {
   BeginOutcome,
   Completion,
@@ -29,7 +30,7 @@ export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistrat
   }
 }
 
-const mine: Lease = { owner: 'a.1', until: 5_000 }
+export const mine: Lease = { owner: 'a.1', until: 5_000 }
 
 async function begin(store: Store, registration: NewRegistration, lease: Lease): Promise<BeginOutcome> {
   const [outcome] = await store.beginRegistrations([registration], lease)
@@ -63,10 +64,13 @@ async function take(
   return (await store.takeLeases([id], status, lease, now)).has(id)
 }
 
-/** What every implementation of the store must do. */
-export function storeContract(name: string, open: (t: TestContext) => Store): void {
+/** Opens an empty store that ends with the test. */
+export type OpenStore = (t: TestContext) => Store | Promise<Store>
+
+/** What every implementation of the store must do: tokens, and registrations from their beginning to their key. */
+export function storeContract(name: string, open: OpenStore): void {
   test(`${name}: a token is found by its hash and its id, whole`, async (t) => {
-    const store = open(t)
+    const store = await open(t)
     const policy = {
       ...anyUse,
       label: 'a "b" ü',
@@ -77,7 +81,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       namePrefix: 'p',
       ratePerMinute: 7,
     }
-    const { token, secret } = await issueBootstrapToken(store, policy, 42)
+    const { token, secret } = await issueBootstrapToken(store, policy, SERVICE, 42)
     const found = await store.findTokenByHash(hashSecret(secret))
     assert.deepEqual({ ...found, secretHash: Buffer.from(found?.secretHash ?? []) }, token)
     assert.equal((await store.getToken(token.id))?.label, policy.label)
@@ -86,14 +90,14 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: tokens are listed newest first`, async (t) => {
-    const store = open(t)
+    const store = await open(t)
     for (const [label, at] of [
       ['a', 1],
       ['b', 3],
       ['c', 2],
       ['d', 3],
     ] as const) {
-      await issueBootstrapToken(store, { ...anyUse, label }, at)
+      await issueBootstrapToken(store, { ...anyUse, label }, SERVICE, at)
     }
     assert.deepEqual(
       (await store.listTokens()).map((token) => token.label),
@@ -102,16 +106,16 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: revoking twice keeps the first date; what is unknown is undefined`, async (t) => {
-    const store = open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, 1)
-    assert.equal((await store.revokeToken(token.id, 5))?.revokedAt, 5)
-    assert.equal((await store.revokeToken(token.id, 9))?.revokedAt, 5)
-    assert.equal(await store.revokeToken('tok_other', 5), undefined)
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+    assert.equal((await store.revokeToken(token.id, SERVICE, 5))?.revokedAt, 5)
+    assert.equal((await store.revokeToken(token.id, SERVICE, 9))?.revokedAt, 5)
+    assert.equal(await store.revokeToken('tok_other', SERVICE, 5), undefined)
   })
 
   test(`${name}: beginning spends a use and records pending, both or neither`, async (t) => {
-    const store = open(t)
-    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 1 }, 1)
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 1 }, SERVICE, 1)
     const [first, second] = [registrationOf(token.id), registrationOf(token.id)]
     assert.deepEqual(await begin(store, first, mine), { outcome: 'begun' })
     const refused = await begin(store, second, mine)
@@ -122,10 +126,10 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: what is revoked, expired or unknown cannot be spent`, async (t) => {
-    const store = open(t)
-    const revoked = await issueBootstrapToken(store, anyUse, 1)
-    await store.revokeToken(revoked.token.id, 2)
-    const expired = await issueBootstrapToken(store, { ...anyUse, expiresAt: 1_000 }, 1)
+    const store = await open(t)
+    const revoked = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+    await store.revokeToken(revoked.token.id, SERVICE, 2)
+    const expired = await issueBootstrapToken(store, { ...anyUse, expiresAt: 1_000 }, SERVICE, 1)
     for (const id of [revoked.token.id, expired.token.id, 'tok_other']) {
       const begun = await begin(store, registrationOf(id, 1_000), mine)
       assert.equal(begun.outcome, 'refused')
@@ -134,8 +138,8 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: a registration ends once; failing gives the use back`, async (t) => {
-    const store = open(t)
-    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, 1)
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, SERVICE, 1)
     const [won, lost] = [registrationOf(token.id), registrationOf(token.id)]
     await begin(store, won, mine)
     await begin(store, lost, mine)
@@ -143,6 +147,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     assert.equal(
       await complete(store, won.id, {
         owner: 'a.1',
+        actor: SERVICE,
         apiKeyId: 'key1',
         answered: () => true,
         now: 7,
@@ -156,6 +161,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     assert.equal(
       await complete(store, won.id, {
         owner: 'a.1',
+        actor: SERVICE,
         apiKeyId: 'key2',
         answered: () => true,
         now: 9,
@@ -178,6 +184,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     assert.equal(
       await complete(store, lost.id, {
         owner: 'a.1',
+        actor: SERVICE,
         apiKeyId: 'key3',
         answered: () => true,
         now: 9,
@@ -201,10 +208,10 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: an idempotency key begins once for each token, and is free again after a failure`, async (t) => {
-    const store = open(t)
+    const store = await open(t)
     const [one, two] = [
-      await issueBootstrapToken(store, anyUse, 1),
-      await issueBootstrapToken(store, anyUse, 1),
+      await issueBootstrapToken(store, anyUse, SERVICE, 1),
+      await issueBootstrapToken(store, anyUse, SERVICE, 1),
     ]
     const first = keyed(one.token.id, 'k')
     assert.equal((await begin(store, first, mine)).outcome, 'begun')
@@ -221,8 +228,8 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: only the holder of the lease ends a registration; a lapsed lease is taken once`, async (t) => {
-    const store = open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, 1)
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
     const registration = registrationOf(token.id)
     await begin(store, registration, mine)
     const theirs = (n: number) => ({ owner: `b.${n}`, until: 20_000 })
@@ -239,7 +246,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     )
     assert.deepEqual(taken.filter(Boolean).length, 1)
     await store.renewLeases(['a.1'], 99_000)
-    const late = { owner: 'a.1', apiKeyId: 'k', answered: () => true, now: 7_000 }
+    const late = { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 7_000 }
     assert.equal(await complete(store, registration.id, late), false)
     await store.releaseLeases([{ id: registration.id, owner: 'a.1' }])
     assert.deepEqual(await store.listRecoverable(7_000, 10), [], 'the lease of another is not given back')
@@ -250,12 +257,13 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: what was never answered and is forgotten goes back to pending when recovery takes it`, async (t) => {
-    const store = open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, 1)
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
     const unanswered = keyed(token.id, 'k')
     await begin(store, unanswered, mine)
     await complete(store, unanswered.id, {
       owner: 'a.1',
+      actor: SERVICE,
       apiKeyId: 'k',
       answered: () => false,
       now: 2_000,
@@ -268,7 +276,11 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     assert.equal(await store.findByIdempotencyKey(token.id, hashSecret('k')), undefined)
     assert.equal((await store.getRegistration(unanswered.id))?.idempotency, null)
     assert.equal(await take(store, unanswered.id, 'active', { owner: 'c', until: 9e9 }, 9_000), true)
-    assert.equal(await store.markAnswered(unanswered.id, 9_000), false, 'no retry is given a key that goes')
+    assert.equal(
+      await store.markAnswered(unanswered.id, SERVICE, 9_000),
+      false,
+      'no retry is given a key that goes',
+    )
     assert.equal(
       await fail(store, unanswered.id, { owner: 'c', failure: 'x', sweepAt: 9_500, now: 9_000 }),
       true,
@@ -284,18 +296,19 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: what was answered neither fails nor is recovered; revoking forgets what is sealed`, async (t) => {
-    const store = open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, 1)
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
     const registration = keyed(token.id, 'k')
     await begin(store, registration, mine)
     await complete(store, registration.id, {
       owner: 'a.1',
+      actor: SERVICE,
       apiKeyId: 'k',
       answered: () => false,
       now: 2_000,
     })
-    assert.equal(await store.markAnswered(registration.id, 3_000), true)
-    await store.revokeToken(token.id, 4_000)
+    assert.equal(await store.markAnswered(registration.id, SERVICE, 3_000), true)
+    await store.revokeToken(token.id, SERVICE, 4_000)
     assert.equal((await store.getRegistration(registration.id))?.idempotency, null)
     assert.deepEqual(await store.listRecoverable(9e9, 10), [])
     assert.equal(await take(store, registration.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
@@ -306,9 +319,9 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: what is begun, completed and failed together: each by itself, in order`, async (t) => {
-    const store = open(t)
-    const one = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, 1)
-    const two = await issueBootstrapToken(store, anyUse, 1)
+    const store = await open(t)
+    const one = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, SERVICE, 1)
+    const two = await issueBootstrapToken(store, anyUse, SERVICE, 1)
     const twice = keyed(two.token.id, 'k')
     const batch = [
       registrationOf(one.token.id),
@@ -330,7 +343,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
     assert.deepEqual([...(await store.startUndoing(held('b.1')))], [], 'not under the lease of another')
     const completions = held('a.1')
       .slice(0, 2)
-      .map((one) => ({ ...one, apiKeyId: 'k', answered: () => true }))
+      .map((one) => ({ ...one, actor: SERVICE, apiKeyId: 'k', answered: () => true }))
     const completed = await store.completeRegistrations(completions, 7)
     assert.deepEqual([...completed], [batch[0].id, batch[1].id])
     assert.deepEqual([...(await store.startUndoing(held('a.1')))], [batch[2].id])
@@ -350,15 +363,15 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: what is being undone is not handed out any more, and a sweep forgets no later one`, async (t) => {
-    const store = open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, 1)
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
     const registration = registrationOf(token.id)
     const { id } = registration
     await store.beginRegistrations([registration], mine)
     await store.startUndoing([{ id, owner: 'a.1' }])
     await store.releaseLeases([{ id, owner: 'a.1' }])
     assert.equal(await take(store, id, 'pending', { owner: 'b.1', until: 9_000 }, 1_000), true)
-    const completion = { owner: 'b.1', apiKeyId: 'k', answered: () => true, now: 2_000 }
+    const completion = { owner: 'b.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 2_000 }
     assert.equal(await complete(store, id, completion), false, 'its delete may yet take effect')
 
     await fail(store, id, { owner: 'b.1', failure: 'abandoned', sweepAt: 3_000, now: 2_000 })
@@ -370,10 +383,10 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
   })
 
   test(`${name}: registrations are listed newest first, by status and token`, async (t) => {
-    const store = open(t)
+    const store = await open(t)
     const [one, two] = [
-      await issueBootstrapToken(store, anyUse, 1),
-      await issueBootstrapToken(store, anyUse, 1),
+      await issueBootstrapToken(store, anyUse, SERVICE, 1),
+      await issueBootstrapToken(store, anyUse, SERVICE, 1),
     ]
     const [a, b, c] = [
       registrationOf(one.token.id, 1),
@@ -381,7 +394,7 @@ export function storeContract(name: string, open: (t: TestContext) => Store): vo
       registrationOf(one.token.id, 2),
     ]
     for (const registration of [a, b, c]) await begin(store, registration, mine)
-    await complete(store, b.id, { owner: 'a.1', apiKeyId: 'k', answered: () => true, now: 5 })
+    await complete(store, b.id, { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 5 })
     const ids = async (filter: object) =>
       (await store.listRegistrations({ limit: 10, ...filter })).map(({ id }) => id)
     assert.deepEqual(await ids({}), [b.id, c.id, a.id])

@@ -1,0 +1,15 @@
+import type { FastifyInstance } from 'fastify'
+import type { ErrorCode } from '../errors.ts'
+import { type Identified, identified } from './authenticate.ts'
+import { toServiceError } from './problem.ts'
+
+/** Has every refusal of somebody whose token is known recorded, before it is answered. For routes added after it. */
+export function recordRefusals(
+  app: FastifyInstance,
+  record: (refusal: Identified & { code: ErrorCode }) => Promise<void>,
+): void {
+  app.addHook('onError', async (request, _reply, error) => {
+    const who = identified(request)
+    if (who !== undefined) await record({ ...who, code: toServiceError(error).code })
+  })
+}

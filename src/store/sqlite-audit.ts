@@ -1,0 +1,98 @@
+import type { DatabaseSync } from 'node:sqlite'
+import { z } from 'zod'
+import {
+  AUDIT_ACTIONS,
+  type AuditEntry,
+  type AuditFilter,
+  type AuditTrail,
+  type RecordedEntry,
+} from './audit.ts'
+
+const auditRow = z
+  .object({
+    seq: z.number(),
+    at: z.number(),
+    actor_kind: z.enum(['token', 'registration', 'operator', 'service']),
+    actor_id: z.string().nullable(),
+    action: z.enum(AUDIT_ACTIONS),
+    detail: z.string().nullable(),
+    token_id: z.string().nullable(),
+    registration_id: z.string().nullable(),
+    api_key_id: z.string().nullable(),
+    request_id: z.string().nullable(),
+    client_address: z.string().nullable(),
+  })
+  .transform(
+    (row): RecordedEntry => ({
+      id: String(row.seq),
+      at: row.at,
+      actor: {
+        kind: row.actor_kind,
+        id: row.actor_id,
+        requestId: row.request_id,
+        clientAddress: row.client_address,
+      },
+      action: row.action,
+      detail: row.detail,
+      tokenId: row.token_id,
+      registrationId: row.registration_id,
+      apiKeyId: row.api_key_id,
+    }),
+  )
+
+export interface SqliteAudit {
+  /** Adds an entry to the transaction that is under way. */
+  add(entry: AuditEntry): void
+  readonly trail: AuditTrail
+}
+
+/** @param transact runs its work in one write transaction; @param use runs it as it is */
+export function sqliteAudit(
+  db: DatabaseSync,
+  use: <T>(work: () => T) => Promise<T>,
+  transact: <T>(work: () => T) => Promise<T>,
+): SqliteAudit {
+  const insert = db.prepare(`
+    INSERT INTO audit (at, actor_kind, actor_id, action, detail, token_id, registration_id, api_key_id, request_id,
+                       client_address)
+    VALUES (:at, :kind, :id, :action, :detail, :tokenId, :registrationId, :apiKeyId, :requestId, :clientAddress)`)
+  const purge = db.prepare(`
+    DELETE FROM audit WHERE seq IN (
+      SELECT seq FROM audit
+      WHERE at < :before AND NOT EXISTS (
+        SELECT 1 FROM registrations AS key
+        WHERE (key.id = audit.registration_id OR key.rotation_of = audit.registration_id)
+          AND key.status IN ('pending', 'active', 'ending'))
+      ORDER BY at LIMIT :limit)`)
+
+  const add = ({ actor, ...entry }: AuditEntry) => void insert.run({ ...entry, ...actor })
+  return {
+    add,
+    trail: {
+      appendAudit: (entries) => transact(() => entries.forEach(add)),
+      listAudit: (filter) => use(() => list(db, filter)),
+      purgeAudit: (before, limit) => transact(() => Number(purge.run({ before, limit }).changes)),
+    },
+  }
+}
+
+/** Only the conditions that are asked for, so that each finds its index. */
+function list(
+  db: DatabaseSync,
+  { since, registrationId, tokenId, after, limit }: AuditFilter,
+): RecordedEntry[] {
+  const conditions = ['TRUE']
+  const bound: Record<string, string | number> = { limit }
+  const where = (condition: string, name: string, value: string | number | undefined) => {
+    if (value === undefined) return
+    conditions.push(condition)
+    bound[name] = value
+  }
+  where('at >= :since', 'since', since)
+  where('registration_id = :registrationId', 'registrationId', registrationId)
+  where('token_id = :tokenId', 'tokenId', tokenId)
+  where('seq < :after', 'after', after === undefined ? undefined : Number(after))
+  const select = db.prepare(`
+    SELECT * FROM audit WHERE ${conditions.join(' AND ')} ORDER BY seq DESC LIMIT :limit`)
+  return select.all(bound).map((row) => auditRow.parse(row))
+}

@@ -1,0 +1,135 @@
+import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ServiceError } from '../errors.ts'
+import { migrate } from './sqlite-schema.ts'
+
+/**
+ * How long a statement waits for another process's write, in milliseconds. It blocks the whole process meanwhile, so
+ * it is short, and what is still locked then is tried again later: writes take about a millisecond.
+ */
+const BUSY_TIMEOUT_MS = 20
+/** Opening waits longer, in milliseconds: another process that starts now may be bringing the file up to date. */
+const OPEN_TIMEOUT_MS = 5_000
+/** How long an operation is tried again, and the longest pause between, in milliseconds. */
+const BUSY_RETRY_MS = 2_000
+const BUSY_PAUSE_MS = 50
+/** SQLite's result code for a database that another connection has locked. */
+const SQLITE_BUSY = 5
+
+/** A database that is open, and how its failures become the service's. */
+export interface SqliteConnection {
+  readonly db: DatabaseSync
+  /** Runs `work` on the database. @throws ServiceError `store_unavailable` for what SQLite cannot do now */
+  use<T>(work: () => T): Promise<T>
+  /** As {@link use}, in one write transaction. */
+  transact<T>(work: () => T): Promise<T>
+  /** Resolves if the database can be written to, and is the file that was opened. */
+  ping(): Promise<void>
+}
+
+/**
+ * Opens, makes where missing, and brings up to date the database at `path`: a file, or `:memory:`.
+ * @throws Error that names the path if it cannot be opened, is no database, or is from a newer version
+ */
+export function connect(path: string): SqliteConnection {
+  let db: DatabaseSync
+  try {
+    db = open(path)
+  } catch (error) {
+    throw new Error(`the store ${path} cannot be opened: ${messageOf(error)}`, { cause: error })
+  }
+  const identity = identityOf(path)
+
+  async function use<T>(work: () => T): Promise<T> {
+    const giveUpAt = performance.now() + BUSY_RETRY_MS
+    for (;;) {
+      try {
+        return work()
+      } catch (error) {
+        if (!isSqliteError(error)) throw error
+        if (error.errcode !== SQLITE_BUSY || performance.now() > giveUpAt) throw unavailable(error)
+      }
+      await sleep(Math.random() * BUSY_PAUSE_MS)
+    }
+  }
+
+  const transact = <T>(work: () => T) => use(() => inTransaction(db, work))
+
+  return {
+    db,
+    use,
+    transact,
+    async ping() {
+      // SQLite goes on with a file that was deleted or replaced under it, and all that would be lost.
+      if (identityOf(path) !== identity)
+        throw unavailable(new Error(`${path} is not the file that was opened`))
+      await transact(() => undefined) // Takes the write lock, which a read-only file refuses.
+    },
+  }
+}
+
+function open(path: string): DatabaseSync {
+  const giveUpAt = performance.now() + OPEN_TIMEOUT_MS
+  for (;;) {
+    try {
+      return tryToOpen(path)
+    } catch (error) {
+      // While another process changes the journal mode SQLite does not wait, whatever the time-out is.
+      const isBusy = isSqliteError(error) && error.errcode === SQLITE_BUSY
+      if (!isBusy || performance.now() > giveUpAt) throw error
+    }
+  }
+}
+
+function tryToOpen(path: string): DatabaseSync {
+  const isNew = path !== ':memory:' && !existsSync(path)
+  if (isNew && !existsSync(dirname(path))) mkdirSync(dirname(path), { mode: 0o700 })
+  const db = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS, enableForeignKeyConstraints: true })
+  try {
+    // SQLite gives the WAL and its index the mode of the database file.
+    if (isNew) chmodSync(path, 0o600)
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+    inTransaction(db, () => migrate(db))
+    db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`)
+    return db
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+function inTransaction<T>(db: DatabaseSync, work: () => T): T {
+  // IMMEDIATE takes the write lock before anything is read, so nothing read here can be stale when written.
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    const result = work()
+    db.exec('COMMIT')
+    return result
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK')
+    throw error
+  }
+}
+
+function isSqliteError(error: unknown): error is Error & { errcode: unknown } {
+  return error instanceof Error && 'errcode' in error
+}
+
+function unavailable(cause: unknown): ServiceError {
+  return new ServiceError('store_unavailable', 'The store of the service cannot be used right now.', {
+    retryAfter: 5,
+    cause,
+  })
+}
+
+/** Device and inode of a file; `undefined` where there is none. */
+function identityOf(path: string): string | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  return stat && `${stat.dev}:${stat.ino}`
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { runCli } from '../e2e/server-process.ts'
+import { manage, registered, serverEnv, startService } from '../service.ts'
+
+test('audit: who did what, for people and for programs; the commands themselves are in it', async (t) => {
+  const service = await startService(t)
+  const env = { ...serverEnv(service.gateway, service.dataDir), SUDO_USER: 'alice' }
+  const cli = (...args: string[]) => runCli(t, args, env)
+  const created = await cli('tokens', 'create', '--label', 'by hand', '--json')
+  const { id, secret } = JSON.parse(created.stdout) as { id: string; secret: string }
+  const own = await registered(service, {}, {}, secret)
+  await manage(service, own, 'POST', '/rotate')
+  assert.equal((await cli('registrations', 'revoke', own.registration_id, '--yes')).code, 0)
+  assert.equal((await cli('tokens', 'revoke', id)).code, 0)
+
+  const entries = JSON.parse((await cli('audit', '--json', '--token', id)).stdout) as {
+    action: string
+    actor: object
+    request_id: string | null
+    client_address: string | null
+    at: string
+  }[]
+  assert.deepEqual(
+    entries.map(({ action }) => action),
+    [
+      'token.revoked',
+      ...[
+        'key.deleted',
+        'key.deleted',
+        'registration.revoked',
+        'registration.rotated',
+        'registration.created',
+      ],
+      'token.created',
+    ],
+  )
+  assert.deepEqual(entries[0]?.actor, { type: 'operator', id: 'alice' })
+  assert.deepEqual(entries[3]?.actor, { type: 'operator', id: 'alice' })
+  assert.deepEqual(entries[4]?.actor, { type: 'registration', id: own.registration_id })
+  assert.deepEqual(entries[5]?.actor, { type: 'token', id })
+  assert.match(entries[5]?.request_id ?? '', /^req_/)
+  assert.equal(entries[5]?.client_address, '127.0.0.1')
+
+  const all = await cli('audit', '--limit', '3')
+  assert.match(all.stdout, /^TIME +ACTOR +ACTION/)
+  assert.match(all.stdout, /operator alice +command\.run .*audit --limit 3/)
+  const next = all.stderr.match(/add --after (\S+)/)?.[1]
+  const second = await cli('audit', '--limit', '2', '--after', next ?? '')
+  assert.equal(second.stdout.trim().split('\n').length, 3)
+  assert.ok(!all.stdout.includes(second.stdout.split('\n')[1] ?? ''))
+  assert.equal(JSON.parse((await cli('audit', '--since', '2099-01-01', '--json')).stdout).length, 0)
+  assert.match((await cli('audit', '--since', 'yesterday')).stderr, /A duration as in 90s/)
+  const text = (await cli('audit', '--json', '--limit', '1000')).stdout
+  for (const hidden of [secret, own.api_key_value, own.management.token]) assert.ok(!text.includes(hidden))
+})

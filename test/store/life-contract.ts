@@ -1,0 +1,315 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
+import { hashSecret, randomBase62 } from '../../src/auth/secret.ts'
+import { SERVICE } from '../../src/store/audit.ts'
+import type { BeginOutcome, NewRegistration, Registration, Store } from '../../src/store/store.ts'
+import { anyUse } from '../service.ts'
+import { mine, type OpenStore, registrationOf } from './store-contract.ts'
+
+interface RotationOrder {
+  readonly at: number
+  readonly overlapMs?: number
+  readonly expiresAt?: number | null
+  readonly renewsManagement?: boolean
+  readonly key?: string
+}
+
+function rotationOf(of: NewRegistration, { at, key, ...order }: RotationOrder): NewRegistration {
+  return {
+    ...registrationOf(of.tokenId, at),
+    id: `rot_${randomBase62(20)}`,
+    expiresAt: order.expiresAt ?? null,
+    idempotency:
+      key === undefined
+        ? null
+        : { keyHash: hashSecret(key), requestHash: hashSecret('body'), sealed: Buffer.from('sealed') },
+    rotation: {
+      of: of.id,
+      overlapMs: order.overlapMs ?? 0,
+      renewsManagement: order.renewsManagement ?? false,
+    },
+  }
+}
+
+async function begin(
+  store: Store,
+  registration: NewRegistration,
+): Promise<BeginOutcome['outcome'] | undefined> {
+  return (await store.beginRegistrations([registration], mine))[0]?.outcome
+}
+
+async function complete(
+  store: Store,
+  { id }: NewRegistration,
+  now: number,
+  answered = true,
+): Promise<boolean> {
+  const completion = {
+    id,
+    owner: mine.owner,
+    actor: SERVICE,
+    apiKeyId: `key of ${id}`,
+    answered: () => answered,
+  }
+  return (await store.completeRegistrations([completion], now)).has(id)
+}
+
+/** A registration that is active and answered. */
+async function activeOne(
+  store: Store,
+  { now = 1_000, expiresAt = null as number | null, maxUses = null as number | null } = {},
+): Promise<NewRegistration> {
+  const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses }, SERVICE, 1)
+  const registration = { ...registrationOf(token.id, now), expiresAt }
+  assert.equal(await begin(store, registration), 'begun')
+  assert.equal(await complete(store, registration, now), true)
+  return registration
+}
+
+async function rotated(store: Store, of: NewRegistration, order: RotationOrder): Promise<NewRegistration> {
+  const rotation = rotationOf(of, order)
+  assert.equal(await begin(store, rotation), 'begun')
+  assert.equal(await complete(store, rotation, order.at), true)
+  return rotation
+}
+
+const states = async (store: Store, ...ids: string[]) =>
+  Promise.all(
+    ids.map(async (id) => {
+      const one = await store.getRegistration(id)
+      return [one?.status, one?.endReason, one?.endsAt]
+    }),
+  )
+
+const idsOf = (registrations: readonly Registration[]) => registrations.map(({ id }) => id)
+
+/** What every implementation of the store must do: rotations, ends of keys, duties. */
+export function lifeContract(name: string, open: OpenStore): void {
+  test(`${name}: a rotation takes its place when it is answered, and leaves the key before its overlap`, async (t) => {
+    const store = await open(t)
+    const root = await activeOne(store, { maxUses: 1, expiresAt: 100_000 })
+    const first = await rotated(store, root, { at: 2_000, overlapMs: 5_000, expiresAt: 200_000 })
+    assert.equal((await store.getToken(root.tokenId))?.uses, 1, 'a rotation spends no use')
+    assert.deepEqual(await states(store, root.id, first.id), [
+      ['active', 'rotated', 7_000],
+      ['active', null, 200_000],
+    ])
+    const [own, made] = [await store.getRegistration(root.id), await store.getRegistration(first.id)]
+    assert.equal(own?.currentId, first.id)
+    assert.equal(made?.replacedId, root.id)
+    assert.deepEqual(made?.rotation, { of: root.id, overlapMs: 5_000, renewsManagement: false })
+
+    const second = await rotated(store, root, { at: 3_000, overlapMs: 900_000 })
+    assert.deepEqual(
+      await states(store, root.id, first.id, second.id),
+      [
+        ['active', 'rotated', 3_000],
+        ['active', 'rotated', 200_000],
+        ['active', null, null],
+      ],
+      'the oldest is due, and the overlap is never longer than the life of the key',
+    )
+    assert.equal((await store.getRegistration(root.id))?.currentId, second.id)
+    assert.deepEqual(idsOf(await store.listRotations(root.id)), [first.id, second.id])
+  })
+
+  test(`${name}: a rotation that was not answered changes nothing until it is`, async (t) => {
+    const store = await open(t)
+    const root = await activeOne(store)
+    const rotation = rotationOf(root, { at: 2_000, overlapMs: 500, key: 'k' })
+    assert.equal(await begin(store, rotation), 'begun')
+    assert.equal(await complete(store, rotation, 2_100, false), true)
+    assert.deepEqual(await states(store, root.id), [['active', null, null]])
+    assert.equal((await store.getRegistration(root.id))?.currentId, null)
+    assert.equal((await store.findByIdempotencyKey(root.tokenId, hashSecret('k')))?.id, rotation.id)
+
+    assert.equal(await store.markAnswered(rotation.id, SERVICE, 3_000), true)
+    assert.deepEqual(await states(store, root.id), [['active', 'rotated', 3_500]])
+    assert.equal(await store.markAnswered(rotation.id, SERVICE, 9_000), true)
+    assert.deepEqual(await states(store, root.id), [['active', 'rotated', 3_500]], 'it takes its place once')
+  })
+
+  test(`${name}: one rotation at a time; one that waits for its retry gives way`, async (t) => {
+    const store = await open(t)
+    const root = await activeOne(store)
+    const [first, second] = [rotationOf(root, { at: 2_000, key: 'k' }), rotationOf(root, { at: 2_001 })]
+    assert.equal(await begin(store, first), 'begun')
+    assert.equal(await begin(store, second), 'busy')
+    assert.equal(await begin(store, rotationOf(root, { at: 2_002, key: 'k' })), 'duplicate')
+    assert.equal(await complete(store, first, 3_000, false), true)
+    assert.equal(await begin(store, second), 'begun')
+    assert.equal(
+      await store.findByIdempotencyKey(root.tokenId, hashSecret('k')),
+      undefined,
+      'it was forgotten',
+    )
+    assert.deepEqual(idsOf(await store.listRecoverable(3_001, 10)), [first.id], 'and is undone')
+
+    const held = [{ id: second.id, owner: mine.owner }]
+    await store.failRegistrations(held, { failure: 'internal', sweepAt: null, now: 3_002 })
+    assert.equal((await store.getToken(root.tokenId))?.uses, 1, 'no use is given back that was not spent')
+    assert.equal(await begin(store, rotationOf(root, { at: 3_003 })), 'begun')
+  })
+
+  test(`${name}: of rotations that race to begin one does`, async (t) => {
+    const store = await open(t)
+    const root = await activeOne(store)
+    const outcomes = await Promise.all(
+      Array.from({ length: 6 }, () => begin(store, rotationOf(root, { at: 2_000 }))),
+    )
+    assert.deepEqual(outcomes.sort(), ['begun', ...Array(5).fill('busy')])
+  })
+
+  test(`${name}: a renewed management token finds the registration, the one before too`, async (t) => {
+    const store = await open(t)
+    const root = await activeOne(store)
+    const plain = await rotated(store, root, { at: 2_000 })
+    assert.equal(await store.findByManagementHash(plain.managementHash), undefined)
+    const renewing = await rotated(store, root, { at: 3_000, renewsManagement: true })
+    for (const hash of [root.managementHash, renewing.managementHash]) {
+      const found = await store.findByManagementHash(hash)
+      assert.equal(found?.id, root.id)
+      assert.deepEqual(Buffer.from(found?.managementHash ?? []), Buffer.from(renewing.managementHash))
+    }
+    const again = await rotated(store, root, { at: 4_000, renewsManagement: true })
+    assert.equal(await store.findByManagementHash(root.managementHash), undefined, 'only the last one before')
+    assert.equal((await store.findByManagementHash(again.managementHash))?.id, root.id)
+  })
+
+  test(`${name}: a revocation takes all keys of a registration, and what is being made of it`, async (t) => {
+    const store = await open(t)
+    const root = await activeOne(store)
+    const first = await rotated(store, root, { at: 2_000, overlapMs: 90_000 })
+    const second = rotationOf(root, { at: 3_000 })
+    assert.equal(await begin(store, second), 'begun')
+    const ending = await store.revokeRegistration(root.id, SERVICE, 4_000)
+    assert.deepEqual(idsOf(ending).sort(), [root.id, first.id].sort())
+    assert.equal(await complete(store, second, 4_001), false, 'it comes too late')
+    assert.equal(await begin(store, rotationOf(root, { at: 4_002 })), 'ended')
+    assert.deepEqual(
+      idsOf(await store.revokeRegistration(root.id, SERVICE, 5_000)).length,
+      2,
+      'again: what is not deleted yet',
+    )
+    await store.finishEndings([root.id, first.id], 6_000)
+    assert.deepEqual(await states(store, root.id, first.id), [
+      ['ended', 'revoked', 5_000],
+      ['ended', 'revoked', 5_000],
+    ])
+    assert.deepEqual(await store.revokeRegistration(root.id, SERVICE, 7_000), [])
+    assert.deepEqual(await store.revokeRegistration('reg_other', SERVICE, 7_000), [])
+  })
+
+  test(`${name}: what is due ends once, oldest first, in portions; what cannot be deleted comes again`, async (t) => {
+    const store = await open(t)
+    const late = await activeOne(store, { expiresAt: 3_000 })
+    const early = await activeOne(store, { expiresAt: 2_000 })
+    await activeOne(store, { expiresAt: 9_000 })
+    await activeOne(store)
+    assert.deepEqual(await store.listDue(1_999, 10), [])
+    assert.deepEqual(idsOf(await store.listDue(5_000, 1)), [early.id])
+    assert.deepEqual(idsOf(await store.listDue(5_000, 10)), [early.id, late.id])
+    assert.equal(await store.markAnswered(early.id, SERVICE, 5_000), false, 'nobody is given it any more')
+    assert.equal(await begin(store, rotationOf(early, { at: 5_000 })), 'ended')
+
+    await store.postponeEnding(early.id, 'upstream_unavailable', 8_000)
+    assert.deepEqual(idsOf(await store.listDue(5_000, 10)), [late.id])
+    assert.equal((await store.getRegistration(early.id))?.failure, 'upstream_unavailable')
+    assert.deepEqual(idsOf(await store.listDue(8_000, 10)), [late.id, early.id])
+    await store.finishEndings([early.id, late.id], 8_500)
+    assert.deepEqual(await store.listDue(8_999, 10), [])
+    const ended = await store.getRegistration(early.id)
+    assert.deepEqual(
+      [ended?.status, ended?.endReason, ended?.endedAt, ended?.failure],
+      ['ended', 'expired', 8_500, null],
+    )
+  })
+
+  test(`${name}: an expiry stops the rotation that is under way; one that came first goes on`, async (t) => {
+    const store = await open(t)
+    const [stopped, saved] = [
+      await activeOne(store, { expiresAt: 5_000 }),
+      await activeOne(store, { expiresAt: 5_000 }),
+    ]
+    const [late, inTime] = [rotationOf(stopped, { at: 4_999 }), rotationOf(saved, { at: 4_000 })]
+    assert.equal(await begin(store, late), 'begun')
+    assert.equal(await begin(store, inTime), 'begun')
+    assert.equal(await complete(store, inTime, 4_500), true)
+    assert.equal((await store.listDue(6_000, 10)).length, 2)
+    assert.equal(await complete(store, late, 6_001), false)
+    assert.deepEqual(await states(store, inTime.id), [['active', null, null]])
+  })
+
+  test(`${name}: single keys end as revoked, not what they belong to`, async (t) => {
+    const store = await open(t)
+    const root = await activeOne(store)
+    const rotation = await rotated(store, root, { at: 2_000, overlapMs: 90_000 })
+    assert.deepEqual(idsOf(await store.endKeys([root.id, 'reg_other'], SERVICE, 3_000)), [root.id])
+    assert.deepEqual(await store.endKeys([root.id], SERVICE, 3_000), [])
+    assert.deepEqual(await states(store, root.id, rotation.id), [
+      ['ending', 'revoked', 3_000],
+      ['active', null, null],
+    ])
+  })
+
+  test(`${name}: a duty has one holder, until its lease lapses or is given back`, async (t) => {
+    const store = await open(t)
+    const take = (owner: string, now: number, name = 'd') =>
+      store.takeDuty(name, { owner, until: now + 100 }, now)
+    const taken = await Promise.all(['a', 'b', 'c'].map((owner) => take(owner, 1_000)))
+    assert.equal(taken.filter(Boolean).length, 1)
+    const winner = ['a', 'b', 'c'][taken.indexOf(true)] ?? ''
+    assert.equal(await take(winner, 1_050), true, 'renewed')
+    assert.equal(await take('d', 1_149), false)
+    assert.equal(await take('d', 1_149, 'other'), true)
+    assert.equal(await take('d', 1_150), true)
+    assert.equal(await take(winner, 1_200), false)
+    await store.releaseDuty('d', winner)
+    assert.equal(await take(winner, 1_200), false, 'nobody gives back what is not his')
+    await store.releaseDuty('d', 'd')
+    assert.equal(await take(winner, 1_200), true)
+  })
+
+  test(`${name}: the operator's list: by standing, token, plan, expiry; in pages`, async (t) => {
+    const store = await open(t)
+    const all: NewRegistration[] = []
+    for (const expiresAt of [null, 3_000, 50_000]) all.push(await activeOne(store, { now: 1_000, expiresAt }))
+    const [eternal, short, long] = all
+    assert.ok(eternal && short && long)
+    const rotation = await rotated(store, long, { at: 2_000, overlapMs: 10, expiresAt: 60_000 })
+    const gone = await activeOne(store, { now: 1_500 })
+    await store.revokeRegistration(gone.id, SERVICE, 2_500)
+
+    const list = async (filter: object, now = 4_000) =>
+      (await store.listWithKeys({ limit: 10, ...filter }, now)).map(({ registration }) => registration.id)
+    const newest = [gone.id, ...[eternal.id, short.id, long.id].sort().reverse()]
+    assert.deepEqual(await list({}), newest)
+    assert.deepEqual(await list({ standing: 'expired' }), [short.id], 'expired, though not deleted yet')
+    assert.deepEqual(await list({ standing: 'revoked' }), [gone.id])
+    assert.deepEqual((await list({ standing: 'active' })).sort(), [eternal.id, long.id].sort())
+    assert.deepEqual(await list({ expiringBy: 59_999 }), [])
+    assert.deepEqual(await list({ expiringBy: 60_000 }), [long.id], 'by the key that it has now')
+    assert.deepEqual(await list({ tokenId: short.tokenId }), [short.id])
+    assert.deepEqual(await list({ plan: 'gold' }), [])
+
+    const pages: string[] = []
+    let after: Registration | undefined
+    for (let n = 0; n < 4; n++) {
+      const page = await store.listWithKeys({ limit: 1, after }, 4_000)
+      after = page[0]?.registration
+      pages.push(after?.id ?? '')
+    }
+    assert.deepEqual(pages, newest)
+    const [listed] = await store.listWithKeys({ tokenId: long.tokenId, limit: 1 }, 4_000)
+    assert.equal(listed?.current.id, rotation.id)
+
+    await store.finishEndings([gone.id], 4_000)
+    assert.deepEqual((await list({ withKey: true })).sort(), [eternal.id, short.id, long.id].sort())
+    assert.deepEqual(await store.countByStanding(4_000), [
+      { plan: 'free', standing: 'active', count: 2 },
+      { plan: 'free', standing: 'expired', count: 1 },
+      { plan: 'free', standing: 'revoked', count: 1 },
+    ])
+  })
+}
