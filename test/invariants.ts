@@ -5,7 +5,8 @@ import { createDuty } from '../src/registration/duty.ts'
 import { endDue } from '../src/registration/end.ts'
 import { recover } from '../src/registration/recover.ts'
 import { defaultTiming, type Timing } from '../src/registration/timing.ts'
-import type { Registration, Store } from '../src/store/store.ts'
+import type { Registration } from '../src/store/records.ts'
+import type { Store } from '../src/store/store.ts'
 import type { Service } from './service.ts'
 
 /** Times that a test can wait for. */

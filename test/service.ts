@@ -15,7 +15,7 @@ import { defaultGatewayOptions, type GatewayOptions } from '../src/local/options
 import { createLogger } from '../src/log.ts'
 import { defaultTiming, type Timing } from '../src/registration/timing.ts'
 import { SERVICE } from '../src/store/audit.ts'
-import type { BootstrapToken, TokenPolicy } from '../src/store/store.ts'
+import type { BootstrapToken, TokenPolicy } from '../src/store/records.ts'
 
 /** The environment of a server that uses `gateway`; the demo credentials are the SDK's for the whole test process. */
 export function serverEnv(gateway: Gateway, dataDir: string): Record<string, string> {

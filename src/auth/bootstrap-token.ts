@@ -1,6 +1,7 @@
 import { ServiceError } from '../errors.ts'
 import type { Actor } from '../store/audit.ts'
-import type { BootstrapToken, Store, TokenPolicy } from '../store/store.ts'
+import type { BootstrapToken, TokenPolicy } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
 import { requireForm } from './form.ts'
 import { createSecret, hashSecret, randomBase62, sameHash } from './secret.ts'
 

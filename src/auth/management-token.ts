@@ -1,5 +1,6 @@
 import { ServiceError } from '../errors.ts'
-import type { Registration, Store } from '../store/store.ts'
+import type { Registration } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
 import { requireForm } from './form.ts'
 import { hashSecret, sameHash } from './secret.ts'
 

@@ -1,4 +1,5 @@
-import type { Registration, Store } from '../store/store.ts'
+import type { Registration } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
 
 /** The registration of this id. @throws Error if there is none, or if it is the id of a rotation */
 export async function found(store: Store, id: string): Promise<Registration> {

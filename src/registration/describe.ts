@@ -1,5 +1,6 @@
 import type { Standing } from '../store/listing.ts'
-import type { Registration, Store } from '../store/store.ts'
+import type { Registration } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
 
 /** How a registration stands, as its owner and the operator see it. */
 export interface RegistrationView {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import { ServiceError } from '../errors.ts'
-import type { Registration } from '../store/store.ts'
+import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './context.ts'
 import type { Duty } from './duty.ts'
 

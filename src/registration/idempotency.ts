@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { type SealingSecrets, seal, unseal } from '../auth/seal.ts'
 import { sameHash } from '../auth/secret.ts'
 import { ServiceError } from '../errors.ts'
-import type { Idempotency } from '../store/store.ts'
+import type { Idempotency } from '../store/records.ts'
 
 /** What makes two requests the same one. */
 export interface RequestIdentity {

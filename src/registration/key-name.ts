@@ -1,5 +1,5 @@
 import { randomBase62 } from '../auth/secret.ts'
-import type { NewRegistration } from '../store/store.ts'
+import type { NewRegistration } from '../store/records.ts'
 
 /** Characters of an id that its whole group shares, and that are its own: 59 random bits each. */
 const GROUP_LENGTH = 10

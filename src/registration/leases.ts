@@ -1,6 +1,7 @@
 import { randomBase62 } from '../auth/secret.ts'
 import type { Clock } from '../clock.ts'
-import type { Lease, Store } from '../store/store.ts'
+import type { Lease } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
 import type { Timing } from './timing.ts'
 
 /** The leases under which this process works: renewed as long as it does, so that they lapse when it dies. */

@@ -1,6 +1,6 @@
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import { ServiceError } from '../errors.ts'
-import type { NewRegistration } from '../store/store.ts'
+import type { NewRegistration } from '../store/records.ts'
 import { keyName, keyNamePrefix } from './key-name.ts'
 
 export interface KeyOrder {

@@ -1,4 +1,4 @@
-import type { BootstrapToken, Registration } from '../store/store.ts'
+import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Batcher } from './batcher.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './context.ts'
 import { withDeadline } from './deadline.ts'

@@ -1,6 +1,6 @@
 import type { Plan } from '../config.ts'
 import { ServiceError } from '../errors.ts'
-import type { BootstrapToken, Held, NewRegistration, Rotation } from '../store/store.ts'
+import type { BootstrapToken, Held, NewRegistration, Rotation } from '../store/records.ts'
 import type { Credential, RegistrationCall } from './context.ts'
 import type { RequestIdentity, SealedAnswer } from './idempotency.ts'
 import type { Waiter } from './in-flight.ts'

@@ -1,6 +1,6 @@
 import type { Plan } from '../config.ts'
 import { ServiceError } from '../errors.ts'
-import type { TokenPolicy } from '../store/store.ts'
+import type { TokenPolicy } from '../store/records.ts'
 
 /**
  * The plan a registration gets: the one it asks for if the token may have it, otherwise the default of the token.

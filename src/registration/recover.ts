@@ -1,6 +1,6 @@
 import { ServiceError } from '../errors.ts'
 import { SERVICE } from '../store/audit.ts'
-import type { Lease, Registration } from '../store/store.ts'
+import type { Lease, Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from './key-name.ts'

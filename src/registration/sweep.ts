@@ -1,6 +1,6 @@
 import type { FoundKey } from '../aws/keys.ts'
 import type { Actor } from '../store/audit.ts'
-import type { Registration } from '../store/store.ts'
+import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './context.ts'
 import { deleteKey } from './end.ts'
 import { isKeyName, KEY_NAME_PREFIXES, keyNamePrefix, registrationIdOf } from './key-name.ts'

@@ -1,5 +1,5 @@
 import type { ApiGateway } from '../aws/api-gateway.ts'
-import type { Held } from '../store/store.ts'
+import type { Held } from '../store/records.ts'
 import type { RegistrationDeps } from './context.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from './key-name.ts'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Credential } from '../registration/context.ts'
 import type { RegistrationView } from '../registration/describe.ts'
-import type { Registration } from '../store/store.ts'
+import type { Registration } from '../store/records.ts'
 import { credentialSchema, timestamp, toAnswer, toTimestamp } from './register-schema.ts'
 
 export const registrationParams = z.object({ id: z.string().describe('The registration_id: reg_…') })

@@ -1,4 +1,4 @@
-import type { Registration, Rotation } from './store.ts'
+import type { Registration, Rotation } from './records.ts'
 
 /** Who does something, and in which request. */
 export interface Actor {

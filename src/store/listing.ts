@@ -1,4 +1,4 @@
-import type { Registration, RegistrationStatus } from './store.ts'
+import type { Registration, RegistrationStatus } from './records.ts'
 
 /** How a registration stands by the key that it has now: `expired` also when that key is not deleted yet. */
 export type Standing = 'pending' | 'active' | 'failed' | 'expired' | 'revoked'

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { BootstrapToken, Registration } from './store.ts'
+import type { BootstrapToken, Registration } from './records.ts'
 
 const bytes = z.instanceof(Uint8Array)
 const planNames = z.array(z.string())
@@ -56,8 +56,6 @@ const registrationRow = z
     request_hash: bytes.nullable(),
     sealed: bytes.nullable(),
     answered_at: z.number().nullable(),
-    lease_owner: z.string().nullable(),
-    lease_until: z.number().nullable(),
     sweep_at: z.number().nullable(),
     undoing: z.number(),
     ends_at: z.number().nullable(),
@@ -89,10 +87,6 @@ const registrationRow = z
           ? null
           : { keyHash: row.idempotency_hash, requestHash: row.request_hash, sealed: row.sealed },
       answeredAt: row.answered_at,
-      lease:
-        row.lease_owner === null || row.lease_until === null
-          ? null
-          : { owner: row.lease_owner, until: row.lease_until },
       sweepAt: row.sweep_at,
       undoing: row.undoing === 1,
       endsAt: row.ends_at,

@@ -1,4 +1,5 @@
 import { entryOf, SERVICE, tokenEntry } from './audit.ts'
+import type { Lease, NewRegistration } from './records.ts'
 import { sqliteAudit } from './sqlite-audit.ts'
 import { connect } from './sqlite-connection.ts'
 import { sqliteEndings } from './sqlite-endings.ts'
@@ -6,7 +7,7 @@ import { sqliteListing } from './sqlite-listing.ts'
 import { sqliteRotations } from './sqlite-rotations.ts'
 import { readRegistration, readToken } from './sqlite-rows.ts'
 import { prepareStatements } from './sqlite-statements.ts'
-import type { BeginOutcome, Completion, Lease, NewRegistration, Store } from './store.ts'
+import type { BeginOutcome, Completion, Store } from './store.ts'
 
 /**
  * The embedded store: one SQLite file in WAL mode, flushed to disk at every commit, shared by any number of
