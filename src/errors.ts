@@ -73,6 +73,12 @@ export const errorCatalogue = {
     retryable: false,
     nextStep: 'Register anew with POST /register, with a new Idempotency-Key if you use one.',
   },
+  key_replaced: {
+    title: 'The key was replaced by a rotation',
+    retryable: false,
+    nextStep:
+      'Use the key of the latest rotation; if you do not have it, rotate again with a new Idempotency-Key.',
+  },
   rotation_in_progress: {
     title: 'The key is being rotated already',
     retryable: true,

@@ -2,7 +2,7 @@ import pLimit from 'p-limit'
 import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
 import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate } from './keys.ts'
-import { isLive } from './live-key.ts'
+import { hasKey, isLive } from './live-key.ts'
 import { createPace, type Urgency } from './pace.ts'
 import { readUsage, type UsageDay, type UsageQuery } from './usage.ts'
 import {
@@ -30,6 +30,8 @@ export interface ApiGateway {
   deleteKey(id: string, signal: AbortSignal): Promise<void>
   /** The keys whose name starts with `namePrefix`. */
   findKeys(namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
+  /** Whether there is a key of this id. */
+  hasKey(id: string, signal: AbortSignal): Promise<boolean>
   /** Whether a key exists, is enabled and is on this plan. */
   isLive(key: { readonly keyId: string; readonly usagePlanId: string }, signal: AbortSignal): Promise<boolean>
   /** What a plan covers and allows. */
@@ -65,6 +67,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       deleteKey: (id, signal) => deleteKey(client, id, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
       readUsage: (query, signal) => readUsage(client, query, signal),
+      hasKey: (id, signal) => hasKey(client, id, signal),
       isLive: (key, signal) => isLive(client, key, signal),
       describePlan: (usagePlanId, signal) => describePlan(client, usagePlanId, signal),
     }

@@ -18,3 +18,18 @@ export async function isLive(
     throw toServiceError(error, 'look up an API key')
   }
 }
+
+/** Whether there is a key of this id (GetApiKey), whatever its name is now. @throws ServiceError */
+export async function hasKey(
+  client: APIGatewayClient,
+  id: string,
+  abortSignal: AbortSignal,
+): Promise<boolean> {
+  try {
+    await client.send(new GetApiKeyCommand({ apiKey: id }), { abortSignal })
+    return true
+  } catch (error) {
+    if (answeredError(error)?.name === 'NotFoundException') return false
+    throw toServiceError(error, 'look up an API key')
+  }
+}

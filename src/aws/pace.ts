@@ -27,8 +27,10 @@ const BURST_SECONDS = 4
 const HALF_RATE = ['CreateApiKey', 'DeleteApiKey']
 /** Calls fewer at once than the quota allows: they do not arrive exactly as they were sent. */
 const BURST_MARGIN = 1
-/** Background work that waited so long (ms) is as urgent as a registration: load that never ends must not end it. */
+/** Background work that waited so long (ms) need not spare the burst, and has its turns among registrations. */
 const PATIENCE_MS = 1_000
+/** So many calls of registrations go before one of background work that waited too long: neither ends the other. */
+const REGISTRATIONS_IN_A_ROW = 3
 /** The longest time that a `Retry-After` is obeyed, in seconds. */
 const LONGEST_PAUSE_S = 30
 
@@ -46,6 +48,7 @@ export function createPace(perSecond: number): Pace {
         ]),
   )
   const waiting = new Set<Waiting>()
+  let registrationsInARow = 0
   let pausedUntil = 0
   let timer: NodeJS.Timeout | undefined
 
@@ -64,13 +67,33 @@ export function createPace(perSecond: number): Pace {
     return Math.max(pause, quota, reserve)
   }
 
+  function inOrder(): Waiting[] {
+    const {
+      registrations = [],
+      overdue = [],
+      patient = [],
+    } = Object.groupBy(waiting, (one) => {
+      if (one.urgency === 'registration') return 'registrations'
+      return yields(one) > 0 ? 'patient' : 'overdue'
+    })
+    const ordered: Waiting[] = []
+    let inARow = registrationsInARow
+    for (const one of registrations) {
+      const turn = inARow >= REGISTRATIONS_IN_A_ROW ? overdue.shift() : undefined
+      if (turn !== undefined) {
+        ordered.push(turn)
+        inARow = 0
+      }
+      ordered.push(one)
+      inARow += 1
+    }
+    return [...ordered, ...overdue, ...patient]
+  }
+
   function letThrough(): void {
     clearTimeout(timer)
     let next = Number.POSITIVE_INFINITY
-    const { urgent = [], patient = [] } = Object.groupBy(waiting, (one) =>
-      yields(one) > 0 ? 'patient' : 'urgent',
-    )
-    for (const one of [...urgent, ...patient]) {
+    for (const one of inOrder()) {
       const wait = waitFor(one)
       if (wait > 0) {
         next = Math.min(next, wait)
@@ -78,6 +101,7 @@ export function createPace(perSecond: number): Pace {
       }
       total?.take()
       own.get(one.operation)?.take()
+      registrationsInARow = one.urgency === 'registration' ? registrationsInARow + 1 : 0
       waiting.delete(one)
       one.go()
     }

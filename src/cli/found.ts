@@ -8,3 +8,9 @@ export async function found(store: Store, id: string): Promise<Registration> {
   if (one.rotation !== null) throw new Error(`${id} is a rotation of ${one.rotation.of}: name that`)
   return one
 }
+
+/** @throws Error if the registration has no key yet, or never got one */
+export function requireKey({ id, status }: Registration): void {
+  if (status === 'pending') throw new Error(`${id} is still being made: try again in a minute`)
+  if (status === 'failed') throw new Error(`${id} failed: it has no key`)
+}

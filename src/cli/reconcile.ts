@@ -31,9 +31,10 @@ export function addReconcileCommand(registrations: Command): void {
 }
 
 async function preview(store: Store, { json }: ReconcileOptions): Promise<void> {
-  const open = await store.listRecoverable(systemClock(), 1_000)
+  const now = systemClock()
+  const open = await store.listRecoverable(now, 1_000)
   report(
-    open.map((registration) => ({ registration, action: recoveryAction(registration), done: false })),
+    open.map((registration) => ({ registration, action: recoveryAction(registration, now), done: false })),
     json,
   )
   if (open.length > 0)

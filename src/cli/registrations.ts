@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
-import { describe, type RegistrationView, statusOf } from '../registration/describe.ts'
+import { describe, type RegistrationView, unfinishedOf } from '../registration/describe.ts'
 import type { Standing } from '../store/listing.ts'
+import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { duration, pageSize } from './arguments.ts'
 import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
@@ -65,14 +66,12 @@ async function list(store: Store, options: ListOptions): Promise<void> {
   const after = options.after === undefined ? undefined : await found(store, options.after)
   const expiringBy = expiring === undefined ? undefined : now + expiring
   const page = await store.listWithKeys({ standing, tokenId, plan, expiringBy, after, limit }, now)
-  if (json) {
-    const views = await Promise.all(page.map(({ registration }) => describe(store, registration, now)))
-    return printJson(views.map(registrationJson))
-  }
+  const views = await Promise.all(page.map(({ registration }) => look(store, registration, now)))
+  if (json) return printJson(views.map(registrationJson))
   if (page.length === 0) process.stderr.write('There are none.\n')
-  const rows = page.map(({ registration, current }) => [
+  const rows = views.map(({ registration, current, status, unfinished }) => [
     registration.id,
-    current.status === 'ending' ? `${statusOf(current, now)} (ending)` : statusOf(current, now),
+    [...new Set([status, ...unfinished.map(noteOf)])].join(', '),
     current.apiKeyId ?? '-',
     registration.plan,
     showTime(registration.createdAt),
@@ -86,18 +85,13 @@ async function list(store: Store, options: ListOptions): Promise<void> {
 }
 
 async function show(store: Store, id: string, { json }: { json?: true }): Promise<void> {
-  const view = await describe(store, await found(store, id), systemClock())
+  const view = await look(store, await found(store, id), systemClock())
   if (json) return printJson(registrationJson(view))
-  const { registration: one, current, overlapping, status } = view
+  const { registration: one, current, overlapping, status, unfinished } = view
   process.stdout.write(
     formatRecord([
       ['id', one.id],
-      [
-        'status',
-        [status, current.status === 'ending' ? 'ending' : '', current.failure ?? '']
-          .filter(Boolean)
-          .join(', '),
-      ],
+      ['status', one.status === 'failed' ? `failed, ${one.failure}` : status],
       ['name', one.name],
       ['description', one.description || '-'],
       ['plan', `${one.plan} (${one.usagePlanId})`],
@@ -107,14 +101,35 @@ async function show(store: Store, id: string, { json }: { json?: true }): Promis
       ['rotated', current === one ? 'never' : showTime(current.createdAt)],
       [
         'overlapping',
-        overlapping === undefined ? '-' : `${overlapping.apiKeyId} until ${showTime(overlapping.endsAt)}`,
+        overlapping === null ? '-' : `${overlapping.apiKeyId} until ${showTime(overlapping.endsAt)}`,
       ],
       ['ended', current.status === 'active' ? 'never' : showTime(current.endedAt)],
       ['answered', showTime(one.answeredAt)],
       ['expires', showTime(current.expiresAt)],
       ['can be replayed', one.idempotency === null ? 'no' : 'yes'],
+      ...unfinished.map((part) => ['unfinished', describePart(part)] as const),
     ]),
   )
+}
+
+interface Look extends RegistrationView {
+  readonly unfinished: readonly Registration[]
+}
+
+async function look(store: Store, registration: Registration, now: number): Promise<Look> {
+  const view = await describe(store, registration, now)
+  return { ...view, unfinished: await unfinishedOf(store, registration) }
+}
+
+function noteOf({ status }: Registration): string {
+  if (status === 'pending') return 'pending'
+  return status === 'ending' ? 'not deleted yet' : 'not answered yet'
+}
+
+function describePart(part: Registration): string {
+  const key = part.apiKeyId === null ? '' : `, key ${part.apiKeyId}`
+  const failure = part.failure === null ? '' : `: ${part.failure}, next try ${showTime(part.endsAt)}`
+  return `${part.id}${key} ${noteOf(part)}${failure}`
 }
 
 async function stats(store: Store, { json }: { json?: true }): Promise<void> {
@@ -122,10 +137,13 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
   const active = counts
     .filter(({ standing }) => standing === 'active')
     .reduce((sum, { count }) => sum + count, 0)
-  if (json) return printJson({ active, key_quota: KEY_QUOTA, counts })
+  const keys = await store.countKeys()
+  if (json) return printJson({ active, keys, key_quota: KEY_QUOTA, counts })
   const rows = counts.map(({ plan, standing, count }) => [plan, standing, String(count)])
   process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
-  process.stderr.write(`${active} active; an account holds at most ${KEY_QUOTA} keys a Region.\n`)
+  process.stderr.write(
+    `${active} active, ${keys} keys in AWS; an account holds at most ${KEY_QUOTA} keys a Region.\n`,
+  )
 }
 
 /** A registration for programs: no secret, and no hash of one. */
@@ -135,12 +153,19 @@ function registrationJson({
   overlapping,
   status,
   expiresSoon,
-}: RegistrationView): object {
+  unfinished,
+}: Look): object {
   return {
     id: one.id,
     status,
-    ending: current.status === 'ending',
-    failure: current.failure,
+    failure: one.failure,
+    unfinished: unfinished.map((part) => ({
+      id: part.id,
+      status: part.status,
+      api_key_id: part.apiKeyId,
+      failure: part.failure,
+      ends_at: isoTime(part.endsAt),
+    })),
     name: one.name,
     description: one.description,
     plan: one.plan,
@@ -150,7 +175,7 @@ function registrationJson({
     created_at: isoTime(one.createdAt),
     rotated_at: current === one ? null : isoTime(current.createdAt),
     overlapping:
-      overlapping === undefined
+      overlapping === null
         ? null
         : { api_key_id: overlapping.apiKeyId, ends_at: isoTime(overlapping.endsAt) },
     ended_at: isoTime(current.status === 'active' ? null : current.endedAt),

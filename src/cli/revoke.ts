@@ -68,10 +68,10 @@ async function deleteAll(
     const progress = `${i + 1}/${selected.length}  ${line(registration, current)}`
     try {
       await revoke(deps, registration.id, actor)
-      process.stdout.write(`${progress}  revoked\n`)
+      process.stderr.write(`${progress}  revoked\n`)
     } catch {
       failed += 1 // The reason is in the log, on stderr.
-      process.stdout.write(`${progress}  not deleted yet\n`)
+      process.stderr.write(`${progress}  not deleted yet\n`)
     }
   }
   return failed
@@ -106,7 +106,7 @@ async function select(
 
 async function selectOne(store: Store, id: string): Promise<RegistrationWithKey> {
   const registration = await found(store, id)
-  if (registration.status === 'pending') throw new Error(`${id} is still being made: try again in a minute`)
+  if (registration.status === 'failed') throw new Error(`${id} failed: it has no key`)
   const { currentId } = registration
   const current = currentId === null ? registration : await store.getRegistration(currentId)
   return { registration, current: current ?? registration }

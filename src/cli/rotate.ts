@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { rotate } from '../registration/rotate.ts'
 import { duration } from './arguments.ts'
 import { formatRecord, isoTime, printJson, showTime } from './format.ts'
-import { found } from './found.ts'
+import { found, requireKey } from './found.ts'
 import { withDeps } from './with-deps.ts'
 
 interface RotateOptions {
@@ -34,13 +34,14 @@ export function addRotateCommand(registrations: Command): void {
 function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions): Promise<void> {
   return withDeps(async (deps, actor) => {
     const registration = await found(deps.store, id)
+    requireKey(registration)
     const {
       apiKeyId,
       answer,
       registration: made,
     } = await rotate(
       deps,
-      { registration, secret: '', isOutdated: false },
+      { registration, secret: null },
       { overlapMs: overlap, renewsManagement: managementToken === true, idempotencyKey: undefined },
       { actor, timeoutMs: deps.config.registerTimeoutMs, isGone: () => false, log: deps.log },
     )

@@ -5,6 +5,7 @@ import { withDeps } from './with-deps.ts'
 
 interface SweepOptions {
   readonly yes?: true
+  readonly force?: true
   readonly json?: true
 }
 
@@ -17,6 +18,7 @@ export function addSweepCommand(program: Command): void {
         'a dry run unless --yes',
     )
     .option('--yes', 'delete those keys, and record those registrations as revoked')
+    .option('--force', 'also where this store knows not one of those keys')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
@@ -26,15 +28,22 @@ export function addSweepCommand(program: Command): void {
     .action(sweep)
 }
 
-function sweep({ yes, json }: SweepOptions): Promise<void> {
+function sweep({ yes, force, json }: SweepOptions): Promise<void> {
   return withDeps(async (deps, actor) => {
+    await deps.readiness.check() // In the wrong account or Region the plans are not there.
     const disagreement = await findDisagreement(deps, new AbortController().signal)
-    const { strayKeys, deadRecords } = disagreement
+    const { strayKeys, deadRecords, knownKeys } = disagreement
     report(disagreement, json)
     if (!yes) {
       if (strayKeys.length + deadRecords.length > 0)
         process.stderr.write('Nothing was changed. To do it: firstkey sweep --yes\n')
       return
+    }
+    if (strayKeys.length > 0 && knownKeys === 0 && !force) {
+      throw new Error(
+        `this store knows not one of the ${strayKeys.length} keys, so nothing was changed: is STORE the right one? ` +
+          'If they are to go all the same, add --force',
+      )
     }
     for (const key of strayKeys) await removeStray(deps, key, actor, AbortSignal.timeout(deps.timing.undo))
     for (const record of deadRecords) await endDead(deps, record, actor)

@@ -50,7 +50,9 @@ export function addTokenCommands(program: Command): void {
     .option('--name-prefix <text>', 'what the names of its registrations must start with', namePrefix, '')
     .option('--rate <n>', 'requests a minute (default: no limit of its own)', count)
     .option('--json', 'print JSON on stdout, the secret in it')
-    .action((options: CreateOptions) => withStore((store, actor) => create(store, actor, options)))
+    .action((options: CreateOptions) =>
+      withStore((store, actor) => create(store, actor, options), { create: true }),
+    )
 
   tokens
     .command('list')

@@ -3,17 +3,23 @@ import { createDeps, type Deps } from '../deps.ts'
 import { createLogger } from '../log.ts'
 import type { Actor } from '../store/audit.ts'
 import { operator, recordCommand } from './operator.ts'
+import { requireShared } from './with-store.ts'
 
 /**
  * Runs a command that needs API Gateway too, and records it: with the server's own configuration, its log on stderr.
  */
 export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>): Promise<void> {
-  const deps = createDeps(readConfig(process.env), createLogger('warn', process.stderr))
+  const config = readConfig(process.env)
+  requireShared(config.store)
+  const deps = createDeps(config, createLogger('warn', process.stderr))
   const actor = operator()
+  // Otherwise a server would take over, and undo, what this command works on for long.
+  const renewing = setInterval(() => void deps.leases.renew().catch(() => undefined), deps.timing.renew)
   try {
     await recordCommand(deps.store, actor)
     await work(deps, actor)
   } finally {
+    clearInterval(renewing)
     await deps.close()
   }
 }

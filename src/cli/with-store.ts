@@ -1,15 +1,21 @@
-import { readStoreLocation } from '../config.ts'
+import { existsSync } from 'node:fs'
+import { readStoreLocation, type StoreLocation } from '../config.ts'
 import type { Actor } from '../store/audit.ts'
 import { openSqliteStore } from '../store/sqlite.ts'
 import type { Store } from '../store/store.ts'
 import { operator, recordCommand } from './operator.ts'
 
-/** Runs a command that needs the store alone, and records it. */
-export async function withStore(work: (store: Store, actor: Actor) => Promise<void>): Promise<void> {
-  const { path } = readStoreLocation(process.env)
-  if (path === ':memory:')
-    throw new Error('STORE is sqlite::memory:, which no other process can see: name a file')
-  const store = openSqliteStore(path)
+/**
+ * Runs a command that needs the store alone, and records it.
+ * @param options.create make the store where there is none yet
+ */
+export async function withStore(
+  work: (store: Store, actor: Actor) => Promise<void>,
+  { create = false }: { create?: boolean } = {},
+): Promise<void> {
+  const location = readStoreLocation(process.env)
+  requireShared(location, create)
+  const store = openSqliteStore(location.path)
   const actor = operator()
   try {
     await recordCommand(store, actor)
@@ -17,4 +23,12 @@ export async function withStore(work: (store: Store, actor: Actor) => Promise<vo
   } finally {
     await store.close()
   }
+}
+
+/** @throws Error if no server can be using this store: an empty one would have every command say that there is nothing */
+export function requireShared({ path }: StoreLocation, create = false): void {
+  if (path === ':memory:')
+    throw new Error('STORE is sqlite::memory:, which no other process can see: name a file')
+  if (!create && !existsSync(path))
+    throw new Error(`there is no store ${path}: STORE names it, and "firstkey tokens create" makes it`)
 }

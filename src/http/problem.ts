@@ -18,6 +18,7 @@ export const problemStatus = {
   idempotency_in_progress: 409,
   idempotency_mismatch: 422,
   registration_ended: 409,
+  key_replaced: 409,
   rotation_in_progress: 409,
   not_found: 404,
   method_not_allowed: 405,
@@ -137,8 +138,6 @@ export function toServiceError(error: FastifyError | Error): ServiceError {
       return new ServiceError('payload_too_large', 'The body is larger than 16 KiB.')
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new ServiceError('unsupported_media_type', 'The body must be application/json.')
-    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
-      return bodyError('is empty; a JSON object is expected')
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
       return bodyError('is not valid JSON')
     case 'FST_ERR_BAD_URL':

@@ -77,6 +77,7 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.removeContentTypeParser('text/plain')
+  acceptEmptyJson(app)
 
   let closing = false
   app.addHook('preClose', async () => {
@@ -112,6 +113,15 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     )
   })
   return app
+}
+
+/** Many clients name the content type of a body that they do not send. The schema says whether one is needed. */
+function acceptEmptyJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined)
+    else parse(request, body.toString(), done)
+  })
 }
 
 function setCommonHeaders(request: FastifyRequest, reply: FastifyReply): void {

@@ -3,7 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Actor } from '../store/audit.ts'
-import type { NewRegistration } from '../store/records.ts'
+import type { NewRegistration, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { BatchSize } from './batch-size.ts'
 import type { SealedAnswer } from './idempotency.ts'
@@ -55,6 +55,8 @@ export interface Credential {
   readonly registration: NewRegistration
   readonly apiKeyId: string
   readonly answer: SealedAnswer
+  /** Of a rotation: whose key it replaced, with its new end. */
+  readonly replaced: Registration | null
   /** It was made by an earlier request with the same idempotency key. */
   readonly replayed: boolean
 }

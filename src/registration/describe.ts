@@ -7,8 +7,8 @@ export interface RegistrationView {
   readonly registration: Registration
   /** The registration or rotation whose key it has. */
   readonly current: Registration
-  /** The one whose key still works beside it for a while. */
-  readonly overlapping: Registration | undefined
+  /** The one before, as long as its key may still work: in its overlap, or not deleted yet. */
+  readonly overlapping: Registration | null
   readonly status: Standing
   /** The key ends within a week, or within the last tenth of its life. */
   readonly expiresSoon: boolean
@@ -25,10 +25,7 @@ export async function describe(
   const { currentId } = registration
   const current = (currentId === null ? undefined : await store.getRegistration(currentId)) ?? registration
   const replaced = current.replacedId === null ? undefined : await store.getRegistration(current.replacedId)
-  const overlapping =
-    replaced?.status === 'active' && (replaced.endsAt ?? 0) > now && statusOf(current, now) === 'active'
-      ? replaced
-      : undefined
+  const overlapping = replaced?.status === 'active' || replaced?.status === 'ending' ? replaced : null
   return {
     registration,
     current,
@@ -36,6 +33,15 @@ export async function describe(
     status: statusOf(current, now),
     expiresSoon: expiresSoon(current, now),
   }
+}
+
+/** What of a registration and its rotations is left to do: to be made, to be answered, or to be deleted. */
+export async function unfinishedOf(store: Store, registration: Registration): Promise<Registration[]> {
+  const all = [registration, ...(await store.listRotations(registration.id))]
+  return all.filter(
+    ({ status, answeredAt }) =>
+      status === 'pending' || status === 'ending' || (status === 'active' && answeredAt === null),
+  )
 }
 
 /** How a registration stands, by the registration or rotation whose key it has. */

@@ -7,11 +7,13 @@ import type { Duty } from './duty.ts'
 
 /** How many keys are looked for at once. */
 const ROUND = 100
+/** How many deletions may be under way: one that hangs must not hold up the others. */
+const AT_ONCE = 4
 
 export type EndDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing' | 'log' | 'background'>
 
 /**
- * One round: deletes the keys whose time is over, expired, rotated or revoked, one after the other and not too fast. What
+ * One round: deletes the keys whose time is over, expired, rotated or revoked, and not too fast. What
  * cannot be deleted stays `ending`, with the reason, and is tried again.
  * @param duty whoever has it goes on alone
  * @param stop ends the round after the key it is at
@@ -19,15 +21,24 @@ export type EndDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing' | 'log
 export async function endDue(deps: EndDeps, duty: Duty, stop?: AbortSignal): Promise<void> {
   const { store, clock, timing, background } = deps
   if (!(await duty.isMine())) return
-  for (;;) {
-    const due = await store.listDue(clock(), ROUND)
-    for (const registration of due) {
-      const pause = sleep(timing.endSpacing)
-      if (stop?.aborted || !(await duty.isMine())) return
-      await deleteKey(deps, background, registration).catch(() => undefined) // Recorded, and in the log.
-      await pause
+  const running = new Set<Promise<void>>()
+  try {
+    for (;;) {
+      const due = await store.listDue(clock(), ROUND)
+      for (const registration of due) {
+        if (running.size >= AT_ONCE) await Promise.race(running)
+        if (stop?.aborted || !(await duty.isMine())) return
+        const deleting = deleteKey(deps, background, registration)
+          .catch(() => undefined) // Recorded, and in the log.
+          .finally(() => running.delete(deleting))
+        running.add(deleting)
+        await sleep(timing.endSpacing)
+      }
+      await Promise.all(running)
+      if (due.length < ROUND) return
     }
-    if (due.length < ROUND) return
+  } finally {
+    await Promise.all(running)
   }
 }
 

@@ -1,4 +1,5 @@
 import { ServiceError } from '../errors.ts'
+import type { Answered } from '../store/store.ts'
 import type { RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
 import { isAwaited, nobodyWaits, type Work } from './order.ts'
@@ -33,14 +34,17 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       answered: () => isAwaited(work.order),
     }))
     const completed =
-      wanted.length === 0 ? new Set<string>() : await store.completeRegistrations(completions, clock())
+      wanted.length === 0
+        ? new Map<string, Answered>()
+        : await store.completeRegistrations(completions, clock())
     for (const { work, apiKeyId } of wanted) {
-      if (completed.has(work.id)) answer(work, apiKeyId, clock())
+      const answered = completed.get(work.id)
+      if (answered !== undefined) answer(work, apiKeyId, answered, clock())
     }
     const lost = wanted.filter(({ work }) => !completed.has(work.id))
     await fail(deps, worksOf(lost), overtaken())
     await fail(deps, worksOf(unwanted), nobodyWaits())
-    return completed
+    return new Set(completed.keys())
   } catch (error) {
     await fail(deps, worksOf(minted), error)
     return new Set()
@@ -49,12 +53,17 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
 
 const worksOf = (minted: readonly Minted[]) => minted.map(({ work }) => work)
 
-function answer({ registration, answer, order }: Work, apiKeyId: string, now: number): void {
+function answer(
+  { registration, answer, order }: Work,
+  apiKeyId: string,
+  { replaced }: Answered,
+  now: number,
+): void {
   const { id, tokenId, plan, createdAt, rotation } = registration
   const fields = { registration_id: id, token_id: tokenId, plan, api_key_id: apiKeyId, ms: now - createdAt }
   if (rotation === null) order.call.log.info(fields, 'registered')
   else order.call.log.info({ ...fields, rotation_of: rotation.of }, 'rotated')
-  order.resolve({ registration, apiKeyId, answer, replayed: order.begun !== null })
+  order.resolve({ registration, apiKeyId, answer, replaced, replayed: order.begun !== null })
 }
 
 /** This process slept through its lease, and recovery or a retry elsewhere took the registration over. */

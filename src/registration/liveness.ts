@@ -6,6 +6,8 @@ import type { Log } from '../log.ts'
 const GOOD_FOR_MS = 10_000
 const KEPT = 1_000
 const TIMEOUT_MS = 5_000
+/** How many are looked for at once: who polls waits for nobody, and nobody for who polls. */
+const LOOKS_AT_ONCE = 4
 
 export interface Liveness {
   /** Whether a key exists, is enabled and is on its plan, some seconds ago at most; `null`: nobody could say. */
@@ -15,13 +17,20 @@ export interface Liveness {
 }
 
 export function createLiveness({ background, log }: { background: ApiGateway; log: Log }): Liveness {
+  let looks = 0
   const cache = new LRUCache<string, { live: boolean }, string>({
     max: KEPT,
     ttl: GOOD_FOR_MS,
     // Whoever asks meanwhile waits for the same look.
-    fetchMethod: async (keyId, _stale, { context: usagePlanId }) => ({
-      live: await background.isLive({ keyId, usagePlanId }, AbortSignal.timeout(TIMEOUT_MS)),
-    }),
+    fetchMethod: async (keyId, _stale, { context: usagePlanId }) => {
+      if (looks >= LOOKS_AT_ONCE) return undefined
+      looks += 1
+      try {
+        return { live: await background.isLive({ keyId, usagePlanId }, AbortSignal.timeout(TIMEOUT_MS)) }
+      } finally {
+        looks -= 1
+      }
+    },
   })
   return {
     async isLive({ keyId, usagePlanId }) {

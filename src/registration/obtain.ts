@@ -2,7 +2,7 @@ import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Batcher } from './batcher.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './context.ts'
 import { withDeadline } from './deadline.ts'
-import { registrationEnded } from './ended.ts'
+import { whyOver } from './ended.ts'
 import {
   inProgress,
   type RequestIdentity,
@@ -130,13 +130,15 @@ async function replay(
   identity: RequestIdentity,
 ): Promise<Credential> {
   const registration = await deps.store.getRegistration(id)
-  if (registration?.status === 'ending' || registration?.status === 'ended') throw registrationEnded()
+  const over = registration && whyOver(registration, deps.clock())
+  if (over !== undefined) throw over
   const apiKeyId = registration?.apiKeyId
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw inProgress()
   const answer = unsealEarlier(registration, identity)
   // Before the answer: what nobody was answered is undone after a day, and this must not be.
-  if (!(await deps.store.markAnswered(id, call.actor, deps.clock()))) throw inProgress()
-  return { registration, apiKeyId, answer, replayed: true }
+  const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
+  if (answered === undefined) throw inProgress()
+  return { registration, apiKeyId, answer, replaced: answered.replaced, replayed: true }
 }
 
 function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): SealedAnswer {

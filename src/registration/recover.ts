@@ -18,9 +18,13 @@ export type RecoverDeps = Omit<RegistrationDeps, 'config'>
  */
 export type RecoveryAction = 'adopt' | 'undo' | 'sweep'
 
-export function recoveryAction({ status, idempotency, undoing }: Registration): RecoveryAction {
+export function recoveryAction(
+  { status, idempotency, undoing, expiresAt }: Registration,
+  now: number,
+): RecoveryAction {
   if (status === 'failed') return 'sweep'
-  return status === 'pending' && idempotency !== null && !undoing ? 'adopt' : 'undo'
+  const isOver = undoing || (expiresAt !== null && expiresAt <= now)
+  return status === 'pending' && idempotency !== null && !isOver ? 'adopt' : 'undo'
 }
 
 export interface Recovered {
@@ -41,7 +45,7 @@ export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Re
   await store.forgetIdempotency(clock() - timing.idempotency)
   const open = await store.listRecoverable(clock(), ROUND)
   const results: Recovered[] = []
-  for (const group of byGroup(open, ({ id }) => id).flatMap(byAction)) {
+  for (const group of byGroup(open, ({ id }) => id).flatMap((one) => byAction(one, clock()))) {
     if (stop?.aborted) break
     const lease = leases.hold()
     const limit = abortAfter(timing.undo)
@@ -63,11 +67,11 @@ interface Group {
   readonly registrations: readonly Registration[]
 }
 
-function byAction(registrations: readonly Registration[]): Group[] {
+function byAction(registrations: readonly Registration[], now: number): Group[] {
   // What is active and what is pending is taken by itself: only one of them changes its status.
-  const groups = Map.groupBy(registrations, (one) => `${recoveryAction(one)} ${one.status}`)
+  const groups = Map.groupBy(registrations, (one) => `${recoveryAction(one, now)} ${one.status}`)
   return [...groups.values()].flatMap((group) =>
-    group[0] === undefined ? [] : [{ action: recoveryAction(group[0]), registrations: group }],
+    group[0] === undefined ? [] : [{ action: recoveryAction(group[0], now), registrations: group }],
   )
 }
 
@@ -135,7 +139,7 @@ async function adopt(
     const completions = working
       .splice(0)
       .map((one) => ({ ...one, owner, actor: SERVICE, answered: () => false }))
-    for (const id of await store.completeRegistrations(completions, clock())) done.add(id)
+    for (const id of (await store.completeRegistrations(completions, clock())).keys()) done.add(id)
   }
   const unattached = []
   for (const registration of registrations) {

@@ -2,8 +2,7 @@ import type { FoundKey } from '../aws/keys.ts'
 import type { Actor } from '../store/audit.ts'
 import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './context.ts'
-import { deleteKey } from './end.ts'
-import { isKeyName, KEY_NAME_PREFIXES, keyNamePrefix, registrationIdOf } from './key-name.ts'
+import { isKeyName, KEY_NAME_PREFIXES, registrationIdOf } from './key-name.ts'
 
 export type SweepDeps = Pick<RegistrationDeps, 'store' | 'background' | 'clock' | 'timing' | 'log'>
 
@@ -13,6 +12,8 @@ export interface Disagreement {
   readonly strayKeys: readonly FoundKey[]
   /** Registrations and rotations that are recorded as active, whose key is gone. */
   readonly deadRecords: readonly Registration[]
+  /** How many of the keys named so the store knows: none of them, and it may be the wrong store. */
+  readonly knownKeys: number
 }
 
 /** Younger records are left alone (ms): API Gateway may not show a new key at once. */
@@ -31,8 +32,10 @@ export async function findDisagreement(
   const keys = found.filter(({ name }) => isKeyName(name))
 
   const strayKeys: FoundKey[] = []
+  let knownKeys = 0
   for (const key of keys) {
     const record = await store.getRegistration(registrationIdOf(key.name))
+    if (record !== undefined) knownKeys += 1
     const isOver = record?.status === 'ended' || (record?.status === 'failed' && record.sweepAt === null)
     if (record === undefined || isOver) strayKeys.push(key)
   }
@@ -41,11 +44,10 @@ export async function findDisagreement(
   const deadRecords: Registration[] = []
   for (const record of active) {
     if (record.apiKeyId === null || ids.has(record.apiKeyId) || record.createdAt > settledBefore) continue
-    // Looked for once more, alone: a page that was read while keys went may have left others out.
-    const own = await background.findKeys(keyNamePrefix([record.id]), signal)
-    if (!own.some(({ id }) => id === record.apiKeyId)) deadRecords.push(record)
+    // Asked for once more, by its id: somebody may have renamed it, and pages that are read while keys go leave others out.
+    if (!(await background.hasKey(record.apiKeyId, signal))) deadRecords.push(record)
   }
-  return { strayKeys, deadRecords }
+  return { strayKeys, deadRecords, knownKeys }
 }
 
 /** Deletes a key that {@link findDisagreement} found. @throws ServiceError */
@@ -62,8 +64,15 @@ export async function removeStray(
   log.info({ api_key_id: key.id, registration_id: registrationId }, 'stray key deleted')
 }
 
-/** Records a registration or rotation whose key is gone as ended. @throws ServiceError */
-export async function endDead(deps: SweepDeps, record: Registration, actor: Actor): Promise<void> {
-  const [ending] = await deps.store.endKeys([record.id], actor, deps.clock())
-  if (ending !== undefined) await deleteKey(deps, deps.background, ending)
+/** Records a registration or rotation whose key is gone as ended. Deletes nothing. @throws ServiceError */
+export async function endDead(
+  { store, clock }: SweepDeps,
+  record: Registration,
+  actor: Actor,
+): Promise<void> {
+  const ending = await store.endKeys([record.id], actor, clock())
+  await store.finishEndings(
+    ending.map(({ id }) => id),
+    clock(),
+  )
 }

@@ -8,6 +8,8 @@ import type { RegistrationView } from './describe.ts'
 const MOST_DAYS = 90
 const DAY_MS = 86_400_000
 const DEFAULT_DAYS = 7
+/** Before API Gateway there was nothing to use. */
+const EARLIEST = '2015-01-01'
 const TIMEOUT_MS = 10_000
 
 export interface UsageRange {
@@ -64,6 +66,7 @@ function usageRange(asked: { from: string | undefined; to: string | undefined },
   if (Date.parse(to) - Date.parse(from) >= MOST_DAYS * DAY_MS) {
     throw badRange('/from', `must be at most ${MOST_DAYS} days before "to"`)
   }
+  if (from < EARLIEST) throw badRange('/from', `must not be before ${EARLIEST}`)
   // A day ahead of UTC is today somewhere; what is later is a mistake.
   if (Date.parse(to) > now + DAY_MS) throw badRange('/to', 'must not be in the future')
   return { from, to }

@@ -23,6 +23,7 @@ const REGISTER_ERRORS = [
   ...(['upstream_throttled', 'upstream_unavailable', 'key_quota_reached', 'overloaded'] as const),
   ...(['store_unavailable', 'shutting_down', 'invalid_idempotency_key'] as const),
   ...(['idempotency_in_progress', 'idempotency_mismatch', 'registration_ended'] as const),
+  'key_replaced' as const,
 ]
 
 /** `POST /register`: a bootstrap token in, a working API key out. */

@@ -78,7 +78,7 @@ export const rotateBody = z
     management_token: z
       .boolean('must be true or false')
       .default(false)
-      .describe('Renew the management token too; the present one ends'),
+      .describe('Renew the management token too; the present one ends. Requires an Idempotency-Key'),
   })
   .nullish()
   .transform((body) => body ?? { overlap_seconds: HOUR_S, management_token: false })
@@ -96,18 +96,17 @@ export const rotatedSchema = credentialSchema
 
 export type RotatedAnswer = z.infer<typeof rotatedSchema>
 
-/** @param replaced the registration or rotation whose key was replaced */
-export function toRotatedAnswer(credential: Credential, replaced: Registration | undefined): RotatedAnswer {
+export function toRotatedAnswer(credential: Credential): RotatedAnswer {
   const { management, ...answer } = toAnswer(credential)
   const { renewsManagement } = credential.registration.rotation ?? {}
   return {
     ...answer,
     management: renewsManagement ? management : { url: management.url },
-    replaced: toEndingKey(replaced),
+    replaced: toEndingKey(credential.replaced),
   }
 }
 
-function toEndingKey(one: Registration | undefined): z.infer<typeof endingKey> | null {
-  if (one === undefined || one.status === 'ended' || one.apiKeyId === null || one.endsAt === null) return null
+function toEndingKey(one: Registration | null): z.infer<typeof endingKey> | null {
+  if (one === null || one.status === 'ended' || one.apiKeyId === null || one.endsAt === null) return null
   return { api_key_id: one.apiKeyId, ends_at: toTimestamp(one.endsAt) }
 }

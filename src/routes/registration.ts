@@ -49,11 +49,9 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     },
     handler: async (request) => {
       const view = await describe(store, managing(request).registration, clock())
-      const { apiKeyId: keyId, usagePlanId } = view.current
-      return toRegistrationAnswer(
-        view,
-        keyId === null ? false : await liveness.isLive({ keyId, usagePlanId }),
-      )
+      const { apiKeyId: keyId, usagePlanId, status } = view.current
+      const isGone = keyId === null || status === 'ended'
+      return toRegistrationAnswer(view, isGone ? false : await liveness.isLive({ keyId, usagePlanId }))
     },
   })
   app.route({
@@ -97,6 +95,8 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     handler: async (request, reply) => {
       const { registration } = managing(request)
       await revoke(deps, registration.id, actorOf(request))
+      const { current } = await describe(store, registration, clock())
+      if (current.apiKeyId !== null) liveness.forget(current.apiKeyId)
       return reply.code(204).send(null)
     },
   })
@@ -121,7 +121,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
           ...UPSTREAM_ERRORS,
           ...(['invalid_request', 'payload_too_large', 'unsupported_media_type', 'overloaded'] as const),
           ...(['invalid_idempotency_key', 'idempotency_in_progress', 'idempotency_mismatch'] as const),
-          ...(['registration_ended', 'rotation_in_progress', 'key_quota_reached'] as const),
+          ...(['registration_ended', 'key_replaced', 'rotation_in_progress', 'key_quota_reached'] as const),
         ),
       },
     },
@@ -135,9 +135,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
         callOf(request, reply, config.registerTimeoutMs),
       )
       if (credential.replayed) reply.header('idempotency-replayed', 'true')
-      const made = await store.getRegistration(credential.registration.id)
-      const replaced = made?.replacedId == null ? undefined : await store.getRegistration(made.replacedId)
-      return reply.code(201).send(toRotatedAnswer(credential, replaced))
+      return reply.code(201).send(toRotatedAnswer(credential))
     },
   })
 }

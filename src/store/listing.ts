@@ -9,7 +9,7 @@ export interface StandingFilter {
   readonly plan?: string | undefined
   /** Only those that are active now and expire by then. */
   readonly expiringBy?: number | undefined
-  /** Only those with a key that may still be in API Gateway. */
+  /** Only those with a key that is being made or may still be in API Gateway. */
   readonly withKey?: boolean | undefined
   /** The last one of the page before. */
   readonly after?: Registration | undefined
@@ -40,6 +40,8 @@ export interface Listing {
   listWithKeys(filter: StandingFilter, now: number): Promise<RegistrationWithKey[]>
   /** How many registrations there are, without their rotations. */
   countByStanding(now: number): Promise<StandingCount[]>
+  /** How many keys API Gateway holds for this store: those that work, overlapping ones, and what is not deleted yet. */
+  countKeys(): Promise<number>
   /** Registrations and rotations as they are recorded, newest first. */
   listRegistrations(filter: RegistrationFilter): Promise<Registration[]>
 }

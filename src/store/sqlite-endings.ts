@@ -26,7 +26,7 @@ export function sqliteEndings(
       transact(() => {
         const newest = readRegistration(sql.newestToRevoke.get({ id }))
         sql.revoke.run({ id, now })
-        sql.undoRotations.run({ id })
+        sql.undoPending.run({ id })
         if (newest !== undefined) audit.add(entryOf('registration.revoked', newest, { at: now, actor }))
         return sql.endingOf.all({ id }).flatMap((row) => readRegistration(row) ?? [])
       }),
@@ -34,6 +34,7 @@ export function sqliteEndings(
       transact(() => {
         const ending = ids.flatMap((id) => readRegistration(sql.endKey.get({ id, now })) ?? [])
         for (const one of ending) {
+          sql.undoRotations.run({ id: one.rotation?.of ?? one.id })
           audit.add(entryOf('registration.revoked', one, { at: now, actor, detail: 'key_missing' }))
         }
         return ending

@@ -9,6 +9,8 @@ const countRow = z.object({
   count: z.number(),
 })
 
+const countOf = z.object({ count: z.number() })
+
 /** The part of the store that tells the operator what there is. */
 export function sqliteListing(sql: Statements, use: <T>(work: () => T) => Promise<T>): Listing {
   return {
@@ -25,6 +27,7 @@ export function sqliteListing(sql: Statements, use: <T>(work: () => T) => Promis
         })
       }),
     countByStanding: (now) => use(() => sql.countByStanding.all({ now }).map((row) => countRow.parse(row))),
+    countKeys: () => use(() => countOf.parse(sql.countKeys.get()).count),
     listRegistrations: ({ status = null, tokenId = null, limit }) =>
       use(() =>
         sql.registrations.all({ status, tokenId, limit }).flatMap((row) => readRegistration(row) ?? []),

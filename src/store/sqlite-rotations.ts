@@ -1,3 +1,4 @@
+import type { Registration } from './records.ts'
 import { readRegistration } from './sqlite-rows.ts'
 import type { Statements } from './sqlite-statements.ts'
 
@@ -5,8 +6,8 @@ import type { Statements } from './sqlite-statements.ts'
 export interface SqliteRotations {
   /** Whether a rotation may begin; one that waits for its retry gives way to it. `undefined`: it may. */
   whyNotBegun(registrationId: string, now: number): 'ended' | 'busy' | undefined
-  /** The key of a rotation becomes the one of the registration, which has one now. */
-  takePlace(rotationId: string, now: number): void
+  /** The key of a rotation becomes the one of the registration, which has one now. Answers what it replaced. */
+  takePlace(rotationId: string, now: number): Registration | null
 }
 
 export function sqliteRotations(sql: Statements): SqliteRotations {
@@ -26,8 +27,9 @@ export function sqliteRotations(sql: Statements): SqliteRotations {
       sql.endOverlap.run({ root, now })
       sql.startOverlap.run({ id: replaced, until: now + overlapMs })
       sql.setReplaced.run({ id: rotationId, replaced })
-      sql.setCurrent.run({ root, current: rotationId })
+      sql.setCurrent.run({ root, current: rotationId, now })
       if (renewsManagement) sql.renewManagement.run({ root, hash: taker.managementHash })
+      return readRegistration(sql.registrationById.get(replaced)) ?? null
     },
   }
 }

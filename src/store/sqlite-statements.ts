@@ -6,6 +6,9 @@ const ROTATED_HAS_KEY = `EXISTS (
         JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
         WHERE root.id = registrations.rotation_of AND current.status = 'active')`
 
+/** A lease that ends so much later (ms) than one taken now was taken by a clock that was wrong. */
+const CLOCK_FAULT_MS = 60_000
+
 /** The standing of a registration, by the row `current` of its key. */
 const STANDING = `
       CASE
@@ -60,6 +63,7 @@ export function prepareStatements(db: DatabaseSync) {
       SET status = 'active', api_key_id = :apiKeyId, ended_at = :now, answered_at = :answeredAt,
           lease_owner = NULL, lease_until = NULL
       WHERE id = :id AND status = 'pending' AND lease_owner = :owner AND undoing = 0
+        AND (ends_at IS NULL OR ends_at > :now)
         AND (rotation_of IS NULL OR ${ROTATED_HAS_KEY})
       RETURNING token_id, rotation_of`),
     // An answered registration never fails: a replay that marks it answered and an undoing of what nobody asked for
@@ -74,9 +78,11 @@ export function prepareStatements(db: DatabaseSync) {
     // no recovery may hand this key out.
     startUndoing: db.prepare(`
       UPDATE registrations SET undoing = 1 WHERE id = :id AND status = 'pending' AND lease_owner = :owner`),
+    // What is on its way out is handed out no more, nor is a rotation that gave way to a newer one.
     markAnswered: db.prepare(`
       UPDATE registrations SET answered_at = coalesce(answered_at, :now)
-      WHERE id = :id AND status = 'active'
+      WHERE id = :id AND status = 'active' AND end_reason IS NULL AND (ends_at IS NULL OR ends_at > :now)
+        AND (answered_at IS NOT NULL OR idempotency_hash IS NOT NULL)
         AND (rotation_of IS NULL OR answered_at IS NOT NULL OR ${ROTATED_HAS_KEY})`),
 
     // Compare-and-swap: of two processes that find the same lapsed lease one takes it, and none if the registration
@@ -131,7 +137,8 @@ export function prepareStatements(db: DatabaseSync) {
           OR (current.status = 'active' AND current.expires_at > :now AND current.expires_at <= :expiringBy))
         AND (NOT :withKey OR EXISTS (
           SELECT 1 FROM registrations AS key
-          WHERE (key.id = root.id OR key.rotation_of = root.id) AND key.status IN ('active', 'ending')))
+          WHERE (key.id = root.id OR key.rotation_of = root.id)
+            AND key.status IN ('pending', 'active', 'ending')))
         AND (:afterId IS NULL OR (root.created_at, root.id) < (:afterCreatedAt, :afterId))
       ORDER BY root.created_at DESC, root.id DESC LIMIT :limit`),
     countByStanding: db.prepare(`
@@ -139,6 +146,7 @@ export function prepareStatements(db: DatabaseSync) {
       FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
       WHERE root.rotation_of IS NULL
       GROUP BY 1, 2 ORDER BY 1, 2`),
+    countKeys: db.prepare(`SELECT count(*) AS count FROM registrations WHERE status IN ('active', 'ending')`),
     registrationByManagementHash: db.prepare(`
       SELECT * FROM registrations WHERE management_hash = :hash AND rotation_of IS NULL
       UNION ALL
@@ -166,7 +174,9 @@ export function prepareStatements(db: DatabaseSync) {
       UPDATE registrations SET end_reason = 'rotated', ends_at = min(coalesce(ends_at, :until), :until)
       WHERE id = :id`),
     setReplaced: db.prepare('UPDATE registrations SET replaced_id = :replaced WHERE id = :id'),
-    setCurrent: db.prepare('UPDATE registrations SET current_id = :current WHERE id = :root'),
+    // Whose key was replaced needs nobody's retry any more: it must not be undone, and its use stays spent.
+    setCurrent: db.prepare(`
+      UPDATE registrations SET current_id = :current, answered_at = coalesce(answered_at, :now) WHERE id = :root`),
     renewManagement: db.prepare(`
       UPDATE registrations SET previous_management_hash = management_hash, management_hash = :hash
       WHERE id = :root`),
@@ -178,23 +188,32 @@ export function prepareStatements(db: DatabaseSync) {
     newestToRevoke: db.prepare(`
       SELECT * FROM registrations
       WHERE (id = :id OR rotation_of = :id)
-        AND (status = 'active' OR (status = 'ending' AND end_reason <> 'revoked'))
+        AND (status = 'active' OR (status = 'ending' AND end_reason <> 'revoked')
+          OR (status = 'pending' AND undoing = 0))
       ORDER BY created_at DESC, rowid DESC LIMIT 1`),
+    // What is being made when it is revoked: its completion finds this, whoever comes first.
+    undoPending: db.prepare(`
+      UPDATE registrations SET undoing = 1 WHERE (id = :id OR rotation_of = :id) AND status = 'pending'`),
     endKey: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
       WHERE id = :id AND status = 'active' RETURNING *`),
     endingOf: db.prepare(`
       SELECT * FROM registrations WHERE (id = :id OR rotation_of = :id) AND status = 'ending'`),
-    // A rotation that is under way when its registration ends: a completion finds this, whoever comes first.
+    // A rotation that is under way, or waits for its retry, when its registration ends: a completion and a retry find
+    // this, whoever comes first.
     undoRotations: db.prepare(`
-      UPDATE registrations SET undoing = 1
-      WHERE rotation_of = :id AND status = 'pending' AND NOT ${ROTATED_HAS_KEY}`),
+      UPDATE registrations
+      SET undoing = CASE status WHEN 'pending' THEN 1 ELSE undoing END,
+          idempotency_hash = NULL, request_hash = NULL, sealed = NULL
+      WHERE rotation_of = :id AND status IN ('pending', 'active') AND answered_at IS NULL
+        AND NOT ${ROTATED_HAS_KEY}`),
     startEndings: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
       WHERE status = 'active' AND ends_at <= :now
       RETURNING *`),
     dueEndings: db.prepare(`
-      SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now ORDER BY ends_at LIMIT :limit`),
+      SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now
+      ORDER BY end_reason = 'revoked', ends_at LIMIT :limit`),
     finishEnding: db.prepare(`
       UPDATE registrations SET status = 'ended', ended_at = :now, failure = NULL
       WHERE id = :id AND status = 'ending'
@@ -205,7 +224,7 @@ export function prepareStatements(db: DatabaseSync) {
     takeDuty: db.prepare(`
       INSERT INTO duties (name, owner, until) VALUES (:name, :owner, :until)
       ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
-      WHERE owner = excluded.owner OR until <= :now`),
+      WHERE owner = excluded.owner OR until <= :now OR until > excluded.until + ${CLOCK_FAULT_MS}`),
     releaseDuty: db.prepare('DELETE FROM duties WHERE name = :name AND owner = :owner'),
   }
 }

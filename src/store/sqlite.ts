@@ -7,7 +7,7 @@ import { sqliteListing } from './sqlite-listing.ts'
 import { sqliteRotations } from './sqlite-rotations.ts'
 import { readRegistration, readToken } from './sqlite-rows.ts'
 import { prepareStatements } from './sqlite-statements.ts'
-import type { BeginOutcome, Completion, Store } from './store.ts'
+import type { Answered, BeginOutcome, Completion, Store } from './store.ts'
 
 /**
  * The embedded store: one SQLite file in WAL mode, flushed to disk at every commit, shared by any number of
@@ -46,16 +46,16 @@ export function openSqliteStore(path: string): Store {
     return { outcome: 'begun' }
   }
 
-  /** One completion, within a transaction. */
-  function complete({ id, owner, actor, apiKeyId, answered }: Completion, now: number): boolean {
+  /** One completion, within a transaction; `undefined` if it could not be. */
+  function complete({ id, owner, actor, apiKeyId, answered }: Completion, now: number): Answered | undefined {
     const answeredAt = answered() ? now : null
     const row = sql.complete.get({ id, owner, apiKeyId, now, answeredAt })
-    if (row === undefined) return false
+    if (row === undefined) return undefined
     const { tokenId, rotation } = originOf(row)
-    if (rotation !== null && answeredAt !== null) rotations.takePlace(id, now)
+    const replaced = rotation !== null && answeredAt !== null ? rotations.takePlace(id, now) : null
     const action = rotation === null ? 'registration.created' : 'registration.rotated'
     audit.add(entryOf(action, { id, tokenId, rotation, apiKeyId }, { at: now, actor }))
-    return true
+    return { replaced }
   }
 
   return {
@@ -79,8 +79,12 @@ export function openSqliteStore(path: string): Store {
       transact(() => registrations.map((registration) => begin(registration, lease))),
     completeRegistrations: (completions, now) =>
       transact(() => {
-        const completed = completions.filter((completion) => complete(completion, now))
-        return new Set(completed.map(({ id }) => id))
+        const completed = new Map<string, Answered>()
+        for (const completion of completions) {
+          const answered = complete(completion, now)
+          if (answered !== undefined) completed.set(completion.id, answered)
+        }
+        return completed
       }),
     failRegistrations: (held, { failure, now, sweepAt }) =>
       transact(() => {
@@ -99,10 +103,13 @@ export function openSqliteStore(path: string): Store {
     markAnswered: (id, actor, now) =>
       transact(() => {
         const before = readRegistration(sql.registrationById.get(id))
-        if (sql.markAnswered.run({ id, now }).changes === 0 || before === undefined) return false
-        if (before.rotation !== null && before.answeredAt === null) rotations.takePlace(id, now)
+        if (sql.markAnswered.run({ id, now }).changes === 0 || before === undefined) return undefined
         audit.add(entryOf('registration.replayed', before, { at: now, actor }))
-        return true
+        if (before.rotation !== null && before.answeredAt === null)
+          return { replaced: rotations.takePlace(id, now) }
+        const { replacedId } = before
+        const replaced = replacedId === null ? undefined : sql.registrationById.get(replacedId)
+        return { replaced: readRegistration(replaced) ?? null }
       }),
     findByIdempotencyKey: (tokenId, keyHash) =>
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),

@@ -17,6 +17,12 @@ export interface Completion extends Held {
   readonly answered: () => boolean
 }
 
+/** What a registration or rotation changed when it was answered. */
+export interface Answered {
+  /** Of a rotation: whose key it replaced, with its new end. `null`: nothing's, or not answered yet. */
+  readonly replaced: Registration | null
+}
+
 export type BeginOutcome =
   | { readonly outcome: 'begun' }
   /** The token has a registration with this idempotency key already. Nothing was written. */
@@ -53,12 +59,12 @@ export interface Store extends Listing, AuditTrail {
    */
   beginRegistrations(registrations: readonly NewRegistration[], lease: Lease): Promise<BeginOutcome[]>
   /**
-   * `pending` becomes `active`, for the holders of the leases only and unless it is being undone, in one transaction.
-   * A rotation does as long as the registration has a key; when it is answered its key becomes the registration's, the
-   * one before is left its overlap, and one that overlapped already is due.
-   * @returns the ids of those that did; nothing of the others is changed
+   * `pending` becomes `active`, for the holders of the leases only, and unless it is being undone or has expired, in one
+   * transaction. A rotation does as long as the registration has a key; when it is answered its key becomes the
+   * registration's, the one before is left its overlap, and one that overlapped already is due.
+   * @returns by their ids those that did; nothing of the others is changed
    */
-  completeRegistrations(completions: readonly Completion[], now: number): Promise<Set<string>>
+  completeRegistrations(completions: readonly Completion[], now: number): Promise<Map<string, Answered>>
   /**
    * Become `failed` and give their uses back, both or neither, for the holders of the leases only. What was answered
    * never fails.
@@ -72,10 +78,10 @@ export interface Store extends Listing, AuditTrail {
   /** Records that the keys are about to be deleted, for the holders of the leases only; answers whose. */
   startUndoing(held: readonly Held[]): Promise<Set<string>>
   /**
-   * Records that a caller was given the key, once more perhaps. `false` if the registration, or what it rotates, has no
-   * key any more.
+   * Records that a caller was given the key, once more perhaps. `undefined` if that must not be: its time is over, it was
+   * replaced or forgotten, or what it rotates has no key any more.
    */
-  markAnswered(id: string, actor: Actor, now: number): Promise<boolean>
+  markAnswered(id: string, actor: Actor, now: number): Promise<Answered | undefined>
   /** The registration of a token with this idempotency key, unless it failed or was forgotten. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
 
@@ -113,23 +119,29 @@ export interface Store extends Listing, AuditTrail {
   listRotations(registrationId: string): Promise<Registration[]>
 
   /**
-   * Takes a registration's keys back: what is `active` of it becomes `ending`, and what is `pending` can only be
-   * undone.
+   * Takes a registration's keys back: what is `active` of it becomes `ending`, and what is `pending`, of it or of its
+   * rotations, can only be undone.
    * @returns it and its rotations, as far as they are `ending`
    */
   revokeRegistration(id: string, actor: Actor, now: number): Promise<Registration[]>
-  /** What is `active` of these becomes `ending`, as revoked: their keys alone, not what they belong to. */
+  /**
+   * What is `active` of these becomes `ending`, as revoked: their keys alone, not what they belong to. A rotation that
+   * is under way to replace one of them can only be undone.
+   */
   endKeys(ids: readonly string[], actor: Actor, now: number): Promise<Registration[]>
   /**
-   * What is `active` becomes `ending` when its time is over.
-   * @returns what is `ending` and due, longest due first
+   * What is `active` becomes `ending` when its time is over; a rotation of it that nobody was answered can only be undone.
+   * @returns what is `ending` and due, longest due first, what was revoked last
    */
   listDue(now: number, limit: number): Promise<Registration[]>
   /** `ending` becomes `ended`: the keys are gone. */
   finishEndings(ids: readonly string[], now: number): Promise<void>
   /** A key could not be deleted, for this reason: it is due again at `until`. */
   postponeEnding(id: string, failure: string, until: number): Promise<void>
-  /** Takes, or renews, the lease on work that one process does for all. `false`: another process holds it. */
+  /**
+   * Takes, or renews, the lease on work that one process does for all. `false`: another process holds it. One that
+   * lasts much longer than leases do was taken while a clock was wrong, and counts as lapsed.
+   */
   takeDuty(name: string, lease: Lease, now: number): Promise<boolean>
   /** Gives it back early. */
   releaseDuty(name: string, owner: string): Promise<void>

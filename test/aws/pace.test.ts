@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createPace, type Urgency } from '../../src/aws/pace.ts'
 import { startService } from '../service.ts'
 
@@ -60,6 +61,19 @@ test('background work gets its turns though registrations never end', async () =
   ended = true
   await Promise.all(load)
   assert.ok((times.at(-1) ?? 0) < 3_000, `${times}`)
+})
+
+test('background work that waited long does not stand before registrations, and is not forgotten either', async () => {
+  const pace = createPace(20)
+  const order: string[] = []
+  const drain = Array.from({ length: 79 }, () => pace.turn('GET', 'registration'))
+  await Promise.all(drain)
+  const polls = Array.from({ length: 40 }, () => pace.turn('GET', 'background').then(() => order.push('b')))
+  await sleep(1_100)
+  const before = order.length
+  const work = Array.from({ length: 9 }, () => pace.turn('GET', 'registration').then(() => order.push('r')))
+  await Promise.all([...polls, ...work])
+  assert.match(order.slice(before).join(''), /^b{0,3}(?:rrrb){3}b*$/)
 })
 
 test('a refusal stops all calls for as long as it says', async () => {

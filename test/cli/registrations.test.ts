@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { startBackground } from '../../src/registration/background.ts'
+import { createDuty } from '../../src/registration/duty.ts'
+import { endDue } from '../../src/registration/end.ts'
 import { newRegistrationIds } from '../../src/registration/key-name.ts'
+import { registrationSchema } from '../../src/routes/registration-schema.ts'
 import { runCli } from '../e2e/server-process.ts'
-import { dataPlane, manage, registered, type Service, serverEnv, startService } from '../service.ts'
+import { fastTiming } from '../invariants.ts'
+import { dataPlane, manage, registered, type Service, serverEnv, startService, tempDir } from '../service.ts'
 
 const DAY_MS = 86_400_000
 
@@ -41,6 +46,7 @@ test('list: pages, newest first, by token, plan, status and expiry; a rotation i
   const stats = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
   assert.deepEqual(stats, {
     active: 3,
+    keys: 4,
     key_quota: 10_000,
     counts: [
       { plan: 'free', standing: 'active', count: 2 },
@@ -77,7 +83,7 @@ test('revoke: a dry run says what would go; --yes takes exactly that; again is f
   service.gateway.faults.clear()
   const done = await cli('registrations', 'revoke', '--token', token.id, '--yes')
   assert.equal(done.code, 0, done.stderr)
-  assert.match(done.stdout, /^2\/2 .* revoked$/m)
+  assert.match(done.stderr, /^2\/2 .* revoked$/m)
   assert.deepEqual([...service.gateway.account.keys.keys()], [other.api_key_id])
 
   assert.equal((await cli('registrations', 'revoke', other.registration_id, '--yes')).code, 0)
@@ -144,4 +150,69 @@ test('sweep: shows what AWS and the store disagree on, ends that with --yes, and
     await Promise.all([kept, dead, young].map(({ registration_id }) => status(registration_id))),
     ['active', 'ended', 'active'],
   )
+})
+
+test('sweep: what was renamed in AWS is not dead, and a store that knows nothing deletes nothing', async (t) => {
+  let now = Date.now() - 3_600_000
+  const service = await startService(t, { clock: () => now })
+  const own = await registered(service)
+  now = Date.now()
+  const { keys } = service.gateway.account
+  keys.set(own.api_key_id, { ...service.gateway.account.key(own.api_key_id), name: 'renamed by hand' })
+  const renamed = await cliOf(t, service)('sweep', '--yes')
+  assert.match(renamed.stderr, /AWS and the store agree/)
+  assert.equal(await dataPlane(service, own.api_key_value), 200)
+
+  const [stray = ''] = newRegistrationIds(1)
+  service.gateway.account.createKey({ name: `${stray} acme`, enabled: true })
+  const env = { ...serverEnv(service.gateway, service.dataDir), STORE: `sqlite:${tempDir(t)}/other.db` }
+  assert.match((await runCli(t, ['sweep', '--yes'], env)).stderr, /there is no store/)
+  await runCli(t, ['tokens', 'create', '--label', 'x'], env)
+  const wrong = await runCli(t, ['sweep', '--yes'], env)
+  assert.equal(wrong.code, 1)
+  assert.match(wrong.stderr, /knows not one of the 1 keys.*is STORE the right one/)
+  assert.equal(service.gateway.account.keys.size, 2)
+  const memory = await runCli(t, ['sweep', '--yes'], { ...env, STORE: 'sqlite::memory:' })
+  assert.match(memory.stderr, /no other process can see/)
+  assert.equal((await runCli(t, ['sweep', '--yes', '--force'], env)).code, 0)
+  assert.deepEqual([...service.gateway.account.keys.keys()], [own.api_key_id])
+})
+
+test('a deletion that fails is seen by the operator and by the owner, with the reason', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const cli = cliOf(t, service)
+  const own = await registered(service)
+  await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })
+  service.gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'denied', times: 9 })
+  await endDue(service.deps, createDuty(service.deps, 'background'))
+  assert.match((await cli('registrations', 'list')).stdout, /active, not deleted yet/)
+  const shown = await cli('registrations', 'show', own.registration_id)
+  assert.match(
+    shown.stdout,
+    RegExp(`key ${own.api_key_id} not deleted yet: upstream_misconfigured, next try 2`),
+  )
+  const view = registrationSchema.parse(await (await manage(service, own, 'GET')).json())
+  assert.equal(view.rotation.overlapping?.api_key_id, own.api_key_id)
+})
+
+test('tokens revoke --with-keys: what is being made at that moment is taken back too', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 3_000 } } })
+  const { token, secret } = await service.token()
+  const registering = service.register(secret)
+  const { code, stderr } = await cliOf(t, service)('tokens', 'revoke', token.id, '--with-keys', '--json')
+  assert.equal(code, 0, stderr)
+  assert.match(stderr, /1 of 1 revoked/)
+  assert.equal((await registering).status, 503)
+  assert.equal(service.gateway.account.keys.size, 0)
+})
+
+test('a rotation by the operator keeps its lease, however slow AWS is, beside a server that recovers', async (t) => {
+  const latency = { CreateApiKey: 2_700, CreateUsagePlanKey: 2_700 } // Together longer than a lease.
+  const service = await startService(t, { gateway: { latency } })
+  const own = await registered(service)
+  const background = startBackground(service.deps)
+  const done = await cliOf(t, service)('registrations', 'rotate', own.registration_id, '--json')
+  await background.stop()
+  assert.equal(done.code, 0, done.stderr)
+  assert.equal(await dataPlane(service, JSON.parse(done.stdout).api_key_value), 200)
 })

@@ -67,8 +67,11 @@ test('what is wrong is named, on stderr, with exit code 1', async (t) => {
     [['tokens', 'revoke', 'tok_none'], /there is no token tok_none/],
     [['tokens', 'list', '--all'], /unknown option '--all'/],
     [['tokens', 'list'], /STORE must be sqlite:PATH/, { STORE: 'mysql:x' }],
-    [['tokens', 'list'], /cannot be opened/, { STORE: 'sqlite:/dev/null/x' }],
+    [['tokens', 'create', '--label', 'x'], /cannot be opened/, { STORE: 'sqlite:/dev/null/x' }],
+    [['tokens', 'list'], /no other process can see/, { STORE: 'sqlite::memory:' }],
   ]
+  assert.match((await runCli(t, ['tokens', 'list'], env)).stderr, /there is no store .*x\.db: STORE names it/)
+  await runCli(t, ['tokens', 'create', '--label', 'first'], env)
   for (const [args, message, other] of cases) {
     const { code, stdout, stderr } = await runCli(t, args, other ?? env)
     assert.equal(code, 1, args.join(' '))

@@ -88,6 +88,22 @@ test('DELETE: the key is gone from AWS when it answers 204; again: 204', async (
   assert.deepEqual([view.status, view.live], ['revoked', false])
 })
 
+test('GET right after DELETE does not call the key live, though it was a moment ago', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  assert.equal((await viewed(manage(service, own, 'GET'))).live, true)
+  assert.equal((await manage(service, own, 'DELETE')).status, 204)
+  assert.equal((await viewed(manage(service, own, 'GET'))).live, false)
+})
+
+test('a body that is announced and not sent is no body', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  const headers = { 'content-type': 'application/json' }
+  assert.equal((await manage(service, own, 'POST', '/rotate', undefined, headers)).status, 201)
+  assert.equal((await manage(service, own, 'DELETE', '', undefined, headers)).status, 204)
+})
+
 test('DELETE that API Gateway refuses: 503, nobody is given the key any more, and it goes by itself', async (t) => {
   const service = await startService(t)
   const headers = { 'idempotency-key': 'e3b0c442-98fc-4c14' }

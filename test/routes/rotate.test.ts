@@ -213,3 +213,61 @@ test('rotations that race: one at a time, and the last that was answered is the 
   await endDue(service.deps, duty)
   assert.equal(service.gateway.account.keys.size, 2)
 })
+
+test('a retry is not given a key that has been rotated since, and is told what to do', async (t) => {
+  const service = await startService(t)
+  const headers = { 'idempotency-key': randomUUID() }
+  const { secret } = await service.token()
+  const own = await registered(service, {}, headers, secret)
+  const first = { 'idempotency-key': randomUUID() }
+  await rotated(rotate(service, own, undefined, first))
+  const late = await readProblem(await service.register(secret, undefined, headers))
+  assert.equal(late.code, 'key_replaced')
+  assert.match(late.next_step, /latest rotation/)
+  assert.equal((await rotate(service, own, undefined, first)).status, 201)
+  await rotated(rotate(service, own))
+  assert.equal((await readProblem(await rotate(service, own, undefined, first))).code, 'key_replaced')
+})
+
+test('a retry is not given a key that has expired, whether anybody noticed or not', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now })
+  const headers = { 'idempotency-key': randomUUID() }
+  const { secret } = await service.token({ keyTtlMs: HOUR_MS })
+  await registered(service, {}, headers, secret)
+  now += HOUR_MS
+  assert.equal(
+    (await readProblem(await service.register(secret, undefined, headers))).code,
+    'registration_ended',
+  )
+})
+
+test('the management token is renewed only where a lost answer can be had again', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  const answer = await rotate(service, own, { management_token: true })
+  assert.equal(answer.status, 400)
+  assert.equal((await readProblem(answer)).code, 'invalid_idempotency_key')
+  assert.equal(service.gateway.account.keys.size, 1)
+})
+
+test('an unanswered rotation of what has expired since: its retry is told so, and its key goes', async (t) => {
+  let now = Date.now()
+  const gateway = { latency: { CreateUsagePlanKey: 50 } }
+  const service = await startService(t, { clock: () => now, timing: fastTiming, gateway })
+  const duty = createDuty(service.deps, 'background')
+  const own = await registered(service, { keyTtlMs: HOUR_MS })
+  now += HOUR_MS / 2
+  const headers = { 'idempotency-key': randomUUID() }
+  const client = new AbortController()
+  service.gateway.onCall = (operation) => {
+    if (operation === 'CreateUsagePlanKey') client.abort()
+  }
+  await assert.rejects(rotate(service, own, undefined, headers, client.signal))
+  await service.deps.inFlight.settled()
+  now += HOUR_MS / 2
+  await endDue(service.deps, duty)
+  assert.equal((await readProblem(await rotate(service, own, undefined, headers))).code, 'registration_ended')
+  await recover(service.deps)
+  assert.equal(service.gateway.account.keys.size, 0)
+})

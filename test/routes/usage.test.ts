@@ -57,6 +57,8 @@ test('usage: an impossible range is refused', async (t) => {
     'from=2026-03-02&to=2026-03-01',
     'from=2026-01-01&to=2026-04-01',
     'to=2999-01-01',
+    'to=0000-01-01',
+    'from=2014-12-31&to=2015-01-02',
     'since=2026-01-01',
   ]) {
     const answer = await manage(service, own, 'GET', `/usage?${query}`)

@@ -125,9 +125,10 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal((await store.getRegistration(root.id))?.currentId, null)
     assert.equal((await store.findByIdempotencyKey(root.tokenId, hashSecret('k')))?.id, rotation.id)
 
-    assert.equal(await store.markAnswered(rotation.id, SERVICE, 3_000), true)
+    const replaced = async (now: number) => (await store.markAnswered(rotation.id, SERVICE, now))?.replaced
+    assert.deepEqual([(await replaced(3_000))?.id, (await replaced(3_001))?.endsAt], [root.id, 3_500])
     assert.deepEqual(await states(store, root.id), [['active', 'rotated', 3_500]])
-    assert.equal(await store.markAnswered(rotation.id, SERVICE, 9_000), true)
+    assert.ok(await replaced(9_000))
     assert.deepEqual(await states(store, root.id), [['active', 'rotated', 3_500]], 'it takes its place once')
   })
 
@@ -146,6 +147,7 @@ export function lifeContract(name: string, open: OpenStore): void {
       'it was forgotten',
     )
     assert.deepEqual(idsOf(await store.listRecoverable(3_001, 10)), [first.id], 'and is undone')
+    assert.equal(await store.markAnswered(first.id, SERVICE, 3_001), undefined, 'nobody is given it any more')
 
     const held = [{ id: second.id, owner: mine.owner }]
     await store.failRegistrations(held, { failure: 'internal', sweepAt: null, now: 3_002 })
@@ -211,7 +213,7 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.deepEqual(await store.listDue(1_999, 10), [])
     assert.deepEqual(idsOf(await store.listDue(5_000, 1)), [early.id])
     assert.deepEqual(idsOf(await store.listDue(5_000, 10)), [early.id, late.id])
-    assert.equal(await store.markAnswered(early.id, SERVICE, 5_000), false, 'nobody is given it any more')
+    assert.equal(await store.markAnswered(early.id, SERVICE, 5_000), undefined, 'nobody is given it any more')
     assert.equal(await begin(store, rotationOf(early, { at: 5_000 })), 'ended')
 
     await store.postponeEnding(early.id, 'upstream_unavailable', 8_000)
@@ -225,6 +227,64 @@ export function lifeContract(name: string, open: OpenStore): void {
       [ended?.status, ended?.endReason, ended?.endedAt, ended?.failure],
       ['ended', 'expired', 8_500, null],
     )
+  })
+
+  test(`${name}: what is over is neither completed nor answered, before anybody has noticed`, async (t) => {
+    const store = await open(t)
+    const one = await activeOne(store, { expiresAt: 5_000 })
+    assert.ok(await store.markAnswered(one.id, SERVICE, 4_999))
+    assert.equal(await store.markAnswered(one.id, SERVICE, 5_000), undefined)
+    const pending = { ...registrationOf(one.tokenId, 4_000), expiresAt: 5_000 }
+    assert.equal(await begin(store, pending), 'begun')
+    assert.equal(await complete(store, pending, 5_000), false)
+
+    const root = await activeOne(store)
+    await rotated(store, root, { at: 2_000, overlapMs: 90_000 })
+    assert.equal(await store.markAnswered(root.id, SERVICE, 2_001), undefined, 'what was replaced goes')
+  })
+
+  test(`${name}: what is revoked while it is made is not completed, and fails`, async (t) => {
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+    const one = registrationOf(token.id)
+    await begin(store, one)
+    const listed = await store.listWithKeys({ tokenId: token.id, withKey: true, limit: 9 }, 1_000)
+    assert.deepEqual(
+      listed.map(({ registration }) => registration.id),
+      [one.id],
+    )
+    assert.deepEqual(await store.revokeRegistration(one.id, SERVICE, 1_001), [])
+    assert.equal(await complete(store, one, 1_002), false)
+    const held = [{ id: one.id, owner: mine.owner }]
+    assert.equal((await store.failRegistrations(held, { failure: 'x', sweepAt: null, now: 1_003 })).size, 1)
+    assert.equal((await store.getToken(token.id))?.uses, 0)
+  })
+
+  test(`${name}: a rotation counts what it replaces as answered: its use stays spent`, async (t) => {
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 1 }, SERVICE, 1)
+    const root = {
+      ...registrationOf(token.id),
+      idempotency: { keyHash: hashSecret('k'), requestHash: hashSecret('b'), sealed: Buffer.from('s') },
+    }
+    await begin(store, root)
+    await complete(store, root, 1_000, false)
+    await rotated(store, root, { at: 2_000 })
+    await store.forgetIdempotency(9_000)
+    assert.deepEqual(await store.listRecoverable(9_000, 10), [])
+    assert.equal((await store.getToken(token.id))?.uses, 1)
+  })
+
+  test(`${name}: a rotation that waits for its retry is undone when what it rotates has ended`, async (t) => {
+    const store = await open(t)
+    const root = await activeOne(store, { expiresAt: 5_000 })
+    const rotation = rotationOf(root, { at: 2_000, key: 'k' })
+    await begin(store, rotation)
+    await complete(store, rotation, 2_001, false)
+    assert.deepEqual(await store.listRecoverable(4_999, 10), [])
+    await store.listDue(5_000, 10)
+    assert.equal(await store.markAnswered(rotation.id, SERVICE, 5_001), undefined)
+    assert.deepEqual(idsOf(await store.listRecoverable(5_001, 10)), [rotation.id])
   })
 
   test(`${name}: an expiry stops the rotation that is under way; one that came first goes on`, async (t) => {
@@ -248,9 +308,13 @@ export function lifeContract(name: string, open: OpenStore): void {
     const rotation = await rotated(store, root, { at: 2_000, overlapMs: 90_000 })
     assert.deepEqual(idsOf(await store.endKeys([root.id, 'reg_other'], SERVICE, 3_000)), [root.id])
     assert.deepEqual(await store.endKeys([root.id], SERVICE, 3_000), [])
+    const late = rotationOf(root, { at: 3_500 })
+    assert.equal(await begin(store, late), 'begun')
+    await store.endKeys([rotation.id], SERVICE, 4_000)
+    assert.equal(await complete(store, late, 4_001), false, 'there is nothing to rotate any more')
     assert.deepEqual(await states(store, root.id, rotation.id), [
       ['ending', 'revoked', 3_000],
-      ['active', null, null],
+      ['ending', 'revoked', 4_000],
     ])
   })
 
@@ -270,6 +334,8 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal(await take(winner, 1_200), false, 'nobody gives back what is not his')
     await store.releaseDuty('d', 'd')
     assert.equal(await take(winner, 1_200), true)
+    assert.equal(await take('e', 9e9), true)
+    assert.equal(await take('f', 2_000), true, 'one that was taken by a clock that was ahead lapses too')
   })
 
   test(`${name}: the operator's list: by standing, token, plan, expiry; in pages`, async (t) => {
@@ -305,7 +371,9 @@ export function lifeContract(name: string, open: OpenStore): void {
     const [listed] = await store.listWithKeys({ tokenId: long.tokenId, limit: 1 }, 4_000)
     assert.equal(listed?.current.id, rotation.id)
 
+    assert.equal(await store.countKeys(), 5)
     await store.finishEndings([gone.id], 4_000)
+    assert.equal(await store.countKeys(), 4)
     assert.deepEqual((await list({ withKey: true })).sort(), [eternal.id, short.id, long.id].sort())
     assert.deepEqual(await store.countByStanding(4_000), [
       { plan: 'free', standing: 'active', count: 2 },
