@@ -237,10 +237,11 @@ class World {
     if (key !== null) this.#checkRepeated(`${index}/${key}`, body)
   }
 
-  async #rotate({ owner: index, key, overlap, renew }: Action & { do: 'rotate' }): Promise<void> {
+  async #rotate({ owner: index, key, overlap, renew: wanted }: Action & { do: 'rotate' }): Promise<void> {
     const owner = this.#owners[index % Math.max(1, this.#owners.length)]
     if (owner === undefined) return
     const { managementToken, revoked } = owner
+    const renew = wanted && key !== null // Without a key it is refused.
     const { url } = await this.#serving()
     const name = `${owner.registration_id}/${managementToken}/${key}-${overlap}-${renew}`
     const headers: Record<string, string> = {
@@ -382,11 +383,13 @@ const REGISTER_REFUSALS = [
   'token_exhausted',
   'idempotency_in_progress',
   'registration_ended',
+  'key_replaced',
 ]
 const ROTATE_REFUSALS = [
   ...UPSTREAM_REFUSALS,
   'idempotency_in_progress',
   'registration_ended',
+  'key_replaced',
   'rotation_in_progress',
 ]
 
