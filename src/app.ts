@@ -23,7 +23,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   const methods = watchMethods(app)
   await app.register(accepts)
   await describeApi(app, config.publicUrl)
-  const limits = await createRateLimits(app, config.rateLimitPerIp)
+  const limits = await createRateLimits(app, config.rateLimitPerIp, deps)
 
   app.addHook('onRequest', limits.byAddress) // Here, so that unknown paths are counted too.
   await app.register(healthRoutes, { readiness: deps.readiness })

@@ -8,10 +8,15 @@ export interface Plan {
 }
 
 /** Where the store is, as `STORE` names it. `path` is a file or `:memory:`. */
-export interface StoreLocation {
-  readonly kind: 'sqlite'
-  readonly path: string
-}
+export type StoreLocation =
+  | { readonly kind: 'sqlite'; readonly path: string }
+  | {
+      readonly kind: 'dynamodb'
+      readonly table: string
+      readonly region: string
+      /** Another endpoint for DynamoDB; `undefined`: the Region's own. */
+      readonly endpoint: string | undefined
+    }
 
 export interface Config {
   readonly host: string
@@ -91,14 +96,28 @@ const usagePlans = z.string().transform((text, context): Plan[] => {
   return plans
 })
 
-const store = z.string().transform((text, context): StoreLocation => {
-  const path = text.startsWith('sqlite:') ? text.slice('sqlite:'.length) : ''
-  if (path === '') {
-    context.addIssue({ code: 'custom', message: 'must be sqlite:PATH, as in sqlite:./data/firstkey.db' })
-    return z.NEVER
-  }
-  return { kind: 'sqlite', path }
+/** What a table of DynamoDB may be called. */
+const TABLE_NAME = /^[A-Za-z0-9_.-]{3,255}$/
+
+type NamedStore =
+  | { readonly kind: 'sqlite'; readonly path: string }
+  | { readonly kind: 'dynamodb'; readonly table: string }
+
+const store = z.string().transform((text, context): NamedStore => {
+  const [, kind, name = ''] = text.match(/^(sqlite|dynamodb):(.+)$/s) ?? []
+  if (kind === 'sqlite') return { kind, path: name }
+  if (kind === 'dynamodb' && TABLE_NAME.test(name)) return { kind, table: name }
+  context.addIssue({
+    code: 'custom',
+    message:
+      'must be sqlite:PATH, as in sqlite:./data/firstkey.db, or dynamodb:TABLE, as in dynamodb:firstkey',
+  })
+  return z.NEVER
 })
+
+const region = z
+  .string('is required: an AWS Region, as in eu-west-1')
+  .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be an AWS Region, as in eu-west-1')
 
 const trustProxy = z.string().transform((text, context): false | number | string[] => {
   if (text === '' || text === 'false' || text === '0') return false
@@ -120,30 +139,30 @@ function isAddressOrCidr(text: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
 }
 
-const environment = z
-  .object({
-    HOST: z.string().default('127.0.0.1'),
-    PORT: integer(0, 65_535).default(3000),
-    LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
-    PUBLIC_URL: httpUrl.optional(),
-    TRUST_PROXY: trustProxy.default(false),
-    AWS_REGION: z
-      .string('is required: the AWS Region of the usage plan, as in eu-west-1')
-      .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be an AWS Region, as in eu-west-1'),
-    AWS_ENDPOINT_URL: httpUrl.optional(),
-    AWS_ENDPOINT_URL_API_GATEWAY: httpUrl.optional(),
-    USAGE_PLAN_ID: z.string().regex(PLAN_ID, 'must be the id of a usage plan: letters and digits').optional(),
-    USAGE_PLANS: usagePlans.optional(),
-    STORE: store.default({ kind: 'sqlite', path: './data/firstkey.db' }),
-    API_BASE_URL: httpUrl,
-    RATE_LIMIT_PER_IP: integer(0, 1_000_000).default(300),
-    REGISTER_TIMEOUT_MS: integer(1_000, 29_000).default(25_000),
-    MINT_MODE: z.enum(mintModes, `must be one of ${mintModes.join(', ')}`).default('auto'),
-    MINT_BATCH_MAX: integer(2, 10_000).default(2_500),
-    QUEUE_MAX: integer(1, 100_000).default(15_000),
-    AWS_CALLS_PER_SECOND: integer(0, 1_000).default(10),
-    AUDIT_RETENTION_DAYS: integer(1, 36_500).default(400),
-  })
+const variables = z.object({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: integer(0, 65_535).default(3000),
+  LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
+  PUBLIC_URL: httpUrl.optional(),
+  TRUST_PROXY: trustProxy.default(false),
+  AWS_REGION: region,
+  AWS_ENDPOINT_URL: httpUrl.optional(),
+  AWS_ENDPOINT_URL_API_GATEWAY: httpUrl.optional(),
+  AWS_ENDPOINT_URL_DYNAMODB: httpUrl.optional(),
+  USAGE_PLAN_ID: z.string().regex(PLAN_ID, 'must be the id of a usage plan: letters and digits').optional(),
+  USAGE_PLANS: usagePlans.optional(),
+  STORE: store.default({ kind: 'sqlite', path: './data/firstkey.db' }),
+  API_BASE_URL: httpUrl,
+  RATE_LIMIT_PER_IP: integer(0, 1_000_000).default(300),
+  REGISTER_TIMEOUT_MS: integer(1_000, 29_000).default(25_000),
+  MINT_MODE: z.enum(mintModes, `must be one of ${mintModes.join(', ')}`).default('auto'),
+  MINT_BATCH_MAX: integer(2, 10_000).default(2_500),
+  QUEUE_MAX: integer(1, 100_000).default(15_000),
+  AWS_CALLS_PER_SECOND: integer(0, 1_000).default(10),
+  AUDIT_RETENTION_DAYS: integer(1, 36_500).default(400),
+})
+
+const environment = variables
   // `when`: said together with the faults of single variables, not after they are mended.
   .refine((env) => env.USAGE_PLAN_ID !== undefined || env.USAGE_PLANS !== undefined, {
     when: () => true,
@@ -166,7 +185,7 @@ const environment = z
       region: env.AWS_REGION,
       apiGatewayEndpoint: env.AWS_ENDPOINT_URL_API_GATEWAY ?? env.AWS_ENDPOINT_URL,
       plans: [first ?? { name: 'default', usagePlanId: env.USAGE_PLAN_ID ?? '' }, ...others],
-      store: env.STORE,
+      store: locate(env.STORE, env.AWS_REGION, env.AWS_ENDPOINT_URL_DYNAMODB ?? env.AWS_ENDPOINT_URL),
       apiBaseUrl: env.API_BASE_URL,
       rateLimitPerIp: env.RATE_LIMIT_PER_IP,
       registerTimeoutMs: env.REGISTER_TIMEOUT_MS,
@@ -178,8 +197,21 @@ const environment = z
     }
   })
 
-/** The part of the configuration that the operator's commands need: where the store is. */
-const storeEnvironment = z.object({ STORE: environment.in.shape.STORE })
+/** The part of the configuration that many of the operator's commands need: where the store is. */
+const storeEnvironment = variables
+  .pick({ STORE: true, AWS_ENDPOINT_URL: true, AWS_ENDPOINT_URL_DYNAMODB: true })
+  .extend({ AWS_REGION: region.optional() })
+  .refine((env) => env.STORE.kind === 'sqlite' || env.AWS_REGION !== undefined, {
+    path: ['AWS_REGION'],
+    error: 'is required: an AWS Region, as in eu-west-1',
+  })
+  .transform((env) =>
+    locate(env.STORE, env.AWS_REGION ?? '', env.AWS_ENDPOINT_URL_DYNAMODB ?? env.AWS_ENDPOINT_URL),
+  )
+
+function locate(named: NamedStore, region: string, endpoint: string | undefined): StoreLocation {
+  return named.kind === 'sqlite' ? named : { ...named, region, endpoint }
+}
 
 /**
  * Reads the configuration from environment variables. An empty variable counts as not set.
@@ -189,9 +221,9 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   return Object.freeze(parse(environment, env))
 }
 
-/** Reads `STORE` alone, for commands that touch nothing else. @throws ConfigError */
+/** Reads `STORE`, and what belongs to it, alone: for commands that touch nothing else. @throws ConfigError */
 export function readStoreLocation(env: NodeJS.ProcessEnv): StoreLocation {
-  return parse(storeEnvironment, env).STORE
+  return parse(storeEnvironment, env)
 }
 
 function parse<T>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv): T {

@@ -11,7 +11,7 @@ import type { ObtainDeps } from './registration/obtain.ts'
 import { createReadiness, type Readiness } from './registration/readiness.ts'
 import { createRefusals, type Refusals } from './registration/refusals.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
-import { openSqliteStore } from './store/sqlite.ts'
+import { openStore } from './store/open.ts'
 
 /** Everything the routes and the use cases work with, wired once. */
 export interface Deps extends ObtainDeps {
@@ -24,18 +24,19 @@ export interface Deps extends ObtainDeps {
   close(): Promise<void>
 }
 
-/** Opens the store and makes the client. @throws Error if the store cannot be opened */
-export function createDeps(
+/** Opens the store and makes the client. @throws Error that says why the store cannot be used, and what would mend it */
+export async function createDeps(
   config: Config,
   log: Logger,
   { clock = systemClock, timing = defaultTiming }: { clock?: Clock; timing?: Timing } = {},
-): Deps {
-  const store = openSqliteStore(config.store.path)
+): Promise<Deps> {
+  const store = await openStore(config.store)
   const { apiGateway, background, close } = createApiGateway({
     region: config.region,
     endpoint: config.apiGatewayEndpoint,
     callTimeoutMs: timing.upstreamCall,
     callsPerSecond: config.callsPerSecond,
+    log,
   })
   const leases = createLeases({ store, clock, timing })
   const shared = { config, log, clock, store, apiGateway, background, timing, leases }

@@ -37,9 +37,9 @@ async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
 }
 
 /** The result of `work`; what it throws is a reason not to start. */
-function orRefuse<T>(work: () => T): T {
+async function orRefuse<T>(work: () => T | Promise<T>): Promise<T> {
   try {
-    return work()
+    return await work()
   } catch (error) {
     refuseToStart(error instanceof Error ? error.message : String(error))
   }
@@ -47,9 +47,9 @@ function orRefuse<T>(work: () => T): T {
 
 // The process: configuration, parts, HTTP, and a graceful stop. What makes the job impossible ends it with one
 // message on stderr and exit code 1.
-const config = orRefuse(() => readConfig(process.env))
+const config = await orRefuse(() => readConfig(process.env))
 const log = createLogger(config.logLevel)
-const deps = orRefuse(() => createDeps(config, log))
+const deps = await orRefuse(() => createDeps(config, log))
 await checkUpstream(deps)
 log.info({ public_url: config.publicUrl, plans: config.plans.map((plan) => plan.name) }, 'starting')
 const app = await buildApp(deps)

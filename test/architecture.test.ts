@@ -41,12 +41,13 @@ test('imports go one way between the rooms', () => {
   }
 })
 
-test('the SDK of API Gateway stays in aws/', () => {
+test('the SDK stays in aws/, and in the store on DynamoDB', () => {
   const users = imports.filter(
     ({ target }) => target.startsWith('@aws-sdk/') || target.startsWith('@smithy/'),
   )
   assert.ok(users.length > 0)
-  for (const { file } of users) assert.ok(['aws', 'local'].includes(room(file)), `src/${file}`)
+  for (const { file } of users)
+    assert.ok(['aws', 'local'].includes(room(file)) || /^store\/dynamodb(\.ts|\/)/.test(file), `src/${file}`)
 })
 
 test('Fastify stays in routes/ and http/, and with the app that wires them', () => {

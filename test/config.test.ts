@@ -82,4 +82,15 @@ test('a slash at the end of PUBLIC_URL is not doubled', () => {
 test('the commands need the store alone', () => {
   assert.deepEqual(readStoreLocation({ STORE: 'sqlite:/tmp/x.db' }), { kind: 'sqlite', path: '/tmp/x.db' })
   assert.throws(() => readStoreLocation({ STORE: 'x' }), /STORE must be sqlite:PATH/)
+  assert.throws(() => readStoreLocation({ STORE: 'dynamodb:x y' }), /or dynamodb:TABLE/)
+  assert.throws(() => readStoreLocation({ STORE: 'dynamodb:keys' }), /AWS_REGION is required/)
+  assert.deepEqual(
+    readStoreLocation({ STORE: 'dynamodb:keys', AWS_REGION: 'eu-west-1', AWS_ENDPOINT_URL: 'http://x' }),
+    {
+      kind: 'dynamodb',
+      table: 'keys',
+      region: 'eu-west-1',
+      endpoint: 'http://x',
+    },
+  )
 })

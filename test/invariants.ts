@@ -22,6 +22,7 @@ export const fastTiming: Timing = {
   endSpacing: 0,
   endRetry: 200,
   duty: 400,
+  forget: 100,
   upstreamCall: 150,
 }
 
@@ -91,6 +92,7 @@ export async function settle({ gateway, deps }: Service): Promise<void> {
   await deps.inFlight.settled()
   const duty = createDuty(deps, 'background')
   for (let round = 0; round < 200; round++) {
+    await deps.store.forgetIdempotency(deps.clock() - deps.timing.idempotency)
     await recover(deps)
     await endDue(deps, duty)
     const rows = await deps.store.listRegistrations({ limit: 100_000 })

@@ -12,7 +12,7 @@ const readme = read('README.md')
 
 test('the configuration table has every variable, and no other', () => {
   const inCode = new Set(
-    [...read('src/config.ts').matchAll(/^ {4}([A-Z][A-Z_]+): /gm)].map(([, name]) => name),
+    [...read('src/config.ts').matchAll(/^ {2}([A-Z][A-Z_]+): /gm)].map(([, name]) => name),
   )
   const table = readme.slice(readme.indexOf('| variable |'), readme.indexOf('AWS credentials come from'))
   const inReadme = new Set(
@@ -37,6 +37,7 @@ test('the defaults in the table are the ones of the code', () => {
   ]) {
     assert.match(readme, RegExp(`\\| [^|]*\`${value}\`[^|]* \\|`), String(value))
   }
+  assert.ok(config.store.kind === 'sqlite')
   assert.match(readme, RegExp(`\`sqlite:${config.store.path}\``))
 })
 

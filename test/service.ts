@@ -82,7 +82,7 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
   const logLines: string[] = []
   const log = createLogger('trace', { write: (line) => void logLines.push(line) })
   const timing = { ...defaultTiming, ...options.timing }
-  const deps = createDeps(readConfig(env), log, { clock, timing })
+  const deps = await createDeps(readConfig(env), log, { clock, timing })
   const app = await buildApp(deps)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.after(async () => {

@@ -14,17 +14,26 @@ export interface Manager {
 
 /**
  * Finds the registration that a management token belongs to.
+ * @param registrationId the one that is asked for, which is looked at first; whether it is that one is up to the caller
  * @throws ServiceError `invalid_token`; a typing error is told apart by the checksum, without a look-up
  */
-export async function authenticateManagementToken(store: Store, secret: string): Promise<Manager> {
+export async function authenticateManagementToken(
+  store: Store,
+  registrationId: string,
+  secret: string,
+): Promise<Manager> {
   requireForm('fkm_', secret, 'management token')
   const hash = hashSecret(secret)
-  const registration = await store.findByManagementHash(hash)
-  if (registration === undefined) throw unknownManagementToken()
-  const isOutdated = !sameHash(registration.managementHash, hash)
-  const { previousManagementHash: previous } = registration
-  if (isOutdated && (previous === null || !sameHash(previous, hash))) throw unknownManagementToken()
-  return { registration, secret, isOutdated }
+  const asked = await store.getRegistration(registrationId)
+  if (asked !== undefined && asked.rotation === null) {
+    const { managementHash, previousManagementHash: previous } = asked
+    if (sameHash(managementHash, hash)) return { registration: asked, secret, isOutdated: false }
+    if (previous !== null && sameHash(previous, hash))
+      return { registration: asked, secret, isOutdated: true }
+  }
+  const own = await store.findByManagementHash(hash)
+  if (own === undefined || !sameHash(own.managementHash, hash)) throw unknownManagementToken()
+  return { registration: own, secret, isOutdated: false }
 }
 
 export function unknownManagementToken(): ServiceError {

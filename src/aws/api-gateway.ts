@@ -1,4 +1,5 @@
-import pLimit from 'p-limit'
+import type { Log } from '../log.ts'
+import { createChangeLine } from './change-line.ts'
 import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
 import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate } from './keys.ts'
@@ -51,11 +52,12 @@ export interface ApiGatewayAccess {
 export interface AccessOptions extends ClientOptions {
   /** Calls a second that this process may make; 0: any number. */
   readonly callsPerSecond: number
+  readonly log: Log
 }
 
 export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   const pace = createPace(options.callsPerSecond)
-  const changeLine = pLimit(1)
+  const changeLine = createChangeLine(options.log)
   const open = (urgency: Urgency) => {
     const client = createClient(options, pace, urgency)
     const calls: ApiGateway = {

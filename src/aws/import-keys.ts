@@ -1,9 +1,8 @@
 import { type APIGatewayClient, ImportApiKeysCommand } from '@aws-sdk/client-api-gateway'
-import type { LimitFunction } from 'p-limit'
 import type { ServiceError } from '../errors.ts'
+import type { ChangeLine } from './change-line.ts'
 import { answeredError, toServiceError } from './errors.ts'
 import type { KeyToCreate } from './keys.ts'
-import { withoutConcurrentChange } from './usage-plans.ts'
 
 export interface KeyToImport extends KeyToCreate {
   readonly usagePlanId: string
@@ -28,14 +27,12 @@ const NOT_FOR_THE_KEYS = new Set([401, 403, 429])
  */
 export async function importKeys(
   client: APIGatewayClient,
-  line: LimitFunction,
+  line: ChangeLine,
   keys: readonly KeyToImport[],
   signal: AbortSignal,
 ): Promise<ImportOutcome> {
   const body = Buffer.from(toCsv(keys))
-  const { conflict: _, ...result } = await withoutConcurrentChange(signal, () =>
-    line(() => tryImport(client, body, signal)),
-  )
+  const { conflict: _, ...result } = await line.run(signal, () => tryImport(client, body, signal))
   return result
 }
 

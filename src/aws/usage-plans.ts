@@ -1,18 +1,13 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type APIGatewayClient,
   CreateUsagePlanKeyCommand,
   GetUsagePlanCommand,
   paginateGetUsagePlanKeys,
 } from '@aws-sdk/client-api-gateway'
-import type { LimitFunction } from 'p-limit'
 import { ServiceError } from '../errors.ts'
+import type { ChangeLine } from './change-line.ts'
 import { answeredError, toServiceError } from './errors.ts'
 import { type FoundKey, keysNamed } from './keys.ts'
-
-/** The pause before an attach is tried again grows from the first to the last, each with full jitter. */
-const FIRST_PAUSE_MS = 100
-const LAST_PAUSE_MS = 2_000
 
 export interface Attachment {
   readonly keyId: string
@@ -24,9 +19,7 @@ export interface Attachment {
 }
 
 /**
- * Puts a key on its usage plan. API Gateway attaches one key at a time in a Region: `line` lets one change of this
- * process through after the other; other processes do not stand in it, so a concurrent change is tried again until
- * `signal` ends it.
+ * Puts a key on its usage plan. It stands in `line` with every other change of this process.
  *
  * What a 201 leaves open, and the other meanings of a 409, are told by looking: a key that is on the plan is
  * attached, whoever did it.
@@ -35,11 +28,11 @@ export interface Attachment {
  */
 export async function attachKey(
   client: APIGatewayClient,
-  line: LimitFunction,
+  line: ChangeLine,
   to: Attachment,
   signal: AbortSignal,
 ): Promise<void> {
-  const answer = await withoutConcurrentChange(signal, () => line(() => tryAttach(client, to, signal)))
+  const answer = await line.run(signal, () => tryAttach(client, to, signal))
   if (answer.attached && !to.check) return
   const found = await findAttached(client, { usagePlanId: to.usagePlanId, namePrefix: to.keyName }, signal)
   if (!found.some(({ id }) => id === to.keyId)) throw notAttached(answer.conflict)
@@ -65,33 +58,6 @@ async function tryAttach(
     if (answered?.name === 'ConflictException') return { attached: false, conflict: answered.message }
     throw toServiceError(error, 'put a key on the usage plan')
   }
-}
-
-/**
- * Repeats `change` as long as API Gateway is busy with another one.
- * @throws ServiceError `upstream_unavailable` when `signal` ends that
- */
-export async function withoutConcurrentChange<T extends { readonly conflict?: string }>(
-  signal: AbortSignal,
-  change: () => Promise<T>,
-): Promise<T> {
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
-    const answer = await change()
-    if (answer.conflict === undefined || !isConcurrentChange(answer.conflict)) return answer
-    try {
-      await sleep(Math.random() * pause, undefined, { signal })
-    } catch {
-      throw new ServiceError('upstream_unavailable', 'API Gateway is busy with other changes.', {
-        retryAfter: 5,
-        effect: 'possible', // Such an answer is no proof that nothing was done.
-      })
-    }
-  }
-}
-
-/** "Unable to complete operation due to concurrent modification. Please try again later." */
-function isConcurrentChange(conflict: string): boolean {
-  return /concurrent/i.test(conflict)
 }
 
 function notAttached(conflict: string | undefined): ServiceError {

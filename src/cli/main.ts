@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { addAuditCommand } from './audit.ts'
 import { addRegistrationCommands } from './registrations.ts'
+import { addStoreCommands } from './store.ts'
 import { addSweepCommand } from './sweep.ts'
 import { addTokenCommands } from './tokens.ts'
 
@@ -12,6 +13,7 @@ addTokenCommands(program)
 addRegistrationCommands(program)
 addSweepCommand(program)
 addAuditCommand(program)
+addStoreCommands(program)
 
 try {
   await program.parseAsync()

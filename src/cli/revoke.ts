@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import type { Deps } from '../deps.ts'
@@ -47,13 +48,24 @@ export function addRevokeCommand(registrations: Command): void {
  * fails, a running server finishes, or the same command again.
  */
 export async function revokeKeys(deps: Deps, actor: Actor, selection: Selection): Promise<void> {
-  const selected = await select(deps.store, selection)
-  // The intent first, all of it: whatever stops this command, these keys go.
-  for (const { registration } of selected) {
-    await deps.store.revokeRegistration(registration.id, actor, deps.clock())
+  let [done, failed] = [0, 0]
+  const seen = new Set<string>()
+  // Where lists lag, what was made a moment ago shows up a little later.
+  for (let round = 0; ; round++) {
+    if (round > 0) await sleep(deps.store.listingLagMs)
+    const selected = (await select(deps.store, selection)).filter(
+      ({ registration }) => !seen.has(registration.id),
+    )
+    // The intent first, all of it: whatever stops this command, these keys go.
+    for (const { registration } of selected) {
+      seen.add(registration.id)
+      await deps.store.revokeRegistration(registration.id, actor, deps.clock())
+    }
+    done += selected.length
+    failed += await deleteAll(deps, actor, selected)
+    if (deps.store.listingLagMs === 0 || (round > 0 && selected.length === 0)) break
   }
-  const failed = await deleteAll(deps, actor, selected)
-  process.stderr.write(`${selected.length - failed} of ${selected.length} revoked.\n`)
+  process.stderr.write(`${done - failed} of ${done} revoked.\n`)
   if (failed > 0)
     throw new Error('not everything could be done now; a running server goes on, or run it again')
 }

@@ -11,7 +11,7 @@ import { requireShared } from './with-store.ts'
 export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>): Promise<void> {
   const config = readConfig(process.env)
   requireShared(config.store)
-  const deps = createDeps(config, createLogger('warn', process.stderr))
+  const deps = await createDeps(config, createLogger('warn', process.stderr))
   const actor = operator()
   // Otherwise a server would take over, and undo, what this command works on for long.
   const renewing = setInterval(() => void deps.leases.renew().catch(() => undefined), deps.timing.renew)

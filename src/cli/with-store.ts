@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readStoreLocation, type StoreLocation } from '../config.ts'
 import type { Actor } from '../store/audit.ts'
-import { openSqliteStore } from '../store/sqlite.ts'
+import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
 import { operator, recordCommand } from './operator.ts'
 
@@ -15,7 +15,7 @@ export async function withStore(
 ): Promise<void> {
   const location = readStoreLocation(process.env)
   requireShared(location, create)
-  const store = openSqliteStore(location.path)
+  const store = await openStore(location)
   const actor = operator()
   try {
     await recordCommand(store, actor)
@@ -26,7 +26,9 @@ export async function withStore(
 }
 
 /** @throws Error if no server can be using this store: an empty one would have every command say that there is nothing */
-export function requireShared({ path }: StoreLocation, create = false): void {
+export function requireShared(location: StoreLocation, create = false): void {
+  if (location.kind !== 'sqlite') return // A table that is not there is never made by the way.
+  const { path } = location
   if (path === ':memory:')
     throw new Error('STORE is sqlite::memory:, which no other process can see: name a file')
   if (!create && !existsSync(path))

@@ -45,10 +45,10 @@ export function authenticateManager(
 ): onRequestAsyncHookHandler {
   return async (request) => {
     const secret = bearerCredential(request.headers.authorization)
-    const manager = await authenticateManagementToken(store, secret)
+    const id = String((request.params as { id?: unknown }).id)
+    const manager = await authenticateManagementToken(store, id, secret)
     request.setDecorator<Manager>(MANAGER, manager)
     if (manager.isOutdated && !acceptOutdated) throw unknownManagementToken()
-    const id = (request.params as { id?: unknown }).id
     if (id !== manager.registration.id) {
       throw new ServiceError('not_found', 'There is no such registration.')
     }

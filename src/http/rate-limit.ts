@@ -1,15 +1,16 @@
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
+import type { Store } from '../store/store.ts'
 import { authenticated, managing } from './authenticate.ts'
+import { createTokenRate, type TokenRate } from './token-rate.ts'
 
 const WINDOW_S = 60
 /** Each asks API Gateway something, whose quota is for all. */
 const PER_REGISTRATION = 60
 
-type Check = ReturnType<FastifyInstance['createRateLimit']>
-
-/** The limits, each a hook. Both count in memory, per process. */
+/** The limits, each a hook. That of a token is counted in the store, for all processes; the others in memory, for this one. */
 export interface RateLimits {
   /**
    * Requests a minute from one address (IPv6: one /64); asked before anything of the body is read. Routes with
@@ -23,46 +24,48 @@ export interface RateLimits {
 }
 
 /** @param perAddress requests a minute; 0: no limit */
-export async function createRateLimits(app: FastifyInstance, perAddress: number): Promise<RateLimits> {
+export async function createRateLimits(
+  app: FastifyInstance,
+  perAddress: number,
+  { store, clock }: { store: Store; clock: Clock },
+): Promise<RateLimits> {
   await app.register(rateLimit, { global: false, timeWindow: WINDOW_S * 1_000 })
-  const byAddress = app.createRateLimit({ max: perAddress })
-  const byToken = app.createRateLimit({
-    keyGenerator: (request) => authenticated(request).token.id,
-    max: (request) => authenticated(request).token.ratePerMinute ?? 0,
-  })
-  const byRegistration = app.createRateLimit({
+  const ofAddress = app.createRateLimit({ max: perAddress })
+  const ofRegistration = app.createRateLimit({
     keyGenerator: (request) => managing(request).registration.id,
     max: PER_REGISTRATION,
   })
+  const ofToken = createTokenRate(store, clock)
   return {
-    byRegistration: (request, reply) => apply('registration', byRegistration, request, reply),
     async byAddress(request, reply) {
       if (perAddress === 0 || request.routeOptions.config.rateLimit === false) return
-      await apply('address', byAddress, request, reply)
+      check('address', perAddress, await ofAddress(request), reply)
+    },
+    async byRegistration(request, reply) {
+      check('registration', PER_REGISTRATION, await ofRegistration(request), reply)
     },
     async byToken(request, reply) {
-      if (authenticated(request).token.ratePerMinute !== null) await apply('token', byToken, request, reply)
+      const { id, ratePerMinute } = authenticated(request).token
+      if (ratePerMinute !== null) check('token', ratePerMinute, await ofToken(id, ratePerMinute), reply)
     },
   }
 }
 
+/** Where a caller stands; only an address on the allow list, of which there is none, would be without figures. */
+type Standing = Awaited<ReturnType<ReturnType<FastifyInstance['createRateLimit']>>> | TokenRate
+
 /**
- * Counts the request and says where the caller stands, in the fields of draft-ietf-httpapi-ratelimit-headers-10.
+ * Says where the caller stands, in the fields of draft-ietf-httpapi-ratelimit-headers-10.
  * @throws ServiceError `rate_limited`
  */
-async function apply(
-  policy: string,
-  check: Check,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<void> {
-  const limit = await check(request)
-  if (limit.isAllowed) return
-  append(reply, 'ratelimit-policy', `"${policy}";q=${limit.max};w=${WINDOW_S}`)
-  append(reply, 'ratelimit', `"${policy}";r=${limit.remaining};t=${limit.ttlInSeconds}`)
-  if (limit.isExceeded) {
-    throw new ServiceError('rate_limited', `More than ${limit.max} requests a minute from this ${policy}.`, {
-      retryAfter: Math.max(1, limit.ttlInSeconds),
+function check(policy: string, max: number, standing: Standing, reply: FastifyReply): void {
+  if (!('ttlInSeconds' in standing)) return
+  const { isExceeded, remaining, ttlInSeconds } = standing
+  append(reply, 'ratelimit-policy', `"${policy}";q=${max};w=${WINDOW_S}`)
+  append(reply, 'ratelimit', `"${policy}";r=${remaining};t=${ttlInSeconds}`)
+  if (isExceeded) {
+    throw new ServiceError('rate_limited', `More than ${max} requests a minute from this ${policy}.`, {
+      retryAfter: Math.max(1, ttlInSeconds),
     })
   }
 }

@@ -23,6 +23,8 @@ export interface ControlPlane {
   readonly onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
   /** Told of every answer, and of the milliseconds from the last byte of its request to the last of it. */
   readonly onAnswer: (operation: OperationName, status: number, ms: number) => void
+  /** Told of every call that is refused because another change is in progress. */
+  readonly onConcurrentChange: () => void
 }
 
 const record = z.record(z.string(), z.string())
@@ -76,7 +78,10 @@ async function answer(
 
   const parsed = operation === 'ImportApiKeys' ? input.body.toString() : parseJson(input.body)
   const exclusive = EXCLUSIVE.has(operation) && plane.options.oneAttachAtATime
-  if (exclusive && plane.running.size > 0) throw concurrentChange()
+  if (exclusive && plane.running.size > 0) {
+    plane.onConcurrentChange()
+    throw concurrentChange()
+  }
   if (exclusive) plane.running.add(operation)
   let result: unknown
   try {

@@ -19,6 +19,8 @@ export interface Gateway {
   readonly answers: Record<string, Record<number, number>>
   /** Operation, then the milliseconds that its calls took so far, seen from here. */
   readonly busyMs: Record<string, number>
+  /** How many of the 409s refused a change because another one was in progress. */
+  readonly concurrentChanges: number
   /** Called for every control-plane call; replace it to act at an exact moment. */
   onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
   close(): Promise<void>
@@ -46,6 +48,7 @@ export async function startGateway(
   })
   let onCall: Gateway['onCall'] = () => undefined
   const busyMs: Gateway['busyMs'] = {}
+  let concurrentChanges = 0
 
   await app.register(controlPlane, {
     options,
@@ -59,6 +62,9 @@ export async function startGateway(
       const byStatus = answers[operation] ?? {}
       answers[operation] = { ...byStatus, [status]: (byStatus[status] ?? 0) + 1 }
     },
+    onConcurrentChange: () => {
+      concurrentChanges += 1
+    },
   })
   await app.register(dataPlane, { options, account, usage })
   app.get('/_local/state', () => ({
@@ -69,6 +75,7 @@ export async function startGateway(
     plans: [...account.plans.values()],
     answers,
     busyMs,
+    concurrentChanges,
   }))
   app.post<{ Body: FaultOrder }>('/_local/faults', async ({ body }, reply) => {
     const order = faultSchema.safeParse(body)
@@ -88,6 +95,9 @@ export async function startGateway(
     faults,
     answers,
     busyMs,
+    get concurrentChanges() {
+      return concurrentChanges
+    },
     get onCall() {
       return onCall
     },

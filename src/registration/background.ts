@@ -22,6 +22,9 @@ export function startBackground(deps: RecoverDeps & PurgeDeps): Background {
       if (await duty.isMine()) await recover(deps, stopping.signal)
     }),
     repeat(timing.end, () => endDue(deps, duty, stopping.signal)),
+    repeat(timing.forget, async () => {
+      if (await duty.isMine()) await deps.store.forgetIdempotency(deps.clock() - timing.idempotency)
+    }),
     repeat(timing.purge, async () => {
       if (await duty.isMine()) await purgeAudit(deps, stopping.signal)
     }),

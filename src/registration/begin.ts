@@ -39,6 +39,9 @@ export async function begin(deps: RegistrationDeps, orders: readonly Order[], le
       else work.order.reject(refusal)
     }
   } catch (error) {
+    // Some may have been begun all the same. No key was made yet: their uses can be given back at once, or by recovery.
+    const ending = { failure: 'store_unavailable', sweepAt: null, now: deps.clock() }
+    await deps.store.failRegistrations(fresh, ending).catch(() => undefined)
     for (const { order } of fresh) order.reject(error)
   }
   return works

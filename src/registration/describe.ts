@@ -1,4 +1,4 @@
-import type { Standing } from '../store/listing.ts'
+import { type Standing, standingOf } from '../store/listing.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 
@@ -30,7 +30,7 @@ export async function describe(
     registration,
     current,
     overlapping,
-    status: statusOf(current, now),
+    status: standingOf(current, now),
     expiresSoon: expiresSoon(current, now),
   }
 }
@@ -42,12 +42,6 @@ export async function unfinishedOf(store: Store, registration: Registration): Pr
     ({ status, answeredAt }) =>
       status === 'pending' || status === 'ending' || (status === 'active' && answeredAt === null),
   )
-}
-
-/** How a registration stands, by the registration or rotation whose key it has. */
-export function statusOf({ status, endReason, expiresAt }: Registration, now: number): Standing {
-  if (status === 'ending' || status === 'ended') return endReason === 'revoked' ? 'revoked' : 'expired'
-  return status === 'active' && expiresAt !== null && expiresAt <= now ? 'expired' : status
 }
 
 function expiresSoon({ status, createdAt, expiresAt }: Registration, now: number): boolean {

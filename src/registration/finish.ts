@@ -25,22 +25,34 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
   const { wanted = [], unwanted = [] } = Object.groupBy(minted, (one) =>
     isWanted(one) ? 'wanted' : 'unwanted',
   )
+  /** Those that were recorded as answered. */
+  const told = new Set<string>()
   try {
     const completions = wanted.map(({ work, apiKeyId }) => ({
       id: work.id,
       owner: work.owner,
+      registration: work.registration,
       actor: work.order.call.actor,
       apiKeyId,
-      answered: () => isAwaited(work.order),
+      answered: () => {
+        const isTold = isAwaited(work.order)
+        if (isTold) told.add(work.id)
+        else told.delete(work.id)
+        return isTold
+      },
     }))
     const completed =
       wanted.length === 0
         ? new Map<string, Answered>()
         : await store.completeRegistrations(completions, clock())
+    const unheard: Work[] = []
     for (const { work, apiKeyId } of wanted) {
       const answered = completed.get(work.id)
-      if (answered !== undefined) answer(work, apiKeyId, answered, clock())
+      if (answered === undefined) continue
+      if (told.has(work.id) && isLostForGood(work)) unheard.push(work)
+      else answer(work, apiKeyId, answered, clock())
     }
+    await withdraw(deps, unheard)
     const lost = wanted.filter(({ work }) => !completed.has(work.id))
     await fail(deps, worksOf(lost), overtaken())
     await fail(deps, worksOf(unwanted), nobodyWaits())
@@ -48,6 +60,28 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
   } catch (error) {
     await fail(deps, worksOf(minted), error)
     return new Set()
+  }
+}
+
+/** Whether nobody waits any more, and nobody can ask again. The owner of a rotated key can: by rotating it once more. */
+function isLostForGood({ registration, order }: Work): boolean {
+  return registration.idempotency === null && registration.rotation === null && !isAwaited(order)
+}
+
+/** While the answers were recorded their callers gave up: they are undone. */
+async function withdraw(deps: RegistrationDeps, unheard: readonly Work[]): Promise<void> {
+  if (unheard.length === 0) return
+  const lease = deps.leases.hold()
+  try {
+    const ids = unheard.map(({ id }) => id)
+    await deps.store.withdrawAnswers(ids, lease)
+    await fail(
+      deps,
+      unheard.map((work) => ({ ...work, owner: lease.owner })),
+      nobodyWaits(),
+    )
+  } finally {
+    deps.leases.drop(lease.owner)
   }
 }
 

@@ -35,14 +35,13 @@ export interface Recovered {
 }
 
 /**
- * One round: forgets old idempotency keys, then ends what was left unfinished, oldest first, a group at a time: what
+ * One round: ends what was left unfinished, oldest first, a group at a time: what
  * was begun together is looked up together. Safe to run in several processes at once: each works under a lease.
  * @param stop ends the round after the group it is at
  * @returns what was done to which; why something could not be done is logged
  */
 export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Recovered[]> {
   const { clock, leases, log, store, timing } = deps
-  await store.forgetIdempotency(clock() - timing.idempotency)
   const open = await store.listRecoverable(clock(), ROUND)
   const results: Recovered[] = []
   for (const group of byGroup(open, ({ id }) => id).flatMap((one) => byAction(one, clock()))) {
@@ -134,19 +133,23 @@ async function adopt(
   }
 
   const lost: Registration[] = []
-  const working: { id: string; apiKeyId: string }[] = []
+  const working: { id: string; registration: Registration; apiKeyId: string }[] = []
   const record = async () => {
     const completions = working
       .splice(0)
       .map((one) => ({ ...one, owner, actor: SERVICE, answered: () => false }))
-    for (const id of (await store.completeRegistrations(completions, clock())).keys()) done.add(id)
+    const completed = await store.completeRegistrations(completions, clock())
+    for (const id of completed.keys()) done.add(id)
+    // What can be handed out no more, because what it rotates has ended, is undone.
+    const refused = new Set(completions.flatMap(({ id }) => (completed.has(id) ? [] : id)))
+    lost.push(...registrations.filter(({ id }) => refused.has(id)))
   }
   const unattached = []
   for (const registration of registrations) {
     const apiKeyId = keyIds.get(registration.id)
     if (apiKeyId === undefined) lost.push(registration)
     else if (attached.has(`${registration.usagePlanId} ${apiKeyId}`))
-      working.push({ id: registration.id, apiKeyId })
+      working.push({ id: registration.id, registration, apiKeyId })
     else unattached.push({ registration, apiKeyId })
   }
   await record()
@@ -155,7 +158,7 @@ async function adopt(
     const attachment = { keyId: apiKeyId, keyName: keyNamePrefix([id]), usagePlanId, check: true }
     try {
       await apiGateway.attachKey(attachment, signal)
-      working.push({ id, apiKeyId })
+      working.push({ id, registration, apiKeyId })
       await record()
     } catch (error) {
       if (signal.aborted) throw error

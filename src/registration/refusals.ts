@@ -13,9 +13,12 @@ export interface Refusal {
   readonly registrationId: string | null
 }
 
+/** An answer does not wait longer (ms) until its refusal is recorded: a store that is slow may be why it is one. */
+const PATIENCE_MS = 1_000
+
 /** The refusals in the audit trail. */
 export interface Refusals {
-  /** Resolves when it is recorded, or could not be, which is in the log: a refusal stays a refusal. */
+  /** Resolves when it is recorded, takes long, or could not be, which is in the log: a refusal stays a refusal. */
   record(refusal: Refusal): Promise<void>
 }
 
@@ -58,7 +61,12 @@ export function createRefusals({ store, clock, log }: { store: Store; clock: Clo
         registrationId,
         apiKeyId: null,
       }
-      return new Promise((done) => {
+      return new Promise((resolve) => {
+        const timer = setTimeout(resolve, PATIENCE_MS)
+        const done = () => {
+          clearTimeout(timer)
+          resolve()
+        }
         waiting.push({ entry, done })
         if (!writing) void writeAll()
       })

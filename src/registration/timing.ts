@@ -24,6 +24,8 @@ export interface Timing {
   readonly endRetry: number
   /** How long a process keeps the work that it does for all, without renewing it: one that died is followed after this. */
   readonly duty: number
+  /** How often to forget idempotency keys that are older than they are remembered. */
+  readonly forget: number
   /** How often to remove old audit entries. */
   readonly purge: number
   /** How long an idempotency key is remembered. */
@@ -43,6 +45,7 @@ export const defaultTiming: Timing = {
   endSpacing: 500,
   endRetry: 15_000,
   duty: 10_000,
+  forget: 30_000,
   purge: 3_600_000,
   idempotency: 24 * 3_600_000,
 }

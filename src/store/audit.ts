@@ -64,7 +64,7 @@ export interface AuditFilter {
  * in the same transaction, so that there is neither a change without its entry nor an entry without its change.
  */
 export interface AuditTrail {
-  /** Records what is no change of the store: a refusal, a command. All of them, or none. */
+  /** Records what is no change of the store: refusals, commands. */
   appendAudit(entries: readonly AuditEntry[]): Promise<void>
   /** Newest first. */
   listAudit(filter: AuditFilter): Promise<RecordedEntry[]>

@@ -3,6 +3,12 @@ import type { Registration, RegistrationStatus } from './records.ts'
 /** How a registration stands by the key that it has now: `expired` also when that key is not deleted yet. */
 export type Standing = 'pending' | 'active' | 'failed' | 'expired' | 'revoked'
 
+/** How a registration stands, by the registration or rotation whose key it has. */
+export function standingOf({ status, endReason, expiresAt }: Registration, now: number): Standing {
+  if (status === 'ending' || status === 'ended') return endReason === 'revoked' ? 'revoked' : 'expired'
+  return status === 'active' && expiresAt !== null && expiresAt <= now ? 'expired' : status
+}
+
 export interface StandingFilter {
   readonly standing?: Standing | undefined
   readonly tokenId?: string | undefined
@@ -36,6 +42,8 @@ export interface RegistrationFilter {
 
 /** The part of the store that tells the operator what there is. */
 export interface Listing {
+  /** How far the lists may be behind what was written, in milliseconds; 0: not at all. */
+  readonly listingLagMs: number
   /** Registrations, without their rotations, newest first. */
   listWithKeys(filter: StandingFilter, now: number): Promise<RegistrationWithKey[]>
   /** How many registrations there are, without their rotations. */

@@ -1,12 +1,12 @@
 import { entryOf, SERVICE, tokenEntry } from './audit.ts'
 import type { Lease, NewRegistration } from './records.ts'
-import { sqliteAudit } from './sqlite-audit.ts'
-import { connect } from './sqlite-connection.ts'
-import { sqliteEndings } from './sqlite-endings.ts'
-import { sqliteListing } from './sqlite-listing.ts'
-import { sqliteRotations } from './sqlite-rotations.ts'
-import { readRegistration, readToken } from './sqlite-rows.ts'
-import { prepareStatements } from './sqlite-statements.ts'
+import { sqliteAudit } from './sqlite/audit.ts'
+import { connect } from './sqlite/connection.ts'
+import { sqliteEndings } from './sqlite/endings.ts'
+import { sqliteListing } from './sqlite/listing.ts'
+import { sqliteRotations } from './sqlite/rotations.ts'
+import { readRegistration, readToken } from './sqlite/rows.ts'
+import { prepareStatements } from './sqlite/statements.ts'
 import type { Answered, BeginOutcome, Completion, Store } from './store.ts'
 
 /**
@@ -111,6 +111,8 @@ export function openSqliteStore(path: string): Store {
         const replaced = replacedId === null ? undefined : sql.registrationById.get(replacedId)
         return { replaced: readRegistration(replaced) ?? null }
       }),
+    withdrawAnswers: (ids, lease) =>
+      transact(() => new Set(ids.filter((id) => sql.withdraw.run({ id, ...lease }).changes === 1))),
     findByIdempotencyKey: (tokenId, keyHash) =>
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
     getRegistration: (id) => use(() => readRegistration(sql.registrationById.get(id))),
@@ -147,8 +149,9 @@ export function openSqliteStore(path: string): Store {
         sql.forgetOld.run(createdBefore)
       }),
 
-    findByManagementHash: (hash) =>
-      use(() => readRegistration(sql.registrationByManagementHash.get({ hash }))),
+    findByManagementHash: (hash) => use(() => readRegistration(sql.registrationByManagementHash.get(hash))),
+    countRequest: (tokenId, window) =>
+      transact(() => Number(sql.countRequest.get({ tokenId, window })?.['count'])),
     listRotations: (id) => use(() => sql.rotations.all(id).flatMap((row) => readRegistration(row) ?? [])),
     ...sqliteEndings(sql, audit, transact),
     ...sqliteListing(sql, use),

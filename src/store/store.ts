@@ -11,6 +11,8 @@ import type {
 
 /** The good end of a registration. */
 export interface Completion extends Held {
+  /** As it was begun. */
+  readonly registration: NewRegistration
   readonly actor: Actor
   readonly apiKeyId: string
   /** Asked at the moment of writing: whether a caller still waits for the key. */
@@ -82,6 +84,12 @@ export interface Store extends Listing, AuditTrail {
    * replaced or forgotten, or what it rotates has no key any more.
    */
   markAnswered(id: string, actor: Actor, now: number): Promise<Answered | undefined>
+  /**
+   * What was just completed as answered, without an idempotency key, and reached nobody after all: `active` becomes
+   * `pending` again, to be undone under this lease. Not what was rotated or revoked since.
+   * @returns the ids of those that did
+   */
+  withdrawAnswers(ids: readonly string[], lease: Lease): Promise<Set<string>>
   /** The registration of a token with this idempotency key, unless it failed or was forgotten. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
 
@@ -113,7 +121,7 @@ export interface Store extends Listing, AuditTrail {
   /** Forgets the idempotency keys and sealed answers of registrations begun before this time. */
   forgetIdempotency(createdBefore: number): Promise<void>
   getRegistration(id: string): Promise<Registration | undefined>
-  /** The registration with this management token, or that had it before the last renewal. */
+  /** The registration with this management token. May not know yet of a token that was issued a moment ago. */
   findByManagementHash(managementHash: Uint8Array): Promise<Registration | undefined>
   /** What was begun to rotate a registration, oldest first. */
   listRotations(registrationId: string): Promise<Registration[]>
@@ -145,6 +153,13 @@ export interface Store extends Listing, AuditTrail {
   takeDuty(name: string, lease: Lease, now: number): Promise<boolean>
   /** Gives it back early. */
   releaseDuty(name: string, owner: string): Promise<void>
+
+  /**
+   * Counts a request with a bootstrap token, whichever process got it.
+   * @param window any number that is the same for all requests that are counted together, and grows with time
+   * @returns how many there were in this window, with this one
+   */
+  countRequest(tokenId: string, window: number): Promise<number>
 
   /** Resolves if the store answers and can be written to. */
   ping(): Promise<void>

@@ -12,7 +12,7 @@ let offset = Number(process.env['CLOCK_OFFSET'] ?? 0)
 process.on('message', (message) => {
   offset = Number(message)
 })
-const deps = createDeps(readConfig(process.env), createLogger('silent'), {
+const deps = await createDeps(readConfig(process.env), createLogger('silent'), {
   clock: () => Date.now() + offset,
   timing: fastTiming,
 })

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { readIdempotencyKey } from '../../src/http/idempotency-key.ts'
+import { recover } from '../../src/registration/recover.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { assertInvariants, fastTiming, type Given, settle } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
@@ -180,7 +181,7 @@ test('invariant 2: a key that waits for its retry for 24 hours is deleted, and i
   await service.deps.inFlight.settled()
   assert.equal(service.gateway.account.keys.size, 1)
   now += 24 * 3_600_000 + 1
-  const { recover } = await import('../../src/registration/recover.ts')
+  await service.deps.store.forgetIdempotency(now - service.deps.timing.idempotency)
   await recover(service.deps)
   assert.equal(service.gateway.account.keys.size, 0)
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)

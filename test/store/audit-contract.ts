@@ -5,12 +5,15 @@ import { type Actor, type AuditEntry, SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import { anyUse } from '../service.ts'
-import { mine, type OpenStore, registrationOf } from './store-contract.ts'
+import { completionOf, mine, type OpenStore, registrationOf } from './store-contract.ts'
 
 const alice: Actor = { kind: 'operator', id: 'alice', requestId: null, clientAddress: null }
 
+/** The trail is younger than the epoch. */
+const START = Date.UTC(2026, 10, 30, 23, 59, 58)
+
 const entry = (at: number, more: Partial<AuditEntry> = {}): AuditEntry => ({
-  at,
+  at: START + at,
   actor: alice,
   action: 'command.run',
   detail: `at ${at}`,
@@ -44,7 +47,7 @@ export function auditContract(name: string, open: OpenStore): void {
     const { id, ...last } = all.at(-1) ?? { id: '' }
     assert.ok(id)
     assert.deepEqual(last, whole)
-    assert.equal((await store.listAudit({ since: 2_000, limit: 10 })).length, 3)
+    assert.equal((await store.listAudit({ since: START + 2_000, limit: 10 })).length, 3)
     assert.deepEqual(await actions(store, { registrationId: 'reg_1' }), ['command.run at 1000'])
     assert.deepEqual(await actions(store, { tokenId: 'tok_1' }), [
       'command.run at 3000',
@@ -62,32 +65,35 @@ export function auditContract(name: string, open: OpenStore): void {
 
   test(`${name}: every change is recorded with it, and what changes nothing is not`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, alice, 1)
-    const [won, lost, late] = [1_000, 1_001, 1_002].map((at) => registrationOf(token.id, at))
+    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, alice, START + 1)
+    const [won, lost, late] = [START + 1_000, START + 1_001, START + 1_002].map((at) =>
+      registrationOf(token.id, at),
+    )
     assert.ok(won && lost && late)
     await store.beginRegistrations([won, lost, late], mine)
-    const completion = { id: won.id, owner: mine.owner, actor: alice, apiKeyId: 'key1', answered: () => true }
-    await store.completeRegistrations([completion, { ...completion, owner: 'other' }], 2_000)
-    const failing = { failure: 'internal', sweepAt: null, now: 2_001 }
+    const completion = completionOf(won, { actor: alice, apiKeyId: 'key1' })
+    for (const owner of ['other', mine.owner])
+      await store.completeRegistrations([{ ...completion, owner }], START + 2_000)
+    const failing = { failure: 'internal', sweepAt: null, now: START + 2_001 }
     await store.failRegistrations(
       [won, lost].map(({ id }) => ({ id, owner: mine.owner })),
       failing,
     )
-    await store.markAnswered(won.id, alice, 2_002)
-    await store.markAnswered(lost.id, alice, 2_003)
-    for (const now of [3_000, 3_001]) await store.revokeRegistration(won.id, alice, now)
-    for (const now of [4_000, 4_001]) await store.finishEndings([won.id], now)
-    for (const now of [5_000, 5_001]) await store.revokeToken(token.id, alice, now)
-    await store.revokeToken('tok_other', alice, 5_002)
+    await store.markAnswered(won.id, alice, START + 2_002)
+    await store.markAnswered(lost.id, alice, START + 2_003)
+    for (const now of [START + 3_000, START + 3_001]) await store.revokeRegistration(won.id, alice, now)
+    for (const now of [START + 4_000, START + 4_001]) await store.finishEndings([won.id], now)
+    for (const now of [START + 5_000, START + 5_001]) await store.revokeToken(token.id, alice, now)
+    await store.revokeToken('tok_other', alice, START + 5_002)
 
     const expected = [
-      ['token.created', null, 1, null],
-      ['registration.created', null, 2_000, won.id],
-      ['registration.undone', 'internal', 2_001, lost.id],
-      ['registration.replayed', null, 2_002, won.id],
-      ['registration.revoked', null, 3_000, won.id],
-      ['key.deleted', 'revoked', 4_000, won.id],
-      ['token.revoked', null, 5_000, null],
+      ['token.created', null, START + 1, null],
+      ['registration.created', null, START + 2_000, won.id],
+      ['registration.undone', 'internal', START + 2_001, lost.id],
+      ['registration.replayed', null, START + 2_002, won.id],
+      ['registration.revoked', null, START + 3_000, won.id],
+      ['key.deleted', 'revoked', START + 4_000, won.id],
+      ['token.revoked', null, START + 5_000, null],
     ]
     const entries = (await store.listAudit({ tokenId: token.id, limit: 100 })).reverse()
     assert.deepEqual(
@@ -103,26 +109,23 @@ export function auditContract(name: string, open: OpenStore): void {
 
   test(`${name}: purging removes what is old, in portions, and spares the keys that are still there`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, alice, 1)
-    const [kept, gone] = [registrationOf(token.id, 10), registrationOf(token.id, 11)]
+    const { token } = await issueBootstrapToken(store, anyUse, alice, START)
+    const [kept, gone] = [registrationOf(token.id, START + 10), registrationOf(token.id, START + 11)]
     await makeActive(store, [kept, gone])
-    await store.revokeRegistration(gone.id, alice, 20)
-    await store.finishEndings([gone.id], 21)
+    await store.revokeRegistration(gone.id, alice, START + 20)
+    await store.finishEndings([gone.id], START + 21)
     await store.appendAudit([entry(30), entry(1_000)])
 
-    assert.equal(await store.purgeAudit(1, 100), 0)
-    assert.equal(await store.purgeAudit(1_000, 2), 2)
-    assert.equal(await store.purgeAudit(1_000, 100), 3)
-    assert.equal(await store.purgeAudit(1_000, 100), 0)
+    assert.equal(await store.purgeAudit(START, 100), 0)
+    assert.equal(await store.purgeAudit(START + 1_000, 2), 2)
+    assert.equal(await store.purgeAudit(START + 1_000, 100), 3)
+    assert.equal(await store.purgeAudit(START + 1_000, 100), 0)
     assert.deepEqual(await actions(store), ['command.run at 1000', 'registration.created'])
   })
 }
 
 async function makeActive(store: Store, registrations: readonly NewRegistration[]): Promise<void> {
   await store.beginRegistrations(registrations, mine)
-  const done = { owner: mine.owner, actor: alice, apiKeyId: 'k', answered: () => true }
-  await store.completeRegistrations(
-    registrations.map(({ id }) => ({ id, ...done })),
-    12,
-  )
+  const completions = registrations.map((one) => completionOf(one, { actor: alice }))
+  await store.completeRegistrations(completions, START + 12)
 }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
+import { migrations } from '../../src/store/sqlite/schema.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { migrations } from '../../src/store/sqlite-schema.ts'
 import { tempDir } from '../service.ts'
 
 /** One token and three registrations, in columns that every version has. */

@@ -11,7 +11,7 @@ import type { Store } from '../../src/store/store.ts'
 import { anyUse, tempDir } from '../service.ts'
 import { auditContract } from './audit-contract.ts'
 import { lifeContract } from './life-contract.ts'
-import { type OpenStore, registrationOf, storeContract } from './store-contract.ts'
+import { completionOf, type OpenStore, registrationOf, storeContract } from './store-contract.ts'
 
 const lease = { owner: 'a.1', until: 5_000 }
 
@@ -135,13 +135,7 @@ test('whether somebody was answered is asked when it is written, not before a lo
   await store.beginRegistrations([registration], lease)
   other.exec('BEGIN IMMEDIATE')
   let awaited = true
-  const completion = {
-    id: registration.id,
-    owner: lease.owner,
-    actor: SERVICE,
-    apiKeyId: 'k',
-    answered: () => awaited,
-  }
+  const completion = completionOf(registration, { answered: () => awaited })
   const completing = store.completeRegistrations([completion], 2)
   awaited = false
   other.exec('COMMIT')

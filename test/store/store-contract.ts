@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { hashSecret, randomBase62 } from '../../src/auth/secret.ts'
 import { SERVICE } from '../../src/store/audit.ts'
-import type { Lease, NewRegistration, RegistrationStatus } from '../../src/store/records.ts'
+import type { BootstrapToken, Lease, NewRegistration, RegistrationStatus } from '../../src/store/records.ts'
 import type { BeginOutcome, Completion, Store } from '../../src/store/store.ts'
 import { anyUse } from '../service.ts'
 
@@ -26,6 +26,12 @@ export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistrat
 
 export const mine: Lease = { owner: 'a.1', until: 5_000 }
 
+/** The good end of a registration, under {@link mine}, that its caller waits for; but for what is said otherwise. */
+export function completionOf(registration: NewRegistration, more: Partial<Completion> = {}): Completion {
+  const { id } = registration
+  return { id, registration, owner: mine.owner, actor: SERVICE, apiKeyId: 'k', answered: () => true, ...more }
+}
+
 async function begin(store: Store, registration: NewRegistration, lease: Lease): Promise<BeginOutcome> {
   const [outcome] = await store.beginRegistrations([registration], lease)
   assert.ok(outcome)
@@ -34,10 +40,11 @@ async function begin(store: Store, registration: NewRegistration, lease: Lease):
 
 async function complete(
   store: Store,
-  id: string,
-  { now, ...ending }: Omit<Completion, 'id'> & { now: number },
+  registration: NewRegistration,
+  { now, ...ending }: Omit<Completion, 'id' | 'registration'> & { now: number },
 ): Promise<boolean> {
-  return (await store.completeRegistrations([{ id, ...ending }], now)).has(id)
+  const { id } = registration
+  return (await store.completeRegistrations([{ id, registration, ...ending }], now)).has(id)
 }
 
 async function fail(
@@ -89,7 +96,7 @@ export function storeContract(name: string, open: OpenStore): void {
       ['a', 1],
       ['b', 3],
       ['c', 2],
-      ['d', 3],
+      ['d', 4],
     ] as const) {
       await issueBootstrapToken(store, { ...anyUse, label }, SERVICE, at)
     }
@@ -139,7 +146,7 @@ export function storeContract(name: string, open: OpenStore): void {
     await begin(store, lost, mine)
 
     assert.equal(
-      await complete(store, won.id, {
+      await complete(store, won, {
         owner: 'a.1',
         actor: SERVICE,
         apiKeyId: 'key1',
@@ -153,7 +160,7 @@ export function storeContract(name: string, open: OpenStore): void {
       false,
     )
     assert.equal(
-      await complete(store, won.id, {
+      await complete(store, won, {
         owner: 'a.1',
         actor: SERVICE,
         apiKeyId: 'key2',
@@ -176,7 +183,7 @@ export function storeContract(name: string, open: OpenStore): void {
       false,
     )
     assert.equal(
-      await complete(store, lost.id, {
+      await complete(store, lost, {
         owner: 'a.1',
         actor: SERVICE,
         apiKeyId: 'key3',
@@ -241,11 +248,11 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.deepEqual(taken.filter(Boolean).length, 1)
     await store.renewLeases(['a.1'], 99_000)
     const late = { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 7_000 }
-    assert.equal(await complete(store, registration.id, late), false)
+    assert.equal(await complete(store, registration, late), false)
     await store.releaseLeases([{ id: registration.id, owner: 'a.1' }])
     assert.deepEqual(await store.listRecoverable(7_000, 10), [], 'the lease of another is not given back')
     assert.equal(
-      await complete(store, registration.id, { ...late, owner: `b.${taken.indexOf(true) + 1}` }),
+      await complete(store, registration, { ...late, owner: `b.${taken.indexOf(true) + 1}` }),
       true,
     )
   })
@@ -255,7 +262,7 @@ export function storeContract(name: string, open: OpenStore): void {
     const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
     const unanswered = keyed(token.id, 'k')
     await begin(store, unanswered, mine)
-    await complete(store, unanswered.id, {
+    await complete(store, unanswered, {
       owner: 'a.1',
       actor: SERVICE,
       apiKeyId: 'k',
@@ -294,7 +301,7 @@ export function storeContract(name: string, open: OpenStore): void {
     const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
     const registration = keyed(token.id, 'k')
     await begin(store, registration, mine)
-    await complete(store, registration.id, {
+    await complete(store, registration, {
       owner: 'a.1',
       actor: SERVICE,
       apiKeyId: 'k',
@@ -335,9 +342,7 @@ export function storeContract(name: string, open: OpenStore): void {
 
     const held = (owner: string) => batch.map(({ id }) => ({ id, owner }))
     assert.deepEqual([...(await store.startUndoing(held('b.1')))], [], 'not under the lease of another')
-    const completions = held('a.1')
-      .slice(0, 2)
-      .map((one) => ({ ...one, actor: SERVICE, apiKeyId: 'k', answered: () => true }))
+    const completions = batch.slice(0, 2).map((one) => completionOf(one))
     const completed = await store.completeRegistrations(completions, 7)
     assert.deepEqual([...completed.keys()], [batch[0].id, batch[1].id])
     assert.deepEqual([...(await store.startUndoing(held('a.1')))], [batch[2].id])
@@ -356,6 +361,60 @@ export function storeContract(name: string, open: OpenStore): void {
     )
   })
 
+  test(`${name}: of a batch as many begin as the token allows, the first ones; the others are told that it is spent`, async (t) => {
+    const store = await open(t)
+    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 3 }, SERVICE, 1)
+    await begin(store, registrationOf(token.id), mine)
+    const batch = Array.from({ length: 4 }, () => registrationOf(token.id))
+    const outcomes = await store.beginRegistrations(batch, mine)
+    assert.deepEqual(
+      outcomes.map(({ outcome }) => outcome),
+      ['begun', 'begun', 'refused', 'refused'],
+    )
+    for (const one of outcomes) {
+      if (one.outcome === 'refused') assert.equal(one.token?.uses, 3)
+    }
+    assert.equal((await store.getToken(token.id))?.uses, 3)
+  })
+
+  test(`${name}: a batch of many hundreds, of several tokens, at the limits of what fields hold`, async (t) => {
+    const store = await open(t)
+    const now = Date.UTC(2026, 10, 30)
+    const tokens: BootstrapToken[] = []
+    for (const maxUses of [400, 150, null])
+      tokens.push(
+        (await issueBootstrapToken(store, { ...anyUse, label: '字'.repeat(100), maxUses }, SERVICE, now))
+          .token,
+      )
+    const batch = Array.from({ length: 600 }, (_, i) => ({
+      ...keyed(tokens[i % 3]?.id ?? '', `key ${i}`),
+      name: '字'.repeat(128),
+      description: '界'.repeat(256),
+    }))
+    const outcomes = await store.beginRegistrations(batch, mine)
+    const begun = batch.filter((_, i) => outcomes[i]?.outcome === 'begun')
+    assert.equal(begun.length, 550)
+    const [first] = begun
+    const read = await store.getRegistration(first?.id ?? '')
+    assert.deepEqual([read?.name, read?.description], ['字'.repeat(128), '界'.repeat(256)])
+
+    const completions = begun.slice(50).map((one) => completionOf(one))
+    const completed = await store.completeRegistrations(completions, now)
+    assert.equal(completed.size, 500)
+    const held = begun.slice(0, 50).map(({ id }) => ({ id, owner: 'a.1' }))
+    const failed = await store.failRegistrations(held, { failure: 'internal', sweepAt: null, now })
+    assert.equal(failed.size, 50)
+    const uses = await Promise.all(tokens.map(async ({ id }) => (await store.getToken(id))?.uses))
+    assert.deepEqual(
+      uses,
+      tokens.map(({ id }) => begun.slice(50).filter(({ tokenId }) => tokenId === id).length),
+    )
+    const listed = await store.listRegistrations({ status: 'active', limit: 1_000 })
+    assert.equal(listed.length, 500)
+    assert.equal((await store.listRecoverable(99_000, 1_000)).length, 0)
+    assert.equal((await store.listAudit({ limit: 9_999 })).length, 3 + 550)
+  })
+
   test(`${name}: what is being undone is not handed out any more, and a sweep forgets no later one`, async (t) => {
     const store = await open(t)
     const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
@@ -366,7 +425,7 @@ export function storeContract(name: string, open: OpenStore): void {
     await store.releaseLeases([{ id, owner: 'a.1' }])
     assert.equal(await take(store, id, 'pending', { owner: 'b.1', until: 9_000 }, 1_000), true)
     const completion = { owner: 'b.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 2_000 }
-    assert.equal(await complete(store, id, completion), false, 'its delete may yet take effect')
+    assert.equal(await complete(store, registration, completion), false, 'its delete may yet take effect')
 
     await fail(store, id, { owner: 'b.1', failure: 'abandoned', sweepAt: 3_000, now: 2_000 })
     assert.equal(await take(store, id, 'failed', { owner: 'c.1', until: 9_000 }, 3_000), true)
@@ -388,7 +447,7 @@ export function storeContract(name: string, open: OpenStore): void {
       registrationOf(one.token.id, 2),
     ]
     for (const registration of [a, b, c]) await begin(store, registration, mine)
-    await complete(store, b.id, { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 5 })
+    await complete(store, b, { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 5 })
     const ids = async (filter: object) =>
       (await store.listRegistrations({ limit: 10, ...filter })).map(({ id }) => id)
     assert.deepEqual(await ids({}), [b.id, c.id, a.id])

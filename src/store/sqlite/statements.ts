@@ -78,6 +78,12 @@ export function prepareStatements(db: DatabaseSync) {
     // no recovery may hand this key out.
     startUndoing: db.prepare(`
       UPDATE registrations SET undoing = 1 WHERE id = :id AND status = 'pending' AND lease_owner = :owner`),
+    // Whoever wins of a withdrawal and a rotation or revocation by the operator, the other finds another status.
+    withdraw: db.prepare(`
+      UPDATE registrations
+      SET status = 'pending', undoing = 1, answered_at = NULL, lease_owner = :owner, lease_until = :until
+      WHERE id = :id AND status = 'active' AND idempotency_hash IS NULL AND rotation_of IS NULL
+        AND current_id IS NULL AND end_reason IS NULL`),
     // What is on its way out is handed out no more, nor is a rotation that gave way to a newer one.
     markAnswered: db.prepare(`
       UPDATE registrations SET answered_at = coalesce(answered_at, :now)
@@ -148,10 +154,7 @@ export function prepareStatements(db: DatabaseSync) {
       GROUP BY 1, 2 ORDER BY 1, 2`),
     countKeys: db.prepare(`SELECT count(*) AS count FROM registrations WHERE status IN ('active', 'ending')`),
     registrationByManagementHash: db.prepare(`
-      SELECT * FROM registrations WHERE management_hash = :hash AND rotation_of IS NULL
-      UNION ALL
-      SELECT * FROM registrations WHERE previous_management_hash = :hash
-      LIMIT 1`),
+      SELECT * FROM registrations WHERE management_hash = ? AND rotation_of IS NULL`),
     rotations: db.prepare('SELECT * FROM registrations WHERE rotation_of = ? ORDER BY created_at, rowid'),
 
     // A rotation is begun only while there is a key to replace, and one at a time: two that race meet here.
@@ -225,6 +228,12 @@ export function prepareStatements(db: DatabaseSync) {
       INSERT INTO duties (name, owner, until) VALUES (:name, :owner, :until)
       ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
       WHERE owner = excluded.owner OR until <= :now OR until > excluded.until + ${CLOCK_FAULT_MS}`),
+    // One statement: of two processes that count at once neither loses its one. Older windows are swept out by the way.
+    countRequest: db.prepare(`
+      INSERT INTO requests (token_id, window, count) VALUES (:tokenId, :window, 1)
+      ON CONFLICT (token_id) DO UPDATE SET
+        count = CASE window WHEN excluded.window THEN count + 1 ELSE 1 END, window = excluded.window
+      RETURNING count`),
     releaseDuty: db.prepare('DELETE FROM duties WHERE name = :name AND owner = :owner'),
   }
 }

@@ -1,6 +1,6 @@
-import type { Registration } from './records.ts'
-import { readRegistration } from './sqlite-rows.ts'
-import type { Statements } from './sqlite-statements.ts'
+import type { Registration } from '../records.ts'
+import { readRegistration } from './rows.ts'
+import type { Statements } from './statements.ts'
 
 /** The steps that rotations add to transactions of the store. */
 export interface SqliteRotations {

@@ -6,7 +6,7 @@ import {
   type AuditFilter,
   type AuditTrail,
   type RecordedEntry,
-} from './audit.ts'
+} from '../audit.ts'
 
 const auditRow = z
   .object({

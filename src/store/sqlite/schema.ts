@@ -139,7 +139,11 @@ export const migrations: readonly string[] = [
    CREATE INDEX audit_registration ON audit (registration_id) WHERE registration_id IS NOT NULL;
    CREATE INDEX audit_token ON audit (token_id) WHERE token_id IS NOT NULL;
    CREATE TRIGGER audit_append_only BEFORE UPDATE ON audit
-     BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;`,
+     BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+
+   DROP INDEX registrations_management_before;
+
+   CREATE TABLE requests (token_id TEXT PRIMARY KEY, window INTEGER NOT NULL, count INTEGER NOT NULL) STRICT;`,
 ]
 
 /**

@@ -2,8 +2,8 @@ import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ServiceError } from '../errors.ts'
-import { migrate } from './sqlite-schema.ts'
+import { ServiceError } from '../../errors.ts'
+import { migrate } from './schema.ts'
 
 /**
  * How long a statement waits for another process's write, in milliseconds. It blocks the whole process meanwhile, so

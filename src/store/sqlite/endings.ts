@@ -1,8 +1,8 @@
-import { entryOf, SERVICE } from './audit.ts'
-import type { SqliteAudit } from './sqlite-audit.ts'
-import { readRegistration } from './sqlite-rows.ts'
-import type { Statements } from './sqlite-statements.ts'
-import type { Store } from './store.ts'
+import { entryOf, SERVICE } from '../audit.ts'
+import type { Store } from '../store.ts'
+import type { SqliteAudit } from './audit.ts'
+import { readRegistration } from './rows.ts'
+import type { Statements } from './statements.ts'
 
 type Endings = Pick<
   Store,

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { BootstrapToken, Registration } from './records.ts'
+import type { BootstrapToken, Registration } from '../records.ts'
 
 const bytes = z.instanceof(Uint8Array)
 const planNames = z.array(z.string())

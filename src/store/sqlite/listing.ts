@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import type { Listing } from './listing.ts'
-import { readRegistration } from './sqlite-rows.ts'
-import type { Statements } from './sqlite-statements.ts'
+import type { Listing } from '../listing.ts'
+import { readRegistration } from './rows.ts'
+import type { Statements } from './statements.ts'
 
 const countRow = z.object({
   plan: z.string(),
@@ -14,6 +14,7 @@ const countOf = z.object({ count: z.number() })
 /** The part of the store that tells the operator what there is. */
 export function sqliteListing(sql: Statements, use: <T>(work: () => T) => Promise<T>): Listing {
   return {
+    listingLagMs: 0,
     listWithKeys: (filter, now) =>
       use(() => {
         const { standing = null, tokenId = null, plan = null, expiringBy = null, limit } = filter

@@ -1,0 +1,51 @@
+import { DescribeTableCommand, type DynamoDBClient, type TableDescription } from '@aws-sdk/client-dynamodb'
+import type { DynamoDbOptions } from './connection.ts'
+import { shapeFaults } from './table.ts'
+
+const DENIED = new Set(['AccessDeniedException', 'UnrecognizedClientException', 'InvalidSignatureException'])
+const CREDENTIALS = new Set(['CredentialsProviderError', 'TokenProviderError', 'ProviderError'])
+
+/** Looks whether the table can be the store. @throws Error that says why not, and what would mend it */
+export async function requireTable(client: DynamoDBClient, options: DynamoDbOptions): Promise<void> {
+  const { table, region } = options
+  const found = await describe(client, options)
+  const faults = shapeFaults(found)
+  if (faults.length > 0) {
+    throw new Error(
+      `the table ${table} in ${region} is not a store of this firstkey:\n` +
+        `${faults.map((fault) => `  ${fault}`).join('\n')}\n` +
+        '  Name another table in STORE and make it with: firstkey store init',
+    )
+  }
+  const { TableStatus: status } = found
+  if (status !== 'ACTIVE' && status !== 'UPDATING')
+    throw new Error(`the table ${table} in ${region} is ${status}: try again when it is ACTIVE`)
+}
+
+async function describe(client: DynamoDBClient, options: DynamoDbOptions): Promise<TableDescription> {
+  try {
+    return (await client.send(new DescribeTableCommand({ TableName: options.table }))).Table ?? {}
+  } catch (error) {
+    throw explain(error, options)
+  }
+}
+
+/** What an error of the SDK about a table means to the operator, and what would mend it. */
+export function explain(error: unknown, { table, region, endpoint }: DynamoDbOptions): Error {
+  const where = `${table} in ${region}${endpoint === undefined ? '' : ` (${endpoint})`}`
+  const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) }
+  if (name === 'ResourceNotFoundException') {
+    return new Error(
+      `there is no table ${where}: check AWS_REGION and STORE, or make it with: firstkey store init`,
+      { cause: error },
+    )
+  }
+  if (DENIED.has(name) || CREDENTIALS.has(name)) {
+    return new Error(
+      `DynamoDB does not let this service use the table ${where}: ${name}: ${message}\n` +
+        '  Check the AWS credentials; the policy that they need is in docs/scaling.md.',
+      { cause: error },
+    )
+  }
+  return new Error(`the table ${where} cannot be used: ${name}: ${message}`, { cause: error })
+}

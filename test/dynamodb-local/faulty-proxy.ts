@@ -1,0 +1,108 @@
+import { once } from 'node:events'
+import { createServer, request as forward, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import type { TestContext } from 'node:test'
+
+/** What DynamoDB does of itself and DynamoDB Local never does. */
+export interface DynamoDbFault {
+  /** As in `TransactWriteItems`. */
+  readonly operation: string
+  /**
+   * `throttle`, `conflict`, `denied`: answered like that, and nothing done. `cut`: the connection breaks instead of an
+   * answer, when everything is done.
+   */
+  readonly kind: 'throttle' | 'conflict' | 'denied' | 'cut'
+  readonly times: number
+  /** Only calls with this in their body. */
+  readonly containing?: string
+}
+
+export interface FaultyProxy {
+  readonly endpoint: string
+  order(fault: DynamoDbFault): void
+  /** No faults any more. */
+  calm(): void
+  /** Happens before a call is passed on, which waits for it. */
+  onCall: (operation: string, body: string) => Promise<void>
+  /** How many calls were answered as ordered. */
+  faults(): number
+}
+
+const answers = {
+  throttle: {
+    __type: 'com.amazonaws.dynamodb.v20120810#ThrottlingException',
+    message: 'Rate of requests exceeds the allowed throughput.',
+  },
+  denied: { __type: 'com.amazonaws.dynamodb.v20120810#AccessDeniedException', Message: 'not authorized' },
+}
+
+/** An endpoint in front of DynamoDB Local with faults on order. Ends with the test. */
+export async function startFaultyProxy(t: TestContext, target: string): Promise<FaultyProxy> {
+  let ordered: (DynamoDbFault & { left: number })[] = []
+  let count = 0
+  const server = createServer(
+    (incoming, outgoing) => void serve(incoming, outgoing).catch(() => incoming.destroy()),
+  )
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+
+  async function serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    const body = await text(incoming)
+    const operation = String(incoming.headers['x-amz-target']).split('.')[1]
+    await proxy.onCall(String(operation), body)
+    const fault = ordered.find(
+      (one) => one.operation === operation && one.left > 0 && body.includes(one.containing ?? ''),
+    )
+    if (fault !== undefined) {
+      fault.left -= 1
+      count += 1
+      if (fault.kind !== 'cut') return refuse(outgoing, fault.kind, body)
+    }
+    const { method = 'POST', url = '/', headers } = incoming
+    const sent = forward(new URL(url, target), { method, headers })
+    sent.end(body)
+    const [answer] = (await once(sent, 'response')) as [IncomingMessage]
+    const answered = await text(answer)
+    if (fault !== undefined) return void incoming.socket.destroy()
+    // The SDK would hold a checksum of the body against what it reads.
+    outgoing.writeHead(answer.statusCode ?? 500, answer.headers).end(answered)
+  }
+
+  const proxy: FaultyProxy = {
+    onCall: async () => undefined,
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    order: (fault) => {
+      ordered = [...ordered.filter(({ left }) => left > 0), { ...fault, left: fault.times }]
+    },
+    calm: () => {
+      ordered = []
+    },
+    faults: () => count,
+  }
+  return proxy
+}
+
+function refuse(outgoing: ServerResponse, kind: 'throttle' | 'conflict' | 'denied', body: string): void {
+  const answer = kind === 'conflict' ? conflict(body) : answers[kind]
+  outgoing.writeHead(400, { 'content-type': 'application/x-amz-json-1.0' }).end(JSON.stringify(answer))
+}
+
+/** The first item of the transaction is being written by another one. */
+function conflict(body: string): object {
+  const { TransactItems } = JSON.parse(body) as { TransactItems: object[] }
+  return {
+    __type: 'com.amazonaws.dynamodb.v20120810#TransactionCanceledException',
+    Message:
+      'Transaction cancelled, please refer cancellation reasons for specific reasons [TransactionConflict]',
+    CancellationReasons: TransactItems.map((_item, i) =>
+      i === 0
+        ? { Code: 'TransactionConflict', Message: 'Transaction is ongoing for the item' }
+        : { Code: 'None' },
+    ),
+  }
+}

@@ -1,0 +1,344 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
+import type { Problem } from '../../src/http/problem.ts'
+import { type Gateway, startGateway } from '../../src/local/gateway.ts'
+import { SERVICE } from '../../src/store/audit.ts'
+import type { Store } from '../../src/store/store.ts'
+import { type Given, isOpen } from '../invariants.ts'
+import { readProblem } from '../problem.ts'
+import { anyUse, serverEnv } from '../service.ts'
+import type { Action } from './model.ts'
+
+const DAY_MS = 24 * 3_600_000
+const MAX_USES = 3
+/** How long the keys of the second token live. */
+const KEY_TTL_MS = 6 * 3_600_000
+
+/** Somebody who was given a key, with what is known of it. */
+interface Owner {
+  readonly registration_id: string
+  managementToken: string
+  /** A renewal of the management token was asked for, and its answer was lost. */
+  mayBeOutdated: boolean
+  /** `'asked'`: it was asked for, and nobody knows whether it was done. */
+  revoked: 'no' | 'asked' | 'done'
+}
+
+/** The store of a model, and what points a server at it. */
+export interface ModelStore {
+  readonly store: Store
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** @param dir a folder of its own, which goes with the model */
+export type OpenModelStore = (dir: string) => Promise<ModelStore>
+
+/** A gateway, a store and one server at a time, with all that was given to anybody and must stay true. */
+export class World {
+  readonly gateway: Gateway
+  readonly store: Store
+  readonly given: Given[] = []
+  readonly #dir: string
+  readonly #env: Readonly<Record<string, string>>
+  readonly #mode: 'auto' | 'bulk'
+  readonly #tokens: { secret: string; id: string; revoked: boolean }[]
+  readonly #owners: Owner[] = []
+  /** The first answer to each token and key, and the server's time then. */
+  readonly #answers = new Map<string, { value: string; at: number }>()
+  #server: { child: ChildProcess; url: string } | undefined
+  #offset = 0
+
+  private constructor(
+    gateway: Gateway,
+    { store, env }: ModelStore,
+    dir: string,
+    tokens: { secret: string; id: string; revoked: boolean }[],
+    mode: 'auto' | 'bulk',
+  ) {
+    this.#mode = mode
+    this.#env = env
+    this.gateway = gateway
+    this.store = store
+    this.#dir = dir
+    this.#tokens = tokens
+  }
+
+  static async create(openStore: OpenModelStore, mode: 'auto' | 'bulk'): Promise<World> {
+    const dir = mkdtempSync(join(tmpdir(), 'firstkey-model-'))
+    const opened = await openStore(dir)
+    const { store } = opened
+    const tokens = []
+    for (const [label, keyTtlMs] of [
+      ['a', null],
+      ['b', KEY_TTL_MS],
+    ] as const) {
+      const { secret, token } = await issueBootstrapToken(
+        store,
+        { ...anyUse, label, keyTtlMs, maxUses: MAX_USES },
+        SERVICE,
+        Date.now(),
+      )
+      tokens.push({ secret, id: token.id, revoked: false })
+    }
+    return new World(await startGateway(), opened, dir, tokens, mode)
+  }
+
+  async run(one: Action): Promise<void> {
+    switch (one.do) {
+      case 'register':
+        await Promise.all(Array.from({ length: one.racers }, () => this.#register(one.token, one.key)))
+        return
+      case 'fault': {
+        const { do: _, ...fault } = one
+        // What is refused has had no effect: a 403 after one would be a lie that nobody could live with.
+        const refused = ['denied', 'unsupported', 'refused'].includes(fault.kind)
+        this.gateway.faults.order(refused ? { ...fault, when: 'before' } : fault)
+        return
+      }
+      case 'crash when':
+        this.gateway.onCall = (operation, at) => {
+          if (operation === one.operation && at === one.moment) this.#server?.child.kill('SIGKILL')
+        }
+        return
+      case 'crash':
+        this.#server?.child.kill('SIGKILL')
+        return
+      case 'heal':
+        this.#heal()
+        await this.#serving()
+        await sleep(one.waitMs)
+        return
+      case 'jump':
+        this.#offset += one.ms
+        // A server that is down is told when it starts; one that is dying need not know.
+        this.#server?.child.send(this.#offset, () => undefined)
+        return
+      case 'revoke': {
+        const token = this.#tokens[one.token]
+        if (token === undefined) return
+        await this.store.revokeToken(token.id, SERVICE, Date.now() + this.#offset)
+        token.revoked = true
+        return
+      }
+      case 'rotate':
+        await Promise.all(Array.from({ length: one.racers }, () => this.#rotate(one)))
+        return
+      case 'give back':
+        await this.#giveBack(one.owner)
+    }
+  }
+
+  async #register(index: number, key: number | null): Promise<void> {
+    const token = this.#tokens[index]
+    assert.ok(token)
+    const { revoked } = token
+    const { url } = await this.#serving()
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${token.secret}`,
+      'content-type': 'application/json',
+      ...(key === null ? {} : { 'idempotency-key': `idempotency-key-${key}` }),
+    }
+    const answer = await ask(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
+    if (answer === undefined) return
+    if (answer.problem !== undefined) return allowRefusal(answer.problem, revoked ? [] : REGISTER_REFUSALS)
+    const { body } = answer
+    assert.ok(body)
+    assert.ok(!revoked, 'a revoked token registers nothing')
+    this.given.push(body)
+    const { registration_id } = body
+    if (!this.#owners.some((owner) => owner.registration_id === registration_id)) {
+      const managementToken = body.management.token ?? ''
+      this.#owners.push({ registration_id, managementToken, mayBeOutdated: false, revoked: 'no' })
+    }
+    if (key !== null) this.#checkRepeated(`${index}/${key}`, body)
+  }
+
+  async #rotate({ owner: index, key, overlap, renew: wanted }: Action & { do: 'rotate' }): Promise<void> {
+    const owner = this.#owners[index % Math.max(1, this.#owners.length)]
+    if (owner === undefined) return
+    const { managementToken, revoked } = owner
+    const renew = wanted && key !== null // Without a key it is refused.
+    const { url } = await this.#serving()
+    const name = `${owner.registration_id}/${managementToken}/${key}-${overlap}-${renew}`
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${managementToken}`,
+      'content-type': 'application/json',
+      ...(key === null ? {} : { 'idempotency-key': `rotate-${key}-${overlap}-${renew}`.padEnd(16, '-') }),
+    }
+    const body = JSON.stringify({ overlap_seconds: overlap, management_token: renew })
+    if (renew) owner.mayBeOutdated = true // Until its answer is here.
+    const answer = await ask(`${url}/register/${owner.registration_id}/rotate`, {
+      method: 'POST',
+      headers,
+      body,
+    })
+    if (answer === undefined) return
+    if (answer.problem !== undefined) {
+      return allowRefusal(answer.problem, [
+        ...ROTATE_REFUSALS,
+        ...(owner.mayBeOutdated || owner.managementToken !== managementToken ? ['invalid_token'] : []),
+      ])
+    }
+    assert.notEqual(revoked, 'done', 'what was taken back is rotated')
+    const { body: credential } = answer
+    assert.ok(credential)
+    this.given.push(credential)
+    if (credential.management.token !== undefined) {
+      owner.managementToken = credential.management.token
+      owner.mayBeOutdated = true // A renewal before this one may have been answered to nobody, or a racer's comes later.
+    }
+    if (key !== null) this.#checkRepeated(name, credential)
+  }
+
+  async #giveBack(index: number): Promise<void> {
+    const owner = this.#owners[index % Math.max(1, this.#owners.length)]
+    if (owner === undefined) return
+    const { url } = await this.#serving()
+    const headers = { authorization: `Bearer ${owner.managementToken}` }
+    if (owner.revoked === 'no') owner.revoked = 'asked'
+    const answer = await ask(`${url}/register/${owner.registration_id}`, { method: 'DELETE', headers })
+    if (answer === undefined) return
+    if (answer.problem === undefined) owner.revoked = 'done'
+    else
+      allowRefusal(answer.problem, [...UPSTREAM_REFUSALS, ...(owner.mayBeOutdated ? ['invalid_token'] : [])])
+  }
+
+  /** Of what was taken back no key is left. */
+  async checkRevoked(): Promise<void> {
+    for (const { registration_id, revoked } of this.#owners) {
+      if (revoked !== 'done') continue
+      const own = await this.store.getRegistration(registration_id)
+      const all = [own, ...(await this.store.listRotations(registration_id))]
+      for (const one of all)
+        assert.ok(one && ['ended', 'failed'].includes(one.status), `${one?.id} is ${one?.status}`)
+    }
+  }
+
+  /** Invariant 4: the same request, within a day. */
+  #checkRepeated(name: string, body: Given): void {
+    const earlier = this.#answers.get(name)
+    const now = Date.now() + this.#offset
+    if (earlier === undefined || now - earlier.at >= DAY_MS)
+      this.#answers.set(name, { value: body.api_key_value, at: now })
+    else
+      assert.equal(body.api_key_value, earlier.value, 'invariant 4: the same request got another credential')
+  }
+
+  /** The server, started if it is down. */
+  async #serving(): Promise<{ child: ChildProcess; url: string }> {
+    const running = this.#server
+    if (
+      running &&
+      running.child.exitCode === null &&
+      running.child.signalCode === null &&
+      !running.child.killed
+    )
+      return running
+    const env = {
+      ...serverEnv(this.gateway, this.#dir),
+      ...this.#env,
+      PATH: process.env['PATH'],
+      REGISTER_TIMEOUT_MS: '1000',
+      MINT_MODE: this.#mode,
+      CLOCK_OFFSET: String(this.#offset),
+    }
+    const child = fork(join(import.meta.dirname, 'fast-server.ts'), {
+      env,
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
+    const started = { child, url: '' }
+    this.#server = started
+    const [message] = await Promise.race([
+      once(child, 'message'),
+      once(child, 'exit').then(() => [{ url: 'http://127.0.0.1:1' }]), // Killed while it started.
+    ])
+    started.url = message.url
+    return started
+  }
+
+  #heal(): void {
+    this.gateway.faults.clear()
+    this.gateway.onCall = () => undefined
+  }
+
+  /** All faults over, the server up: resolves when nothing is left to recover. */
+  async quiet(): Promise<void> {
+    this.#heal()
+    for (let tries = 0; tries < 300; tries++) {
+      await this.#serving()
+      const rows = await this.store.listRegistrations({ limit: 10_000 })
+      if (!rows.some((one) => isOpen(one, Date.now() + this.#offset))) return
+      // A clock that was set back holds leases and sweeps up by as much: the operator would set it right, too.
+      if (tries === 100 && this.#offset < 0) await this.run({ do: 'jump', ms: -this.#offset })
+      if (tries === 150) await this.run({ do: 'jump', ms: 3_600_000 })
+      await sleep(50)
+    }
+    assert.fail('recovery does not come to an end')
+  }
+
+  async end(): Promise<void> {
+    const child = this.#server?.child
+    if (child && child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+    await this.gateway.close()
+    await this.store.close()
+    rmSync(this.#dir, { recursive: true, force: true })
+  }
+}
+
+const UPSTREAM_REFUSALS = [
+  'upstream_throttled',
+  'upstream_unavailable',
+  'upstream_misconfigured',
+  'store_unavailable',
+  'overloaded',
+]
+const REGISTER_REFUSALS = [
+  ...UPSTREAM_REFUSALS,
+  'token_exhausted',
+  'idempotency_in_progress',
+  'registration_ended',
+  'key_replaced',
+]
+const ROTATE_REFUSALS = [
+  ...UPSTREAM_REFUSALS,
+  'idempotency_in_progress',
+  'registration_ended',
+  'key_replaced',
+  'rotation_in_progress',
+]
+
+type Credential = Given & { readonly management: { readonly token?: string } }
+
+/** A request and its answer; `undefined` where the connection broke, because the process was killed. */
+async function ask(
+  url: string,
+  init: RequestInit,
+): Promise<{ problem: Problem } | { problem?: undefined; body: Credential | undefined } | undefined> {
+  try {
+    const answer = await fetch(url, init)
+    if (answer.status === 204) return { body: undefined }
+    if (answer.status === 201) return { body: (await answer.json()) as Credential }
+    return { problem: await readProblem(answer) }
+  } catch (error) {
+    if (error instanceof TypeError) return undefined
+    throw error
+  }
+}
+
+/** Invariant 8: a refusal is one of the documented ones, and says when to come back if it is worth it. */
+function allowRefusal(problem: Problem, possible: readonly string[]): void {
+  assert.ok(
+    possible.includes(problem.code) || problem.code === 'token_revoked',
+    `${problem.code}: ${problem.detail}`,
+  )
+  if (problem.retryable) assert.ok(problem.retry_after !== undefined)
+}
