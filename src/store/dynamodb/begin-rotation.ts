@@ -1,6 +1,6 @@
 import type { Lease, NewRegistration, Registration, Rotation } from '../records.ts'
 import type { BeginOutcome } from '../store.ts'
-import { beginWrites } from './begin.ts'
+import { beginWrites } from './begin-writes.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { idempotencyKey, keyOf, listedAt } from './items.ts'
 import { readPair } from './reads.ts'

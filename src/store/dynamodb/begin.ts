@@ -1,8 +1,9 @@
 import type { Lease, NewRegistration } from '../records.ts'
 import type { BeginOutcome } from '../store.ts'
 import { beginRotation } from './begin-rotation.ts'
+import { beginWrites, writeLease } from './begin-writes.ts'
 import type { DynamoDbConnection } from './connection.ts'
-import { idempotencyKey, leaseKey, openAt, shardOf, toRegistrationItem } from './items.ts'
+import { idempotencyKey } from './items.ts'
 import { MOST_WRITES, portionsOf } from './parts.ts'
 import {
   giveBack,
@@ -13,10 +14,7 @@ import {
   takeReservation,
   whyRefused,
 } from './spend.ts'
-import { put, type Write } from './writes.ts'
-
-/** Seconds after which a lease that nobody renewed goes by itself. */
-const LEASE_TTL_S = 86_400
+import type { Write } from './writes.ts'
 
 type Outcomes = Map<NewRegistration, BeginOutcome>
 
@@ -53,11 +51,6 @@ export async function beginRegistrations(
   return registrations.map((one) => outcomes.get(one) ?? { outcome: 'duplicate' })
 }
 
-/** A lease, which whoever works under it renews. */
-export function writeLease({ owner, until }: Lease): Write {
-  return put({ ...leaseKey(owner), until, ttl: Math.ceil(until / 1_000) + LEASE_TTL_S }, 'any')
-}
-
 /** What is in the batch twice, with one idempotency key: a transaction has each item once, so the second waits for none. */
 function withoutTwins(registrations: readonly NewRegistration[], outcomes: Outcomes): NewRegistration[] {
   const seen = new Set<string>()
@@ -76,16 +69,6 @@ function sizeOf(registrations: readonly NewRegistration[]): number {
 }
 
 const writesOf = ({ idempotency }: NewRegistration): number => (idempotency === null ? 1 : 2)
-
-/** A registration, and the item by which the same request finds it: two that begin it at once meet there. */
-export function beginWrites(one: NewRegistration, lease: Lease): Write[] {
-  const { id, tokenId, createdAt, idempotency } = one
-  const own = put(toRegistrationItem(one, lease.owner))
-  if (idempotency === null) return [own]
-  const pointer = { ...idempotencyKey(tokenId, idempotency.keyHash), registrationId: id }
-  const remembered = { ...openAt(id, createdAt), work: `remembered#${shardOf(id)}` }
-  return [put({ ...pointer, ...remembered }), own]
-}
 
 /**
  * Spends the uses and writes the registrations, in one transaction. Where a condition is not met, those that it concerns

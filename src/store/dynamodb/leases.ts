@@ -1,6 +1,6 @@
 import type { Registration, RegistrationStatus } from '../records.ts'
 import type { Store } from '../store.ts'
-import { writeLease } from './begin.ts'
+import { writeLease } from './begin-writes.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import {
   FORGOTTEN,

@@ -1,7 +1,7 @@
 import { entryOf, SERVICE } from '../audit.ts'
 import type { Store } from '../store.ts'
 import type { DynamoDbAudit } from './audit.ts'
-import { writeLease } from './begin.ts'
+import { writeLease } from './begin-writes.ts'
 import { heldBy, IS_ACTIVE, IS_PENDING, remembersAs } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { FORGOTTEN, idempotencyKey, keyOf, NOT_OPEN, openAt, type StoredRegistration } from './items.ts'
