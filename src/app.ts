@@ -8,6 +8,7 @@ import { answerProblems } from './http/problem.ts'
 import { createRateLimits } from './http/rate-limit.ts'
 import { recordRefusals } from './http/record-refusals.ts'
 import { createHttpServer } from './http/server.ts'
+import { discoveryRoutes } from './routes/discovery.ts'
 import { documentRoutes } from './routes/documents.ts'
 import { healthRoutes } from './routes/health.ts'
 import { registerRoute } from './routes/register.ts'
@@ -28,6 +29,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   app.addHook('onRequest', limits.byAddress) // Here, so that unknown paths are counted too.
   await app.register(healthRoutes, { readiness: deps.readiness })
   await app.register(documentRoutes)
+  await app.register(discoveryRoutes, { config })
   await app.register(registerRoute, { deps, limits })
   await app.register(registrationRoutes, { deps, limits })
   methods.refuseOthers()

@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 
 /** The HTTP status of every code. */
@@ -83,7 +84,7 @@ export function problemResponses(...codes: ErrorCode[]) {
 export function toProblem(error: ServiceError, instance: string, publicUrl: string): Problem {
   const { title, retryable, nextStep } = errorCatalogue[error.code]
   return {
-    type: `${publicUrl}/problems/${error.code}`,
+    type: linksOf(publicUrl).problem(error.code),
     title,
     status: problemStatus[error.code],
     detail: error.message,
@@ -116,14 +117,14 @@ export function sendProblem(
   publicUrl: string,
 ): FastifyReply {
   const problem = toProblem(error, request.id, publicUrl)
-  if (problem.status === 401) reply.header('www-authenticate', challenge(error))
+  if (problem.status === 401) reply.header('www-authenticate', challenge(error, publicUrl))
   if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
   return reply.code(problem.status).type(PROBLEM_TYPE).send(problem)
 }
 
-/** RFC 6750, section 3: no error code where no credentials came. */
-function challenge(error: ServiceError): string {
-  const realm = 'Bearer realm="firstkey"'
+/** RFC 6750, section 3: no error code where no credentials came. RFC 9728, section 5.1: where to read on. */
+function challenge(error: ServiceError, publicUrl: string): string {
+  const realm = `Bearer realm="firstkey", resource_metadata="${linksOf(publicUrl).resource}"`
   if (error.code === 'missing_token') return realm
   return `${realm}, error="invalid_token", error_description="${errorCatalogue[error.code].title}"`
 }

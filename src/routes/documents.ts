@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 import { problemResponses, problemStatus } from '../http/problem.ts'
 
-const problemPage = z.object({
+const problemSchema = z.object({
   code: z.string(),
   status: z.int(),
   title: z.string(),
@@ -31,16 +31,56 @@ export const documentRoutes: FastifyPluginAsyncZod = async (app) => {
       summary: 'What an error code means and what to do about it',
       params: z.object({ code: z.string() }),
       response: {
-        200: problemPage,
+        200: {
+          description: 'The same as a page where HTML is asked for.',
+          content: { 'application/json': { schema: problemSchema }, 'text/html': { schema: z.string() } },
+        },
         ...problemResponses('not_found', 'rate_limited', 'internal', 'shutting_down'),
       },
     },
-    handler: async ({ params: { code } }) => {
+    handler: async (request, reply) => {
+      const { code } = request.params
       if (!isErrorCode(code)) throw new ServiceError('not_found', 'There is no such error code.')
       const { title, retryable, nextStep } = errorCatalogue[code]
-      return { code, status: problemStatus[code], title, retryable, next_step: nextStep }
+      const problem = { code, status: problemStatus[code], title, retryable, next_step: nextStep }
+      reply.header('vary', 'Accept')
+      if (request.accepts().type(['application/json', 'text/html']) !== 'text/html') return problem
+      return reply
+        .header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
+        .type('text/html; charset=utf-8')
+        .send(problemHtml(problem))
     },
   })
+}
+
+function problemHtml({ code, status, title, retryable, next_step }: z.infer<typeof problemSchema>): string {
+  const again = retryable
+    ? 'Yes: the same request, unchanged, after the seconds in Retry-After.'
+    : 'No: the same request would be refused again.'
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title} (${code})</title>
+</head>
+<body>
+<main>
+<h1>${title}</h1>
+<p>Code <code>${code}</code>, HTTP status ${status}.</p>
+<h2>Try again?</h2>
+<p>${again}</p>
+<h2>What to do</h2>
+<p>${escapeHtml(next_step)}</p>
+</main>
+</body>
+</html>
+`
+}
+
+/** Text of the catalogue as HTML; nothing of a request is in it. */
+function escapeHtml(text: string): string {
+  return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
 function isErrorCode(code: string): code is ErrorCode {

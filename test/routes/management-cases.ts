@@ -19,7 +19,10 @@ export function refusesOtherManagers(route: string, call: ManagementCall): void 
     for (const header of [null, 'Basic dXNlcjpwYXNz', 'Bearer', 'Bearer a b']) {
       const answer = await call(service, own, header)
       assert.equal(answer.status, 401)
-      assert.equal(answer.headers.get('www-authenticate'), 'Bearer realm="firstkey"')
+      assert.match(
+        answer.headers.get('www-authenticate') ?? '',
+        /^Bearer realm="firstkey", resource_metadata="[^"]+"$/,
+      )
       assert.equal((await readProblem(answer)).code, 'missing_token')
     }
     assert.equal(service.gateway.account.keys.size, 1)
@@ -34,7 +37,7 @@ export function refusesOtherManagers(route: string, call: ManagementCall): void 
       assert.equal(answer.status, 401)
       assert.match(
         answer.headers.get('www-authenticate') ?? '',
-        /^Bearer realm="firstkey", error="invalid_token"/,
+        /^Bearer realm="firstkey", resource_metadata="[^"]+", error="invalid_token"/,
       )
       const problem = await readProblem(answer)
       assert.equal(problem.code, 'invalid_token')

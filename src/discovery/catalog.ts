@@ -1,0 +1,44 @@
+import { linksOf } from './links.ts'
+
+/** The API catalog (RFC 9727) as a link set (RFC 9264, application/linkset+json). */
+export function apiCatalog(publicUrl: string): object {
+  const links = linksOf(publicUrl)
+  return {
+    linkset: [
+      {
+        anchor: links.register,
+        'service-desc': [{ href: links.openapi, type: 'application/json' }],
+        'service-doc': [{ href: links.llms, type: 'text/plain' }],
+        'service-meta': [
+          { href: links.onboarding, type: 'application/json' },
+          { href: links.resource, type: 'application/json' },
+        ],
+        status: [{ href: links.ready, type: 'application/json' }],
+      },
+    ],
+  }
+}
+
+/** The metadata of this service as a protected resource (RFC 9728): bootstrap tokens are bearer tokens of its own making. */
+export function resourceMetadata(publicUrl: string): object {
+  const links = linksOf(publicUrl)
+  return {
+    resource: publicUrl,
+    resource_name: 'firstkey',
+    bearer_methods_supported: ['header'],
+    resource_documentation: links.llms,
+  }
+}
+
+/** The `Link` header (RFC 8288) by which whoever knows only the base URL finds the rest. */
+export function linkHeader(publicUrl: string): string {
+  const links = linksOf(publicUrl)
+  const relations = [
+    [links.catalog, 'api-catalog'],
+    [links.openapi, 'service-desc'],
+    [links.llms, 'service-doc'],
+    [links.onboarding, 'service-meta'],
+    [links.ready, 'status'],
+  ]
+  return relations.map(([href, rel]) => `<${href}>; rel="${rel}"`).join(', ')
+}

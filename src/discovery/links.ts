@@ -1,0 +1,14 @@
+/** Where this service says what of itself: absolute, below `PUBLIC_URL`. */
+export function linksOf(publicUrl: string) {
+  return {
+    home: `${publicUrl}/`,
+    register: `${publicUrl}/register`,
+    openapi: `${publicUrl}/openapi.json`,
+    onboarding: `${publicUrl}/.well-known/api-onboarding`,
+    catalog: `${publicUrl}/.well-known/api-catalog`,
+    resource: `${publicUrl}/.well-known/oauth-protected-resource`,
+    llms: `${publicUrl}/llms.txt`,
+    ready: `${publicUrl}/readyz`,
+    problem: (code: string) => `${publicUrl}/problems/${code}`,
+  }
+}
