@@ -8,6 +8,7 @@ import { answerProblems } from './http/problem.ts'
 import { createRateLimits } from './http/rate-limit.ts'
 import { recordRefusals } from './http/record-refusals.ts'
 import { createHttpServer } from './http/server.ts'
+import { connectRoutes } from './routes/connect.ts'
 import { discoveryRoutes } from './routes/discovery.ts'
 import { documentRoutes } from './routes/documents.ts'
 import { healthRoutes } from './routes/health.ts'
@@ -32,6 +33,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   await app.register(discoveryRoutes, { config })
   await app.register(registerRoute, { deps, limits })
   await app.register(registrationRoutes, { deps, limits })
+  await app.register(connectRoutes, { deps, limits })
   methods.refuseOthers()
   return app
 }

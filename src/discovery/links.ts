@@ -3,11 +3,13 @@ export function linksOf(publicUrl: string) {
   return {
     home: `${publicUrl}/`,
     register: `${publicUrl}/register`,
+    connect: `${publicUrl}/connect/register`,
     openapi: `${publicUrl}/openapi.json`,
     onboarding: `${publicUrl}/.well-known/api-onboarding`,
     catalog: `${publicUrl}/.well-known/api-catalog`,
     resource: `${publicUrl}/.well-known/oauth-protected-resource`,
     llms: `${publicUrl}/llms.txt`,
+    script: `${publicUrl}/register.mjs`,
     ready: `${publicUrl}/readyz`,
     problem: (code: string) => `${publicUrl}/problems/${code}`,
   }

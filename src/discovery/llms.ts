@@ -33,10 +33,18 @@ management token are shown only there: keep them at once. \`Accept: text/plain\`
 Use the key: \`x-api-key: <api_key_value>\` with every request to ${apiBaseUrl}. A new key takes seconds, sometimes minutes,
 until API Gateway takes it (403 until then): try again.
 
+With Node.js 20 or newer a script does all of it, retries included:
+
+    curl -O ${links.script}
+    FIRSTKEY_TOKEN=fkb_… node register.mjs --name acme-agent
+
 ## Manage
 
 With \`Authorization: Bearer fkm_…\`, the management token: \`GET ${links.register}/<registration_id>\` tells how the
 registration stands, \`GET …/usage\` what was used, \`POST …/rotate\` makes a new key, \`DELETE\` gives the key back.
+
+An OAuth client may register at ${links.connect} instead (RFC 7591): \`client_name\` in, \`client_id\` and
+\`client_secret\` (the key) out; errors there are as RFC 7591 has them, with the same \`code\`.
 
 ## Errors
 

@@ -36,6 +36,13 @@ export function onboardingDescriptor({
           docsUrls: [links.llms, links.openapi],
           auth: BOOTSTRAP,
         },
+        {
+          type: 'dcr',
+          description:
+            'The same as OAuth dynamic client registration: the initial access token is the bootstrap token.',
+          registrationEndpoint: links.connect,
+          auth: BOOTSTRAP,
+        },
       ],
     },
     authentication: {

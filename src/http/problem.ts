@@ -66,6 +66,11 @@ export type Problem = z.infer<typeof problemSchema>
 
 /** The `responses` of a route for these codes, for its schema. */
 export function problemResponses(...codes: ErrorCode[]) {
+  return responsesOf(codes, { [PROBLEM_TYPE]: { schema: problemSchema } })
+}
+
+/** As {@link problemResponses}, with another content. */
+export function responsesOf<T>(codes: readonly ErrorCode[], content: T) {
   const byStatus = new Map<number, ErrorCode[]>()
   for (const code of codes)
     byStatus.set(problemStatus[code], [...(byStatus.get(problemStatus[code]) ?? []), code])
@@ -74,7 +79,7 @@ export function problemResponses(...codes: ErrorCode[]) {
       status,
       {
         description: `${STATUS_CODES[status]}: ${group.map((code) => `\`${code}\``).join(', ')}`,
-        content: { [PROBLEM_TYPE]: { schema: problemSchema } },
+        content,
       },
     ]),
   )
@@ -117,9 +122,14 @@ export function sendProblem(
   publicUrl: string,
 ): FastifyReply {
   const problem = toProblem(error, request.id, publicUrl)
-  if (problem.status === 401) reply.header('www-authenticate', challenge(error, publicUrl))
-  if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+  answerHeaders(reply, error, publicUrl)
   return reply.code(problem.status).type(PROBLEM_TYPE).send(problem)
+}
+
+/** The headers that an error has in any dialect: who it asks for, and when to come back. */
+export function answerHeaders(reply: FastifyReply, error: ServiceError, publicUrl: string): void {
+  if (problemStatus[error.code] === 401) reply.header('www-authenticate', challenge(error, publicUrl))
+  if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
 }
 
 /** RFC 6750, section 3: no error code where no credentials came. RFC 9728, section 5.1: where to read on. */

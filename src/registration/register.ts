@@ -10,6 +10,8 @@ export interface RegistrationRequest {
   readonly description: string
   readonly plan: string | undefined
   readonly idempotencyKey: string | undefined
+  /** What else makes it the request that it is; left out: nothing. */
+  readonly alsoAsked?: string
 }
 
 /**
@@ -20,13 +22,16 @@ export interface RegistrationRequest {
 export function register(
   deps: ObtainDeps,
   { token, secret }: Caller,
-  { idempotencyKey, name, description, plan: asked }: RegistrationRequest,
+  { idempotencyKey, name, description, plan: asked, alsoAsked }: RegistrationRequest,
   call: RegistrationCall,
 ): Promise<Credential> {
   const identity =
     idempotencyKey === undefined
       ? null
-      : identifyRequest({ token: secret, idempotencyKey }, [name, description, asked])
+      : identifyRequest({ token: secret, idempotencyKey }, [
+          ...[name, description, asked],
+          ...(alsoAsked === undefined ? [] : [alsoAsked]),
+        ])
   const request = {
     token,
     identity,

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Config } from '../config.ts'
 import { apiCatalog, linkHeader, resourceMetadata } from '../discovery/catalog.ts'
+import { registerScript } from '../discovery/client.ts'
 import { llmsText } from '../discovery/llms.ts'
 import { onboardingDescriptor } from '../discovery/onboarding.ts'
 import { problemResponses, problemStatus } from '../http/problem.ts'
@@ -15,6 +16,7 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
   config: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'plans'>
 }> = async (app, { config }) => {
   const { publicUrl } = config
+  const script = registerScript(publicUrl)
   const document = (description: string) => ({ 200: z.looseObject({}).describe(description), ...ERRORS })
   app.route({
     method: 'GET',
@@ -54,6 +56,20 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
       response: document('Protected resource metadata (RFC 9728)'),
     },
     handler: async () => ({ ...resourceMetadata(publicUrl) }),
+  })
+  app.route({
+    method: 'GET',
+    url: '/register.mjs',
+    schema: {
+      operationId: 'registerScript',
+      summary: 'A script that registers, for Node.js',
+      description: 'One file without dependencies: FIRSTKEY_TOKEN=… node register.mjs --name acme-agent',
+      response: {
+        200: { description: 'JavaScript', content: { 'text/javascript': { schema: z.string() } } },
+        ...ERRORS,
+      },
+    },
+    handler: async (_request, reply) => reply.type('text/javascript; charset=utf-8').send(script),
   })
   app.route({
     method: 'GET',

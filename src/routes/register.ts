@@ -16,7 +16,7 @@ import {
 } from './register-schema.ts'
 
 /** Every code that a registration can end with. */
-const REGISTER_ERRORS = [
+export const REGISTER_ERRORS = [
   ...(['invalid_request', 'missing_token', 'invalid_token', 'token_expired', 'token_revoked'] as const),
   ...(['token_exhausted', 'plan_not_allowed', 'name_not_allowed', 'payload_too_large'] as const),
   ...(['unsupported_media_type', 'rate_limited', 'internal', 'upstream_misconfigured'] as const),

@@ -22,11 +22,16 @@ import {
 import { toUsageAnswer, usageQuery, usageSchema } from './usage-schema.ts'
 
 const security = [{ managementToken: [] }]
-const MANAGE_ERRORS = [
+/** Every code that managing a registration can end with, and those where API Gateway is asked. */
+export const MANAGE_ERRORS = [
   ...(['missing_token', 'invalid_token', 'not_found', 'rate_limited'] as const),
   ...(['internal', 'store_unavailable', 'shutting_down'] as const),
 ]
-const UPSTREAM_ERRORS = ['upstream_misconfigured', 'upstream_throttled', 'upstream_unavailable'] as const
+export const UPSTREAM_ERRORS = [
+  'upstream_misconfigured',
+  'upstream_throttled',
+  'upstream_unavailable',
+] as const
 
 /** `/register/{id}`: a registration in the hands of its owner, by its management token. */
 export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (

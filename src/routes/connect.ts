@@ -1,0 +1,119 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import type { Deps } from '../deps.ts'
+import { ServiceError } from '../errors.ts'
+import { actorOf, authenticate, authenticated, authenticateManager, managing } from '../http/authenticate.ts'
+import { readIdempotencyKey } from '../http/idempotency-key.ts'
+import { answerOauthErrors, oauthErrorResponses } from '../http/oauth-error.ts'
+import type { RateLimits } from '../http/rate-limit.ts'
+import { describe } from '../registration/describe.ts'
+import { register } from '../registration/register.ts'
+import { revoke } from '../registration/revoke.ts'
+import { callOf } from './call.ts'
+import {
+  clientInformation,
+  clientMetadata,
+  readClientInformation,
+  toClientInformation,
+  toReadClientInformation,
+} from './connect-schema.ts'
+import { REGISTER_ERRORS } from './register.ts'
+import { registerHeaders } from './register-schema.ts'
+import { MANAGE_ERRORS, UPSTREAM_ERRORS } from './registration.ts'
+import { registrationParams } from './registration-schema.ts'
+
+/**
+ * OAuth dynamic client registration (RFC 7591) and its management (RFC 7592): the same registrations as at `/register`, in
+ * the words of clients that know no others. The bootstrap token is the initial access token.
+ */
+export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (
+  app,
+  { deps, limits },
+) => {
+  const { config, store, clock } = deps
+  answerOauthErrors(app, config.publicUrl)
+  app.route({
+    method: 'POST',
+    url: '/connect/register',
+    onRequest: [authenticate(store), limits.byToken],
+    schema: {
+      operationId: 'registerClient',
+      summary: 'Get an API key as an OAuth client does (RFC 7591)',
+      description:
+        'The client secret is the API key, the client id its id. The secret and the access token are shown only here.',
+      security: [{ bootstrapToken: [] }],
+      headers: registerHeaders,
+      body: clientMetadata,
+      response: {
+        201: {
+          description: 'The new client',
+          content: { 'application/json': { schema: clientInformation } },
+        },
+        ...oauthErrorResponses(...REGISTER_ERRORS),
+      },
+    },
+    handler: async (request, reply) => {
+      const metadata = request.body
+      const credential = await register(
+        deps,
+        authenticated(request),
+        {
+          name: metadata.client_name,
+          description: '',
+          plan: metadata.plan,
+          idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
+          // The whole request is echoed, so the same request is only one that is the same as a whole.
+          alsoAsked: JSON.stringify(metadata),
+        },
+        callOf(request, reply, config.registerTimeoutMs),
+      )
+      if (credential.replayed) reply.header('idempotency-replayed', 'true')
+      return reply.code(201).header('pragma', 'no-cache').send(toClientInformation(credential, metadata))
+    },
+  })
+
+  const onRequest = [authenticateManager(store), limits.byRegistration]
+  app.route({
+    method: 'GET',
+    url: '/connect/register/:id',
+    onRequest,
+    schema: {
+      operationId: 'readClient',
+      summary: 'Look at a client (RFC 7592)',
+      description: 'Without the client secret, which is shown only when it is made.',
+      security: [{ managementToken: [] }],
+      params: registrationParams,
+      response: {
+        200: readClientInformation,
+        ...oauthErrorResponses(...MANAGE_ERRORS, 'registration_ended'),
+      },
+    },
+    handler: async (request) => {
+      const { registration, secret } = managing(request)
+      const view = await describe(store, registration, clock())
+      const { apiKeyId } = view.current
+      if (view.status !== 'active' || apiKeyId === null)
+        throw new ServiceError('registration_ended', 'The key of this client has expired or was revoked.')
+      return toReadClientInformation(view, apiKeyId, { secret, publicUrl: config.publicUrl })
+    },
+  })
+  app.route({
+    method: 'DELETE',
+    url: '/connect/register/:id',
+    onRequest,
+    schema: {
+      operationId: 'deleteClient',
+      summary: 'Give a client back (RFC 7592)',
+      security: [{ managementToken: [] }],
+      params: registrationParams,
+      response: {
+        204: z.null().describe('The key is gone'),
+        ...oauthErrorResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
+      },
+    },
+    handler: async (request, reply) => {
+      await revoke(deps, managing(request).registration.id, actorOf(request))
+      return reply.code(204).send(null)
+    },
+  })
+}

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { type TestContext, test } from 'node:test'
+import { z } from 'zod'
+import { dataPlane, type Service, startService, tempDir } from '../service.ts'
+
+/** The script as a user has it: fetched from the service, in a folder of its own. */
+async function fetchScript(t: TestContext, service: Pick<Service, 'url'>) {
+  const dir = tempDir(t)
+  const answer = await fetch(`${service.url}/register.mjs`)
+  assert.match(answer.headers.get('content-type') ?? '', /^text\/javascript/)
+  writeFileSync(join(dir, 'register.mjs'), await answer.text())
+  const run = async (args: readonly string[], env: Record<string, string> = {}) => {
+    const child = spawn(process.execPath, ['register.mjs', ...args], {
+      cwd: dir,
+      env: { PATH: process.env['PATH'], FIRSTKEY_URL: service.url, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
+    if (child.exitCode === null) await once(child, 'exit')
+    return { code: child.exitCode, stdout, stderr }
+  }
+  const kept = () => readdirSync(dir).filter((name) => name.startsWith('.firstkey-'))
+  return { dir, run, kept }
+}
+
+const credential = z.looseObject({ api_key_id: z.string(), api_key_value: z.string() })
+
+test('register.mjs prints the key, a blank line and the JSON; the key works', async (t) => {
+  const service = await startService(t)
+  const { run, kept } = await fetchScript(t, service)
+  const { secret } = await service.token({ plans: ['gold', 'free'] })
+  const env = { FIRSTKEY_TOKEN: secret }
+  const done = await run(['--name', 'acme-agent', '--description', "it's mine", '--plan', 'free'], env)
+  assert.equal(done.code, 0, done.stderr)
+  const [, id, value, json = ''] =
+    done.stdout.match(/^api_key_id=(\w+)\napi_key_value=(\w+)\n\n(\{[\s\S]*\})\n$/) ?? []
+  const parsed = credential.parse(JSON.parse(json))
+  assert.deepEqual([parsed.api_key_id, parsed.api_key_value], [id, value])
+  assert.deepEqual([parsed['description'], parsed['plan']], ["it's mine", 'free'])
+  assert.equal(await dataPlane(service, parsed.api_key_value), 200)
+  assert.deepEqual(kept(), [])
+
+  const alone = await run(['--name', 'acme-agent', '--json'], env)
+  assert.ok(credential.parse(JSON.parse(alone.stdout)))
+  assert.equal(service.gateway.account.keys.size, 2, 'a success is not asked for again')
+})
+
+test('register.mjs knows where it was fetched from', async (t) => {
+  const service = await startService(t, { env: { PUBLIC_URL: 'https://keys.example.com/it' } })
+  const { run } = await fetchScript(t, service)
+  assert.match((await run(['--help'])).stdout, /default: https:\/\/keys\.example\.com\/it/)
+})
+
+test('register.mjs --out writes a file of name=value lines for the owner only, and replaces none without --force', async (t) => {
+  const service = await startService(t)
+  const { dir, run, kept } = await fetchScript(t, service)
+  const { secret } = await service.token()
+  const env = { FIRSTKEY_TOKEN: secret }
+  const out = join(dir, '.env')
+  const done = await run(['--name', 'acme agent', '--out', out], env)
+  assert.equal(done.code, 0, done.stderr)
+  assert.equal(statSync(out).mode & 0o777, 0o600)
+  const lines = readFileSync(out, 'utf8')
+  const value = lines.match(/^api_key_value=(\w+)$/m)?.[1] ?? ''
+  assert.equal(await dataPlane(service, value), 200)
+  assert.match(lines, /^name='acme agent'$/m)
+  assert.match(lines, /^management_token=fkm_\w+$/m)
+  assert.ok(!`${done.stdout}${done.stderr}`.includes(value), 'no secret on the screen')
+
+  const again = await run(['--name', 'acme agent', '--out', out], env)
+  assert.equal(again.code, 2)
+  assert.match(again.stderr, /is there already: --force replaces it/)
+  assert.equal(readFileSync(out, 'utf8'), lines)
+  assert.equal(service.gateway.account.keys.size, 1, 'and nothing was asked for')
+  assert.equal((await run(['--name', 'acme agent', '--out', out, '--force'], env)).code, 0)
+  assert.notEqual(readFileSync(out, 'utf8'), lines)
+  assert.equal(statSync(out).mode & 0o777, 0o600)
+
+  mkdirSync(join(dir, 'folder'))
+  assert.equal((await run(['--name', 'a', '--out', join(dir, 'none', 'x')], env)).code, 2)
+  const refused = await run(['--name', 'a', '--out', join(dir, 'new.env')], { FIRSTKEY_TOKEN: 'fkb_wrong' })
+  assert.equal(refused.code, 1)
+  assert.ok(!existsSync(join(dir, 'new.env')), 'no empty file is left')
+  assert.deepEqual(kept(), [])
+})
+
+test('register.mjs says what was wrong and what to do: 1 for a refusal, 2 for wrong usage', async (t) => {
+  const service = await startService(t)
+  const { run, kept } = await fetchScript(t, service)
+  const { secret } = await service.token({ namePrefix: 'acme-' })
+  const refused = await run(['--name', 'other'], { FIRSTKEY_TOKEN: secret })
+  assert.equal(refused.code, 1)
+  assert.equal(refused.stdout, '')
+  assert.match(refused.stderr, /name_not_allowed.*must start with "acme-"/)
+  assert.match(refused.stderr, /Request id: req_/)
+  assert.deepEqual(kept(), [])
+  for (const [args, env, message] of [
+    [['--name', 'a'], {}, /FIRSTKEY_TOKEN is not set/],
+    [[], { FIRSTKEY_TOKEN: secret }, /--name is missing/],
+    [['--name', 'a', '--token', 'x'], { FIRSTKEY_TOKEN: secret }, /Unknown option '--token'/],
+    [['--name', 'a', '--url', 'ftp://x'], { FIRSTKEY_TOKEN: secret }, /must be the http\(s\) URL/],
+    [['--name', 'a', '--force'], { FIRSTKEY_TOKEN: secret }, /--force goes with --out/],
+  ] as const) {
+    const wrong = await run(args, env)
+    assert.equal(wrong.code, 2, args.join(' '))
+    assert.match(wrong.stderr, message)
+    assert.match(wrong.stderr, /usage: /)
+  }
+})
+
+test('register.mjs tries again what may succeed later, and after a lost answer gets the same key, not a second', async (t) => {
+  const service = await startService(t)
+  const { run, kept } = await fetchScript(t, service)
+  const { secret } = await service.token({ maxUses: 1 })
+  // In front of the service: the first answer is lost, the second says to come back, the third connection breaks.
+  let calls = 0
+  const front = createServer(async (incoming, outgoing) => {
+    calls += 1
+    const body = await text(incoming)
+    const headers = Object.entries(incoming.headers).flatMap(([name, value]) =>
+      ['authorization', 'content-type', 'accept', 'idempotency-key'].includes(name)
+        ? [[name, String(value)] as [string, string]]
+        : [],
+    )
+    if (calls === 2) {
+      outgoing.writeHead(503, { 'retry-after': '1' }).end('<html>in between</html>')
+      return
+    }
+    const answer = await fetch(`${service.url}/register`, { method: 'POST', headers, body })
+    const answered = await answer.text()
+    if (calls === 1 || calls === 3) return void incoming.socket.destroy()
+    outgoing.writeHead(answer.status, { 'content-type': 'application/json' }).end(answered)
+  })
+  front.listen(0, '127.0.0.1')
+  await once(front, 'listening')
+  t.after(() => front.close())
+  const env = {
+    FIRSTKEY_TOKEN: secret,
+    FIRSTKEY_URL: `http://127.0.0.1:${(front.address() as AddressInfo).port}`,
+  }
+
+  const impatient = await run(['--name', 'acme-agent', '--max-wait', '0'], env)
+  assert.equal(impatient.code, 1)
+  assert.match(impatient.stderr, /cannot be reached[\s\S]*run it again later/)
+  assert.equal(kept().length, 1, 'the key of the request is kept')
+  const done = await run(['--name', 'acme-agent'], env)
+  assert.equal(done.code, 0, done.stderr)
+  assert.equal(calls, 4)
+  assert.equal(service.gateway.account.keys.size, 1)
+  assert.deepEqual(kept(), [])
+})

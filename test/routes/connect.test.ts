@@ -1,0 +1,194 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { test } from 'node:test'
+import { registerClient } from '@modelcontextprotocol/sdk/client/auth.js'
+import * as oauth from 'oauth4webapi'
+import { z } from 'zod'
+import { createSecret } from '../../src/auth/secret.ts'
+import { clientInformation, readClientInformation } from '../../src/routes/connect-schema.ts'
+import { dataPlane, type Service, startService } from '../service.ts'
+
+const errorSchema = z.object({
+  error: z.string(),
+  error_description: z.string(),
+  code: z.string(),
+  retryable: z.boolean(),
+  next_step: z.string(),
+  error_uri: z.string(),
+  instance: z.string(),
+})
+
+function post(
+  { url }: Pick<Service, 'url'>,
+  secret: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  return fetch(`${url}/connect/register`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  })
+}
+
+const managed = (service: Pick<Service, 'url'>, uri: string, token: string, method = 'GET') =>
+  fetch(service.url + new URL(uri).pathname, { method, headers: { authorization: `Bearer ${token}` } })
+
+test('oauth4webapi registers a client, unmodified; the secret opens the API', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const server = { issuer: service.url, registration_endpoint: `${service.url}/connect/register` }
+  const answer = await oauth.dynamicClientRegistrationRequest(
+    server,
+    { client_name: 'acme-agent', redirect_uris: ['https://client.example.com/cb'] },
+    { initialAccessToken: secret, [oauth.allowInsecureRequests]: true },
+  )
+  const client = await oauth.processDynamicClientRegistrationResponse(answer)
+  assert.equal(client['client_secret_expires_at'], 0)
+  assert.deepEqual(client['redirect_uris'], ['https://client.example.com/cb'])
+  assert.equal(await dataPlane(service, String(client['client_secret'])), 200)
+})
+
+test('the MCP SDK registers a client, unmodified; its error is the one of the RFC', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token({ maxUses: 1 })
+  const register = () =>
+    registerClient(service.url, {
+      metadata: {
+        issuer: service.url,
+        authorization_endpoint: `${service.url}/none`,
+        token_endpoint: `${service.url}/none`,
+        response_types_supported: [],
+        registration_endpoint: `${service.url}/connect/register`,
+      },
+      clientMetadata: { client_name: 'acme-agent', redirect_uris: [] },
+      // Its initial access token is the caller's affair.
+      fetchFn: (url, init) => {
+        const headers = new Headers(init?.headers)
+        headers.set('authorization', `Bearer ${secret}`)
+        return fetch(url, { ...init, headers })
+      },
+    })
+  const client = await register()
+  assert.equal(await dataPlane(service, client.client_secret ?? ''), 200)
+  await assert.rejects(register(), /uses of the token are spent/)
+})
+
+test('a registration in the dialect: metadata echoed, redirect_uris always there, unknown fields ignored', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token({ plans: ['gold', 'free'], keyTtlMs: 3_600_000 })
+  const metadata = { client_name: 'acme-agent', scope: 'a b', contacts: ['me@example.com'], plan: 'free' }
+  const answer = await post(service, secret, { ...metadata, jwks_uri: 'https://x.example', 'name#fr': 'é' })
+  assert.equal(answer.status, 201)
+  assert.match(answer.headers.get('content-type') ?? '', /^application\/json/)
+  assert.equal(answer.headers.get('cache-control'), 'no-store')
+  const body = await answer.json()
+  const client = clientInformation.strict().parse(body)
+  assert.deepEqual(
+    { client_name: client.client_name, scope: client.scope, contacts: client.contacts, plan: client.plan },
+    metadata,
+  )
+  assert.deepEqual(client.redirect_uris, [])
+  assert.ok(Math.abs(client.client_id_issued_at - Date.now() / 1_000) < 10)
+  assert.equal(client.client_secret_expires_at - client.client_id_issued_at, 3_600)
+  assert.equal(service.gateway.account.key(client.client_id).value, client.client_secret)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
+})
+
+test('it is the same registration as elsewhere: RFC 7592 looks at it and ends it, and so do the commands', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const client = clientInformation.parse(await (await post(service, secret, { client_name: 'a' })).json())
+  const { registration_client_uri: uri, registration_access_token: token, client_id } = client
+  const read = await managed(service, uri, token)
+  assert.equal(read.status, 200)
+  const seen = readClientInformation.strict().parse(await read.json())
+  assert.deepEqual(
+    [seen.client_id, seen.client_name, seen.registration_access_token, seen.registration_client_uri],
+    [client_id, 'a', token, uri],
+  )
+  assert.ok(!('client_secret' in seen))
+  assert.equal((await managed(service, uri.replace('/connect', ''), token)).status, 200)
+
+  for (let i = 0; i < 2; i++) assert.equal((await managed(service, uri, token, 'DELETE')).status, 204)
+  assert.equal(service.gateway.account.keys.size, 0)
+  const gone = await managed(service, uri, token)
+  assert.equal(gone.status, 409)
+  assert.equal(errorSchema.parse(await gone.json()).code, 'registration_ended')
+})
+
+test('retries are free here too: the same client, and a clear refusal of another request', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token({ maxUses: 1 })
+  const key = { 'idempotency-key': randomUUID() }
+  const first = await (await post(service, secret, { client_name: 'a', scope: 'x' }, key)).text()
+  const again = await post(service, secret, { client_name: 'a', scope: 'x' }, key)
+  assert.equal(again.headers.get('idempotency-replayed'), 'true')
+  assert.equal(await again.text(), first)
+  for (const other of [{ client_name: 'b' }, { client_name: 'a', scope: 'y' }]) {
+    const refused = await post(service, secret, other, key)
+    assert.equal(refused.status, 422)
+    assert.equal(errorSchema.parse(await refused.json()).error, 'idempotency_mismatch')
+  }
+  const elsewhere = await service.register(secret, { name: 'a' }, key)
+  assert.equal(elsewhere.status, 422)
+  assert.equal(service.gateway.account.keys.size, 1)
+})
+
+test('errors are in the dialect of OAuth, with the codes of every other place', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token({ namePrefix: 'acme-', maxUses: 1 })
+  const cases: [body: unknown, status: number, error: string, code: string, token?: string][] = [
+    [{}, 400, 'invalid_client_metadata', 'invalid_request'],
+    [{ client_name: 7 }, 400, 'invalid_client_metadata', 'invalid_request'],
+    [[], 400, 'invalid_client_metadata', 'invalid_request'],
+    [{ client_name: 'acme-1', redirect_uris: 'x' }, 400, 'invalid_redirect_uri', 'invalid_request'],
+    [{ client_name: 'other' }, 403, 'invalid_client_metadata', 'name_not_allowed'],
+    [{ client_name: 'acme-1', plan: 'gold' }, 403, 'invalid_client_metadata', 'plan_not_allowed'],
+    [{ client_name: 'acme-1' }, 401, 'invalid_token', 'invalid_token', createSecret('fkb_')],
+    [{ client_name: 'acme-1' }, 401, 'invalid_token', 'invalid_token', 'nonsense'],
+  ]
+  for (const [body, status, error, code, token = secret] of cases) {
+    const answer = await post(service, token, body)
+    assert.equal(answer.status, status, JSON.stringify(body))
+    assert.match(answer.headers.get('content-type') ?? '', /^application\/json/)
+    const problem = errorSchema.strict().parse(await answer.json())
+    assert.deepEqual([problem.error, problem.code], [error, code])
+    assert.match(problem.error_description, /^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/)
+    if (status === 401) assert.match(answer.headers.get('www-authenticate') ?? '', /error="invalid_token"/)
+  }
+  const none = await fetch(`${service.url}/connect/register`, { method: 'POST' })
+  assert.equal(none.status, 401)
+  assert.doesNotMatch(none.headers.get('www-authenticate') ?? '', /error=/)
+  assert.equal(errorSchema.parse(await none.json()).code, 'missing_token')
+
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'throttle', times: 9 })
+  const throttled = await post(service, secret, { client_name: 'acme-1' })
+  assert.equal(throttled.status, 503)
+  assert.ok(throttled.headers.has('retry-after'))
+  assert.equal(errorSchema.parse(await throttled.json()).error, 'upstream_throttled')
+  const refusals = await service.deps.store.listAudit({ limit: 100 })
+  assert.ok(
+    refusals.some(({ detail }) => detail === 'name_not_allowed'),
+    'refusals are in the audit trail',
+  )
+})
+
+test('another client, or none, behind a management token is 404; PUT is refused', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const [one, two] = await Promise.all(
+    ['a', 'b'].map(async (client_name) =>
+      clientInformation.parse(await (await post(service, secret, { client_name })).json()),
+    ),
+  )
+  assert.ok(one && two)
+  for (const uri of [two.registration_client_uri, `${one.registration_client_uri}x`]) {
+    const answer = await managed(service, uri, one.registration_access_token)
+    assert.equal(answer.status, 404)
+    assert.equal(errorSchema.parse(await answer.json()).code, 'not_found')
+  }
+  const put = await managed(service, one.registration_client_uri, one.registration_access_token, 'PUT')
+  assert.equal(put.status, 405)
+  assert.equal(put.headers.get('allow'), 'DELETE, GET, HEAD')
+})
