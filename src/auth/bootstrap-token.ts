@@ -58,7 +58,10 @@ export function whyUnusable(token: BootstrapToken, now: number): ServiceError | 
     return new ServiceError('token_expired', `The token expired at ${new Date(expiresAt).toISOString()}.`)
   }
   if (maxUses !== null && uses >= maxUses) {
-    return new ServiceError('token_exhausted', `All ${maxUses} uses of the token are spent.`)
+    return new ServiceError(
+      'token_exhausted',
+      maxUses === 1 ? 'The one use of the token is spent.' : `All ${maxUses} uses of the token are spent.`,
+    )
   }
   return undefined
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
+import { redact } from '../log.ts'
 import { addAuditCommand } from './audit.ts'
 import { addRegistrationCommands } from './registrations.ts'
 import { addStoreCommands } from './store.ts'
@@ -18,6 +19,7 @@ addStoreCommands(program)
 try {
   await program.parseAsync()
 } catch (error) {
-  process.stderr.write(`firstkey: ${error instanceof Error ? error.message : String(error)}\n`)
+  // Somebody may have pasted a secret where an id belongs.
+  process.stderr.write(`firstkey: ${redact(error instanceof Error ? error.message : String(error))}\n`)
   process.exitCode = 1
 }

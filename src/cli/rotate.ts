@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { rotate } from '../registration/rotate.ts'
 import { duration } from './arguments.ts'
 import { formatRecord, isoTime, printJson, showTime } from './format.ts'
@@ -20,11 +20,10 @@ export function addRotateCommand(registrations: Command): void {
     .command('rotate')
     .description('a new key for a registration, printed once; the present one goes after the overlap')
     .argument('<id>', 'reg_…')
-    .option(
-      '--overlap <duration>',
-      'how long the present key still works, at most 7d; 0: not at all',
-      overlap,
-      HOUR_MS,
+    .addOption(
+      new Option('--overlap <duration>', 'how long the present key still works, at most 7d; 0: not at all')
+        .argParser(overlap)
+        .default(HOUR_MS, '1h'),
     )
     .option('--management-token', 'renew the management token too')
     .option('--json', 'print JSON')

@@ -1,11 +1,11 @@
+import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { readStoreLocation } from '../config.ts'
+import { readStoreLocation, type StoreLocation } from '../config.ts'
 import { cloudFormation } from '../store/dynamodb/table.ts'
 import { openStore } from '../store/open.ts'
 import { printJson } from './format.ts'
 import { operator, recordCommand } from './operator.ts'
-import { requireShared } from './with-store.ts'
 
 /** `firstkey store init|copy`. The SDK of DynamoDB is loaded only where it is used. */
 export function addStoreCommands(program: Command): void {
@@ -44,9 +44,10 @@ async function init({ cloudformation }: { cloudformation?: true }): Promise<void
 }
 
 async function copy({ from, to }: { from: string; to: string }): Promise<void> {
-  const [source, target] = [from, to].map((STORE) => readStoreLocation({ ...process.env, STORE }))
-  if (source === undefined || target?.kind !== 'dynamodb') throw new Error('--to must be dynamodb:TABLE')
-  requireShared(source)
+  const [source, target] = [locate('--from', from), locate('--to', to)]
+  if (target.kind !== 'dynamodb') throw new Error('--to must be dynamodb:TABLE')
+  if (source.kind === 'sqlite' && !existsSync(source.path))
+    throw new Error(`--from: there is no file ${source.path}`)
   const store = await openStore(source)
   try {
     // Recorded where it comes from, and so copied with all that is there.
@@ -55,7 +56,7 @@ async function copy({ from, to }: { from: string; to: string }): Promise<void> {
     const copied = await copyStore(store, target, systemClock, showProgress)
     const { tokens, registrations, audit, sha256 } = copied
     process.stderr.write(
-      `\n${tokens} tokens, ${registrations} registrations and rotations, ${audit} audit entries are in ` +
+      `${process.stderr.isTTY ? '\n' : ''}${tokens} tokens, ${registrations} registrations and rotations, ${audit} audit entries are in ` +
         `${target.table}, the same on both sides (SHA-256 ${sha256.slice(0, 16)}…).\n` +
         `Now start the servers with STORE=${to}.\n`,
     )
@@ -64,6 +65,16 @@ async function copy({ from, to }: { from: string; to: string }): Promise<void> {
   }
 }
 
+/** What an option names, as `STORE` would. */
+function locate(option: string, text: string): StoreLocation {
+  try {
+    return readStoreLocation({ ...process.env, STORE: text })
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new Error(`${option} ${text}: ${reason}`, { cause: error })
+  }
+}
+
 function showProgress(done: number, all: number): void {
-  process.stderr.write(`\r${done} of ${all} writes`)
+  if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${all} writes`)
 }

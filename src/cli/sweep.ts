@@ -37,6 +37,8 @@ function sweep({ yes, force, json }: SweepOptions): Promise<void> {
     if (!yes) {
       if (strayKeys.length + deadRecords.length > 0)
         process.stderr.write('Nothing was changed. To do it: firstkey sweep --yes\n')
+      if (strayKeys.length > 0 && knownKeys === 0)
+        process.stderr.write('But this store knows not one of these keys: is STORE the right one?\n')
       return
     }
     if (strayKeys.length > 0 && knownKeys === 0 && !force) {

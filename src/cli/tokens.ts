@@ -1,7 +1,8 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { issueBootstrapToken } from '../auth/bootstrap-token.ts'
 import { systemClock } from '../clock.ts'
 import { PLAN_NAME } from '../config.ts'
+import { redact } from '../log.ts'
 import { NAME } from '../registration/name.ts'
 import type { Actor } from '../store/audit.ts'
 import type { BootstrapToken } from '../store/records.ts'
@@ -38,16 +39,19 @@ export function addTokenCommands(program: Command): void {
     .command('create')
     .description('make a token; its secret is printed once, alone on stdout')
     .requiredOption('--label <text>', 'what the token is for, for you to find it again', label)
-    .option(
-      '--plan <name>',
-      'a plan it may ask for, the first is its default; repeatable (default: the first plan of the service)',
-      collectPlan,
-      [],
+    .addOption(
+      new Option('--plan <name>', 'a plan it may ask for, the first is its default; repeatable')
+        .argParser(collectPlan)
+        .default([], 'the first plan of the service'),
     )
     .option('--max-uses <n>', 'how many registrations it allows (default: any number)', count)
     .option('--expires <duration>', 'how long it may be used, as in 7d (default: for ever)', duration)
     .option('--key-ttl <duration>', 'how long its keys live, as in 30d (default: for ever)', duration)
-    .option('--name-prefix <text>', 'what the names of its registrations must start with', namePrefix, '')
+    .addOption(
+      new Option('--name-prefix <text>', 'what the names of its registrations must start with')
+        .argParser(namePrefix)
+        .default('', 'anything'),
+    )
     .option('--rate <n>', 'requests a minute (default: no limit of its own)', count)
     .option('--json', 'print JSON on stdout, the secret in it')
     .action((options: CreateOptions) =>
@@ -186,6 +190,8 @@ const plans = (token: BootstrapToken) => token.plans.join(',') || '(default)'
 const uses = (token: BootstrapToken) => `${token.uses}/${token.maxUses ?? 'any'}`
 
 function label(text: string): string {
+  if (redact(text) !== text)
+    throw new InvalidArgumentError('It looks like a secret, and would be kept in the clear.')
   if (/^[^\p{C}]{1,100}$/u.test(text)) return text
   throw new InvalidArgumentError('1 to 100 printable characters.')
 }

@@ -110,6 +110,8 @@ async function send(url, token, body, key, pause) {
     text = await answer.text()
   } catch (error) {
     const reason = error.cause?.code ?? error.cause?.message ?? error.message
+    // Never sent, and never will be.
+    if (reason === 'bad port') return { problem: `${url} cannot be asked (${reason}).` }
     return { problem: `${url} cannot be reached (${reason}).`, waitS: pause * (0.5 + Math.random()) }
   }
   const content = parse(text)
@@ -138,7 +140,14 @@ function describe({ status }, content) {
   ].join('\n')
 }
 
-/** name=value lines, quoted for a shell and for .env files. */
+/** One word of a shell, and a value of an .env file as far as the two agree. */
+function quote(text) {
+  if (/^[\w@%+=:,./-]+$/.test(text)) return text
+  if (!text.includes("'")) return `'${text}'`
+  return /["$`\\]/.test(text) ? `'${text.replaceAll("'", "'\\''")}'` : `"${text}"`
+}
+
+/** name=value lines, for a shell and for .env files. */
 function toLines(credential) {
   const { use, management, ...fields } = credential
   const all = {
@@ -148,7 +157,6 @@ function toLines(credential) {
     management_token: management.token,
     management_url: management.url,
   }
-  const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
   return Object.entries(all)
     .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name}=${quote(String(value))}\n`)

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
-import { type ErrorCode, errorCatalogue, type ServiceError } from '../errors.ts'
+import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 import { answerHeaders, problemStatus, responsesOf, toServiceError } from './problem.ts'
 
 /** The body of an error in the dialect of OAuth (RFC 7591, section 3.2.2; RFC 6750), with members of this service. */
@@ -13,6 +13,9 @@ export const oauthErrorSchema = z
     next_step: z.string().describe('What to do now'),
     error_uri: z.string().describe('A page that explains the code'),
     instance: z.string().describe('The request id'),
+    errors: z
+      .array(z.object({ path: z.string().describe('JSON Pointer into the body'), message: z.string() }))
+      .optional(),
   })
   .meta({ id: 'OAuthError' })
 
@@ -32,7 +35,7 @@ const NOT_PRINTABLE = /[^\x20-\x21\x23-\x5b\x5d-\x7e]/g
 /** Answers the errors of the routes of a plugin in the dialect of OAuth. */
 export function answerOauthErrors(app: FastifyInstance, publicUrl: string): void {
   app.setErrorHandler((error: Error, request, reply) => {
-    const mapped = toServiceError(error)
+    const mapped = asClientError(toServiceError(error))
     const status = problemStatus[mapped.code]
     if (status >= 500) request.log.error({ err: error, code: mapped.code }, 'request failed')
     answerHeaders(reply, mapped, publicUrl)
@@ -43,18 +46,25 @@ export function answerOauthErrors(app: FastifyInstance, publicUrl: string): void
   })
 }
 
+/** RFC 7592, section 2: a client that is not there is a token that is good for nothing. */
+function asClientError(error: ServiceError): ServiceError {
+  if (error.code !== 'not_found') return error
+  return new ServiceError('invalid_token', 'There is no such client.', { cause: error })
+}
+
 function toOauthError(error: ServiceError, instance: string, publicUrl: string) {
   const { code, message, errors } = error
   const isRedirectUri = errors?.[0]?.path.startsWith('/redirect_uris') ?? false
   const { retryable, nextStep } = errorCatalogue[code]
   return {
     error: isRedirectUri ? 'invalid_redirect_uri' : (NAMES[code] ?? code),
-    error_description: message.replaceAll('"', "'").replace(NOT_PRINTABLE, ' '),
+    error_description: message.replaceAll('"', "'").replaceAll('…', '...').replace(NOT_PRINTABLE, ' '),
     code,
     retryable,
     next_step: nextStep,
     error_uri: `${publicUrl}/problems/${code}`,
     instance,
+    ...(errors === undefined ? {} : { errors: [...errors] }),
   }
 }
 

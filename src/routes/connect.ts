@@ -85,15 +85,14 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       params: registrationParams,
       response: {
         200: readClientInformation,
-        ...oauthErrorResponses(...MANAGE_ERRORS, 'registration_ended'),
+        ...oauthErrorResponses(...MANAGE_ERRORS),
       },
     },
     handler: async (request) => {
       const { registration, secret } = managing(request)
       const view = await describe(store, registration, clock())
       const { apiKeyId } = view.current
-      if (view.status !== 'active' || apiKeyId === null)
-        throw new ServiceError('registration_ended', 'The key of this client has expired or was revoked.')
+      if (view.status !== 'active' || apiKeyId === null) throw gone()
       return toReadClientInformation(view, apiKeyId, { secret, publicUrl: config.publicUrl })
     },
   })
@@ -112,8 +111,16 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       },
     },
     handler: async (request, reply) => {
-      await revoke(deps, managing(request).registration.id, actorOf(request))
+      const { registration } = managing(request)
+      const { current } = await describe(store, registration, clock())
+      if (current.status === 'ended') throw gone()
+      await revoke(deps, registration.id, actorOf(request))
       return reply.code(204).send(null)
     },
   })
+}
+
+/** RFC 7592, section 2: the token of a client that is not there any more is good for nothing. */
+function gone(): ServiceError {
+  return new ServiceError('invalid_token', 'The key of this client has expired or was revoked.')
 }

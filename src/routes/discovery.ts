@@ -71,20 +71,21 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     },
     handler: async (_request, reply) => reply.type('text/javascript; charset=utf-8').send(script),
   })
-  app.route({
-    method: 'GET',
-    url: '/llms.txt',
-    schema: {
-      operationId: 'llms',
-      summary: 'What this is and how to use it, for a language model',
-      response: {
-        200: { description: 'Markdown', content: { 'text/plain': { schema: z.string() } } },
-        ...ERRORS,
+  for (const url of ['/', '/llms.txt'])
+    app.route({
+      method: 'GET',
+      url,
+      schema: {
+        operationId: url === '/' ? 'home' : 'llms',
+        summary: 'What this is and how to use it, for a language model',
+        response: {
+          200: { description: 'Markdown', content: { 'text/plain': { schema: z.string() } } },
+          ...ERRORS,
+        },
       },
-    },
-    handler: async (_request, reply) => {
-      reply.header('link', linkHeader(publicUrl))
-      return reply.type('text/plain; charset=utf-8').send(llmsText(config, problemStatus))
-    },
-  })
+      handler: async (_request, reply) => {
+        reply.header('link', linkHeader(publicUrl))
+        return reply.type('text/plain; charset=utf-8').send(llmsText(config, problemStatus))
+      },
+    })
 }

@@ -27,6 +27,7 @@ test('/openapi.json is OpenAPI 3.1 with every route, every status and a schema f
   const document = openapi.parse(await (await fetch(`${url}/openapi.json`)).json())
   assert.equal(document.servers[0]?.url, deps.config.publicUrl)
   assert.deepEqual(Object.keys(document.paths).sort(), [
+    '/',
     '/.well-known/api-catalog',
     '/.well-known/api-onboarding',
     '/.well-known/oauth-protected-resource',
