@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
+import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 import { answerHeaders, problemStatus, responsesOf, toServiceError } from './problem.ts'
 
@@ -62,7 +63,7 @@ function toOauthError(error: ServiceError, instance: string, publicUrl: string) 
     code,
     retryable,
     next_step: nextStep,
-    error_uri: `${publicUrl}/problems/${code}`,
+    error_uri: linksOf(publicUrl).problem(code),
     instance,
     ...(errors === undefined ? {} : { errors: [...errors] }),
   }

@@ -12,8 +12,6 @@ const LOOKS_AT_ONCE = 4
 export interface Liveness {
   /** Whether a key exists, is enabled and is on its plan, some seconds ago at most; `null`: nobody could say. */
   isLive(key: { keyId: string; usagePlanId: string }): Promise<boolean | null>
-  /** What was found out about a key is true no more. */
-  forget(keyId: string): void
 }
 
 export function createLiveness({ background, log }: { background: ApiGateway; log: Log }): Liveness {
@@ -41,6 +39,5 @@ export function createLiveness({ background, log }: { background: ApiGateway; lo
         return null
       }
     },
-    forget: (keyId) => void cache.delete(keyId),
   }
 }

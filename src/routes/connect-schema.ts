@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { linksOf } from '../discovery/links.ts'
 import type { Credential } from '../registration/context.ts'
 import type { RegistrationView } from '../registration/describe.ts'
 import { registerBody } from './register-schema.ts'
@@ -64,7 +65,7 @@ export function toClientInformation(
     client_id_issued_at: seconds(registration.createdAt),
     client_secret_expires_at: seconds(registration.expiresAt),
     registration_access_token: answer.managementToken,
-    registration_client_uri: `${answer.publicUrl}/connect/register/${registration.id}`,
+    registration_client_uri: `${linksOf(answer.publicUrl).connect}/${registration.id}`,
   }
 }
 
@@ -81,6 +82,6 @@ export function toReadClientInformation(
     client_id_issued_at: seconds(registration.createdAt),
     client_secret_expires_at: seconds(current.expiresAt),
     registration_access_token: secret,
-    registration_client_uri: `${publicUrl}/connect/register/${registration.id}`,
+    registration_client_uri: `${linksOf(publicUrl).connect}/${registration.id}`,
   }
 }

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Config } from '../config.ts'
 import { apiCatalog, linkHeader, resourceMetadata } from '../discovery/catalog.ts'
 import { registerScript } from '../discovery/client.ts'
+import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
 import { onboardingDescriptor } from '../discovery/onboarding.ts'
 import { problemResponses, problemStatus } from '../http/problem.ts'
@@ -17,6 +18,7 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
 }> = async (app, { config }) => {
   const { publicUrl } = config
   const script = registerScript(publicUrl)
+  const guide = llmsText(config, problemStatus)
   const document = (description: string) => ({ 200: z.looseObject({}).describe(description), ...ERRORS })
   app.route({
     method: 'GET',
@@ -43,7 +45,7 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
       },
     },
     handler: async (_request, reply) => {
-      reply.header('link', `<${publicUrl}/.well-known/api-catalog>; rel="api-catalog"`)
+      reply.header('link', `<${linksOf(publicUrl).catalog}>; rel="api-catalog"`)
       return reply.type(CATALOG_TYPE).send({ ...apiCatalog(publicUrl) })
     },
   })
@@ -85,7 +87,7 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
       },
       handler: async (_request, reply) => {
         reply.header('link', linkHeader(publicUrl))
-        return reply.type('text/plain; charset=utf-8').send(llmsText(config, problemStatus))
+        return reply.type('text/plain; charset=utf-8').send(guide)
       },
     })
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { linksOf } from '../discovery/links.ts'
 import type { Credential } from '../registration/context.ts'
 import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/name.ts'
 import { shellAssignments, shellQuote } from './shell.ts'
@@ -96,7 +97,7 @@ export function toAnswer({ registration, apiKeyId, answer }: Credential): Creden
       base_url: apiBaseUrl,
       curl: `curl -H ${shellQuote(`x-api-key: ${apiKeyValue}`)} ${shellQuote(apiBaseUrl)}`,
     },
-    management: { token: managementToken, url: `${publicUrl}/register/${id}` },
+    management: { token: managementToken, url: `${linksOf(publicUrl).register}/${id}` },
   }
 }
 

@@ -100,8 +100,6 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     handler: async (request, reply) => {
       const { registration } = managing(request)
       await revoke(deps, registration.id, actorOf(request))
-      const { current } = await describe(store, registration, clock())
-      if (current.apiKeyId !== null) liveness.forget(current.apiKeyId)
       return reply.code(204).send(null)
     },
   })

@@ -1,9 +1,11 @@
 import type { Registration, Rotation } from './records.ts'
 
+/** A bootstrap token, the owner of a registration, an operator, or the service by itself. */
+export const ACTOR_KINDS = ['token', 'registration', 'operator', 'service'] as const
+
 /** Who does something, and in which request. */
 export interface Actor {
-  /** A bootstrap token, the owner of a registration, an operator, or the service by itself. */
-  readonly kind: 'token' | 'registration' | 'operator' | 'service'
+  readonly kind: (typeof ACTOR_KINDS)[number]
   /** `tok_…`, `reg_…`, the operator's user name; `null` for the service. */
   readonly id: string | null
   /** `null` where there was no request. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  ACTOR_KINDS,
   AUDIT_ACTIONS,
   type AuditEntry,
   type AuditFilter,
@@ -8,6 +9,7 @@ import {
 } from '../audit.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { sortable } from './items.ts'
+import { inPortions } from './portions.ts'
 import { readOne, readRotations } from './reads.ts'
 import { type Item, type Key, put, remove, type Write } from './writes.ts'
 
@@ -24,7 +26,7 @@ const auditItem = z
   .object({
     sk: z.string(),
     at: z.number(),
-    actorKind: z.enum(['token', 'registration', 'operator', 'service']),
+    actorKind: z.enum(ACTOR_KINDS),
     actorId: z.string().optional(),
     action: z.enum(AUDIT_ACTIONS),
     detail: z.string().optional(),
@@ -74,10 +76,7 @@ export function dynamoDbAudit(db: DynamoDbConnection, process: string): DynamoDb
     restore: (entry) => put(toItem(entry, `${sortable(entry.at)}#${entry.id.padStart(9, '0')}`), 'any'),
     trail: {
       async appendAudit(entries) {
-        const portions = Array.from({ length: Math.ceil(entries.length / WRITTEN_AT_ONCE) }, (_, i) =>
-          entries.slice(i * WRITTEN_AT_ONCE, (i + 1) * WRITTEN_AT_ONCE),
-        )
-        for (const portion of portions) await db.transact(portion.map(write))
+        for (const portion of inPortions(entries, WRITTEN_AT_ONCE)) await db.transact(portion.map(write))
       },
       listAudit: (filter) => list(db, filter),
       purgeAudit: (before, limit) => purge(db, before, limit),
@@ -100,7 +99,7 @@ function toItem({ at, actor, action, ...subject }: AuditEntry, sk: string): Item
     requestId,
     clientAddress,
   }
-  // The id is random, and its last characters choose the shard; an entry always comes to the same one.
+  // An entry always comes to the same one.
   const shard = [...sk].reduce((sum, character) => sum + character.charCodeAt(0), 0) % SHARDS
   return {
     ...Object.fromEntries(Object.entries(item).filter(([, value]) => value !== null)),

@@ -4,7 +4,7 @@ import { beginRotation } from './begin-rotation.ts'
 import { beginWrites, writeLease } from './begin-writes.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { idempotencyKey } from './items.ts'
-import { MOST_WRITES, portionsOf } from './parts.ts'
+import { MOST_WRITES, portionsOf } from './portions.ts'
 import {
   giveBack,
   type Reservation,

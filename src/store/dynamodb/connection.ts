@@ -18,6 +18,7 @@ import { NodeHttpHandler } from '@smithy/node-http-handler'
 import pLimit from 'p-limit'
 import { ServiceError } from '../../errors.ts'
 import { coalesceReads } from './coalesce.ts'
+import { inPortions } from './portions.ts'
 import type { IndexName } from './table.ts'
 import { type Item, type Key, namesIn, type Write } from './writes.ts'
 
@@ -143,10 +144,7 @@ export function connect({ table, region, endpoint }: DynamoDbOptions): DynamoDbC
     get: coalesceReads(getOne, getPortion, READ_AT_ONCE),
     async getAll(keys) {
       const unique = [...new Map(keys.map((key) => [`${key.pk} ${key.sk}`, key])).values()]
-      const portions = Array.from({ length: Math.ceil(unique.length / READ_AT_ONCE) }, (_, i) =>
-        unique.slice(i * READ_AT_ONCE, (i + 1) * READ_AT_ONCE),
-      )
-      return (await each(portions, getPortion)).flat()
+      return (await each(inPortions(unique, READ_AT_ONCE), getPortion)).flat()
     },
     async *query({ index, where, values, descending = false, pageSize }) {
       const input: QueryCommandInput = {

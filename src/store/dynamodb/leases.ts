@@ -30,6 +30,8 @@ type Leases = Pick<
 /** A duty that ends so much later (ms) than one taken now was taken by a clock that was wrong. */
 const CLOCK_FAULT_MS = 60_000
 const DUTY_TTL_S = 86_400
+/** Requests that are forgotten before looking for more. */
+const FORGOTTEN_AT_ONCE = 1_000
 
 /** The part of the store that says who works on what, and what nobody works on. */
 export function dynamoDbLeases(db: DynamoDbConnection): Leases {
@@ -103,8 +105,6 @@ export function dynamoDbLeases(db: DynamoDbConnection): Leases {
     },
   }
 }
-
-const FORGOTTEN_AT_ONCE = 1_000
 
 /** What of the shards of an index is due, as keys: the first `limit` of each shard. */
 export async function ofShards(

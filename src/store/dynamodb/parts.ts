@@ -1,8 +1,6 @@
 import type { DynamoDbConnection } from './connection.ts'
+import { portionsOf } from './portions.ts'
 import type { Write } from './writes.ts'
-
-/** DynamoDB's limit: items of one transaction. */
-export const MOST_WRITES = 100
 
 /** What became of parts. */
 export interface Written<T> {
@@ -44,20 +42,4 @@ export async function writeParts<T>(
   if (shared === undefined) await db.each(portions, tryPortion)
   else for (const portion of portions) await tryPortion(portion)
   return { written, errors }
-}
-
-/** Parts, in their order, in portions of which each has at most `most` writes. */
-export function portionsOf<T>(parts: readonly T[], sizeOf: (part: T) => number, most = MOST_WRITES): T[][] {
-  const portions: T[][] = []
-  let room = 0
-  for (const part of parts) {
-    const size = sizeOf(part)
-    if (size > room) {
-      portions.push([])
-      room = most
-    }
-    portions.at(-1)?.push(part)
-    room -= size
-  }
-  return portions
 }

@@ -3,6 +3,7 @@ import type { BootstrapToken, Registration } from '../records.ts'
 import { dynamoDbAudit } from './audit.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { idempotencyKey, listedAt, openAt, secretKey, shardOf, toRestoredItem, toTokenItem } from './items.ts'
+import { inPortions } from './portions.ts'
 import { put, type Write } from './writes.ts'
 
 /** Writes of one transaction: fewer than DynamoDB allows, since nothing here hangs together. */
@@ -31,11 +32,8 @@ export async function restore(
     ...registrations.flatMap((one) => registrationWrites(one, marksOf(rotations.get(one.id) ?? []))),
     ...audit.map(trail.restore),
   ]
-  const portions = Array.from({ length: Math.ceil(writes.length / AT_ONCE) }, (_, i) =>
-    writes.slice(i * AT_ONCE, (i + 1) * AT_ONCE),
-  )
   let done = 0
-  await db.each(portions, async (portion) => {
+  await db.each(inPortions(writes, AT_ONCE), async (portion) => {
     await db.transact(portion)
     done += portion.length
     progress(done, writes.length)

@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { z } from 'zod'
 import {
+  ACTOR_KINDS,
   AUDIT_ACTIONS,
   type AuditEntry,
   type AuditFilter,
@@ -12,7 +13,7 @@ const auditRow = z
   .object({
     seq: z.number(),
     at: z.number(),
-    actor_kind: z.enum(['token', 'registration', 'operator', 'service']),
+    actor_kind: z.enum(ACTOR_KINDS),
     actor_id: z.string().nullable(),
     action: z.enum(AUDIT_ACTIONS),
     detail: z.string().nullable(),
