@@ -11,23 +11,14 @@ import { issueBootstrapToken } from '../src/auth/bootstrap-token.ts'
 import { SERVICE } from '../src/store/audit.ts'
 import { createTable } from '../src/store/dynamodb/create-table.ts'
 import { openDynamoDbStore } from '../src/store/dynamodb.ts'
-import type { TokenPolicy } from '../src/store/records.ts'
 import { startDynamoDbLocal } from '../test/dynamodb-local/dynamodb-local.ts'
+import { anyUse } from '../test/service.ts'
 import { startProcess } from './process.ts'
 import { startBenchServer } from './server.ts'
 
 const region = 'eu-west-1'
 const IDLE_S = 20
 const TOGETHER = 100
-const UNLIMITED: TokenPolicy = {
-  label: 'bench',
-  plans: [],
-  maxUses: null,
-  expiresAt: null,
-  keyTtlMs: null,
-  namePrefix: '',
-  ratePerMinute: null,
-}
 
 interface Consumed {
   readonly ConsumedCapacity?: { CapacityUnits?: number } | { CapacityUnits?: number }[]
@@ -71,7 +62,7 @@ const service = await startBenchServer(gateway.url, {
   AWS_CALLS_PER_SECOND: '0',
 })
 const store = await openDynamoDbStore({ table: 'measured', region, endpoint: proxyUrl })
-const { secret } = await issueBootstrapToken(store, UNLIMITED, SERVICE, Date.now())
+const { secret } = await issueBootstrapToken(store, anyUse, SERVICE, Date.now())
 await store.close()
 
 /** Registers with idempotency keys, at once; answers when all have their keys. */

@@ -6,43 +6,25 @@ import type { OperationName } from '../../src/local/options.ts'
 import { createDuty } from '../../src/registration/duty.ts'
 import { endDue } from '../../src/registration/end.ts'
 import { assertInvariants, fastTiming, type Given, settle } from '../invariants.ts'
-import { readProblem } from '../problem.ts'
 import { manage, registered, type Service, startService } from '../service.ts'
-
-type Mode = 'single' | 'bulk'
+import { checkRefusal, faultCases, kinds, lengths, type Mode, moments } from './fault-cases.ts'
 
 /** The operations of a rotation, by each way to mint; the last two of `single` on the way of undoing. */
 const operations = {
   single: ['CreateApiKey', 'CreateUsagePlanKey', 'GetApiKeys', 'DeleteApiKey'],
   bulk: ['ImportApiKeys', 'GetUsagePlanKeys'],
 } as const satisfies Record<Mode, readonly OperationName[]>
-const kinds = ['fail', 'throttle', 'hang', 'cut', 'conflict'] as const
-/** Once: the SDK's own retries meet a gateway that works again. Six times: they are used up. */
-const lengths = [1, 6]
 
 function start(t: TestContext, mode: Mode = 'single'): Promise<Service> {
   const env = { REGISTER_TIMEOUT_MS: '1500', MINT_MODE: mode }
   return startService(t, { env, timing: fastTiming })
 }
 
-async function checkRefusal(answer: Response): Promise<void> {
-  const problem = await readProblem(answer)
-  if (problem.retryable) assert.ok(answer.headers.has('retry-after'), 'says when to come back')
-}
-
 describe('fault matrix of rotations: until the new key was answered the present one works, and never is one too many', {
   concurrency: 8,
 }, () => {
-  for (const mode of ['single', 'bulk'] as const)
-    for (const operation of operations[mode])
-      for (const when of ['before', 'after'] as const)
-        for (const kind of kinds)
-          for (const times of lengths)
-            for (const keyed of [false, true]) {
-              const fault = { operation, when, kind, times }
-              test(`${mode}: ${operation} ${kind} ${when} the effect, ${times} times, ${keyed ? 'with' : 'without'} a key`, (t) =>
-                rotateUnder(t, mode, fault, keyed))
-            }
+  for (const { name, mode, fault, keyed } of faultCases(operations))
+    test(name, (t) => rotateUnder(t, mode, fault, keyed))
 })
 
 async function rotateUnder(t: TestContext, mode: Mode, fault: FaultOrder, keyed: boolean): Promise<void> {
@@ -81,7 +63,7 @@ async function rotateUnder(t: TestContext, mode: Mode, fault: FaultOrder, keyed:
 describe('fault matrix of revocations and expiries: a key that is to go goes, and is not called live meanwhile', {
   concurrency: 8,
 }, () => {
-  for (const when of ['before', 'after'] as const)
+  for (const when of moments)
     for (const kind of kinds)
       for (const times of lengths) {
         const fault: FaultOrder = { operation: 'DeleteApiKey', when, kind, times }
