@@ -31,7 +31,7 @@ export function say(text: string): void {
 export async function runSteps({ serviceUrl, apiUrl, token, publicUrl }: Steps): Promise<string> {
   const body = await expect('POST /register', 201, `${serviceUrl}/register`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', prefer: 'wait=20' },
     body: JSON.stringify({ name: 'acme-agent' }),
   })
   const { registration_id, api_key_value, use } = credentialAnswer.parse(body)

@@ -34,6 +34,8 @@ export interface Config {
   readonly store: StoreLocation
   /** The API that the minted keys open. */
   readonly apiBaseUrl: string
+  /** A method of that API which tells whether a key works; `null`: there is none to ask. */
+  readonly apiProbeUrl: string | null
   /** Requests a minute from one address; 0: no limit. */
   readonly rateLimitPerIp: number
   readonly registerTimeoutMs: number
@@ -153,6 +155,10 @@ const variables = z.object({
   USAGE_PLANS: usagePlans.optional(),
   STORE: store.default({ kind: 'sqlite', path: './data/firstkey.db' }),
   API_BASE_URL: httpUrl,
+  API_PROBE_PATH: z
+    .string()
+    .regex(/^\/[^\s#\\]*$/, 'must be a path below API_BASE_URL, as in /ping')
+    .optional(),
   RATE_LIMIT_PER_IP: integer(0, 1_000_000).default(300),
   REGISTER_TIMEOUT_MS: integer(1_000, 29_000).default(25_000),
   MINT_MODE: z.enum(mintModes, `must be one of ${mintModes.join(', ')}`).default('auto'),
@@ -187,6 +193,8 @@ const environment = variables
       plans: [first ?? { name: 'default', usagePlanId: env.USAGE_PLAN_ID ?? '' }, ...others],
       store: locate(env.STORE, env.AWS_REGION, env.AWS_ENDPOINT_URL_DYNAMODB ?? env.AWS_ENDPOINT_URL),
       apiBaseUrl: env.API_BASE_URL,
+      apiProbeUrl:
+        env.API_PROBE_PATH === undefined ? null : env.API_BASE_URL.replace(/\/+$/, '') + env.API_PROBE_PATH,
       rateLimitPerIp: env.RATE_LIMIT_PER_IP,
       registerTimeoutMs: env.REGISTER_TIMEOUT_MS,
       mintMode: env.MINT_MODE,

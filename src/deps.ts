@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import { createApiGateway } from './aws/api-gateway.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
+import { createAcceptance } from './registration/acceptance.ts'
 import { createBatcher } from './registration/batcher.ts'
 import type { Credential } from './registration/context.ts'
 import { createInFlight } from './registration/in-flight.ts'
@@ -39,7 +40,8 @@ export async function createDeps(
     log,
   })
   const leases = createLeases({ store, clock, timing })
-  const shared = { config, log, clock, store, apiGateway, background, timing, leases }
+  const acceptance = config.apiProbeUrl === null ? null : createAcceptance(config.apiProbeUrl, log)
+  const shared = { config, log, clock, store, apiGateway, background, timing, leases, acceptance }
   const inFlight = createInFlight<Credential>()
   const batcher = createBatcher(shared)
   return {

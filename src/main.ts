@@ -87,3 +87,4 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
 }
 process.on('SIGTERM', stop)
 process.on('SIGINT', stop)
+await deps.acceptance?.checkPath()

@@ -3,7 +3,7 @@ import { createChangeLine } from './change-line.ts'
 import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
 import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate } from './keys.ts'
-import { hasKey, isLive } from './live-key.ts'
+import { hasKey, type KeyQuery, type KeyState, readKey } from './live-key.ts'
 import { createPace, type Urgency } from './pace.ts'
 import { readUsage, type UsageDay, type UsageQuery } from './usage.ts'
 import {
@@ -33,8 +33,8 @@ export interface ApiGateway {
   findKeys(namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
   /** Whether there is a key of this id. */
   hasKey(id: string, signal: AbortSignal): Promise<boolean>
-  /** Whether a key exists, is enabled and is on this plan. */
-  isLive(key: { readonly keyId: string; readonly usagePlanId: string }, signal: AbortSignal): Promise<boolean>
+  /** Whether a key exists, is enabled and is on its plan. */
+  readKey(query: KeyQuery, signal: AbortSignal): Promise<KeyState>
   /** What a plan covers and allows. */
   describePlan(usagePlanId: string, signal: AbortSignal): Promise<PlanDescription>
   /** What a key used of its plan, a day each; up to half an hour late. */
@@ -70,7 +70,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
       readUsage: (query, signal) => readUsage(client, query, signal),
       hasKey: (id, signal) => hasKey(client, id, signal),
-      isLive: (key, signal) => isLive(client, key, signal),
+      readKey: (query, signal) => readKey(client, query, signal),
       describePlan: (usagePlanId, signal) => describePlan(client, usagePlanId, signal),
     }
     return { calls, client }

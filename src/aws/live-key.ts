@@ -1,20 +1,34 @@
 import { type APIGatewayClient, GetApiKeyCommand, GetUsagePlanKeyCommand } from '@aws-sdk/client-api-gateway'
 import { answeredError, toServiceError } from './errors.ts'
 
-/** Whether a key exists, is enabled (GetApiKey) and is on a plan (GetUsagePlanKey). @throws ServiceError */
-export async function isLive(
+export interface KeyQuery {
+  readonly keyId: string
+  readonly usagePlanId: string
+  /** Whether to ask for the secret, too. */
+  readonly withValue: boolean
+}
+
+export interface KeyState {
+  /** Whether the key exists, is enabled and is on the plan. */
+  readonly live: boolean
+  /** The secret, where it was asked for and the key exists. */
+  readonly value: string | undefined
+}
+
+/** How a key stands, by GetApiKey and GetUsagePlanKey. @throws ServiceError */
+export async function readKey(
   client: APIGatewayClient,
-  { keyId, usagePlanId }: { readonly keyId: string; readonly usagePlanId: string },
+  { keyId, usagePlanId, withValue }: KeyQuery,
   abortSignal: AbortSignal,
-): Promise<boolean> {
+): Promise<KeyState> {
   try {
     const [key] = await Promise.all([
-      client.send(new GetApiKeyCommand({ apiKey: keyId }), { abortSignal }),
+      client.send(new GetApiKeyCommand({ apiKey: keyId, includeValue: withValue }), { abortSignal }),
       client.send(new GetUsagePlanKeyCommand({ usagePlanId, keyId }), { abortSignal }),
     ])
-    return key.enabled === true
+    return { live: key.enabled === true, value: key.value }
   } catch (error) {
-    if (answeredError(error)?.name === 'NotFoundException') return false
+    if (answeredError(error)?.name === 'NotFoundException') return { live: false, value: undefined }
     throw toServiceError(error, 'look up an API key')
   }
 }

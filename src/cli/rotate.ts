@@ -42,7 +42,7 @@ function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions
       deps,
       { registration, secret: null },
       { overlapMs: overlap, renewsManagement: managementToken === true, idempotencyKey: undefined },
-      { actor, timeoutMs: deps.config.registerTimeoutMs, isGone: () => false, log: deps.log },
+      { actor, timeoutMs: deps.config.registerTimeoutMs, readyBy: null, isGone: () => false, log: deps.log },
     )
     const { apiKeyValue } = answer
     const renewed = managementToken ? answer.managementToken : undefined

@@ -103,6 +103,8 @@ async function send(url, token, body, key, pause) {
         'content-type': 'application/json',
         accept: 'application/json',
         'idempotency-key': key,
+        // A key that works already, where the service can see that.
+        prefer: 'wait=20',
       },
       body,
       signal: AbortSignal.timeout(35_000),
@@ -149,7 +151,7 @@ function quote(text) {
 
 /** name=value lines, for a shell and for .env files. */
 function toLines(credential) {
-  const { use, management, ...fields } = credential
+  const { use, management, ready: _, ...fields } = credential
   const all = {
     ...fields,
     header: use.header,
@@ -182,6 +184,8 @@ function reserve(out, force) {
 }
 
 function print(credential, { json, out }) {
+  if (credential.ready === false)
+    process.stderr.write('The API does not take the key yet: try it again in a while.\n')
   const { api_key_id, api_key_value, ...others } = credential
   if (out !== undefined) {
     process.stdout.write(`api_key_id=${api_key_id}\n`)

@@ -4,7 +4,12 @@ import { linksOf } from './links.ts'
 
 /** `/llms.txt` (llmstxt.org): what this is, the request, the answer, and what to do about each error. */
 export function llmsText(
-  { publicUrl, apiBaseUrl, plans }: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'plans'>,
+  {
+    publicUrl,
+    apiBaseUrl,
+    apiProbeUrl,
+    plans,
+  }: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'apiProbeUrl' | 'plans'>,
   statusOf: Readonly<Record<ErrorCode, number>>,
 ): string {
   const links = linksOf(publicUrl)
@@ -12,6 +17,10 @@ export function llmsText(
     ([code, { retryable, nextStep }]) =>
       `| ${code} | ${statusOf[code as ErrorCode]} | ${retryable ? 'yes' : 'no'} | ${nextStep} |`,
   )
+  const untilItWorks =
+    apiProbeUrl === null
+      ? 'try again'
+      : 'register with `Prefer: wait=20` to be answered when it does (see `ready`), or try again'
   return `# firstkey
 
 > One request turns a bootstrap token into an API key of your own for ${apiBaseUrl}, attached to a usage plan and working
@@ -31,7 +40,7 @@ The answer is 201 with \`registration_id\`, \`api_key_id\`, \`api_key_value\`, \
 management token are shown only there: keep them at once. \`Accept: text/plain\` answers the same as name=value lines.
 
 Use the key: \`x-api-key: <api_key_value>\` with every request to ${apiBaseUrl}. A new key takes seconds, sometimes minutes,
-until API Gateway takes it (403 until then): try again.
+until API Gateway takes it (403 until then): ${untilItWorks}.
 
 With Node.js 20 or newer a script does all of it, retries included:
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BatchDeps } from './context.ts'
-import { complete, fail } from './finish.ts'
+import { fail } from './finish.ts'
+import { completeInTime } from './hold.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from './key-name.ts'
 import { mintOneByOne } from './mint-alone.ts'
 import type { Work } from './order.ts'
@@ -50,6 +51,6 @@ async function completeAttached(
     if (apiKeyId === undefined) missing.push(work)
     else minted.push({ work, apiKeyId })
   }
-  await complete(deps, minted)
+  await completeInTime(deps, minted)
   return missing
 }

@@ -5,6 +5,7 @@ import type { Log } from '../log.ts'
 import type { Actor } from '../store/audit.ts'
 import type { NewRegistration, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
+import type { Acceptance } from './acceptance.ts'
 import type { BatchSize } from './batch-size.ts'
 import type { SealedAnswer } from './idempotency.ts'
 import type { Leases } from './leases.ts'
@@ -24,6 +25,8 @@ export interface RegistrationDeps {
   readonly clock: Clock
   readonly timing: Timing
   readonly leases: Leases
+  /** `null`: the API cannot be asked. */
+  readonly acceptance: Acceptance | null
   /** For what is not of one request. */
   readonly log: Log
 }
@@ -45,6 +48,11 @@ export interface RegistrationCall {
   readonly actor: Actor
   /** How long the answer may take, in milliseconds. */
   readonly timeoutMs: number
+  /**
+   * Until when the caller would rather wait for a key that the API takes, on the clock of `performance.now()`; `null`: the
+   * key as soon as it is made.
+   */
+  readonly readyBy: number | null
   /** Whether the client is gone, so that nobody would read the answer. */
   readonly isGone: () => boolean
   readonly log: Log
@@ -57,6 +65,8 @@ export interface Credential {
   readonly answer: SealedAnswer
   /** Of a rotation: whose key it replaced, with its new end. */
   readonly replaced: Registration | null
+  /** Whether the API takes the key; `null`: nobody asked to wait for that, or it cannot be seen. */
+  readonly ready: boolean | null
   /** It was made by an earlier request with the same idempotency key. */
   readonly replayed: boolean
 }

@@ -1,6 +1,6 @@
 import { ServiceError } from '../errors.ts'
 import type { Answered } from '../store/store.ts'
-import type { RegistrationDeps } from './context.ts'
+import type { Credential, RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
 import { isAwaited, nobodyWaits, type Work } from './order.ts'
 import { undo } from './undo.ts'
@@ -9,6 +9,8 @@ import { undo } from './undo.ts'
 export interface Minted {
   readonly work: Work
   readonly apiKeyId: string
+  /** Whether the API takes it; `null` or left out: nobody looked. */
+  readonly ready?: boolean | null
 }
 
 /**
@@ -46,11 +48,11 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
         ? new Map<string, Answered>()
         : await store.completeRegistrations(completions, clock())
     const unheard: Work[] = []
-    for (const { work, apiKeyId } of wanted) {
+    for (const { work, apiKeyId, ready = null } of wanted) {
       const answered = completed.get(work.id)
       if (answered === undefined) continue
       if (told.has(work.id) && isLostForGood(work)) unheard.push(work)
-      else answer(work, apiKeyId, answered, clock())
+      else answer(work, { apiKeyId, ready, ...answered }, clock())
     }
     await withdraw(deps, unheard)
     const lost = wanted.filter(({ work }) => !completed.has(work.id))
@@ -89,15 +91,14 @@ const worksOf = (minted: readonly Minted[]) => minted.map(({ work }) => work)
 
 function answer(
   { registration, answer, order }: Work,
-  apiKeyId: string,
-  { replaced }: Answered,
+  { apiKeyId, ready, replaced }: Pick<Credential, 'apiKeyId' | 'ready' | 'replaced'>,
   now: number,
 ): void {
   const { id, tokenId, plan, createdAt, rotation } = registration
   const fields = { registration_id: id, token_id: tokenId, plan, api_key_id: apiKeyId, ms: now - createdAt }
   if (rotation === null) order.call.log.info(fields, 'registered')
   else order.call.log.info({ ...fields, rotation_of: rotation.of }, 'rotated')
-  order.resolve({ registration, apiKeyId, answer, replaced, replayed: order.begun !== null })
+  order.resolve({ registration, apiKeyId, answer, replaced, ready, replayed: order.begun !== null })
 }
 
 /** This process slept through its lease, and recovery or a retry elsewhere took the registration over. */

@@ -8,7 +8,9 @@ import type { Timing } from './timing.ts'
 export interface Leases {
   /** A lease with an owner of its own, renewed until it is dropped. */
   hold(): Lease
-  /** Renews it no more. */
+  /** Another one works under it: it is dropped once for each. */
+  keep(owner: string): void
+  /** Renews it no more, unless others work under it. */
   drop(owner: string): void
   /** Renews what is held and nears its end. */
   renew(): Promise<void>
@@ -21,22 +23,34 @@ export interface LeasesDeps {
 }
 
 export function createLeases({ store, clock, timing }: LeasesDeps): Leases {
-  const untilByOwner = new Map<string, number>()
+  const held = new Map<string, { until: number; holders: number }>()
   return {
     hold() {
       const lease = { owner: randomBase62(20), until: clock() + timing.lease }
-      untilByOwner.set(lease.owner, lease.until)
+      held.set(lease.owner, { until: lease.until, holders: 1 })
       return lease
     },
-    drop: (owner) => void untilByOwner.delete(owner),
+    keep(owner) {
+      const one = held.get(owner)
+      if (one === undefined) throw new Error('the lease was dropped before')
+      one.holders += 1
+    },
+    drop(owner) {
+      const one = held.get(owner)
+      if (one === undefined) return
+      one.holders -= 1
+      if (one.holders === 0) held.delete(owner)
+    },
     async renew() {
       const now = clock()
-      const due = [...untilByOwner].filter(([, until]) => until - now < timing.lease - timing.renew)
+      const due = [...held].filter(([, { until }]) => until - now < timing.lease - timing.renew)
       if (due.length === 0) return
       const until = now + timing.lease
-      const owners = due.map(([owner]) => owner)
-      await store.renewLeases(owners, until)
-      for (const owner of owners) if (untilByOwner.has(owner)) untilByOwner.set(owner, until)
+      await store.renewLeases(
+        due.map(([owner]) => owner),
+        until,
+      )
+      for (const [, one] of due) one.until = until
     },
   }
 }

@@ -1,6 +1,8 @@
 import { LRUCache } from 'lru-cache'
 import type { ApiGateway } from '../aws/api-gateway.ts'
+import type { KeyState } from '../aws/live-key.ts'
 import type { Log } from '../log.ts'
+import type { Acceptance } from './acceptance.ts'
 
 /** How long an answer is reused (ms), and how many are kept: whoever polls must not eat the control plane's quota. */
 const GOOD_FOR_MS = 10_000
@@ -9,14 +11,27 @@ const TIMEOUT_MS = 5_000
 /** How many are looked for at once: who polls waits for nobody, and nobody for who polls. */
 const LOOKS_AT_ONCE = 4
 
-export interface Liveness {
-  /** Whether a key exists, is enabled and is on its plan, some seconds ago at most; `null`: nobody could say. */
-  isLive(key: { keyId: string; usagePlanId: string }): Promise<boolean | null>
+/** How a key stands. `null`: nobody could say. */
+export interface KeyStanding {
+  /** Whether it exists, is enabled and is on its plan, some seconds ago at most. */
+  readonly live: boolean | null
+  /** Whether the API takes it. */
+  readonly ready: boolean | null
 }
 
-export function createLiveness({ background, log }: { background: ApiGateway; log: Log }): Liveness {
+export interface Liveness {
+  look(key: { keyId: string; usagePlanId: string }): Promise<KeyStanding>
+}
+
+export interface LivenessDeps {
+  readonly background: ApiGateway
+  readonly acceptance: Acceptance | null
+  readonly log: Log
+}
+
+export function createLiveness({ background, acceptance, log }: LivenessDeps): Liveness {
   let looks = 0
-  const cache = new LRUCache<string, { live: boolean }, string>({
+  const cache = new LRUCache<string, KeyState, string>({
     max: KEPT,
     ttl: GOOD_FOR_MS,
     // Whoever asks meanwhile waits for the same look.
@@ -24,20 +39,29 @@ export function createLiveness({ background, log }: { background: ApiGateway; lo
       if (looks >= LOOKS_AT_ONCE) return undefined
       looks += 1
       try {
-        return { live: await background.isLive({ keyId, usagePlanId }, AbortSignal.timeout(TIMEOUT_MS)) }
+        // The value only where it is still needed: to ask the API whether it takes the key.
+        const withValue = acceptance !== null && !acceptance.wasTaken(keyId)
+        return await background.readKey({ keyId, usagePlanId, withValue }, AbortSignal.timeout(TIMEOUT_MS))
       } finally {
         looks -= 1
       }
     },
   })
+
+  async function isReady(keyId: string, state: KeyState | undefined): Promise<boolean | null> {
+    if (acceptance === null) return null
+    if (state?.live === false) return false
+    if (acceptance.wasTaken(keyId)) return true
+    return state?.value === undefined ? null : acceptance.isTaken({ keyId, value: state.value })
+  }
+
   return {
-    async isLive({ keyId, usagePlanId }) {
-      try {
-        return (await cache.fetch(keyId, { context: usagePlanId }))?.live ?? null
-      } catch (err) {
+    async look({ keyId, usagePlanId }) {
+      const state = await cache.fetch(keyId, { context: usagePlanId }).catch((err: unknown) => {
         log.warn({ api_key_id: keyId, err }, 'could not see whether a key is live')
-        return null
-      }
+        return undefined
+      })
+      return { live: state?.live ?? null, ready: await isReady(keyId, state) }
     },
   }
 }

@@ -1,6 +1,7 @@
 import pLimit from 'p-limit'
 import type { BatchDeps } from './context.ts'
-import { complete, fail } from './finish.ts'
+import { fail } from './finish.ts'
+import { completeInTime } from './hold.ts'
 import { keyNamePrefix } from './key-name.ts'
 import { mint } from './mint.ts'
 import { isAwaited, nobodyWaits, noteFailure, type Work } from './order.ts'
@@ -28,7 +29,7 @@ export async function mintAlone(deps: BatchDeps, work: Work, signal: AbortSignal
   try {
     const keyOrder = { registration, apiKeyValue: answer.apiKeyValue, check }
     const apiKeyId = await mint(apiGateway, keyOrder, signal)
-    const completed = await complete(deps, [{ work, apiKeyId }])
+    const completed = await completeInTime(deps, [{ work, apiKeyId }])
     if (!completed.has(work.id)) return nobodyWaits()
     if (!check && attaches.testDue()) deps.afterwards(() => testAttach(deps, work, apiKeyId))
     return undefined

@@ -135,10 +135,15 @@ async function replay(
   const apiKeyId = registration?.apiKeyId
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw inProgress()
   const answer = unsealEarlier(registration, identity)
+  const key = { keyId: apiKeyId, value: answer.apiKeyValue }
+  const ready =
+    call.readyBy === null
+      ? null
+      : ((await deps.acceptance?.untilTaken(key, call.readyBy, () => !call.isGone())) ?? null)
   // Before the answer: what nobody was answered is undone after a day, and this must not be.
   const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
   if (answered === undefined) throw inProgress()
-  return { registration, apiKeyId, answer, replaced: answered.replaced, replayed: true }
+  return { registration, apiKeyId, answer, replaced: answered.replaced, ready, replayed: true }
 }
 
 function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): SealedAnswer {

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import type { Credential } from '../registration/context.ts'
 import type { RegistrationView } from '../registration/describe.ts'
-import { registerBody } from './register-schema.ts'
+import { ready, registerBody } from './register-schema.ts'
 
 const { name, plan } = registerBody.shape
 const text = z.string('must be a string').max(2_000, 'must have at most 2000 characters')
@@ -43,18 +43,19 @@ export const clientInformation = clientMetadata
     client_secret_expires_at: z.int().describe('Seconds since the epoch; 0: never'),
     registration_access_token: z.string().describe('The secret that manages this registration'),
     registration_client_uri: z.string(),
+    ready,
   })
   .meta({ id: 'ClientInformation' })
 
 /** The answer of a look at a registration (RFC 7592, section 2.1): without the secret, which nobody has but its owner. */
 export const readClientInformation = clientInformation
-  .omit({ client_secret: true })
+  .omit({ client_secret: true, ready: true })
   .meta({ id: 'RegisteredClient' })
 
 const seconds = (ms: number | null): number => (ms === null ? 0 : Math.floor(ms / 1_000))
 
 export function toClientInformation(
-  { registration, apiKeyId, answer }: Credential,
+  { registration, apiKeyId, answer, ready }: Credential,
   metadata: ClientMetadata,
 ): z.infer<typeof clientInformation> {
   return {
@@ -66,6 +67,7 @@ export function toClientInformation(
     client_secret_expires_at: seconds(registration.expiresAt),
     registration_access_token: answer.managementToken,
     registration_client_uri: `${linksOf(answer.publicUrl).connect}/${registration.id}`,
+    ...(ready === null ? {} : { ready }),
   }
 }
 

@@ -9,7 +9,7 @@ import type { RateLimits } from '../http/rate-limit.ts'
 import { describe } from '../registration/describe.ts'
 import { register } from '../registration/register.ts'
 import { revoke } from '../registration/revoke.ts'
-import { callOf } from './call.ts'
+import { announce, callOf } from './call.ts'
 import {
   clientInformation,
   clientMetadata,
@@ -65,9 +65,9 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
           // The whole request is echoed, so the same request is only one that is the same as a whole.
           alsoAsked: JSON.stringify(metadata),
         },
-        callOf(request, reply, config.registerTimeoutMs),
+        callOf(request, reply, config),
       )
-      if (credential.replayed) reply.header('idempotency-replayed', 'true')
+      announce(reply, credential)
       return reply.code(201).header('pragma', 'no-cache').send(toClientInformation(credential, metadata))
     },
   })

@@ -14,7 +14,7 @@ const CATALOG_TYPE = 'application/linkset+json; profile="https://www.rfc-editor.
 
 /** How whoever knows only the base URL finds everything else: well-known documents, and a text for language models. */
 export const discoveryRoutes: FastifyPluginAsyncZod<{
-  config: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'plans'>
+  config: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'apiProbeUrl' | 'plans'>
 }> = async (app, { config }) => {
   const { publicUrl } = config
   const script = registerScript(publicUrl)

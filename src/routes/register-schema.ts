@@ -13,6 +13,13 @@ export const registerHeaders = z.looseObject({
       '16 to 255 visible characters, as a UUID, bare or quoted. For a day the same request with the same key gets ' +
         'the same credential, whatever broke in between.',
     ),
+  prefer: z
+    .string()
+    .optional()
+    .describe(
+      '`wait=20` holds the answer for up to so many seconds until the API takes the new key, and says in `ready` whether ' +
+        'it does (RFC 7240). Ignored where the service cannot ask the API.',
+    ),
 })
 
 /** The body of `POST /register`. */
@@ -47,6 +54,12 @@ export const registerBody = z.strictObject(
 
 export const timestamp = z.iso.datetime().describe('RFC 3339, UTC')
 
+/** In every answer with a new key. */
+export const ready = z
+  .boolean()
+  .optional()
+  .describe('Whether the API takes the key yet; only with `Prefer: wait`. If not, try again in a while')
+
 /** The answer of `POST /register`. The two secrets in it are shown once. */
 export const credentialSchema = z
   .object({
@@ -59,6 +72,7 @@ export const credentialSchema = z
     plan: z.string(),
     created_at: timestamp,
     expires_at: timestamp.nullable().describe('When the key ends; null: never'),
+    ready,
     use: z.object({
       header: z.literal('x-api-key'),
       base_url: z.string(),
@@ -79,7 +93,7 @@ export const shellLinesSchema = z
   .describe('name=value lines, quoted for a POSIX shell')
   .meta({ examples: ['registration_id=reg_…\napi_key_id=…\napi_key_value=…\n'] })
 
-export function toAnswer({ registration, apiKeyId, answer }: Credential): CredentialAnswer {
+export function toAnswer({ registration, apiKeyId, answer, ready }: Credential): CredentialAnswer {
   const { apiKeyValue, managementToken, publicUrl, apiBaseUrl } = answer
   const id = registration.rotation?.of ?? registration.id
   return {
@@ -92,6 +106,7 @@ export function toAnswer({ registration, apiKeyId, answer }: Credential): Creden
     plan: registration.plan,
     created_at: toTimestamp(registration.createdAt),
     expires_at: registration.expiresAt === null ? null : toTimestamp(registration.expiresAt),
+    ...(ready === null ? {} : { ready }),
     use: {
       header: 'x-api-key',
       base_url: apiBaseUrl,
@@ -102,10 +117,11 @@ export function toAnswer({ registration, apiKeyId, answer }: Credential): Creden
 }
 
 /** The answer for `Accept: text/plain`: safe to `eval` or to source, whatever is in the name. */
-export function toShellLines({ use, management, expires_at, ...answer }: CredentialAnswer): string {
+export function toShellLines({ use, management, expires_at, ready, ...answer }: CredentialAnswer): string {
   return shellAssignments({
     ...answer,
     ...(expires_at === null ? {} : { expires_at }),
+    ...(ready === undefined ? {} : { ready: String(ready) }),
     header: use.header,
     base_url: use.base_url,
     curl: use.curl,

@@ -5,7 +5,7 @@ import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { problemResponses } from '../http/problem.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { register } from '../registration/register.ts'
-import { callOf } from './call.ts'
+import { announce, callOf } from './call.ts'
 import {
   credentialSchema,
   registerBody,
@@ -61,11 +61,11 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
         deps,
         authenticated(request),
         { name, description, plan, idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']) },
-        callOf(request, reply, config.registerTimeoutMs),
+        callOf(request, reply, config),
       )
       const answer = toAnswer(credential)
-      if (credential.replayed) reply.header('idempotency-replayed', 'true')
-      reply.code(201).headers({ location: answer.management.url, vary: 'Accept' })
+      announce(reply, credential)
+      reply.code(201).headers({ location: answer.management.url, vary: 'Accept, Prefer' })
       if (request.accepts().type(['application/json', 'text/plain']) === 'text/plain') {
         return reply.type('text/plain; charset=utf-8').send(toShellLines(answer))
       }

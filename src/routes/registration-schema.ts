@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Credential } from '../registration/context.ts'
 import type { RegistrationView } from '../registration/describe.ts'
+import type { KeyStanding } from '../registration/liveness.ts'
 import type { Registration } from '../store/records.ts'
 import { credentialSchema, timestamp, toAnswer, toTimestamp } from './register-schema.ts'
 
@@ -36,6 +37,10 @@ export const registrationSchema = z
       .describe(
         'Whether API Gateway has the key, enabled and on its plan, some seconds ago; null: it did not say',
       ),
+    ready: z
+      .boolean()
+      .nullable()
+      .describe('Whether the API takes the key yet; null: it cannot be asked, or did not say'),
     rotation: z.object({
       rotated_at: timestamp.nullable().describe('When the key was made, if it is not the first'),
       overlapping: endingKey.nullable().describe('The key before, while it still works'),
@@ -45,7 +50,10 @@ export const registrationSchema = z
 
 export type RegistrationAnswer = z.infer<typeof registrationSchema>
 
-export function toRegistrationAnswer(view: RegistrationView, live: boolean | null): RegistrationAnswer {
+export function toRegistrationAnswer(
+  view: RegistrationView,
+  { live, ready }: KeyStanding,
+): RegistrationAnswer {
   const { registration, current, overlapping, status, expiresSoon } = view
   return {
     registration_id: registration.id,
@@ -59,6 +67,7 @@ export function toRegistrationAnswer(view: RegistrationView, live: boolean | nul
     expires_soon: expiresSoon,
     api_key_id: current.apiKeyId,
     live,
+    ready,
     rotation: {
       rotated_at: current === registration ? null : toTimestamp(current.createdAt),
       overlapping: toEndingKey(overlapping),

@@ -9,7 +9,7 @@ import { describe } from '../registration/describe.ts'
 import { revoke } from '../registration/revoke.ts'
 import { rotate } from '../registration/rotate.ts'
 import { readUsage } from '../registration/usage.ts'
-import { callOf } from './call.ts'
+import { announce, callOf } from './call.ts'
 import { registerHeaders } from './register-schema.ts'
 import {
   registrationParams,
@@ -56,7 +56,8 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       const view = await describe(store, managing(request).registration, clock())
       const { apiKeyId: keyId, usagePlanId, status } = view.current
       const isGone = keyId === null || status === 'ended'
-      return toRegistrationAnswer(view, isGone ? false : await liveness.isLive({ keyId, usagePlanId }))
+      const standing = isGone ? { live: false, ready: false } : await liveness.look({ keyId, usagePlanId })
+      return toRegistrationAnswer(view, standing)
     },
   })
   app.route({
@@ -135,9 +136,9 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
         deps,
         managing(request),
         { overlapMs: overlap_seconds * 1_000, renewsManagement, idempotencyKey },
-        callOf(request, reply, config.registerTimeoutMs),
+        callOf(request, reply, config),
       )
-      if (credential.replayed) reply.header('idempotency-replayed', 'true')
+      announce(reply, credential)
       return reply.code(201).send(toRotatedAnswer(credential))
     },
   })

@@ -21,7 +21,7 @@ const faults: (FaultOrder | undefined)[] = [
 test('invariant 5: nothing that the process writes holds a secret, at log level trace, errors included', async (t) => {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
-  const env = { ...serverEnv(gateway, dir), LOG_LEVEL: 'trace' }
+  const env = { ...serverEnv(gateway, dir), LOG_LEVEL: 'trace', API_PROBE_PATH: '/probe' }
   const server = await startServer(t, env)
   const secret = (await runCli(t, ['tokens', 'create', '--label', 'x'], env)).stdout.trim()
   const secrets = new Set([secret, createSecret('fkb_')])
@@ -33,6 +33,7 @@ test('invariant 5: nothing that the process writes holds a secret, at log level 
     const headers = {
       authorization: `Bearer ${token}`,
       'content-type': 'application/json',
+      prefer: 'wait=2',
       ...(key === undefined ? {} : { 'idempotency-key': key }),
     }
     const answer = await fetch(`${server.url}${path}`, { method: 'POST', headers, body })

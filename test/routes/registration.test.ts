@@ -43,6 +43,7 @@ test('GET tells everything but the secrets, and whether API Gateway has the key'
     expires_soon: false,
     api_key_id: own.api_key_id,
     live: true,
+    ready: null,
     rotation: { rotated_at: null, overlapping: null },
   })
 })

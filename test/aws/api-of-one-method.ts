@@ -1,0 +1,20 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { TestContext } from 'node:test'
+
+/** An API of one method, which says to every request what `status` says. */
+export async function startApi(t: TestContext, status: () => number, headers: Record<string, string> = {}) {
+  const probes: { readonly key: string | undefined; readonly at: number }[] = []
+  const server = createServer((request, response) => {
+    const key = request.headers['x-api-key']
+    probes.push({ key: key === undefined ? undefined : String(key), at: performance.now() })
+    response.writeHead(status(), headers).end('{}')
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const address = server.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  return { url: `http://127.0.0.1:${address.port}`, probes }
+}

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { describe, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { clientInformation } from '../../src/routes/connect-schema.ts'
+import { credentialSchema } from '../../src/routes/register-schema.ts'
+import { registrationSchema, rotatedSchema } from '../../src/routes/registration-schema.ts'
+import { startApi } from '../aws/api-of-one-method.ts'
+import { assertInvariants } from '../invariants.ts'
+import { dataPlane, manage, registered, type ServiceOptions, startService } from '../service.ts'
+
+const env = { API_PROBE_PATH: '/probe' }
+
+/** A service whose keys reach the data plane so many milliseconds after they were made. */
+const slowApi = (t: TestContext, propagationMs: number, options: ServiceOptions = {}) =>
+  startService(t, { env, gateway: { propagationMs }, ...options })
+
+const readCredential = async (answer: Response) => {
+  assert.equal(answer.status, 201)
+  return credentialSchema.parse(await answer.json())
+}
+
+describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
+  test('Prefer: wait holds the answer until the API takes the key, and then it does', async (t) => {
+    const service = await slowApi(t, 700)
+    const { secret } = await service.token()
+    const startedAt = performance.now()
+    const answer = await service.register(secret, undefined, { prefer: 'wait=10' })
+    const ms = performance.now() - startedAt
+    assert.ok(ms > 700 && ms < 3_000, `${ms} ms`)
+    assert.equal(answer.headers.get('preference-applied'), 'wait')
+    assert.match(answer.headers.get('vary') ?? '', /prefer/i)
+    const credential = await readCredential(answer)
+    assert.equal(credential.ready, true)
+    assert.equal(await dataPlane(service, credential.api_key_value), 200)
+  })
+
+  test('when the time is over the answer says that the key is not ready yet', async (t) => {
+    const service = await slowApi(t, 60_000)
+    const { secret } = await service.token()
+    const startedAt = performance.now()
+    const answer = await service.register(secret, undefined, { prefer: 'wait=1' })
+    const ms = performance.now() - startedAt
+    assert.ok(ms > 900 && ms < 1_500, `${ms} ms`)
+    assert.equal((await readCredential(answer)).ready, false)
+  })
+
+  test('a longer wait than the service may take is cut, never an error', async (t) => {
+    const service = await slowApi(t, 60_000, { env: { ...env, REGISTER_TIMEOUT_MS: '2000' } })
+    const { secret } = await service.token()
+    const answer = await service.register(secret, undefined, { prefer: 'wait=600' })
+    assert.equal((await readCredential(answer)).ready, false)
+  })
+
+  test('an API that hangs does not hold the answer longer than asked', async (t) => {
+    const hanging = createServer(() => undefined).listen(0, '127.0.0.1')
+    await once(hanging, 'listening')
+    t.after(() => {
+      hanging.closeAllConnections()
+      hanging.close()
+    })
+    const address = hanging.address()
+    assert.ok(typeof address === 'object' && address !== null)
+    const service = await startService(t, {
+      env: { ...env, API_BASE_URL: `http://127.0.0.1:${address.port}` },
+    })
+    const { secret } = await service.token()
+    const startedAt = performance.now()
+    const answer = await service.register(secret, undefined, { prefer: 'wait=1' })
+    const ms = performance.now() - startedAt
+    assert.ok(ms < 1_500, `${ms} ms`)
+    assert.equal((await readCredential(answer)).ready, false)
+  })
+
+  test('without Prefer, or without API_PROBE_PATH, nothing is held and nothing is said', async (t) => {
+    const service = await slowApi(t, 60_000)
+    const { secret } = await service.token()
+    const plain = await service.register(secret)
+    assert.equal(plain.headers.get('preference-applied'), null)
+    assert.ok(!('ready' in (await readCredential(plain))))
+
+    const blind = await startService(t, { gateway: { propagationMs: 60_000 } })
+    const own = await blind.register((await blind.token()).secret, undefined, { prefer: 'wait=10' })
+    assert.equal(own.headers.get('preference-applied'), null)
+    assert.ok(!('ready' in (await readCredential(own))))
+  })
+
+  test('those who wait hold nobody up, in the same batch neither', async (t) => {
+    const service = await slowApi(t, 2_000, { env: { ...env, MINT_MODE: 'bulk' } })
+    const { secret } = await service.token()
+    const startedAt = performance.now()
+    const took = async (headers?: Record<string, string>) => {
+      const { ready } = await readCredential(await service.register(secret, undefined, headers))
+      return { ready, ms: performance.now() - startedAt }
+    }
+    const waiting = Array.from({ length: 20 }, () => took({ prefer: 'wait=10' }))
+    const hurried = Array.from({ length: 20 }, () => took())
+    for (const { ready, ms } of await Promise.all(hurried)) assert.ok(ready === undefined && ms < 2_000)
+    for (const { ready, ms } of await Promise.all(waiting)) assert.ok(ready === true && ms > 2_000)
+  })
+
+  test('lines for a shell, an OAuth client and a rotation say it too', async (t) => {
+    const service = await slowApi(t, 300)
+    const { secret } = await service.token()
+    const prefer = { prefer: 'wait=10' }
+    const lines = await service.register(secret, undefined, { ...prefer, accept: 'text/plain' })
+    assert.match(await lines.text(), /^ready=true$/m)
+
+    const client = await fetch(`${service.url}/connect/register`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...prefer },
+      body: '{"client_name":"acme-agent"}',
+    })
+    assert.equal(clientInformation.parse(await client.json()).ready, true)
+
+    const own = await registered(service)
+    const rotation = await manage(service, own, 'POST', '/rotate', {}, prefer)
+    assert.equal(rotation.headers.get('preference-applied'), 'wait')
+    assert.equal(rotatedSchema.parse(await rotation.json()).ready, true)
+  })
+
+  test('a retry waits anew, and gets the same credential', async (t) => {
+    const service = await slowApi(t, 1_500)
+    const { secret } = await service.token()
+    const key = { 'idempotency-key': randomUUID() }
+    const first = await readCredential(
+      await service.register(secret, undefined, { ...key, prefer: 'wait=1' }),
+    )
+    const answer = await service.register(secret, undefined, { ...key, prefer: 'wait=10' })
+    assert.equal(answer.headers.get('idempotency-replayed'), 'true')
+    const again = await readCredential(answer)
+    assert.deepEqual([first.ready, again.ready], [false, true])
+    assert.equal(again.api_key_value, first.api_key_value)
+  })
+
+  test('GET says whether the API takes the key yet, also where another process made it', async (t) => {
+    const service = await slowApi(t, 1_000)
+    const other = await startService(t, { env, beside: service })
+    const own = await registered(service)
+    const readyAt = async (at: typeof service) =>
+      registrationSchema.parse(await (await manage(at, own, 'GET')).json()).ready
+    assert.deepEqual([await readyAt(service), await readyAt(other)], [false, false])
+    await sleep(1_300)
+    assert.deepEqual([await readyAt(service), await readyAt(other)], [true, true])
+
+    await manage(service, own, 'DELETE')
+    assert.equal(await readyAt(service), false)
+  })
+
+  test('a caller who hangs up while it waits: without a key nothing is left, with one the retry has it', async (t) => {
+    const service = await slowApi(t, 1_500)
+    const { secret, token } = await service.token({ maxUses: 2 })
+    const hangUp = (headers: Record<string, string>) =>
+      fetch(`${service.url}/register`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${secret}`,
+          'content-type': 'application/json',
+          prefer: 'wait=10',
+          ...headers,
+        },
+        body: '{"name":"acme-agent"}',
+        signal: AbortSignal.timeout(500),
+      })
+    await assert.rejects(hangUp({}))
+    while (service.gateway.account.keys.size > 0) await sleep(50)
+
+    const key = { 'idempotency-key': randomUUID() }
+    await assert.rejects(hangUp(key))
+    const retried = await readCredential(
+      await service.register(secret, undefined, { ...key, prefer: 'wait=10' }),
+    )
+    assert.equal(retried.ready, true)
+    assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
+    await assertInvariants(service.gateway, service.deps.store, [retried])
+  })
+
+  test('probing is bounded in rate, whoever waits, and the log has no key', async (t) => {
+    const api = await startApi(t, () => 403)
+    const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
+    const { secret } = await service.token()
+    const answers = Array.from({ length: 400 }, () =>
+      service.register(secret, undefined, { prefer: 'wait=6' }).then(readCredential),
+    )
+    const credentials = await Promise.all(answers)
+    assert.ok(credentials.every(({ ready }) => ready === false))
+    for (const { at } of api.probes) {
+      const inOneSecond = api.probes.filter((one) => one.at >= at && one.at < at + 1_000).length
+      // Some arrive late.
+      assert.ok(inOneSecond <= 130, `${inOneSecond} probes in a second`)
+    }
+    const asked = new Set(api.probes.map(({ key }) => key))
+    const unasked = credentials.filter(({ api_key_value }) => !asked.has(api_key_value))
+    assert.equal(unasked.length, 0, 'each had its turn')
+    const log = service.logLines.join('')
+    for (const { api_key_value } of credentials) assert.ok(!log.includes(api_key_value))
+  })
+
+  test('a path that cannot tell anything is said in the log at start', async (t) => {
+    const says = async (status: number, headers: Record<string, string> = {}) => {
+      const api = await startApi(t, () => status, headers)
+      const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
+      await service.deps.acceptance?.checkPath()
+      assert.equal(api.probes[0]?.key, undefined)
+      return service.logLines.filter((line) => line.includes('API_PROBE_PATH')).join('')
+    }
+    assert.equal(await says(403), '')
+    assert.match(await says(200), /answers without a key/)
+    assert.match(await says(500), /did not answer/)
+    const unknown = { 'x-amzn-errortype': 'MissingAuthenticationTokenException' }
+    assert.match(await says(403, unknown), /is no method of the API/)
+  })
+})
