@@ -58,12 +58,14 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
       // An answer that is still owed on this connection must not be taken for the one to this.
       if (!socket.writable || (owed.get(socket) ?? 0) > 0) return void socket.destroy()
       const instance = `req_${randomBase62(20)}`
-      const problem = toProblem(rawRefusal(error.code), instance, publicUrl)
+      const refusal = rawRefusal(error.code)
+      const problem = toProblem(refusal, instance, publicUrl)
       const body = JSON.stringify(problem)
       log.debug({ request_id: instance, status: problem.status, err: error }, 'not a request')
       socket.end(
         `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\n` +
           `x-request-id: ${instance}\r\ncache-control: no-store\r\n` +
+          (refusal.retryAfter === undefined ? '' : `retry-after: ${refusal.retryAfter}\r\n`) +
           `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
       )
     },

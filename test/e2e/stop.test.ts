@@ -72,5 +72,6 @@ test('a client that never finishes its headers is cut off within seconds', async
   const text = (await socket.toArray()).join('')
   assert.match(text, /^HTTP\/1\.1 408 /)
   assert.match(text, /application\/problem\+json/)
+  assert.match(text, /retry-after: 1\r\n/)
   assert.ok(Date.now() - before < 9_000)
 })
