@@ -2,21 +2,28 @@ import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
-import { answerHeaders, problemStatus, responsesOf, toServiceError } from './problem.ts'
+import { type Dialect, responsesOf } from './error-responses.ts'
+import { answerHeaders, problemStatus, toServiceError } from './problem.ts'
 
 /** The body of an error in the dialect of OAuth (RFC 7591, section 3.2.2; RFC 6750), with members of this service. */
 export const oauthErrorSchema = z
   .object({
     error: z.string().describe('As RFC 7591 and RFC 6750 have it, otherwise the code'),
-    error_description: z.string(),
+    error_description: z.string().describe('What went wrong this time, in ASCII'),
     code: z.string().describe('The code of the same error everywhere else: stable, decide on this'),
     retryable: z.boolean().describe('Whether the same request may succeed later, unchanged'),
     next_step: z.string().describe('What to do now'),
     error_uri: z.string().describe('A page that explains the code'),
     instance: z.string().describe('The request id'),
     errors: z
-      .array(z.object({ path: z.string().describe('JSON Pointer into the body'), message: z.string() }))
-      .optional(),
+      .array(
+        z.object({
+          path: z.string().describe('JSON Pointer into the body'),
+          message: z.string().describe('What is wrong there'),
+        }),
+      )
+      .optional()
+      .describe('Every fault of the request that has a place in it'),
   })
   .meta({ id: 'OAuthError' })
 
@@ -69,7 +76,17 @@ function toOauthError(error: ServiceError, instance: string, publicUrl: string) 
   }
 }
 
-/** The `responses` of a route for these codes, in this dialect. */
+/** The same for the document. */
+export const oauthDialect: Dialect = {
+  name: 'OAuthError',
+  mediaType: 'application/json',
+  schema: oauthErrorSchema,
+  toBody: toOauthError,
+  field: 'client_name',
+  instead: { not_found: 'invalid_token' },
+}
+
+/** The `responses` of a route for these codes and those of any route, in this dialect. */
 export function oauthErrorResponses(...codes: ErrorCode[]) {
-  return responsesOf(codes, { 'application/json': { schema: oauthErrorSchema } })
+  return responsesOf(oauthDialect, codes)
 }

@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
@@ -43,8 +42,8 @@ export const PROBLEM_TYPE = 'application/problem+json'
 export const problemSchema = z
   .object({
     type: z.string().describe('A page that explains the code'),
-    title: z.string(),
-    status: z.int(),
+    title: z.string().describe('The same for every occurrence of the code'),
+    status: z.int().describe('The HTTP status'),
     detail: z.string().describe('What went wrong this time'),
     instance: z.string().describe('The request id, as in the X-Request-Id header and the log'),
     code: z.string().describe('Stable: decide on this'),
@@ -54,36 +53,16 @@ export const problemSchema = z
       .array(
         z.object({
           path: z.string().describe('JSON Pointer into the body, or into the query'),
-          message: z.string(),
+          message: z.string().describe('What is wrong there'),
         }),
       )
-      .optional(),
+      .optional()
+      .describe('Every fault of the request that has a place in it'),
     next_step: z.string().describe('What to do now'),
   })
   .meta({ id: 'Problem' })
 
 export type Problem = z.infer<typeof problemSchema>
-
-/** The `responses` of a route for these codes, for its schema. */
-export function problemResponses(...codes: ErrorCode[]) {
-  return responsesOf(codes, { [PROBLEM_TYPE]: { schema: problemSchema } })
-}
-
-/** As {@link problemResponses}, with another content. */
-export function responsesOf<T>(codes: readonly ErrorCode[], content: T) {
-  const byStatus = new Map<number, ErrorCode[]>()
-  for (const code of codes)
-    byStatus.set(problemStatus[code], [...(byStatus.get(problemStatus[code]) ?? []), code])
-  return Object.fromEntries(
-    [...byStatus].map(([status, group]) => [
-      status,
-      {
-        description: `${STATUS_CODES[status]}: ${group.map((code) => `\`${code}\``).join(', ')}`,
-        content,
-      },
-    ]),
-  )
-}
 
 /** The problem document of an error. `instance` is the request id. */
 export function toProblem(error: ServiceError, instance: string, publicUrl: string): Problem {

@@ -6,6 +6,7 @@ import { ready, registerBody } from './register-schema.ts'
 
 const { name, plan } = registerBody.shape
 const text = z.string('must be a string').max(2_000, 'must have at most 2000 characters')
+const ECHOED = 'Echoed: there is no OAuth flow here'
 const texts = z.array(text, 'must be an array of strings').max(50, 'must have at most 50 items')
 
 /**
@@ -15,24 +16,30 @@ const texts = z.array(text, 'must be an array of strings').max(50, 'must have at
 export const clientMetadata = z.object(
   {
     client_name: name,
-    redirect_uris: texts.default([]),
-    grant_types: texts.optional(),
-    response_types: texts.optional(),
-    token_endpoint_auth_method: text.optional(),
-    scope: text.optional(),
-    client_uri: text.optional(),
-    logo_uri: text.optional(),
-    tos_uri: text.optional(),
-    policy_uri: text.optional(),
-    contacts: texts.optional(),
-    software_id: text.optional(),
-    software_version: text.optional(),
+    redirect_uris: texts.default([]).describe('Echoed: nobody is redirected'),
+    grant_types: texts.optional().describe(ECHOED),
+    response_types: texts.optional().describe(ECHOED),
+    token_endpoint_auth_method: text.optional().describe(ECHOED),
+    scope: text.optional().describe(ECHOED),
+    client_uri: text.optional().describe('Echoed: the home page of the client'),
+    logo_uri: text.optional().describe('Echoed: a picture of the client'),
+    tos_uri: text.optional().describe('Echoed: its terms of service'),
+    policy_uri: text.optional().describe('Echoed: its privacy policy'),
+    contacts: texts.optional().describe('Echoed: who is responsible for the client'),
+    software_id: text.optional().describe('Echoed: the same for all copies of the client'),
+    software_version: text.optional().describe('Echoed: the version of the client'),
     plan: plan.describe('Not of the RFC: the plan to be on, as in POST /register'),
   },
   { error: 'must be a JSON object with "client_name"' },
 )
 
 export type ClientMetadata = z.infer<typeof clientMetadata>
+
+export const metadataExample: z.input<typeof clientMetadata> = {
+  client_name: 'acme-agent',
+  grant_types: ['client_credentials'],
+  plan: 'gold',
+}
 
 /** The answer of a registration (RFC 7591, section 3.2.1), and where it is managed (RFC 7592, section 3). */
 export const clientInformation = clientMetadata
@@ -42,7 +49,7 @@ export const clientInformation = clientMetadata
     client_id_issued_at: z.int().describe('Seconds since the epoch'),
     client_secret_expires_at: z.int().describe('Seconds since the epoch; 0: never'),
     registration_access_token: z.string().describe('The secret that manages this registration'),
-    registration_client_uri: z.string(),
+    registration_client_uri: z.string().describe('Where it is managed: GET, DELETE'),
     ready,
   })
   .meta({ id: 'ClientInformation' })
@@ -51,6 +58,23 @@ export const clientInformation = clientMetadata
 export const readClientInformation = clientInformation
   .omit({ client_secret: true, ready: true })
   .meta({ id: 'RegisteredClient' })
+
+export const readClientExample: z.infer<typeof readClientInformation> = {
+  client_name: 'acme-agent',
+  redirect_uris: [],
+  plan: 'gold',
+  client_id: 'luhw7dzkmd',
+  client_id_issued_at: 1_795_470_991,
+  client_secret_expires_at: 0,
+  registration_access_token: 'fkm_…',
+  registration_client_uri: 'https://keys.example.com/connect/register/reg_pyJ4MCUwP1RpDiJX72D7',
+}
+
+export const clientExample: z.infer<typeof clientInformation> = {
+  ...readClientExample,
+  grant_types: ['client_credentials'],
+  client_secret: '…40 letters and digits…',
+}
 
 const seconds = (ms: number | null): number => (ms === null ? 0 : Math.floor(ms / 1_000))
 

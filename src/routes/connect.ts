@@ -3,23 +3,29 @@ import { z } from 'zod'
 import type { Deps } from '../deps.ts'
 import { ServiceError } from '../errors.ts'
 import { actorOf, authenticate, authenticated, authenticateManager, managing } from '../http/authenticate.ts'
+import { UPSTREAM_ERRORS } from '../http/error-responses.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { answerOauthErrors, oauthErrorResponses } from '../http/oauth-error.ts'
+import { tagged } from '../http/openapi.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
+import { headersOf } from '../http/response-headers.ts'
 import { describe } from '../registration/describe.ts'
 import { register } from '../registration/register.ts'
 import { revoke } from '../registration/revoke.ts'
 import { announce, callOf } from './call.ts'
 import {
+  clientExample,
   clientInformation,
   clientMetadata,
+  metadataExample,
+  readClientExample,
   readClientInformation,
   toClientInformation,
   toReadClientInformation,
 } from './connect-schema.ts'
 import { REGISTER_ERRORS } from './register.ts'
 import { registerHeaders } from './register-schema.ts'
-import { MANAGE_ERRORS, UPSTREAM_ERRORS } from './registration.ts'
+import { MANAGE_ERRORS } from './registration.ts'
 import { registrationParams } from './registration-schema.ts'
 
 /**
@@ -41,13 +47,15 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       summary: 'Get an API key as an OAuth client does (RFC 7591)',
       description:
         'The client secret is the API key, the client id its id. The secret and the access token are shown only here.',
+      tags: tagged('OAuth clients'),
       security: [{ bootstrapToken: [] }],
       headers: registerHeaders,
-      body: clientMetadata,
+      body: clientMetadata.meta({ examples: [metadataExample] }),
       response: {
         201: {
           description: 'The new client',
-          content: { 'application/json': { schema: clientInformation } },
+          headers: headersOf('Idempotency-Replayed'),
+          content: { 'application/json': { schema: clientInformation, example: clientExample } },
         },
         ...oauthErrorResponses(...REGISTER_ERRORS),
       },
@@ -81,10 +89,14 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       operationId: 'readClient',
       summary: 'Look at a client (RFC 7592)',
       description: 'Without the client secret, which is shown only when it is made.',
+      tags: tagged('OAuth clients'),
       security: [{ managementToken: [] }],
       params: registrationParams,
       response: {
-        200: readClientInformation,
+        200: {
+          description: 'The client',
+          content: { 'application/json': { schema: readClientInformation, example: readClientExample } },
+        },
         ...oauthErrorResponses(...MANAGE_ERRORS),
       },
     },
@@ -103,6 +115,8 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
     schema: {
       operationId: 'deleteClient',
       summary: 'Give a client back (RFC 7592)',
+      description: 'Deletes the key, and the one that overlaps with it.',
+      tags: tagged('OAuth clients'),
       security: [{ managementToken: [] }],
       params: registrationParams,
       response: {

@@ -6,9 +6,14 @@ import { registerScript } from '../discovery/client.ts'
 import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
 import { onboardingDescriptor } from '../discovery/onboarding.ts'
-import { problemResponses, problemStatus } from '../http/problem.ts'
+import { problemResponses } from '../http/error-responses.ts'
+import { tagged } from '../http/openapi.ts'
+import { problemStatus } from '../http/problem.ts'
+import { headersOf } from '../http/response-headers.ts'
 
-const ERRORS = problemResponses('rate_limited', 'internal', 'shutting_down')
+const ERRORS = problemResponses('rate_limited')
+/** Of every route here. */
+const OPEN = { tags: tagged('Discovery'), security: [] }
 /** RFC 9727, appendix A: the media type of a link set, with the profile of a catalog. */
 const CATALOG_TYPE = 'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
 
@@ -19,14 +24,23 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
   const { publicUrl } = config
   const script = registerScript(publicUrl)
   const guide = llmsText(config, problemStatus)
-  const document = (description: string) => ({ 200: z.looseObject({}).describe(description), ...ERRORS })
+  const document = (description: string, example: object) => ({
+    200: { description, content: { 'application/json': { schema: z.looseObject({}), example } } },
+    ...ERRORS,
+  })
   app.route({
     method: 'GET',
     url: '/.well-known/api-onboarding',
     schema: {
       operationId: 'onboarding',
+      ...OPEN,
       summary: 'How to onboard, for a generic engine',
-      response: document('An API Onboarding Descriptor, AOD 0.1'),
+      description: 'All that it needs to get from a bootstrap token to a working API key: apionboarding.org.',
+      response: document('An API Onboarding Descriptor, AOD 0.1', {
+        aod: '0.1',
+        provider: { name: 'api.example.com', url: 'https://api.example.com/v1' },
+        maturity: 'bootstrap-token',
+      }),
     },
     handler: async () => ({ ...onboardingDescriptor(config) }),
   })
@@ -35,11 +49,17 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     url: '/.well-known/api-catalog',
     schema: {
       operationId: 'apiCatalog',
+      ...OPEN,
       summary: 'What there is, as links',
+      description:
+        'Where the description, the guide, the onboarding descriptor and the status of the service are.',
       response: {
         200: {
           description: 'An API catalog (RFC 9727)',
-          content: { 'application/linkset+json': { schema: z.looseObject({}) } },
+          headers: headersOf('Link'),
+          content: {
+            'application/linkset+json': { schema: z.looseObject({}), example: apiCatalog(publicUrl) },
+          },
         },
         ...ERRORS,
       },
@@ -54,8 +74,10 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     url: '/.well-known/oauth-protected-resource',
     schema: {
       operationId: 'protectedResource',
+      ...OPEN,
       summary: 'This service as an OAuth protected resource',
-      response: document('Protected resource metadata (RFC 9728)'),
+      description: 'Where the challenge of a 401 points: who is asked for, and where to read on.',
+      response: document('Protected resource metadata (RFC 9728)', resourceMetadata(publicUrl)),
     },
     handler: async () => ({ ...resourceMetadata(publicUrl) }),
   })
@@ -64,10 +86,14 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     url: '/register.mjs',
     schema: {
       operationId: 'registerScript',
+      ...OPEN,
       summary: 'A script that registers, for Node.js',
       description: 'One file without dependencies: FIRSTKEY_TOKEN=… node register.mjs --name acme-agent',
       response: {
-        200: { description: 'JavaScript', content: { 'text/javascript': { schema: z.string() } } },
+        200: {
+          description: 'JavaScript',
+          content: { 'text/javascript': { schema: z.string(), example: firstLines(script) } },
+        },
         ...ERRORS,
       },
     },
@@ -79,9 +105,15 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
       url,
       schema: {
         operationId: url === '/' ? 'home' : 'llms',
+        ...OPEN,
         summary: 'What this is and how to use it, for a language model',
+        description: 'The request, the answer, and what to do about every error, on one page (llmstxt.org).',
         response: {
-          200: { description: 'Markdown', content: { 'text/plain': { schema: z.string() } } },
+          200: {
+            description: 'Markdown',
+            headers: headersOf('Link'),
+            content: { 'text/plain': { schema: z.string(), example: firstLines(guide) } },
+          },
           ...ERRORS,
         },
       },
@@ -90,4 +122,9 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
         return reply.type('text/plain; charset=utf-8').send(guide)
       },
     })
+}
+
+/** The beginning of a text, as an example of it. */
+function firstLines(text: string): string {
+  return text.split('\n').slice(0, 4).join('\n')
 }

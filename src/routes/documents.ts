@@ -1,15 +1,20 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
-import { problemResponses, problemStatus } from '../http/problem.ts'
+import { problemResponses } from '../http/error-responses.ts'
+import { tagged } from '../http/openapi.ts'
+import { problemStatus } from '../http/problem.ts'
+import { headersOf } from '../http/response-headers.ts'
 
 const problemSchema = z.object({
-  code: z.string(),
-  status: z.int(),
-  title: z.string(),
-  retryable: z.boolean(),
-  next_step: z.string(),
+  code: z.string().describe('The code'),
+  status: z.int().describe('The HTTP status of its errors'),
+  title: z.string().describe('What it means'),
+  retryable: z.boolean().describe('Whether the same request may succeed later, unchanged'),
+  next_step: z.string().describe('What to do'),
 })
+
+const problemExample = problemPage('token_expired')
 
 /** What the service says of itself: `/openapi.json`, and a page for every `type` of a problem document. */
 export const documentRoutes: FastifyPluginAsyncZod = async (app) => {
@@ -19,7 +24,21 @@ export const documentRoutes: FastifyPluginAsyncZod = async (app) => {
     schema: {
       operationId: 'openapi',
       summary: 'This API as an OpenAPI 3.1 document',
-      response: { 200: z.looseObject({}), ...problemResponses('rate_limited', 'internal', 'shutting_down') },
+      description: 'Generated from the schemas that validate.',
+      tags: tagged('Discovery'),
+      security: [],
+      response: {
+        200: {
+          description: 'The document',
+          content: {
+            'application/json': {
+              schema: z.looseObject({}),
+              example: { openapi: '3.1.0', info: { title: 'firstkey' }, paths: {} },
+            },
+          },
+        },
+        ...problemResponses('rate_limited'),
+      },
     },
     handler: async () => ({ ...app.swagger() }),
   })
@@ -29,20 +48,31 @@ export const documentRoutes: FastifyPluginAsyncZod = async (app) => {
     schema: {
       operationId: 'problem',
       summary: 'What an error code means and what to do about it',
-      params: z.object({ code: z.string() }),
+      description: 'Where the "type" of a problem, and the "error_uri" of an OAuth error, points.',
+      tags: tagged('Discovery'),
+      security: [],
+      params: z.object({
+        code: z
+          .string()
+          .describe('The "code" of an error')
+          .meta({ examples: ['token_expired'] }),
+      }),
       response: {
         200: {
           description: 'The same as a page where HTML is asked for.',
-          content: { 'application/json': { schema: problemSchema }, 'text/html': { schema: z.string() } },
+          headers: headersOf('Vary'),
+          content: {
+            'application/json': { schema: problemSchema, example: problemExample },
+            'text/html': { schema: z.string(), example: problemHtml(problemExample) },
+          },
         },
-        ...problemResponses('not_found', 'rate_limited', 'internal', 'shutting_down'),
+        ...problemResponses('not_found', 'rate_limited'),
       },
     },
     handler: async (request, reply) => {
       const { code } = request.params
       if (!isErrorCode(code)) throw new ServiceError('not_found', 'There is no such error code.')
-      const { title, retryable, nextStep } = errorCatalogue[code]
-      const problem = { code, status: problemStatus[code], title, retryable, next_step: nextStep }
+      const problem = problemPage(code)
       reply.header('vary', 'Accept')
       if (request.accepts().type(['application/json', 'text/html']) !== 'text/html') return problem
       return reply
@@ -51,6 +81,11 @@ export const documentRoutes: FastifyPluginAsyncZod = async (app) => {
         .send(problemHtml(problem))
     },
   })
+}
+
+function problemPage(code: ErrorCode): z.infer<typeof problemSchema> {
+  const { title, retryable, nextStep } = errorCatalogue[code]
+  return { code, status: problemStatus[code], title, retryable, next_step: nextStep }
 }
 
 function problemHtml({ code, status, title, retryable, next_step }: z.infer<typeof problemSchema>): string {

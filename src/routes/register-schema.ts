@@ -12,14 +12,16 @@ export const registerHeaders = z.looseObject({
     .describe(
       '16 to 255 visible characters, as a UUID, bare or quoted. For a day the same request with the same key gets ' +
         'the same credential, whatever broke in between.',
-    ),
+    )
+    .meta({ examples: ['9c5b94b1-35ad-49bb-b118-8e8fc24abf80'] }),
   prefer: z
     .string()
     .optional()
     .describe(
       '`wait=20` holds the answer for up to so many seconds until the API takes the new key, and says in `ready` whether ' +
         'it does (RFC 7240). Ignored where the service cannot ask the API.',
-    ),
+    )
+    .meta({ examples: ['wait=20'] }),
 })
 
 /** The body of `POST /register`. */
@@ -36,7 +38,8 @@ export const registerBody = z.strictObject(
       .string('must be a string')
       .max(256, 'must have at most 256 characters')
       .regex(NAME_OR_EMPTY, NAME_RULE)
-      .optional(),
+      .optional()
+      .describe('What the key is for'),
     plan: z
       .string('must be a string')
       .min(1, 'must not be empty')
@@ -52,6 +55,12 @@ export const registerBody = z.strictObject(
   },
 )
 
+export const registerExample: z.infer<typeof registerBody> = {
+  name: 'acme-agent',
+  description: 'nightly import',
+  plan: 'gold',
+}
+
 export const timestamp = z.iso.datetime().describe('RFC 3339, UTC')
 
 /** In every answer with a new key. */
@@ -63,35 +72,57 @@ export const ready = z
 /** The answer of `POST /register`. The two secrets in it are shown once. */
 export const credentialSchema = z
   .object({
-    registration_id: z.string(),
+    registration_id: z.string().describe('The id of the registration; it stays when the key is rotated'),
     api_key_id: z.string().describe('The id of the key in API Gateway'),
     api_key_value: z.string().describe('The secret: send it in the header named in "use"'),
-    name: z.string(),
-    description: z.string(),
-    usage_plan_id: z.string(),
-    plan: z.string(),
-    created_at: timestamp,
+    name: z.string().describe('As asked for'),
+    description: z.string().describe('As asked for; empty: none'),
+    usage_plan_id: z.string().describe('The id of the usage plan in API Gateway'),
+    plan: z.string().describe('The name of the plan, as a registration asks for it'),
+    created_at: timestamp.describe('When the key was made: RFC 3339, UTC'),
     expires_at: timestamp.nullable().describe('When the key ends; null: never'),
     ready,
-    use: z.object({
-      header: z.literal('x-api-key'),
-      base_url: z.string(),
-      curl: z.string().describe('A command to paste'),
-    }),
-    management: z.object({
-      token: z.string().describe('The secret that manages this registration'),
-      url: z.string(),
-    }),
+    use: z
+      .object({
+        header: z.literal('x-api-key').describe('The header to send the key in'),
+        base_url: z.string().describe('The API that the key opens'),
+        curl: z.string().describe('A command to paste'),
+      })
+      .describe('How to use the key'),
+    management: z
+      .object({
+        token: z.string().describe('The secret that manages this registration'),
+        url: z.string().describe('Where: GET, DELETE, and what is below it'),
+      })
+      .describe('How to look at the key, rotate it and give it back'),
   })
   .meta({ id: 'Credential' })
 
 export type CredentialAnswer = z.infer<typeof credentialSchema>
 
+export const credentialExample: CredentialAnswer = {
+  registration_id: 'reg_pyJ4MCUwP1RpDiJX72D7',
+  api_key_id: 'luhw7dzkmd',
+  api_key_value: '…40 letters and digits…',
+  name: 'acme-agent',
+  description: 'nightly import',
+  usage_plan_id: 'abc123',
+  plan: 'gold',
+  created_at: '2026-11-23T21:56:31.727Z',
+  expires_at: null,
+  ready: true,
+  use: {
+    header: 'x-api-key',
+    base_url: 'https://api.example.com/v1',
+    curl: "curl -H 'x-api-key: …' https://api.example.com/v1",
+  },
+  management: { token: 'fkm_…', url: 'https://keys.example.com/register/reg_pyJ4MCUwP1RpDiJX72D7' },
+}
+
 /** The same answer as text. */
-export const shellLinesSchema = z
-  .string()
-  .describe('name=value lines, quoted for a POSIX shell')
-  .meta({ examples: ['registration_id=reg_…\napi_key_id=…\napi_key_value=…\n'] })
+export const shellLinesSchema = z.string().describe('name=value lines, quoted for a POSIX shell')
+
+export const shellLinesExample = toShellLines(credentialExample)
 
 export function toAnswer({ registration, apiKeyId, answer, ready }: Credential): CredentialAnswer {
   const { apiKeyValue, managementToken, publicUrl, apiBaseUrl } = answer

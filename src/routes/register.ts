@@ -1,29 +1,37 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Deps } from '../deps.ts'
 import { authenticate, authenticated } from '../http/authenticate.ts'
+import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/error-responses.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
-import { problemResponses } from '../http/problem.ts'
+import { tagged } from '../http/openapi.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
+import { headersOf } from '../http/response-headers.ts'
 import { register } from '../registration/register.ts'
 import { announce, callOf } from './call.ts'
 import {
+  credentialExample,
   credentialSchema,
   registerBody,
+  registerExample,
   registerHeaders,
+  shellLinesExample,
   shellLinesSchema,
   toAnswer,
   toShellLines,
 } from './register-schema.ts'
 
+/** Every code that the making of a key can end with, at first or when it is asked for again. */
+export const MINT_ERRORS = [
+  ...(['missing_token', 'invalid_token', 'rate_limited', 'overloaded', 'key_quota_reached'] as const),
+  ...(['invalid_idempotency_key', 'idempotency_in_progress', 'idempotency_mismatch'] as const),
+  ...(['registration_ended', 'key_replaced'] as const),
+  ...STORE_ERRORS,
+  ...UPSTREAM_ERRORS,
+]
 /** Every code that a registration can end with. */
 export const REGISTER_ERRORS = [
-  ...(['invalid_request', 'missing_token', 'invalid_token', 'token_expired', 'token_revoked'] as const),
-  ...(['token_exhausted', 'plan_not_allowed', 'name_not_allowed', 'payload_too_large'] as const),
-  ...(['unsupported_media_type', 'rate_limited', 'internal', 'upstream_misconfigured'] as const),
-  ...(['upstream_throttled', 'upstream_unavailable', 'key_quota_reached', 'overloaded'] as const),
-  ...(['store_unavailable', 'shutting_down', 'invalid_idempotency_key'] as const),
-  ...(['idempotency_in_progress', 'idempotency_mismatch', 'registration_ended'] as const),
-  'key_replaced' as const,
+  ...(['token_expired', 'token_revoked', 'token_exhausted', 'plan_not_allowed', 'name_not_allowed'] as const),
+  ...MINT_ERRORS,
 ]
 
 /** `POST /register`: a bootstrap token in, a working API key out. */
@@ -41,15 +49,17 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       summary: 'Get an API key of your own',
       description:
         'Mints an API key on a usage plan. The key value and the management token are shown only here.',
+      tags: tagged('Register'),
       security: [{ bootstrapToken: [] }],
       headers: registerHeaders,
-      body: registerBody,
+      body: registerBody.meta({ examples: [registerExample] }),
       response: {
         201: {
           description: 'The new key. With `Accept: text/plain`, lines for a shell instead.',
+          headers: headersOf('Location', 'Idempotency-Replayed', 'Vary'),
           content: {
-            'application/json': { schema: credentialSchema },
-            'text/plain': { schema: shellLinesSchema },
+            'application/json': { schema: credentialSchema, example: credentialExample },
+            'text/plain': { schema: shellLinesSchema, example: shellLinesExample },
           },
         },
         ...problemResponses(...REGISTER_ERRORS),

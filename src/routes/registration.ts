@@ -2,36 +2,36 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Deps } from '../deps.ts'
 import { actorOf, authenticateManager, managing } from '../http/authenticate.ts'
+import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/error-responses.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
-import { problemResponses } from '../http/problem.ts'
+import { tagged } from '../http/openapi.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
+import { headersOf } from '../http/response-headers.ts'
 import { describe } from '../registration/describe.ts'
 import { revoke } from '../registration/revoke.ts'
 import { rotate } from '../registration/rotate.ts'
 import { readUsage } from '../registration/usage.ts'
 import { announce, callOf } from './call.ts'
+import { MINT_ERRORS } from './register.ts'
 import { registerHeaders } from './register-schema.ts'
 import {
+  registrationExample,
   registrationParams,
   registrationSchema,
   rotateBody,
+  rotatedExample,
   rotatedSchema,
   toRegistrationAnswer,
   toRotatedAnswer,
 } from './registration-schema.ts'
-import { toUsageAnswer, usageQuery, usageSchema } from './usage-schema.ts'
+import { toUsageAnswer, usageExample, usageQuery, usageSchema } from './usage-schema.ts'
 
 const security = [{ managementToken: [] }]
-/** Every code that managing a registration can end with, and those where API Gateway is asked. */
+/** Every code that managing a registration can end with, whatever is asked for. */
 export const MANAGE_ERRORS = [
   ...(['missing_token', 'invalid_token', 'not_found', 'rate_limited'] as const),
-  ...(['internal', 'store_unavailable', 'shutting_down'] as const),
+  ...STORE_ERRORS,
 ]
-export const UPSTREAM_ERRORS = [
-  'upstream_misconfigured',
-  'upstream_throttled',
-  'upstream_unavailable',
-] as const
 
 /** `/register/{id}`: a registration in the hands of its owner, by its management token. */
 export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (
@@ -48,9 +48,16 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       operationId: 'getRegistration',
       summary: 'How a registration stands',
       description: 'Everything but the value of the key, which nobody has but its owner.',
+      tags: tagged('Manage'),
       security,
       params: registrationParams,
-      response: { 200: registrationSchema, ...problemResponses(...MANAGE_ERRORS) },
+      response: {
+        200: {
+          description: 'The registration.',
+          content: { 'application/json': { schema: registrationSchema, example: registrationExample } },
+        },
+        ...problemResponses(...MANAGE_ERRORS),
+      },
     },
     handler: async (request) => {
       const view = await describe(store, managing(request).registration, clock())
@@ -69,12 +76,16 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       summary: 'What a registration used of its plan, day by day',
       description:
         'The key and the one that overlaps with it, taken together. Limits are for each key, and best effort.',
+      tags: tagged('Manage'),
       security,
       params: registrationParams,
       querystring: usageQuery,
       response: {
-        200: usageSchema,
-        ...problemResponses('invalid_request', ...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
+        200: {
+          description: 'The figures of API Gateway, day by day.',
+          content: { 'application/json': { schema: usageSchema, example: usageExample } },
+        },
+        ...problemResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
       },
     },
     handler: async (request) => {
@@ -91,6 +102,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       operationId: 'revokeRegistration',
       summary: 'Give a key back',
       description: 'Deletes the key, and the one that overlaps with it. To delete it again is fine.',
+      tags: tagged('Manage'),
       security,
       params: registrationParams,
       response: {
@@ -114,19 +126,18 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       description:
         'The new key is on the same plan, and shown only here. A second rotation ends the key that still overlaps. ' +
         'Until the answer was given the present key stays.',
+      tags: tagged('Manage'),
       security,
       params: registrationParams,
       headers: registerHeaders,
       body: rotateBody,
       response: {
-        201: { description: 'The new key.', content: { 'application/json': { schema: rotatedSchema } } },
-        ...problemResponses(
-          ...MANAGE_ERRORS,
-          ...UPSTREAM_ERRORS,
-          ...(['invalid_request', 'payload_too_large', 'unsupported_media_type', 'overloaded'] as const),
-          ...(['invalid_idempotency_key', 'idempotency_in_progress', 'idempotency_mismatch'] as const),
-          ...(['registration_ended', 'key_replaced', 'rotation_in_progress', 'key_quota_reached'] as const),
-        ),
+        201: {
+          description: 'The new key.',
+          headers: headersOf('Idempotency-Replayed'),
+          content: { 'application/json': { schema: rotatedSchema, example: rotatedExample } },
+        },
+        ...problemResponses(...MANAGE_ERRORS, ...MINT_ERRORS, 'rotation_in_progress'),
       },
     },
     handler: async (request, reply) => {

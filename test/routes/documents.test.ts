@@ -47,7 +47,7 @@ test('/openapi.json is OpenAPI 3.1 with every route, every status and a schema f
   assert.deepEqual(Object.keys(document.paths['/register'] ?? {}), ['post'])
   assert.deepEqual(
     Object.keys(document.paths['/register']?.['post']?.responses ?? {}),
-    '201 400 401 403 409 413 415 422 429 500 502 503'.split(' '),
+    '201 400 401 403 408 409 413 415 422 429 500 502 503'.split(' '),
   )
   for (const reference of JSON.stringify(document).matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)) {
     assert.ok(document.components.schemas[reference[1] ?? ''], String(reference[1]))

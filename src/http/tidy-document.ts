@@ -1,0 +1,84 @@
+import type { OpenAPIV3, OpenAPIV3_1 } from 'openapi-types'
+
+type ApiDocument = Partial<OpenAPIV3.Document | OpenAPIV3_1.Document>
+type Responses = Record<string, OpenAPIV3.ReferenceObject | OpenAPIV3.ResponseObject>
+
+interface Operation {
+  readonly operationId: string
+  readonly responses: Responses
+  readonly requestBody?: OpenAPIV3.ReferenceObject | OpenAPIV3.RequestBodyObject
+}
+
+/** Says what the transforms of the plugins could not say, says it once, and drops what nothing refers to. */
+export function tidyDocument(document: ApiDocument): void {
+  const operations = operationsOf(document)
+  for (const operation of operations) {
+    unwrapHeaders(operation)
+    letBodyBeAbsent(operation)
+  }
+  Object.assign(document.components ?? {}, { responses: shareResponses(operations) })
+  dropUnused(document)
+}
+
+function operationsOf({ paths = {} }: ApiDocument): Operation[] {
+  return Object.values(paths).flatMap((path) =>
+    [path?.get, path?.post, path?.delete].flatMap((operation) => {
+      if (operation?.operationId === undefined || operation.responses === undefined) return []
+      const { operationId, responses, requestBody } = operation
+      return [{ operationId, responses, ...(requestBody === undefined ? {} : { requestBody }) }]
+    }),
+  )
+}
+
+/** A header that is a reference was made the schema of a header. */
+function unwrapHeaders({ responses }: Operation): void {
+  for (const response of Object.values(responses)) {
+    if ('$ref' in response || response.headers === undefined) continue
+    for (const [name, header] of Object.entries(response.headers)) {
+      if ('schema' in header && header.schema && '$ref' in header.schema)
+        response.headers[name] = header.schema
+    }
+  }
+}
+
+/** Every body was made required, also one that the schema lets be left out: such a one may be null as well. */
+function letBodyBeAbsent({ requestBody }: Operation): void {
+  if (requestBody === undefined || '$ref' in requestBody) return
+  for (const { schema } of Object.values(requestBody.content)) {
+    const variants = schema && 'anyOf' in schema ? (schema.anyOf ?? []) : []
+    // The types are those of OpenAPI 3.0, which has no null.
+    if (variants.some((variant) => 'type' in variant && String(variant.type) === 'null')) {
+      requestBody.required = false
+    }
+  }
+}
+
+/**
+ * Takes what several operations answer alike out of them.
+ * @returns it, by the name of the first of these operations
+ */
+function shareResponses(operations: readonly Operation[]): Responses {
+  const uses = operations.flatMap((operation) =>
+    Object.entries(operation.responses).map(([status, response]) => ({ operation, status, response })),
+  )
+  const alike = Map.groupBy(uses, ({ status, response }) => JSON.stringify([status, response]))
+  const shared: Responses = {}
+  for (const group of alike.values()) {
+    const [first] = group
+    if (first === undefined || group.length === 1) continue
+    const name = `${first.operation.operationId}.${first.status}`
+    shared[name] = first.response
+    for (const { operation, status } of group)
+      operation.responses[status] = { $ref: `#/components/responses/${name}` }
+  }
+  return shared
+}
+
+/** Examples of errors that no operation answers, and the variants of shared schemas that are made for requests. */
+function dropUnused(document: ApiDocument): void {
+  const { schemas = {}, examples = {} } = document.components ?? {}
+  for (const name of Object.keys(schemas)) if (name.endsWith('Input')) delete schemas[name]
+  const text = JSON.stringify(document)
+  for (const name of Object.keys(examples))
+    if (!text.includes(`"#/components/examples/${name}"`)) delete examples[name]
+}
