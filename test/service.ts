@@ -16,6 +16,7 @@ import { createLogger } from '../src/log.ts'
 import { defaultTiming, type Timing } from '../src/registration/timing.ts'
 import { SERVICE } from '../src/store/audit.ts'
 import type { BootstrapToken, TokenPolicy } from '../src/store/records.ts'
+import { watchAnswers } from './openapi/documented.ts'
 
 /** The environment of a server that uses `gateway`; the demo credentials are the SDK's for the whole test process. */
 export function serverEnv(gateway: Gateway, dataDir: string): Record<string, string> {
@@ -71,7 +72,10 @@ export interface ServiceOptions {
   readonly timing?: Partial<Timing>
 }
 
-/** The whole service on a real socket, with a real store file, against a local gateway. Ends with the test. */
+/**
+ * The whole service on a real socket, with a real store file, against a local gateway. Ends with the test, which fails if
+ * the service answered what its OpenAPI document does not say.
+ */
 export async function startService(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
   const gateway = options.beside?.gateway ?? (await testGateway(t, options.gateway))
   const dataDir = options.beside?.dataDir ?? tempDir(t)
@@ -84,10 +88,12 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
   const timing = { ...defaultTiming, ...options.timing }
   const deps = await createDeps(readConfig(env), log, { clock, timing })
   const app = await buildApp(deps)
+  const undocumented = watchAnswers(app)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.after(async () => {
     await app.close()
     await deps.close()
+    assert.deepEqual([...undocumented], [], 'every answer is as the OpenAPI document says')
   })
   return {
     url,
