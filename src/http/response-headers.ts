@@ -40,13 +40,18 @@ export const responseHeaders = {
     schema: { type: 'string', enum: ['true'] },
     example: 'true',
   },
+  'Preference-Applied': {
+    description: 'Only where `Prefer: wait` was heeded (RFC 7240); `ready` says with what success.',
+    schema: { type: 'string', enum: ['wait'] },
+    example: 'wait',
+  },
   Link: {
     description: 'Where this service says what of itself (RFC 8288).',
     schema: { type: 'string' },
     example: '<https://keys.example.com/.well-known/api-catalog>; rel="api-catalog"',
   },
   Vary: {
-    description: 'The request header that chooses the media type.',
+    description: 'The request headers that the answer depends on.',
     schema: { type: 'string' },
     example: 'Accept',
   },

@@ -54,7 +54,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       response: {
         201: {
           description: 'The new client',
-          headers: headersOf('Idempotency-Replayed'),
+          headers: headersOf('Idempotency-Replayed', 'Preference-Applied'),
           content: { 'application/json': { schema: clientInformation, example: clientExample } },
         },
         ...oauthErrorResponses(...REGISTER_ERRORS),

@@ -56,7 +56,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       response: {
         201: {
           description: 'The new key. With `Accept: text/plain`, lines for a shell instead.',
-          headers: headersOf('Location', 'Idempotency-Replayed', 'Vary'),
+          headers: headersOf('Location', 'Idempotency-Replayed', 'Preference-Applied', 'Vary'),
           content: {
             'application/json': { schema: credentialSchema, example: credentialExample },
             'text/plain': { schema: shellLinesSchema, example: shellLinesExample },

@@ -134,7 +134,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       response: {
         201: {
           description: 'The new key.',
-          headers: headersOf('Idempotency-Replayed'),
+          headers: headersOf('Idempotency-Replayed', 'Preference-Applied'),
           content: { 'application/json': { schema: rotatedSchema, example: rotatedExample } },
         },
         ...problemResponses(...MANAGE_ERRORS, ...MINT_ERRORS, 'rotation_in_progress'),
