@@ -12,6 +12,7 @@ import { connectRoutes } from './routes/connect.ts'
 import { discoveryRoutes } from './routes/discovery.ts'
 import { documentRoutes } from './routes/documents.ts'
 import { healthRoutes } from './routes/health.ts'
+import { pageRoutes } from './routes/pages.ts'
 import { registerRoute } from './routes/register.ts'
 import { registrationRoutes } from './routes/registration.ts'
 
@@ -29,7 +30,8 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
 
   app.addHook('onRequest', limits.byAddress) // Here, so that unknown paths are counted too.
   await app.register(healthRoutes, { readiness: deps.readiness })
-  await app.register(documentRoutes)
+  await app.register(pageRoutes, { deps })
+  await app.register(documentRoutes, { config })
   await app.register(discoveryRoutes, { config })
   await app.register(registerRoute, { deps, limits })
   await app.register(registrationRoutes, { deps, limits })

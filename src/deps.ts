@@ -9,6 +9,7 @@ import { createInFlight } from './registration/in-flight.ts'
 import { createLeases } from './registration/leases.ts'
 import { createLiveness, type Liveness } from './registration/liveness.ts'
 import type { ObtainDeps } from './registration/obtain.ts'
+import { createPlanLimits, type OfferedPlan } from './registration/plan-limits.ts'
 import { createReadiness, type Readiness } from './registration/readiness.ts'
 import { createRefusals, type Refusals } from './registration/refusals.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
@@ -21,6 +22,8 @@ export interface Deps extends ObtainDeps {
   readonly readiness: Readiness
   readonly liveness: Liveness
   readonly refusals: Refusals
+  /** What every plan of this deployment allows. */
+  readonly planLimits: () => Promise<OfferedPlan[]>
   /** Waits for what is in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
@@ -50,6 +53,7 @@ export async function createDeps(
     batcher,
     liveness: createLiveness(shared),
     refusals: createRefusals(shared),
+    planLimits: createPlanLimits({ background, plans: config.plans, log }),
     readiness: createReadiness({ store, apiGateway, clock, plans: config.plans, log }),
     async close() {
       await inFlight.settled()

@@ -23,14 +23,15 @@ const room = (path: string) => (path.includes('/') ? path.split('/')[0] : '.') ?
 
 /** The rooms that each room may import from, besides itself and the files at the root of src/. */
 const mayImport: Record<string, readonly string[]> = {
-  routes: ['registration', 'http', 'auth', 'store', 'discovery'],
-  http: ['auth', 'store', 'discovery'],
+  routes: ['registration', 'http', 'auth', 'store', 'discovery', 'pages'],
+  http: ['auth', 'store', 'discovery', 'pages'],
   registration: ['auth', 'aws', 'store'],
   auth: ['store'],
   aws: [],
   store: [],
   cli: ['registration', 'auth', 'store'],
   discovery: [],
+  pages: ['registration', 'discovery'],
   local: [],
 }
 

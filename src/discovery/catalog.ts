@@ -8,7 +8,10 @@ export function apiCatalog(publicUrl: string): object {
       {
         anchor: links.register,
         'service-desc': [{ href: links.openapi, type: 'application/json' }],
-        'service-doc': [{ href: links.llms, type: 'text/plain' }],
+        'service-doc': [
+          { href: links.docs, type: 'text/html' },
+          { href: links.llms, type: 'text/plain' },
+        ],
         'service-meta': [
           { href: links.onboarding, type: 'application/json' },
           { href: links.resource, type: 'application/json' },
@@ -36,6 +39,7 @@ export function linkHeader(publicUrl: string): string {
   const relations = [
     [links.catalog, 'api-catalog'],
     [links.openapi, 'service-desc'],
+    [links.docs, 'service-doc'],
     [links.llms, 'service-doc'],
     [links.onboarding, 'service-meta'],
     [links.ready, 'status'],

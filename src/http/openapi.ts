@@ -1,6 +1,7 @@
 import swagger from '@fastify/swagger'
 import type { FastifyInstance } from 'fastify'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
+import type { OpenAPIV3_1 } from 'openapi-types'
 import { z } from 'zod'
 import pkg from '../../package.json' with { type: 'json' }
 import { linksOf } from '../discovery/links.ts'
@@ -120,4 +121,15 @@ function withExamples(transformed: Record<string, object>, declared: Record<stri
       { ...declared[mediaType], ...media },
     ]),
   )
+}
+
+/** The document that {@link describeApi} collected, once the app is ready. */
+export function openapiOf(app: FastifyInstance): OpenAPIV3_1.Document {
+  const document = app.swagger()
+  if (!isOpenapi31(document)) throw new Error('the document is not OpenAPI 3.1')
+  return document
+}
+
+function isOpenapi31(document: object): document is OpenAPIV3_1.Document {
+  return 'openapi' in document && String(document.openapi).startsWith('3.1')
 }

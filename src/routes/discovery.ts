@@ -99,29 +99,28 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     },
     handler: async (_request, reply) => reply.type('text/javascript; charset=utf-8').send(script),
   })
-  for (const url of ['/', '/llms.txt'])
-    app.route({
-      method: 'GET',
-      url,
-      schema: {
-        operationId: url === '/' ? 'home' : 'llms',
-        ...OPEN,
-        summary: 'What this is and how to use it, for a language model',
-        description: 'The request, the answer, and what to do about every error, on one page (llmstxt.org).',
-        response: {
-          200: {
-            description: 'Markdown',
-            headers: headersOf('Link'),
-            content: { 'text/plain': { schema: z.string(), example: firstLines(guide) } },
-          },
-          ...ERRORS,
+  app.route({
+    method: 'GET',
+    url: '/llms.txt',
+    schema: {
+      operationId: 'llms',
+      ...OPEN,
+      summary: 'What this is and how to use it, for a language model',
+      description: 'The request, the answer, and what to do about every error, on one page (llmstxt.org).',
+      response: {
+        200: {
+          description: 'Markdown',
+          headers: headersOf('Link'),
+          content: { 'text/plain': { schema: z.string(), example: firstLines(guide) } },
         },
+        ...ERRORS,
       },
-      handler: async (_request, reply) => {
-        reply.header('link', linkHeader(publicUrl))
-        return reply.type('text/plain; charset=utf-8').send(guide)
-      },
-    })
+    },
+    handler: async (_request, reply) => {
+      reply.header('link', linkHeader(publicUrl))
+      return reply.type('text/plain; charset=utf-8').send(guide)
+    },
+  })
 }
 
 /** The beginning of a text, as an example of it. */

@@ -1,10 +1,14 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import type { Config } from '../config.ts'
+import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 import { problemResponses } from '../http/error-responses.ts'
 import { tagged } from '../http/openapi.ts'
+import { pageContent, sendPage } from '../http/page.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
+import { problemPage } from '../pages/problem.ts'
 
 const problemSchema = z.object({
   code: z.string().describe('The code'),
@@ -14,10 +18,14 @@ const problemSchema = z.object({
   next_step: z.string().describe('What to do'),
 })
 
-const problemExample = problemPage('token_expired')
+const problemExample = explain('token_expired')
 
 /** What the service says of itself: `/openapi.json`, and a page for every `type` of a problem document. */
-export const documentRoutes: FastifyPluginAsyncZod = async (app) => {
+export const documentRoutes: FastifyPluginAsyncZod<{ config: Pick<Config, 'publicUrl'> }> = async (
+  app,
+  { config },
+) => {
+  const { basePath } = linksOf(config.publicUrl)
   app.route({
     method: 'GET',
     url: '/openapi.json',
@@ -63,7 +71,7 @@ export const documentRoutes: FastifyPluginAsyncZod = async (app) => {
           headers: headersOf('Vary'),
           content: {
             'application/json': { schema: problemSchema, example: problemExample },
-            'text/html': { schema: z.string(), example: problemHtml(problemExample) },
+            ...pageContent,
           },
         },
         ...problemResponses('not_found', 'rate_limited'),
@@ -72,50 +80,17 @@ export const documentRoutes: FastifyPluginAsyncZod = async (app) => {
     handler: async (request, reply) => {
       const { code } = request.params
       if (!isErrorCode(code)) throw new ServiceError('not_found', 'There is no such error code.')
-      const problem = problemPage(code)
+      const problem = explain(code)
       reply.header('vary', 'Accept')
       if (request.accepts().type(['application/json', 'text/html']) !== 'text/html') return problem
-      return reply
-        .header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
-        .type('text/html; charset=utf-8')
-        .send(problemHtml(problem))
+      return sendPage(reply, problemPage({ ...problem, basePath }))
     },
   })
 }
 
-function problemPage(code: ErrorCode): z.infer<typeof problemSchema> {
+function explain(code: ErrorCode): z.infer<typeof problemSchema> {
   const { title, retryable, nextStep } = errorCatalogue[code]
   return { code, status: problemStatus[code], title, retryable, next_step: nextStep }
-}
-
-function problemHtml({ code, status, title, retryable, next_step }: z.infer<typeof problemSchema>): string {
-  const again = retryable
-    ? 'Yes: the same request, unchanged, after the seconds in Retry-After.'
-    : 'No: the same request would be refused again.'
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title} (${code})</title>
-</head>
-<body>
-<main>
-<h1>${title}</h1>
-<p>Code <code>${code}</code>, HTTP status ${status}.</p>
-<h2>Try again?</h2>
-<p>${again}</p>
-<h2>What to do</h2>
-<p>${escapeHtml(next_step)}</p>
-</main>
-</body>
-</html>
-`
-}
-
-/** Text of the catalogue as HTML; nothing of a request is in it. */
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
 function isErrorCode(code: string): code is ErrorCode {

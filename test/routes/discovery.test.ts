@@ -137,7 +137,7 @@ test('from the refusal of a request without a token to everything else: each lin
   const links = [...(text.headers.get('link') ?? '').matchAll(/<([^>]+)>; rel="([\w-]+)"/g)]
   assert.deepEqual(
     links.map(([, , rel]) => rel),
-    ['api-catalog', 'service-desc', 'service-doc', 'service-meta', 'status'],
+    ['api-catalog', 'service-desc', 'service-doc', 'service-doc', 'service-meta', 'status'],
   )
   for (const [, href = ''] of links) assert.equal((await reach(href)).status, 200, href)
 

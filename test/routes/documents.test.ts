@@ -33,6 +33,7 @@ test('/openapi.json is OpenAPI 3.1 with every route, every status and a schema f
     '/.well-known/oauth-protected-resource',
     '/connect/register',
     '/connect/register/{id}',
+    '/docs',
     '/livez',
     '/llms.txt',
     '/openapi.json',

@@ -1,0 +1,16 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const TYPES = {
+  'icon.svg': 'image/svg+xml',
+  'register.js': 'text/javascript; charset=utf-8',
+  'style.css': 'text/css; charset=utf-8',
+} as const
+
+/** What the pages load, by its name below `/assets/`: small, and as it is in the repository. */
+export const assets: ReadonlyMap<string, { readonly type: string; readonly content: Buffer }> = new Map(
+  Object.entries(TYPES).map(([name, type]) => [
+    name,
+    { type, content: readFileSync(join(import.meta.dirname, 'assets', name)) },
+  ]),
+)

@@ -1,0 +1,84 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import type { Deps } from '../deps.ts'
+import { linkHeader } from '../discovery/catalog.ts'
+import { linksOf } from '../discovery/links.ts'
+import { llmsText } from '../discovery/llms.ts'
+import { ServiceError } from '../errors.ts'
+import { problemResponses } from '../http/error-responses.ts'
+import { openapiOf, tagged } from '../http/openapi.ts'
+import { pageContent, sendPage } from '../http/page.ts'
+import { problemStatus } from '../http/problem.ts'
+import { headersOf } from '../http/response-headers.ts'
+import { assets } from '../pages/assets.ts'
+import { homePage } from '../pages/home.ts'
+import { referencePage } from '../pages/reference.ts'
+
+/** Of every route here. */
+const OPEN = { tags: tagged('Discovery'), security: [] }
+
+/** What a person sees in a browser, and what those pages load. */
+export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'planLimits'> }> = async (
+  app,
+  { deps: { config, planLimits } },
+) => {
+  const { publicUrl, apiBaseUrl } = config
+  const { basePath } = linksOf(publicUrl)
+  const guide = llmsText(config, problemStatus)
+  let reference: string | undefined
+  app.route({
+    method: 'GET',
+    url: '/',
+    schema: {
+      operationId: 'home',
+      summary: 'What this is and how to use it',
+      description:
+        'A page with a form for people, where HTML is asked for; otherwise the same text as /llms.txt. ' +
+        'The Link header names every other document (RFC 8288).',
+      ...OPEN,
+      response: {
+        200: {
+          description: 'The page, or the text',
+          headers: headersOf('Link', 'Vary'),
+          content: { ...pageContent, 'text/plain': { schema: z.string(), example: '# firstkey' } },
+        },
+        ...problemResponses('rate_limited'),
+      },
+    },
+    handler: async (request, reply) => {
+      reply.headers({ link: linkHeader(publicUrl), vary: 'Accept' })
+      if (request.accepts().type(['text/plain', 'text/html']) !== 'text/html')
+        return reply.type('text/plain; charset=utf-8').send(guide)
+      const plans = await planLimits()
+      return sendPage(reply, homePage({ basePath, links: linksOf(publicUrl), apiBaseUrl, plans }))
+    },
+  })
+  app.route({
+    method: 'GET',
+    url: '/docs',
+    schema: {
+      operationId: 'docs',
+      summary: 'The API reference, as a page',
+      description: 'The document of /openapi.json for people to read.',
+      ...OPEN,
+      response: {
+        200: { description: 'The page', content: pageContent },
+        ...problemResponses('rate_limited'),
+      },
+    },
+    handler: async (_request, reply) => {
+      reference ??= referencePage(openapiOf(app), basePath)
+      return sendPage(reply, reference)
+    },
+  })
+  app.route({
+    method: 'GET',
+    url: '/assets/:name',
+    schema: { hide: true, params: z.object({ name: z.string() }) },
+    handler: async (request, reply) => {
+      const asset = assets.get(request.params.name)
+      if (asset === undefined) throw new ServiceError('not_found', 'This path does not exist.')
+      return reply.type(asset.type).send(asset.content)
+    },
+  })
+}

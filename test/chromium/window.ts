@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, type TestContext } from 'node:test'
+import { AxeBuilder } from '@axe-core/playwright'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { launchChromium } from './launch.ts'
+
+/** Where the screenshots of the last run are, for a look. */
+const SCREENSHOTS = join(import.meta.dirname, '../../test-results/screenshots')
+
+let browser: Browser
+
+before(async () => {
+  mkdirSync(SCREENSHOTS, { recursive: true })
+  browser = await launchChromium()
+})
+after(() => browser?.close())
+
+/**
+ * A page of a browser of its own, which ends with the test. That fails if the page asks another host for anything, breaks
+ * its own Content-Security-Policy or throws.
+ */
+export async function openPage(
+  t: TestContext,
+  url: string,
+  options: BrowserContextOptions = {},
+): Promise<Page> {
+  const context = await browser.newContext({
+    viewport: { width: 1_000, height: 800 },
+    permissions: ['clipboard-read', 'clipboard-write'],
+    ...options,
+  })
+  const page = await context.newPage()
+  page.setDefaultTimeout(15_000)
+  const faults: string[] = []
+  page.on('request', (request) => {
+    if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`asks ${request.url()}`)
+  })
+  page.on('pageerror', (error) => faults.push(`throws ${error.message}`))
+  page.on('console', (message) => {
+    // What the service refuses is an error of the network to the console.
+    if (message.type() === 'error' && !/^Failed to load resource/.test(message.text()))
+      faults.push(`says ${message.text()}`)
+  })
+  t.after(async () => {
+    await context.close()
+    assert.deepEqual(faults, [])
+  })
+  await page.goto(url)
+  return page
+}
+
+/** Keeps what the page looks like, as `test-results/screenshots/NAME.png`. */
+export async function keepScreenshot(page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true })
+}
+
+/** Holds the page against the rules of axe-core: WCAG 2.2 A and AA, and its best practices. */
+export async function assertAccessible(page: Page): Promise<void> {
+  const { violations } = await new AxeBuilder({ page }).analyze()
+  const found = violations.map(
+    ({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ target }) => target).join(' ')}`,
+  )
+  assert.deepEqual(found, [])
+}
+
+/** Nothing is wider than the window: nobody has to scroll sideways to read. */
+export async function assertFits(page: Page): Promise<void> {
+  const content = await page.evaluate<number>('document.documentElement.scrollWidth')
+  const window = await page.evaluate<number>('document.documentElement.clientWidth')
+  assert.ok(content <= window, `${content} px in a window of ${window} px`)
+}

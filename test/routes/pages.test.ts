@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { describeLimits } from '../../src/pages/limits.ts'
+import { readProblem } from '../problem.ts'
+import { startService } from '../service.ts'
+
+const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8'
+
+const get = (url: string, accept?: string) => fetch(url, { headers: accept === undefined ? {} : { accept } })
+
+test('/ is a page for a browser, and the text of /llms.txt for everybody else', async (t) => {
+  const { url } = await startService(t)
+  const page = await get(`${url}/`, BROWSER)
+  assert.match(page.headers.get('content-type') ?? '', /^text\/html/)
+  assert.match(await page.text(), /<h1>Get an API key<\/h1>/)
+  const guide = await (await get(`${url}/llms.txt`)).text()
+  for (const accept of [
+    undefined,
+    '*/*',
+    'text/plain',
+    'application/json',
+    'text/markdown, text/plain;q=0.5',
+  ]) {
+    const answer = await get(`${url}/`, accept)
+    assert.match(answer.headers.get('content-type') ?? '', /^text\/plain/, String(accept))
+    assert.match(answer.headers.get('link') ?? '', /rel="api-catalog"/)
+    assert.equal(answer.headers.get('vary'), 'Accept')
+    assert.equal(await answer.text(), guide)
+  }
+})
+
+test('pages are kept in by a strict policy, and have no script or style of their own', async (t) => {
+  const { url } = await startService(t)
+  for (const path of ['/', '/docs', '/problems/invalid_token']) {
+    const answer = await get(url + path, BROWSER)
+    const policy = answer.headers.get('content-security-policy') ?? ''
+    assert.match(policy, /^default-src 'none'; script-src 'self'; style-src 'self';/)
+    assert.doesNotMatch(policy, /unsafe|http|\*/)
+    assert.match(policy, /frame-ancestors 'none'/)
+    assert.equal(answer.headers.get('referrer-policy'), 'no-referrer')
+    const html = await answer.text()
+    assert.doesNotMatch(html, /<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)|<iframe/i)
+    for (const [, source = ''] of html.matchAll(/(?:src|stylesheet" href|icon"[^>]* href)="([^"]+)"/g))
+      assert.equal((await get(url + source)).status, 200, source)
+  }
+})
+
+test('what the pages load is served by name, and nothing else of the disk', async (t) => {
+  const { url } = await startService(t)
+  const names = readdirSync(join(import.meta.dirname, '../../src/pages/assets'))
+  for (const name of names) {
+    const answer = await get(`${url}/assets/${name}`)
+    assert.equal(answer.status, 200, name)
+    assert.match(answer.headers.get('content-type') ?? '', /^(text\/(css|javascript)|image\/svg\+xml)/)
+    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff')
+  }
+  for (const name of ['', 'layout.ts', '..%2flayout.ts', '..%2f..%2f..%2fpackage.json', '__proto__'])
+    assert.equal((await readProblem(await get(`${url}/assets/${name}`))).code, 'not_found', name)
+})
+
+test('a page says what API Gateway allows, a minute ago at most, and asks it no more than that', async (t) => {
+  const { url, gateway } = await startService(t)
+  const text = async () => (await get(`${url}/`, BROWSER)).text()
+  const pages = await Promise.all(Array.from({ length: 20 }, text))
+  for (const page of pages)
+    assert.match(page, /5 requests a second, and up to 10 at once; 1,000 requests a day\./)
+  assert.equal(gateway.answers['GetUsagePlan']?.[200], 2, 'one for each plan')
+})
+
+test('limits in words', () => {
+  const none = { ratePerSecond: null, burst: null, quota: null }
+  assert.equal(describeLimits(null), 'Its limits cannot be told at the moment.')
+  assert.equal(describeLimits(none), 'No limit on requests.')
+  assert.equal(describeLimits({ ...none, ratePerSecond: 1 }), '1 request a second.')
+  assert.equal(
+    describeLimits({ ratePerSecond: 0.5, burst: 5, quota: { limit: 10_000, period: 'MONTH' } }),
+    '0.5 requests a second, and up to 5 at once; 10,000 requests a month.',
+  )
+})
