@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
+import pkg from '../../package.json' with { type: 'json' }
 import { redact } from '../log.ts'
 import { addAuditCommand } from './audit.ts'
 import { addRegistrationCommands } from './registrations.ts'
@@ -9,6 +10,7 @@ import { addTokenCommands } from './tokens.ts'
 
 const program = new Command('firstkey')
   .description("The operator's commands. They use the store that STORE names, also beside a running server.")
+  .version(pkg.version)
   .showHelpAfterError('(add --help for the options)')
 addTokenCommands(program)
 addRegistrationCommands(program)
