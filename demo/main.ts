@@ -11,7 +11,9 @@ import { startGateway } from '../src/local/gateway.ts'
 import { defaultGatewayOptions } from '../src/local/options.ts'
 import { runSteps, say } from './steps.ts'
 
-const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } })
+const { values: options } = parseArgs({
+  options: { once: { type: 'boolean', default: false }, port: { type: 'string', default: '3000' } },
+})
 /** What the programs get of this shell's environment: a profile or a setting of the person's own must not interfere. */
 const inherited = Object.fromEntries(
   ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'SystemRoot'].flatMap((name) =>
@@ -36,7 +38,7 @@ async function main(): Promise<void> {
   const apiUrl = `${gateway.url}/execute-api/demo/prod/hello`
   say(`Local API Gateway on ${gateway.url}, with a demo API at ${apiUrl}`)
 
-  const port = await getPort({ port: 3000 })
+  const port = await getPort({ port: Number(options.port) })
   const publicUrl = `http://localhost:${port}`
   const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
   const env = {
