@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import type { Fault } from './faulty-front.ts'
+
+/** Where a recipe is pasted: an empty folder, and all that it finds in its environment. */
+export interface Place {
+  readonly dir: string
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** How the reader of docs/recipes.md runs one of its blocks. */
+export interface Recipe {
+  readonly heading: string
+  readonly language: string
+  /** The program that must be installed. */
+  readonly needs: string
+  /** Puts the block where the document says, and tells the command that runs it. */
+  prepare(code: string, place: Place): { command: readonly string[]; env?: Record<string, string> }
+  /** The faults that it must get over. */
+  readonly survives: readonly Fault[]
+  /** The file that it never replaces, where it has a fixed name. */
+  readonly keeps?: string
+  /** The process list may show the token: the document says so. */
+  readonly showsToken?: boolean
+}
+
+const saved =
+  (name: string, ...interpreter: readonly string[]): Recipe['prepare'] =>
+  (code, { dir }) => {
+    writeFileSync(join(dir, name), code)
+    return { command: [...interpreter, name] }
+  }
+
+const pasted =
+  (shell: string): Recipe['prepare'] =>
+  (code) => ({ command: [shell, '-c', code] })
+
+const step = z.tuple([
+  z.strictObject({
+    name: z.string(),
+    id: z.string(),
+    env: z.record(z.string(), z.string()),
+    run: z.string(),
+  }),
+])
+
+/** As the runner of GitHub Actions does a step: expressions are put in, and `bash -e` runs the file. */
+const asStep: Recipe['prepare'] = (code, { dir, env }) => {
+  const [{ env: named, run }] = step.parse(parse(code))
+  assert.doesNotMatch(run, /\$\{\{/, 'what is put into a script can be a script')
+  const known: Record<string, string | undefined> = {
+    'vars.FIRSTKEY_URL': env['FIRSTKEY_URL'],
+    'secrets.FIRSTKEY_TOKEN': env['FIRSTKEY_TOKEN'],
+    'strategy.job-index': env['JOB_INDEX'] ?? '0',
+  }
+  const value = (expression: string) => known[expression] ?? assert.fail(`${expression} is not known`)
+  const variables = Object.entries(named).map(([name, text]) => [
+    name,
+    text.replaceAll(/\$\{\{ (.*?) \}\}/g, (_, expression: string) => value(expression)),
+  ])
+  writeFileSync(join(dir, 'step.sh'), run)
+  const github = { GITHUB_RUN_ID: '19570418', GITHUB_JOB: 'build', GITHUB_OUTPUT: join(dir, 'output') }
+  return { command: ['bash', '-e', 'step.sh'], env: { ...github, ...Object.fromEntries(variables) } }
+}
+
+/** What an agent's loop does with the tool: calls it, and hands what it returns to the model. */
+const CALL_TOOL = `
+const { run } = await import('./firstkey-tool.mjs')
+const result = await run({ name: 'acme-agent' })
+console.log(JSON.stringify(result))
+process.exit(result.ok ? 0 : 1)
+`
+
+const asTool: Recipe['prepare'] = (code, { dir }) => {
+  writeFileSync(join(dir, 'firstkey-tool.mjs'), code)
+  return { command: ['node', '--input-type=module', '--eval', CALL_TOOL] }
+}
+
+const busy = ['busy'] as const
+const both = ['busy', 'lost'] as const
+const posix = { heading: 'POSIX shell', language: 'sh', survives: both, keeps: 'firstkey.env' }
+const json = { survives: both, keeps: 'firstkey.json' }
+const pwsh = saved('firstkey.ps1', 'pwsh', '-NoProfile', '-File')
+
+export const recipes: readonly Recipe[] = [
+  { heading: 'Ready-made', language: 'sh', needs: 'curl', prepare: pasted('sh'), survives: [] },
+  { heading: 'curl', language: 'sh', needs: 'curl', prepare: pasted('sh'), survives: busy, showsToken: true },
+  ...['dash', 'bash'].map((sh) => ({ ...posix, needs: sh, prepare: saved('register.sh', sh) })),
+  { ...json, heading: 'Node.js', language: 'js', needs: 'node', prepare: saved('firstkey.mjs', 'node') },
+  {
+    ...json,
+    heading: 'Python',
+    language: 'python',
+    needs: 'python3',
+    prepare: saved('firstkey.py', 'python3'),
+  },
+  { ...json, heading: 'PowerShell', language: 'powershell', needs: 'pwsh', prepare: pwsh },
+  { heading: 'GitHub Actions', language: 'yaml', needs: 'bash', prepare: asStep, survives: both },
+  { heading: 'A tool for an agent', language: 'js', needs: 'node', prepare: asTool, survives: both },
+]
+
+const path = `${dirname(process.execPath)}${delimiter}${process.env['PATH']}`
+
+/** Where a program is installed, if it is. */
+export function which(program: string): string | undefined {
+  return path
+    .split(delimiter)
+    .map((folder) => join(folder, program))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK)
+        return true
+      } catch {
+        return false
+      }
+    })
+}
+
+/**
+ * Runs a recipe to its end.
+ * @returns with `curlArgs`, what the process list would have shown of curl
+ */
+export async function follow(recipe: Recipe, code: string, place: Place) {
+  const { command, env } = recipe.prepare(code, place)
+  const home = `${place.dir}.home`
+  const curl = join(home, 'bin/curl')
+  if (!existsSync(curl)) {
+    mkdirSync(dirname(curl), { recursive: true })
+    writeFileSync(curl, `#!/bin/sh\nprintf '%s\\n' "$@" >>'${home}/args'\nexec '${which('curl')}' "$@"\n`, {
+      mode: 0o755,
+    })
+  }
+  const [program = '', ...args] = command
+  const child = spawn(program, args, {
+    cwd: place.dir,
+    env: { PATH: `${dirname(curl)}${delimiter}${path}`, HOME: home, ...(env ?? place.env) },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const [[exitCode], stdout, stderr] = await Promise.all([
+    once(child, 'close'),
+    text(child.stdout),
+    text(child.stderr),
+  ])
+  const argsFile = join(home, 'args')
+  return { exitCode, stdout, stderr, curlArgs: existsSync(argsFile) ? readFileSync(argsFile, 'utf8') : '' }
+}
