@@ -49,10 +49,11 @@ function readOptions() {
     throw new WrongUsage(error.message)
   }
   if (values.help) return { help: true }
-  const token = process.env.FIRSTKEY_TOKEN ?? ''
+  const token = (process.env.FIRSTKEY_TOKEN ?? '').trim()
   const url = (values.url ?? process.env.FIRSTKEY_URL ?? SERVICE_URL).replace(/\/+$/, '')
   const maxWaitMs = Number(values['max-wait']) * 1000
   if (token === '') throw new WrongUsage('FIRSTKEY_TOKEN is not set: it is the bootstrap token (fkb_…)')
+  if (!/^[!-~]+$/.test(token)) throw new WrongUsage('FIRSTKEY_TOKEN has characters in it that no token has')
   if (!values.name) throw new WrongUsage('--name is missing')
   if (!/^https?:\/\//.test(url))
     throw new WrongUsage('--url or FIRSTKEY_URL must be the http(s) URL of the service')
@@ -111,7 +112,7 @@ async function send(url, token, body, key, pause) {
     })
     text = await answer.text()
   } catch (error) {
-    const reason = error.cause?.code ?? error.cause?.message ?? error.message
+    const reason = error.cause?.code ?? error.cause?.message ?? error.name
     // Never sent, and never will be.
     if (reason === 'bad port') return { problem: `${url} cannot be asked (${reason}).` }
     return { problem: `${url} cannot be reached (${reason}).`, waitS: pause * (0.5 + Math.random()) }
@@ -174,9 +175,13 @@ function reserve(out, force) {
     if (error.code === 'EEXIST') throw new WrongUsage(`${out} is there already: --force replaces it`)
     throw new WrongUsage(`${out} cannot be written (${error.code})`)
   }
+  let holdsKey = false
   return {
-    release: () => rmSync(file, { force: true }),
+    release() {
+      if (!holdsKey) rmSync(file, { force: true })
+    },
     write(text) {
+      holdsKey = true
       writeFileSync(file, text, { mode: 0o600 })
       if (force) renameSync(file, out)
     },
@@ -202,6 +207,16 @@ async function main() {
   const { name, description, plan, out, force, url, token } = options
   const body = JSON.stringify({ name, description, plan })
   const target = out === undefined ? undefined : reserve(out, force)
+  for (const [signal, code] of [
+    ['SIGHUP', 129],
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ])
+    process.once(signal, () => {
+      // What is kept of the request stays: run again, it gets the same key.
+      target?.release()
+      process.exit(code)
+    })
   const kept = keepKey(url, token, body, out === undefined ? process.cwd() : dirname(resolve(out)))
   let credential
   try {

@@ -156,3 +156,33 @@ test('register.mjs tries again what may succeed later, and after a lost answer g
   assert.equal(service.gateway.account.keys.size, 1)
   assert.deepEqual(kept(), [])
 })
+
+test('register.mjs, stopped while it waits, gives the file free and keeps its Idempotency-Key: run again, one key', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 1_500 } } })
+  const { dir, run, kept } = await fetchScript(t, service)
+  const { secret } = await service.token({ maxUses: 1 })
+  const env = { PATH: process.env['PATH'], FIRSTKEY_URL: service.url, FIRSTKEY_TOKEN: secret }
+  const args = ['register.mjs', '--name', 'acme-agent', '--out', '.env']
+  const arrived = new Promise<void>((resolve) => {
+    service.gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && resolve()
+  })
+  const child = spawn(process.execPath, args, { cwd: dir, env, stdio: 'ignore' })
+  await arrived
+  child.kill('SIGTERM')
+  assert.deepEqual(await once(child, 'exit'), [143, null])
+  assert.ok(!existsSync(join(dir, '.env')))
+  assert.equal(kept().length, 1)
+
+  const again = await run(args.slice(1), { FIRSTKEY_TOKEN: secret })
+  assert.equal(again.code, 0, again.stderr)
+  assert.equal(service.gateway.account.keys.size, 1)
+  assert.match(readFileSync(join(dir, '.env'), 'utf8'), /^api_key_value=/m)
+})
+
+test('register.mjs never prints a token, one that cannot be sent neither', async (t) => {
+  const { run } = await fetchScript(t, await startService(t))
+  const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: 'fkb_abc\ndef' })
+  assert.equal(done.code, 2)
+  assert.match(done.stderr, /FIRSTKEY_TOKEN has characters/)
+  assert.ok(!done.stderr.includes('fkb_abc'))
+})

@@ -37,6 +37,9 @@ export function startProgram(
   })
   t.after(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    // A program that it started may hold them open.
+    child.stdout.destroy()
+    child.stderr.destroy()
     await exit
   })
   return {
