@@ -13,7 +13,8 @@ export interface ProbeAnswer {
 
 /**
  * Asks a method with `apiKeyRequired` whether API Gateway's data plane lets a key through. It refuses with 403 one that it
- * does not know yet (developer guide); what a back end says behind it, 404 too, means that the key was taken.
+ * does not know yet (developer guide). What a back end says behind it means that the key was taken, 404 too, but not 401 or
+ * 403, which cannot be told from a refusal. A redirection is not followed, and says nothing: it may be of anybody in between.
  * @param apiKey `undefined`: without any
  */
 export async function probe(
@@ -37,5 +38,5 @@ export async function probe(
 
 function verdictOf(status: number): Verdict {
   if (status === 401 || status === 403) return 'refused'
-  return status === 429 || status >= 500 ? 'unclear' : 'taken'
+  return (status >= 300 && status < 400) || status === 429 || status >= 500 ? 'unclear' : 'taken'
 }

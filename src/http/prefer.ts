@@ -2,14 +2,17 @@
 const LONGEST_S = 3_600
 
 /**
- * The seconds of `Prefer: wait=…` (RFC 7240, section 4.3); `undefined` where there is none that can be read: a preference is
- * never an error. Of several the first counts (section 2).
+ * The seconds of `Prefer: wait=…` (RFC 7240, section 4.3); `undefined` where there is none that can be read, or it says not
+ * to wait: a preference is never an error. Of several the first counts (section 2).
  */
 export function readWait(header: string | string[] | undefined): number | undefined {
-  const preferences = [header ?? []].flat().join(',').split(',')
+  const preferences = [header ?? []]
+    .flat()
+    .join(',')
+    .split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/)
   for (const preference of preferences) {
-    const [, seconds] = preference.match(/^\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:;|$)/i) ?? []
-    if (seconds !== undefined) return Math.min(Number(seconds), LONGEST_S)
+    const [, seconds] = preference.match(/^\s*wait\s*=\s*"?(\d+)"?\s*(?:;|$)/i) ?? []
+    if (seconds !== undefined) return Number(seconds) === 0 ? undefined : Math.min(Number(seconds), LONGEST_S)
   }
   return undefined
 }

@@ -2,14 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import { type ProbeAnswer, probe } from '../aws/probe.ts'
 import type { Log } from '../log.ts'
+import { createProbeLine } from './probe-line.ts'
 
 /** The least time between two probes of this process (ms), whoever asks: one that succeeds is a request to the API. */
 const SPACING_MS = 10
-/** Who only looks, waits no longer than this for a turn (ms). */
-const LOOK_TURN_MS = 500
-const PROBE_TIMEOUT_MS = 2_000
-/** How long the answer about one key is reused (ms), while the API does not take it. */
-const REFUSED_FOR_MS = 200
+const PROBE_TIMEOUT_MS = 5_000
+/** Who only looks, is told so soon that nobody knows (ms). */
+const LOOK_MS = 2_000
+/** How long the answer about one key is reused (ms). */
+const ANSWER_FOR_MS = 200
 /** Who waits looks again after this long (ms), and then less and less often. */
 const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 1_000
@@ -21,21 +22,23 @@ const REMEMBERED = 10_000
 export interface KeyToProbe {
   readonly keyId: string
   readonly value: string
+  /** With which bootstrap token it was made: tokens take turns. */
+  readonly tokenId: string
 }
 
 /** Whether the API takes keys: a new one needs from seconds to minutes to reach API Gateway's data plane. */
 export interface Acceptance {
   /** Whether the API took the key before, without asking it. */
   wasTaken(keyId: string): boolean
-  /** Whether the API takes the key; `null`: it did not say, or too many are asking. */
+  /** Whether the API takes the key; `null`: it did not say in time. */
   isTaken(key: KeyToProbe): Promise<boolean | null>
   /**
-   * Waits until the API takes the key, `until` has come (on the clock of `performance.now()`), nobody waits any more, or
-   * the process stops. Never throws.
-   * @returns whether the API took the key
+   * Waits until the API takes the key, `until` has come (on the clock of `performance.now()`) or is `null`, or the process
+   * stops. Never throws.
+   * @returns whether the API was seen to take the key; `null`: it takes any, so that nothing can be seen
    */
-  untilTaken(key: KeyToProbe, until: number, isAwaited: () => boolean): Promise<boolean>
-  /** Says in the log if the path that is probed cannot tell anything. Never throws. */
+  untilTaken(key: KeyToProbe, until: () => number | null): Promise<boolean | null>
+  /** Looks whether the path that is probed can tell anything, and says in the log if not. Never throws. */
   checkPath(): Promise<void>
   /** Ends all waiting, now and later. */
   stopWaiting(): void
@@ -43,88 +46,100 @@ export interface Acceptance {
 
 /** @param url a method of the API, with `apiKeyRequired` */
 export function createAcceptance(url: string, log: Log): Acceptance {
+  const line = createProbeLine(SPACING_MS)
+  const stopping = new AbortController()
   const taken = new LRUCache<string, true>({ max: REMEMBERED })
-  const answers = new LRUCache<string, ProbeAnswer, { value: string; latest: number }>({
+  const answers = new LRUCache<string, ProbeAnswer, { key: KeyToProbe; isWanted: () => boolean }>({
     max: REMEMBERED,
-    ttl: REFUSED_FOR_MS,
+    ttl: ANSWER_FOR_MS,
     // Whoever asks meanwhile waits for the same probe.
-    fetchMethod: async (_keyId, _stale, { context: { value, latest } }) => {
-      if (!(await turn(latest))) return undefined
-      const answer = await probe(url, value, AbortSignal.timeout(PROBE_TIMEOUT_MS))
+    fetchMethod: async (_keyId, _stale, { context: { key, isWanted } }) => {
+      if (!(await line.turn(key.tokenId, isWanted))) return undefined
+      const answer = await ask(key.value)
       noteReach(answer)
       return answer
     },
   })
-  const stopping = new AbortController()
   let reachable = true
-  let nextAt = 0
+  let takesAny = false
 
-  /** Waits for the next turn, first come, first served. Answers `false` at once if that is later than `latest`. */
-  async function turn(latest: number): Promise<boolean> {
-    const now = performance.now()
-    const at = Math.max(now, nextAt)
-    if (at > latest) return false
-    nextAt = at + SPACING_MS
-    await pause(at - now)
-    return true
-  }
-
-  /** Ends early when the process stops. */
-  async function pause(ms: number): Promise<void> {
-    await sleep(Math.max(0, ms), undefined, { signal: stopping.signal }).catch(() => undefined)
+  function ask(apiKey: string | undefined): Promise<ProbeAnswer> {
+    return probe(url, apiKey, AbortSignal.any([stopping.signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]))
   }
 
   /** Once for each time that the API falls silent. */
   function noteReach({ status, error }: ProbeAnswer): void {
-    if (status === undefined && reachable) log.warn({ url, err: error }, 'the API could not be probed')
+    if (status === undefined && reachable && !stopping.signal.aborted)
+      log.warn({ url, err: error }, 'the API could not be probed')
     reachable = status !== undefined
   }
 
-  async function look({ keyId, value }: KeyToProbe, latest: number): Promise<boolean | null> {
-    if (taken.has(keyId)) return true
-    const answer = await answers.fetch(keyId, { context: { value, latest } })
-    if (answer?.verdict !== 'taken') return answer?.verdict === 'refused' ? false : null
-    taken.set(keyId, true)
-    return true
+  async function look(key: KeyToProbe, isWanted: () => boolean): Promise<boolean | null> {
+    const answer = await answers.fetch(key.keyId, { context: { key, isWanted } })
+    if (answer?.verdict === 'taken') taken.set(key.keyId, true)
+    return answer === undefined || answer.verdict === 'unclear' ? null : answer.verdict === 'taken'
   }
 
-  async function lookUntil(key: KeyToProbe, until: number, isAwaited: () => boolean): Promise<boolean> {
-    let pauseMs = FIRST_PAUSE_MS
-    while (!stopping.signal.aborted && isAwaited() && performance.now() < until) {
-      if (await look(key, until)) return true
-      await pause(Math.min(pauseMs, until - performance.now()))
+  async function lookUntil(key: KeyToProbe, until: () => number | null): Promise<boolean> {
+    const left = () => (stopping.signal.aborted ? 0 : (until() ?? 0) - performance.now())
+    for (
+      let pauseMs = FIRST_PAUSE_MS;
+      left() > 0;
       pauseMs = Math.min(pauseMs * PAUSE_GROWTH, LONGEST_PAUSE_MS)
+    ) {
+      if (await look(key, () => left() > 0)) return true
+      await pause(Math.min(pauseMs, left()), stopping.signal)
     }
-    return taken.has(key.keyId)
+    return false
   }
 
   return {
-    isTaken: (key) => look(key, performance.now() + LOOK_TURN_MS),
     wasTaken: (keyId) => taken.has(keyId),
-    async untilTaken(key, until, isAwaited) {
-      const late = new AbortController()
+    async isTaken(key) {
+      if (takesAny) return null
+      const isOver = AbortSignal.timeout(LOOK_MS)
+      return within(
+        LOOK_MS,
+        look(key, () => !isOver.aborted),
+        null,
+      )
+    },
+    async untilTaken(key, until) {
+      if (takesAny) return null
       // The last probe may be slow: the answer is not.
-      const timeIsOver = sleep(Math.max(0, until - performance.now()), undefined, { signal: late.signal })
-      try {
-        return await Promise.race([lookUntil(key, until, isAwaited), timeIsOver.then(() => false)])
-      } finally {
-        late.abort()
-        timeIsOver.catch(() => undefined)
-      }
+      return within((until() ?? 0) - performance.now(), lookUntil(key, until), false)
     },
     async checkPath() {
-      const { verdict, status, isUnknownPath, error } = await probe(
-        url,
-        undefined,
-        AbortSignal.timeout(PROBE_TIMEOUT_MS),
-      )
+      const { verdict, status, isUnknownPath, error } = await ask(undefined)
+      takesAny = verdict === 'taken'
       if (verdict === 'unclear')
-        log.warn({ url, status, err: error }, 'API_PROBE_PATH: the API did not answer')
-      else if (verdict === 'taken')
-        log.warn({ url, status }, 'API_PROBE_PATH answers without a key: it cannot tell which keys work')
+        log.warn({ url, status, err: error }, 'API_PROBE_PATH: the API did not say whether it wants a key')
+      else if (takesAny)
+        log.warn(
+          { url, status },
+          'API_PROBE_PATH answers without a key, so nothing is said of keys being ready',
+        )
       else if (isUnknownPath)
         log.warn({ url, status }, 'API_PROBE_PATH is no method of the API: it refuses every key')
     },
-    stopWaiting: () => stopping.abort(),
+    stopWaiting() {
+      stopping.abort()
+      line.close()
+    },
+  }
+}
+
+/** Ends early when `signal` aborts. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(Math.max(0, ms), undefined, { signal }).catch(() => undefined)
+}
+
+/** What `work` answers, or `otherwise` if it takes longer than `ms`, or fails. */
+async function within<T>(ms: number, work: Promise<T>, otherwise: T): Promise<T> {
+  const done = new AbortController()
+  try {
+    return await Promise.race([work.catch(() => otherwise), pause(ms, done.signal).then(() => otherwise)])
+  } finally {
+    done.abort()
   }
 }

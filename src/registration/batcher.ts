@@ -2,6 +2,7 @@ import { createBatchSize } from './batch-size.ts'
 import { begin } from './begin.ts'
 import type { BatchDeps, Credential, RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
+import { createHold } from './hold.ts'
 import { importBatch } from './import-batch.ts'
 import { ALONE_AT_ONCE, mintAlone, mintOneByOne } from './mint-alone.ts'
 import { type Order, overloaded, type Work } from './order.ts'
@@ -59,8 +60,11 @@ export function createBatcher(deps: RegistrationDeps): Batcher {
       'imports do not work: keys are made one at a time for a while',
     ),
     attaches: createTrust(clock, timing.distrust, log, 'attaches do not work: each is checked for a while'),
+    hold: deps.acceptance === null ? null : createHold(deps, deps.acceptance),
     afterwards(work) {
-      const running = work().finally(() => afterwards.delete(running))
+      const running = work()
+        .catch((err: unknown) => log.error({ err }, 'what was to be done after an answer failed'))
+        .finally(() => afterwards.delete(running))
       afterwards.add(running)
     },
   }

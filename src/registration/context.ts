@@ -7,6 +7,7 @@ import type { NewRegistration, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { Acceptance } from './acceptance.ts'
 import type { BatchSize } from './batch-size.ts'
+import type { Hold } from './hold.ts'
 import type { SealedAnswer } from './idempotency.ts'
 import type { Leases } from './leases.ts'
 import type { Timing } from './timing.ts'
@@ -38,6 +39,8 @@ export interface BatchDeps extends RegistrationDeps {
   readonly imports: Trust
   /** Whether a 201 to an attach means that the key is attached. */
   readonly attaches: Trust
+  /** For those that would rather wait for a key that works; `null`: nobody can. */
+  readonly hold: Hold | null
   /** Runs what no answer waits for. */
   afterwards(work: () => Promise<void>): void
 }

@@ -1,31 +1,60 @@
-import type { BatchDeps } from './context.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Acceptance } from './acceptance.ts'
+import type { BatchDeps, RegistrationDeps } from './context.ts'
 import { complete, type Minted } from './finish.ts'
-import { isAwaited } from './order.ts'
+import { heldUntil } from './order.ts'
+
+/** Those that are due within so many milliseconds are completed together: their time is often over at the same moment. */
+const GATHER_MS = 20
+
+/** Waits with one whose key is made until the API takes the key or the time is over, and completes it. Never throws. */
+export type Hold = (minted: Minted) => Promise<void>
 
 /**
- * Completes registrations: at once, or, where the caller would rather wait for a key that works, when the API takes it or
- * the time is over. Those stay pending meanwhile, under their lease: whatever breaks, they end as any other does that was
- * not answered.
- * @returns the ids of those that became `active`, or wait to become so
+ * Held registrations stay pending, under their lease: whatever breaks meanwhile, they end as any other does that was not
+ * answered.
  */
-export async function completeInTime(deps: BatchDeps, minted: readonly Minted[]): Promise<Set<string>> {
-  const { now = [], later = [] } = Object.groupBy(minted, ({ work }) =>
-    deps.acceptance === null || work.order.call.readyBy === null ? 'now' : 'later',
-  )
-  for (const one of later) deps.afterwards(() => completeWhenReady(deps, one))
-  const completed = await complete(deps, now)
-  return new Set([...completed, ...later.map(({ work }) => work.id)])
+export function createHold(deps: RegistrationDeps, acceptance: Acceptance): Hold {
+  const { leases } = deps
+  let due: { readonly minted: Minted[]; readonly completed: Promise<unknown> } | undefined
+
+  function completeTogether(one: Minted): Promise<unknown> {
+    if (due === undefined) {
+      const minted: Minted[] = []
+      const completed = sleep(GATHER_MS).then(() => {
+        due = undefined
+        return complete(deps, minted)
+      })
+      due = { minted, completed }
+    }
+    due.minted.push(one)
+    return due.completed
+  }
+
+  return async ({ work, apiKeyId }) => {
+    const { answer, order, owner, registration } = work
+    leases.keep(owner)
+    try {
+      const key = { keyId: apiKeyId, value: answer.apiKeyValue, tokenId: registration.tokenId }
+      const ready = await acceptance.untilTaken(key, () => heldUntil(order))
+      await completeTogether({ work, apiKeyId, ready })
+    } finally {
+      leases.drop(owner)
+    }
+  }
 }
 
-async function completeWhenReady(deps: BatchDeps, { work, apiKeyId }: Minted): Promise<void> {
-  const { acceptance, leases } = deps
-  const { answer, order, owner } = work
-  leases.keep(owner)
-  try {
-    const key = { keyId: apiKeyId, value: answer.apiKeyValue }
-    const ready = await acceptance?.untilTaken(key, order.call.readyBy ?? 0, () => isAwaited(order))
-    await complete(deps, [{ work, apiKeyId, ready: ready ?? null }])
-  } finally {
-    leases.drop(owner)
-  }
+/**
+ * Completes registrations: at once, or held where their callers would rather wait for a key that works.
+ * @returns the ids of those that became `active`, or are held
+ */
+export async function completeInTime(deps: BatchDeps, minted: readonly Minted[]): Promise<Set<string>> {
+  const { hold } = deps
+  if (hold === null) return complete(deps, minted)
+  const { now = [], later = [] } = Object.groupBy(minted, ({ work }) =>
+    heldUntil(work.order) === null ? 'now' : 'later',
+  )
+  for (const one of later) deps.afterwards(() => hold(one))
+  const completed = await complete(deps, now)
+  return new Set([...completed, ...later.map(({ work }) => work.id)])
 }

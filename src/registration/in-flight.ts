@@ -1,5 +1,10 @@
-/** Whether one who asked still waits for the answer: was not told that it took too long, and did not hang up. */
-export type Waiter = () => boolean
+/** One who asked. */
+export interface Waiter {
+  /** Whether it still waits for the answer: was not told that it took too long, and did not hang up. */
+  waits(): boolean
+  /** See {@link RegistrationCall}. */
+  readonly readyBy: number | null
+}
 
 /** By what others join a piece of work: the request's key, what the request was, and who waits for it. */
 export interface Joinable {

@@ -19,8 +19,15 @@ export interface KeyStanding {
   readonly ready: boolean | null
 }
 
+export interface KeyToLookAt {
+  readonly keyId: string
+  readonly usagePlanId: string
+  /** With which bootstrap token it was made. */
+  readonly tokenId: string
+}
+
 export interface Liveness {
-  look(key: { keyId: string; usagePlanId: string }): Promise<KeyStanding>
+  look(key: KeyToLookAt): Promise<KeyStanding>
 }
 
 export interface LivenessDeps {
@@ -34,6 +41,8 @@ export function createLiveness({ background, acceptance, log }: LivenessDeps): L
   const cache = new LRUCache<string, KeyState, string>({
     max: KEPT,
     ttl: GOOD_FOR_MS,
+    // There are secrets in it.
+    ttlAutopurge: true,
     // Whoever asks meanwhile waits for the same look.
     fetchMethod: async (keyId, _stale, { context: usagePlanId }) => {
       if (looks >= LOOKS_AT_ONCE) return undefined
@@ -48,20 +57,24 @@ export function createLiveness({ background, acceptance, log }: LivenessDeps): L
     },
   })
 
-  async function isReady(keyId: string, state: KeyState | undefined): Promise<boolean | null> {
-    if (acceptance === null) return null
-    if (state?.live === false) return false
+  async function isReady(
+    { keyId, tokenId }: KeyToLookAt,
+    state: KeyState | undefined,
+  ): Promise<boolean | null> {
+    if (acceptance === null || state === undefined) return null
+    if (!state.live) return false
     if (acceptance.wasTaken(keyId)) return true
-    return state?.value === undefined ? null : acceptance.isTaken({ keyId, value: state.value })
+    return state.value === undefined ? null : acceptance.isTaken({ keyId, value: state.value, tokenId })
   }
 
   return {
-    async look({ keyId, usagePlanId }) {
+    async look(key) {
+      const { keyId, usagePlanId } = key
       const state = await cache.fetch(keyId, { context: usagePlanId }).catch((err: unknown) => {
         log.warn({ api_key_id: keyId, err }, 'could not see whether a key is live')
         return undefined
       })
-      return { live: state?.live ?? null, ready: await isReady(keyId, state) }
+      return { live: state?.live ?? null, ready: await isReady(key, state) }
     },
   }
 }

@@ -53,7 +53,7 @@ export async function obtain(
   const answerBy = performance.now() + call.timeoutMs
   const { identity } = request
   return withDeadline(call.timeoutMs, async (isLate) => {
-    const waiters: Waiter[] = [() => !isLate() && !call.isGone()]
+    const waiters: Waiter[] = [{ waits: () => !isLate() && !call.isGone(), readyBy: call.readyBy }]
     const attempt: Attempt = { request, call, waiters, answerBy }
     if (identity === null) return deps.inFlight.start(() => begin(deps, attempt))
     const running = deps.inFlight.find(identity.keyHash)
@@ -135,11 +135,9 @@ async function replay(
   const apiKeyId = registration?.apiKeyId
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw inProgress()
   const answer = unsealEarlier(registration, identity)
-  const key = { keyId: apiKeyId, value: answer.apiKeyValue }
-  const ready =
-    call.readyBy === null
-      ? null
-      : ((await deps.acceptance?.untilTaken(key, call.readyBy, () => !call.isGone())) ?? null)
+  const key = { keyId: apiKeyId, value: answer.apiKeyValue, tokenId: registration.tokenId }
+  const until = () => (call.isGone() ? null : call.readyBy)
+  const ready = call.readyBy === null ? null : ((await deps.acceptance?.untilTaken(key, until)) ?? null)
   // Before the answer: what nobody was answered is undone after a day, and this must not be.
   const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
   if (answered === undefined) throw inProgress()

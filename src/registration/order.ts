@@ -43,7 +43,21 @@ export function noteFailure(works: readonly Work[], error: unknown): void {
 
 /** Whether somebody still waits for the answer. */
 export function isAwaited({ waiters }: Order): boolean {
-  return waiters.some((waits) => waits())
+  return waiters.some((one) => one.waits())
+}
+
+/**
+ * Until when the answer may be held for a key that works: as long as all who wait would rather wait, on the clock of
+ * `performance.now()`; `null`: not at all.
+ */
+export function heldUntil({ waiters }: Order): number | null {
+  let until = Number.POSITIVE_INFINITY
+  for (const { waits, readyBy } of waiters) {
+    if (!waits()) continue
+    if (readyBy === null) return null
+    until = Math.min(until, readyBy)
+  }
+  return Number.isFinite(until) ? until : null
 }
 
 export function nobodyWaits(): ServiceError {

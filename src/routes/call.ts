@@ -6,7 +6,7 @@ import type { Credential, RegistrationCall } from '../registration/context.ts'
 
 /** Time kept back from the deadline for writing the answer, in milliseconds. */
 const ANSWER_RESERVE_MS = 100
-/** Time kept back from it, where a key was waited for, to record that it is answered. */
+/** Time kept back from it, where a key was waited for, to record that it is answered; at most half of it. */
 const RECORD_RESERVE_MS = 1_000
 
 /** The circumstances of a request that makes a key, to be answered in `registerTimeoutMs` from its arrival on. */
@@ -17,7 +17,7 @@ export function callOf(
 ): RegistrationCall {
   const arrivedAt = performance.now() - reply.elapsedTime
   const wait = readWait(request.headers['prefer'])
-  const longest = registerTimeoutMs - RECORD_RESERVE_MS
+  const longest = registerTimeoutMs - Math.min(RECORD_RESERVE_MS, registerTimeoutMs / 2)
   return {
     actor: actorOf(request),
     timeoutMs: Math.max(0, Math.floor(registerTimeoutMs - reply.elapsedTime - ANSWER_RESERVE_MS)),

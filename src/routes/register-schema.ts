@@ -67,7 +67,9 @@ export const timestamp = z.iso.datetime().describe('RFC 3339, UTC')
 export const ready = z
   .boolean()
   .optional()
-  .describe('Whether the API takes the key yet; only with `Prefer: wait`. If not, try again in a while')
+  .describe(
+    'Whether the API was seen to take the key; only with `Prefer: wait`. If not, try the key again in a while',
+  )
 
 /** The answer of `POST /register`. The two secrets in it are shown once. */
 export const credentialSchema = z

@@ -61,9 +61,11 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     },
     handler: async (request) => {
       const view = await describe(store, managing(request).registration, clock())
-      const { apiKeyId: keyId, usagePlanId, status } = view.current
+      const { apiKeyId: keyId, usagePlanId, tokenId, status } = view.current
       const isGone = keyId === null || status === 'ended'
-      const standing = isGone ? { live: false, ready: false } : await liveness.look({ keyId, usagePlanId })
+      const standing = isGone
+        ? { live: false, ready: deps.acceptance === null ? null : false }
+        : await liveness.look({ keyId, usagePlanId, tokenId })
       return toRegistrationAnswer(view, standing)
     },
   })

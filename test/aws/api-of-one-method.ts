@@ -3,13 +3,18 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { TestContext } from 'node:test'
 
-/** An API of one method, which says to every request what `status` says. */
-export async function startApi(t: TestContext, status: () => number, headers: Record<string, string> = {}) {
+/** An API of one method, which says to every request what `status` says of its key. */
+export async function startApi(
+  t: TestContext,
+  status: (key: string | undefined) => number,
+  headers: Record<string, string> = {},
+) {
   const probes: { readonly key: string | undefined; readonly at: number }[] = []
   const server = createServer((request, response) => {
     const key = request.headers['x-api-key']
-    probes.push({ key: key === undefined ? undefined : String(key), at: performance.now() })
-    response.writeHead(status(), headers).end('{}')
+    const sent = key === undefined ? undefined : String(key)
+    probes.push({ key: sent, at: performance.now() })
+    response.writeHead(status(sent), headers).end('{}')
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

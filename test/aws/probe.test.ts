@@ -6,7 +6,7 @@ import { startApi } from './api-of-one-method.ts'
 for (const [status, verdict] of [
   [200, 'taken'],
   [204, 'taken'],
-  [302, 'taken'],
+  [302, 'unclear'],
   [404, 'taken'],
   [401, 'refused'],
   [403, 'refused'],

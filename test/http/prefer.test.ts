@@ -16,7 +16,10 @@ const cases: [header: string | string[] | undefined, seconds: number | undefined
   ['wait=1.5', undefined],
   ['wait=soon, wait=3', 3],
   ['await=5', undefined],
-  ['wait=999999999', 3_600],
+  ['wait=0', undefined],
+  ['wait=9999999999', 3_600],
+  ['foo="a, wait=5"', undefined],
+  ['foo="a, wait=5", wait=7', 7],
 ]
 
 for (const [header, seconds] of cases)

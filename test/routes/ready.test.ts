@@ -203,13 +203,118 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
       const api = await startApi(t, () => status, headers)
       const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
       await service.deps.acceptance?.checkPath()
-      assert.equal(api.probes[0]?.key, undefined)
+      assert.deepEqual(
+        api.probes.map(({ key }) => key),
+        [undefined],
+      )
       return service.logLines.filter((line) => line.includes('API_PROBE_PATH')).join('')
     }
     assert.equal(await says(403), '')
     assert.match(await says(200), /answers without a key/)
-    assert.match(await says(500), /did not answer/)
+    assert.match(await says(500), /did not say whether it wants a key/)
+    assert.match(await says(301, { location: 'http://127.0.0.1:1/' }), /did not say whether it wants a key/)
     const unknown = { 'x-amzn-errortype': 'MissingAuthenticationTokenException' }
     assert.match(await says(403, unknown), /is no method of the API/)
+  })
+
+  test('an API that takes any key proves nothing: nothing is held, and nothing is said', async (t) => {
+    const api = await startApi(t, () => 200)
+    const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
+    await service.deps.acceptance?.checkPath()
+    const { secret } = await service.token()
+    const answer = await service.register(secret, undefined, { prefer: 'wait=10' })
+    assert.equal(answer.headers.get('preference-applied'), null)
+    assert.ok(!('ready' in (await readCredential(answer))))
+    const view = await manage(service, await registered(service), 'GET')
+    assert.equal(registrationSchema.parse(await view.json()).ready, null)
+  })
+
+  test('a flood of one token does not keep the keys of another from being looked at', async (t) => {
+    const flooded = new Set<string>()
+    const api = await startApi(t, (key = '') => (flooded.has(key) ? 403 : 200))
+    const service = await startService(t, { env: { ...env, API_BASE_URL: api.url, MINT_MODE: 'bulk' } })
+    const [flood, other] = [await service.token(), await service.token()]
+    service.gateway.onCall = (operation, moment) => {
+      if (operation !== 'ImportApiKeys' || moment !== 'effective') return
+      for (const { value } of service.gateway.account.keys.values()) flooded.add(value)
+    }
+    const answers = Array.from({ length: 600 }, () =>
+      service.register(flood.secret, undefined, { prefer: 'wait=7' }),
+    )
+    while (api.probes.length === 0) await sleep(20)
+    service.gateway.onCall = () => undefined
+    const startedAt = performance.now()
+    const { ready } = await readCredential(
+      await service.register(other.secret, undefined, { prefer: 'wait=5' }),
+    )
+    const ms = performance.now() - startedAt
+    assert.ok(ready === true && ms < 3_000, `${ready} after ${ms} ms`)
+    assert.ok((await Promise.all(answers)).every(({ status }) => status === 201))
+  })
+
+  test('a stop: nobody probes any more, and all that were held are recorded together', async (t) => {
+    const api = await startApi(t, () => 403)
+    const service = await startService(t, { env: { ...env, API_BASE_URL: api.url, MINT_MODE: 'bulk' } })
+    const { store } = service.deps
+    let commits = 0
+    const complete = store.completeRegistrations
+    store.completeRegistrations = (completions, now) => {
+      commits += 1
+      return complete.call(store, completions, now)
+    }
+    const { secret } = await service.token()
+    const answers = Array.from({ length: 300 }, () =>
+      service.register(secret, undefined, { prefer: 'wait=20' }).then(readCredential),
+    )
+    while (api.probes.length < 50 || service.gateway.account.keys.size < 300) await sleep(20)
+    await sleep(1_000)
+    const probed = api.probes.length
+    commits = 0
+    service.deps.acceptance?.stopWaiting()
+    assert.ok((await Promise.all(answers)).every(({ ready }) => ready === false))
+    assert.ok(api.probes.length < probed + 5, `${api.probes.length - probed} more probes`)
+    assert.ok(commits < 5, `${commits} commits`)
+  })
+
+  test('the same request again, by someone in a hurry, ends the waiting of both', async (t) => {
+    const service = await slowApi(t, 60_000)
+    const { secret } = await service.token()
+    const key = { 'idempotency-key': randomUUID() }
+    const patient = service.register(secret, undefined, { ...key, prefer: 'wait=20' })
+    while (service.gateway.account.keys.size === 0) await sleep(20)
+    await sleep(300)
+    const startedAt = performance.now()
+    const [first, second] = await Promise.all([patient, service.register(secret, undefined, key)])
+    assert.ok(performance.now() - startedAt < 3_000)
+    const [made, again] = [await readCredential(first), await readCredential(second)]
+    assert.deepEqual([made.ready, again.ready, again.api_key_value], [false, undefined, made.api_key_value])
+  })
+
+  test('a replay looks anew: a key that worked may not work any more', async (t) => {
+    let status = 200
+    const api = await startApi(t, () => status)
+    const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
+    const { secret } = await service.token()
+    const headers = { 'idempotency-key': randomUUID(), prefer: 'wait=1' }
+    const first = await readCredential(await service.register(secret, undefined, headers))
+    status = 403
+    await sleep(300)
+    const again = await readCredential(await service.register(secret, undefined, headers))
+    assert.deepEqual([first.ready, again.ready], [true, false])
+  })
+
+  test('GET: null where the API says neither, false where AWS has no such key', async (t) => {
+    let status = 500
+    const api = await startApi(t, () => status)
+    const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
+    const [own, lost] = [await registered(service), await registered(service)]
+    const ready = async (one: typeof own) =>
+      registrationSchema.parse(await (await manage(service, one, 'GET')).json()).ready
+    assert.equal(await ready(own), null)
+    status = 200
+    service.gateway.account.deleteKey(lost.api_key_id)
+    assert.equal(await ready(lost), false)
+    await sleep(300)
+    assert.equal(await ready(own), true)
   })
 })

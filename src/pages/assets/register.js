@@ -215,7 +215,8 @@ async function watch({ registration_id, management }) {
         : 'A new key takes from seconds to a few minutes until the API takes it. If it is refused, try again.'
     // Said once, and not every two seconds to who listens.
     if (ready.textContent !== text) ready.textContent = text
-    if (state.ready === null) return
+    // It is alive, and yet nobody can say.
+    if (state.live === true && state.ready === null) return
     await pause(LOOK_EVERY_MS)
   }
 }
