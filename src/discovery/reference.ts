@@ -7,7 +7,9 @@ export function referenceText(publicUrl: string, statusOf: Readonly<Record<Error
   const codes = Object.keys(errorCatalogue) as ErrorCode[]
   const byStatus = [...Map.groupBy(codes, (code) => statusOf[code])].sort(([a], [b]) => a - b)
   const rows = byStatus.map(([status, group]) => {
-    const cells = group.map((code) => `\`${code}\`${errorCatalogue[code].retryable ? ' ↻' : ''}`)
+    const cells = group.map(
+      (code) => `[\`${code}\`](${links.problem(code)})${errorCatalogue[code].retryable ? ' ↻' : ''}`,
+    )
     return `| ${status} | ${cells.join(', ')} |`
   })
   return `\`POST /register\` turns a bootstrap token into an API key of your own, attached to a usage plan and working

@@ -11,7 +11,6 @@ export function sendPage(reply: FastifyReply, page: string): FastifyReply {
     .headers({
       'content-security-policy': PAGE_POLICY,
       'referrer-policy': 'no-referrer',
-      'cross-origin-opener-policy': 'same-origin',
     })
     .type('text/html; charset=utf-8')
     .send(page)

@@ -3,8 +3,11 @@ import { join } from 'node:path'
 
 const TYPES = {
   'icon.svg': 'image/svg+xml',
+  'key.js': 'text/javascript; charset=utf-8',
   'register.js': 'text/javascript; charset=utf-8',
+  'request.js': 'text/javascript; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
+  'words.js': 'text/javascript; charset=utf-8',
 } as const
 
 /** What the pages load, by its name below `/assets/`: small, and as it is in the repository. */

@@ -27,7 +27,11 @@ export function fieldsOf(
     const items = own.type === 'array' ? resolve<Schema>(own.items) : undefined
     const field = {
       path: name,
-      type: [describeType(own, resolve), ...(isNullable ? ['or null'] : [])].join(', '),
+      type: [
+        describeType(own, resolve),
+        ...(isNullable ? ['or null'] : []),
+        ...(property.default === undefined ? [] : [`otherwise ${JSON.stringify(property.default)}`]),
+      ].join(', '),
       isRequired: object.required?.includes(name) ?? false,
       description: property.description ?? own.description ?? '',
     }
@@ -41,6 +45,14 @@ export function fieldsOf(
 
 /** `null` as one of the types, or as one of `anyOf`, is said in a word; what is left is the type itself. */
 function withoutNull(schema: Schema, resolve: Resolve): { schema: Schema; isNullable: boolean } {
+  if (Array.isArray(schema.type)) {
+    const [type, ...more] = schema.type.filter((one) => one !== 'null')
+    const isNullable = schema.type.includes('null')
+    // The types are those of the document's author: `array` with its items has no other beside it.
+    return more.length > 0
+      ? { schema, isNullable: false }
+      : { schema: { ...schema, type } as Schema, isNullable }
+  }
   const choices = schema.anyOf?.map((one) => resolve<Schema>(one))
   const [other, ...more] = choices?.filter(({ type }) => type !== 'null') ?? []
   if (other === undefined || more.length > 0) return { schema, isNullable: false }
@@ -49,22 +61,29 @@ function withoutNull(schema: Schema, resolve: Resolve): { schema: Schema; isNull
 
 /** The type of a schema in words, with its bounds. */
 export function describeType(schema: Schema, resolve: Resolve): string {
-  const { type, format, enum: values, minimum, maximum, minLength, maxLength } = schema
+  const { type, format, enum: values } = schema
   if (schema.const !== undefined) return JSON.stringify(schema.const)
   if (values !== undefined) return values.map((value) => JSON.stringify(value)).join(' or ')
-  if (schema.type === 'array') return `array of ${describeType(resolve<Schema>(schema.items), resolve)}s`
-  const range = describeRange(type === 'string' ? [minLength, maxLength] : [minimum, maximum])
-  return [
-    String(type ?? 'any'),
-    ...(format === undefined ? [] : [format]),
-    ...(range === '' ? [] : [type === 'string' ? `${range} characters` : range]),
-  ].join(', ')
+  const bounds = describeBounds(schema)
+  if (schema.type === 'array') {
+    const [item = 'any', ...details] = describeType(resolve<Schema>(schema.items), resolve).split(', ')
+    return [`array of ${item}s`, ...bounds, ...details].join(', ')
+  }
+  return [String(type ?? 'any'), ...(format === undefined ? [] : [format]), ...bounds].join(', ')
 }
 
-function describeRange([least, most]: [number | undefined, number | undefined]): string {
+function describeBounds({ minimum, maximum, minLength, maxLength, maxItems }: Schema): string[] {
+  return [
+    describeRange(minimum, maximum, ''),
+    describeRange(minLength, maxLength, ' characters'),
+    describeRange(undefined, maxItems, ' items'),
+  ].flat()
+}
+
+function describeRange(least: number | undefined, most: number | undefined, unit: string): string[] {
   const isBound = (bound: number | undefined) =>
     bound !== undefined && Math.abs(bound) < Number.MAX_SAFE_INTEGER
-  if (isBound(least) && isBound(most)) return `${least} to ${most}`
-  if (isBound(most)) return `at most ${most}`
-  return ''
+  if (isBound(least) && isBound(most)) return [`${least} to ${most}${unit}`]
+  if (isBound(most)) return [`at most ${most}${unit}`]
+  return isBound(least) ? [`at least ${least}${unit}`] : []
 }

@@ -27,13 +27,13 @@ export function createPlanLimits({
   const cache = new LRUCache<string, { limits: PlanLimits | null }>({
     max: plans.length,
     ttl: GOOD_FOR_MS,
-    fetchMethod: async (usagePlanId, _stale, { options }) => {
+    fetchMethod: async (usagePlanId, known, { options }) => {
       try {
         return await background.describePlan(usagePlanId, AbortSignal.timeout(TIMEOUT_MS))
       } catch (err) {
         log.warn({ usage_plan_id: usagePlanId, err }, 'could not read the limits of a plan')
         options.ttl = UNKNOWN_FOR_MS
-        return { limits: null }
+        return known ?? { limits: null }
       }
     },
   })

@@ -31,10 +31,12 @@ for (const [name, path] of [
   for (const colorScheme of ['light', 'dark'] as const)
     test(`${path} can be read, in a wide window and at 320 px, ${colorScheme}`, async (t) => {
       const { url } = await startService(t)
+      const isWide = colorScheme === 'light'
       for (const width of [1_000, 320]) {
         const page = await openPage(t, url + path, { viewport: { width, height: 800 }, colorScheme })
         await assertFits(page)
-        if (width > 320) await assertAccessible(page)
+        // The page is long, and these rules take seconds: both widths, both schemes, but not each with each.
+        if (width > 320 === isWide) await assertAccessible(page)
         await keepScreenshot(page, `${name}-${width}-${colorScheme}`)
       }
     })

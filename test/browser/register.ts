@@ -4,7 +4,7 @@ import { createServer, request as httpRequest } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import type { Page } from 'playwright-core'
 import { createSecret } from '../../src/auth/secret.ts'
-import { assertAccessible, assertFits, keepScreenshot, openPage } from '../chromium/window.ts'
+import { assertAccessible, assertFits, assertInView, keepScreenshot, openPage } from '../chromium/window.ts'
 import { dataPlane, type ServiceOptions, startService } from '../service.ts'
 
 const KEY = /^[A-Za-z0-9]{40}$/
@@ -18,7 +18,7 @@ async function fill(page: Page, token: string, name = 'acme-agent'): Promise<voi
 }
 
 const submit = (page: Page) => page.getByRole('button', { name: 'Get my key' }).click()
-const problem = (page: Page) => page.getByRole('alert')
+const problem = (page: Page) => page.locator('#problem')
 
 async function shownKey(page: Page): Promise<string> {
   await page.getByRole('heading', { name: 'Your API key' }).waitFor()
@@ -57,7 +57,7 @@ test('a person without a mouse gets a key that works, and copies it', async (t) 
   await keyboard.press('Enter')
 
   const key = await shownKey(page)
-  assert.equal(await focused(), 'key', 'who does not see the page is told')
+  assert.equal(await focused(), 'key-title', 'who does not see the page is told')
   await page.getByText('The API does not take the key yet.').waitFor()
   await assertAccessible(page)
   await page.getByText('The API takes the key: it works.').waitFor()
@@ -69,7 +69,7 @@ test('a person without a mouse gets a key that works, and copies it', async (t) 
   await page.getByRole('button', { name: 'Copy the API key' }).focus()
   await keyboard.press('Enter')
   assert.equal(await page.evaluate<string>('navigator.clipboard.readText()'), key)
-  await page.getByRole('button', { name: 'Copy the Management token' }).click()
+  await page.getByRole('button', { name: 'Copy the management token' }).click()
   const management = await page.evaluate<string>('navigator.clipboard.readText()')
   const own = await fetch(`${service.url}/register/${registration?.id}`, {
     headers: { authorization: `Bearer ${management}` },
@@ -133,7 +133,7 @@ test('a service that is busy is asked again, and a lost answer makes no second k
   })
   await fill(page, secret)
   await submit(page)
-  await page.getByText(/Trying again in \d+ s…/).waitFor()
+  await page.getByText(/Trying again in \d+ seconds?\./).waitFor()
   await keepScreenshot(page, 'home-busy')
   const key = await shownKey(page)
   assert.equal(keys.size, 1)
@@ -143,7 +143,86 @@ test('a service that is busy is asked again, and a lost answer makes no second k
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
 })
 
-test('nobody loses a key by closing the page: it asks, until the key was copied', async (t) => {
+test('an answer that was lost for long: the page says so, asks before it is left, and gets that same key', async (t) => {
+  const service = await startShown(t)
+  const { secret, token } = await service.token()
+  const page = await openPage(t, service.url)
+  let requests = 0
+  await page.route('**/register', async (route) => {
+    requests += 1
+    const answer = await route.fetch()
+    // As a gateway in between does whose patience is over.
+    if (requests === 1)
+      await route.fulfill({ status: 504, headers: { 'retry-after': '60' }, body: '<h1>Time-out</h1>' })
+    else await route.fulfill({ response: answer })
+  })
+  await fill(page, secret)
+  await submit(page)
+  await problem(page).getByText('A key may exist already.').waitFor()
+  await problem(page).getByText('Press the button again in 60 seconds.').waitFor()
+  await assertAccessible(page)
+  await keepScreenshot(page, 'home-unknown-outcome')
+  const asked = page.waitForEvent('dialog')
+  await page.close({ runBeforeUnload: true })
+  await (await asked).dismiss()
+
+  const name = page.getByLabel('Name', { exact: true })
+  await name.pressSequentially('x')
+  await name.press('Backspace')
+  await page.getByLabel('free').check()
+  await page.getByLabel('Let the token decide').check()
+  await submit(page)
+  const key = await shownKey(page)
+  assert.equal(await dataPlane(service, key), 200)
+  assert.equal(service.gateway.account.keys.size, 1)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
+})
+
+test('whatever answers in between, the page stays usable', async (t) => {
+  const service = await startShown(t)
+  const { secret } = await service.token()
+  const page = await openPage(t, service.url)
+  const answers = [
+    { status: 502, headers: { 'retry-after': '60' }, body: 'null' },
+    { status: 201, headers: { 'retry-after': '60' }, body: '{"hello":"world"}' },
+    { status: 403, body: '<h1>Blocked</h1>' },
+    {
+      status: 429,
+      headers: { 'retry-after': 'Wed, 25 Nov 2026 00:00:00 GMT' },
+      body: '{"message":"Too Many Requests"}',
+    },
+  ]
+  let requests = 0
+  await page.route('**/register', async (route) => {
+    const answer = answers[requests++]
+    await (answer === undefined ? route.continue() : route.fulfill(answer))
+  })
+  await fill(page, secret)
+  for (const status of [502, 201, 403]) {
+    await submit(page)
+    await problem(page).getByText(`The service answered ${status}, and not in its usual way.`).waitFor()
+  }
+  await submit(page)
+  await page.getByText('Trying again in 2 seconds.').waitFor()
+  assert.ok(!(await page.getByLabel('Name', { exact: true }).isEditable()))
+  await shownKey(page)
+  assert.equal(requests, 5)
+})
+
+test('where the page came without HTTPS, the key is had all the same, and copied by hand', async (t) => {
+  const service = await startShown(t, { env: { HOST: '127.0.0.1' } })
+  const { secret } = await service.token()
+  const page = await openPage(t, service.url.replace('127.0.0.1', 'keys.test'), { permissions: [] })
+  assert.equal(await page.evaluate('isSecureContext'), false)
+  await fill(page, secret)
+  await submit(page)
+  const key = await shownKey(page)
+  await page.getByRole('button', { name: 'Copy the API key' }).click()
+  await page.getByText('Selected. Copy it with your keyboard.').waitFor()
+  assert.equal(await page.evaluate('getSelection().toString()'), key)
+})
+
+test('nobody loses a key by closing the page: it asks, until key and management token were copied', async (t) => {
   const service = await startShown(t)
   const { secret } = await service.token()
   const page = await openPage(t, service.url)
@@ -156,6 +235,9 @@ test('nobody loses a key by closing the page: it asks, until the key was copied'
   assert.equal(dialog.type(), 'beforeunload')
   await dialog.dismiss()
   await page.getByRole('button', { name: 'Copy the API key' }).click()
+  await page.getByText('Copy the API key: copied.').waitFor()
+  await page.getByRole('button', { name: 'Copy the management token' }).click()
+  await page.getByText('Copy the management token: copied.').waitFor()
   await page.getByRole('button', { name: 'Get another key' }).click()
   await page.getByLabel('Bootstrap token').waitFor()
   assert.equal(await page.getByLabel('Bootstrap token').inputValue(), '')
@@ -176,6 +258,7 @@ for (const colorScheme of ['light', 'dark'] as const)
     await fill(page, secret, 'a'.repeat(128))
     await submit(page)
     await shownKey(page)
+    await assertInView(page, '#api-key')
     await assertFits(page)
     await assertAccessible(page)
     await keepScreenshot(page, `home-320-${colorScheme}-key`)

@@ -71,3 +71,13 @@ export async function assertFits(page: Page): Promise<void> {
   const window = await page.evaluate<number>('document.documentElement.clientWidth')
   assert.ok(content <= window, `${content} px in a window of ${window} px`)
 }
+
+/** An element is inside the window, without any scrolling. */
+export async function assertInView(page: Page, selector: string): Promise<void> {
+  const box = await page.locator(selector).boundingBox()
+  const { height = 0 } = page.viewportSize() ?? {}
+  assert.ok(
+    box !== null && box.y >= 0 && box.y + box.height <= height,
+    `${selector} at ${JSON.stringify(box)}`,
+  )
+}

@@ -248,7 +248,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
       await service.register(other.secret, undefined, { prefer: 'wait=5' }),
     )
     const ms = performance.now() - startedAt
-    assert.ok(ready === true && ms < 3_000, `${ready} after ${ms} ms`)
+    assert.ok(ready === true, `${ready} after ${ms} ms`)
     assert.ok((await Promise.all(answers)).every(({ status }) => status === 201))
   })
 

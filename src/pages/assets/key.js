@@ -1,0 +1,135 @@
+// Shows a key, once, and whether the API takes it.
+
+const element = (id) => document.getElementById(id)
+
+/** How often to look whether the API takes the key, more and more seldom, and for how long (ms). */
+const FIRST_PAUSE_MS = 2_000
+const LONGEST_PAUSE_MS = 15_000
+const LOOK_FOR_MS = 5 * 60_000
+/** So often in a row nobody could say: nobody will. */
+const MOST_UNKNOWN = 3
+
+const NOT_YET =
+  'The API does not take the key yet. That takes from seconds to a few minutes; this page keeps looking.'
+const UNKNOWN =
+  'A new key takes from seconds to a few minutes until the API takes it. If it is refused, try again.'
+
+/** The secrets that were not copied yet. */
+const uncopied = new Set()
+
+/** Whether leaving the page would lose a secret. */
+export const wouldLose = () => uncopied.size > 0
+
+export function showKey({
+  api_key_value,
+  api_key_id,
+  name,
+  plan,
+  created_at,
+  expires_at,
+  registration_id,
+  use,
+  management,
+}) {
+  element('api-key').value = api_key_value
+  element('management-token').value = management.token
+  element('use').firstElementChild.textContent = use.curl
+  const date = (text) => new Date(text).toLocaleString()
+  const details = [
+    ['Name', name],
+    ['Plan', plan],
+    ['Key id', api_key_id],
+    ['Registration', registration_id],
+    ['Manage it at', management.url],
+    ['Made', date(created_at)],
+    ['Ends', expires_at === null ? 'Never, by itself' : date(expires_at)],
+  ]
+  element('details').replaceChildren(
+    ...details.flatMap((pair) =>
+      pair.map((text, i) =>
+        Object.assign(document.createElement(i === 0 ? 'dt' : 'dd'), { textContent: text }),
+      ),
+    ),
+  )
+  uncopied.add('api-key').add('management-token')
+  element('key').hidden = false
+  const title = element('key-title')
+  title.focus({ preventScroll: true })
+  title.scrollIntoView({ block: 'start' })
+}
+
+/** Tells whether the API takes the key, as long as that may change. @param url of the registration */
+export async function watch(url, token) {
+  const giveUpAt = Date.now() + LOOK_FOR_MS
+  let unknown = 0
+  for (let ms = FIRST_PAUSE_MS; Date.now() < giveUpAt; ms = Math.min(ms * 1.3, LONGEST_PAUSE_MS)) {
+    await visible()
+    const { status, retryAfter, ready } = await look(url, token)
+    if (ready === true) return tell('The API takes the key: it works.', 'works')
+    unknown = ready === false ? 0 : unknown + 1
+    if (status === 401 || status === 404 || unknown === MOST_UNKNOWN) break
+    tell(ready === false ? NOT_YET : UNKNOWN)
+    await new Promise((resolve) => setTimeout(resolve, Math.max(ms, retryAfter * 1_000)))
+  }
+  tell(UNKNOWN)
+}
+
+async function look(url, token) {
+  try {
+    const headers = { authorization: `Bearer ${token}` }
+    const answer = await fetch(url, { headers, signal: AbortSignal.timeout(35_000) })
+    const { ready } = Object(await answer.json())
+    return { status: answer.status, retryAfter: Number(answer.headers.get('retry-after')) || 0, ready }
+  } catch {
+    return { status: 0, retryAfter: 0, ready: undefined }
+  }
+}
+
+function visible() {
+  if (!document.hidden) return undefined
+  return new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }))
+}
+
+/** Said once, and not at every look, to who listens. */
+function tell(text, className = '') {
+  const ready = element('ready')
+  if (ready.textContent !== text) ready.textContent = text
+  ready.className = className
+}
+
+/** @param copied the id of what was copied whole */
+function noteCopy(copied) {
+  // The command has the key in it.
+  uncopied.delete(copied === 'use' ? 'api-key' : copied)
+}
+
+for (const button of document.querySelectorAll('[data-copy]')) {
+  const { textContent: name, firstChild: label } = button
+  const before = label.textContent
+  button.setAttribute('aria-label', name)
+  button.addEventListener('click', async () => {
+    const source = element(button.dataset.copy)
+    let outcome = 'Copied'
+    try {
+      await navigator.clipboard.writeText(source.value ?? source.textContent)
+      noteCopy(source.id)
+    } catch {
+      // Not allowed, or not over HTTPS: the person can still do it.
+      outcome = 'Selected'
+      if (source.select) source.select()
+      else getSelection().selectAllChildren(source)
+    }
+    label.textContent = outcome
+    element('copied').textContent =
+      outcome === 'Copied' ? `${name}: copied.` : 'Selected. Copy it with your keyboard.'
+    setTimeout(() => {
+      label.textContent = before
+      element('copied').textContent = ''
+    }, 3_000)
+  })
+}
+
+for (const id of ['api-key', 'management-token'])
+  element(id).addEventListener('copy', ({ currentTarget: { id, selectionStart, selectionEnd, value } }) => {
+    if (selectionStart === 0 && selectionEnd === value.length) noteCopy(id)
+  })
