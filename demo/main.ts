@@ -11,9 +11,12 @@ import { startGateway } from '../src/local/gateway.ts'
 import { defaultGatewayOptions } from '../src/local/options.ts'
 import { runSteps, say } from './steps.ts'
 
-const { values: options } = parseArgs({
-  options: { once: { type: 'boolean', default: false }, port: { type: 'string', default: '3000' } },
-})
+const USAGE = `usage: npm run demo -- [--once] [--port NUMBER]
+
+  --once         end after the steps, instead of serving until Ctrl-C
+  --port NUMBER  where the service listens, if that is free (default: 3000; 0: anywhere)
+`
+const options = readOptions()
 /** What the programs get of this shell's environment: a profile or a setting of the person's own must not interfere. */
 const inherited = Object.fromEntries(
   ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'SystemRoot'].flatMap((name) =>
@@ -32,13 +35,34 @@ function run(program: string, args: string[], env: NodeJS.ProcessEnv) {
   })
 }
 
+function readOptions(): { once: boolean; port: number } {
+  try {
+    const { once, port, help } = parseArgs({
+      options: {
+        once: { type: 'boolean', default: false },
+        port: { type: 'string', default: '3000' },
+        help: { type: 'boolean', default: false },
+      },
+    }).values
+    if (help) {
+      console.log(USAGE)
+      process.exit(0)
+    }
+    if (!/^\d{1,5}$/.test(port)) throw new Error('--port must be a number')
+    return { once, port: Number(port) }
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`)
+    process.exit(2)
+  }
+}
+
 async function main(): Promise<void> {
   const gateway = await startGateway({}, { port: await getPort({ port: 4000 }) })
   cleanUp.push(() => gateway.close())
   const apiUrl = `${gateway.url}/execute-api/demo/prod/hello`
   say(`Local API Gateway on ${gateway.url}, with a demo API at ${apiUrl}`)
 
-  const port = await getPort({ port: Number(options.port) })
+  const port = await getPort({ port: options.port })
   const publicUrl = `http://localhost:${port}`
   const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
   const env = {

@@ -52,6 +52,8 @@ Done: ${registration_id} holds a working key. Register another agent:
 Use the key from above:
 
   ${use.curl}
+
+Or open ${publicUrl}/ in a browser, and get one there with the same token.
 `
 }
 
