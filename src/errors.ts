@@ -168,6 +168,8 @@ export interface ServiceErrorOptions {
   /** Seconds after which the same request is worth repeating. */
   readonly retryAfter?: number | undefined
   readonly errors?: readonly FieldError[] | undefined
+  /** What the caller should do now, where the catalogue's word for the code does not fit. */
+  readonly nextStep?: string | undefined
   /** `'possible'`: what failed may have taken effect upstream all the same, as after a time-out. */
   readonly effect?: 'none' | 'possible' | undefined
   readonly cause?: unknown
@@ -179,6 +181,7 @@ export class ServiceError extends Error {
   readonly code: ErrorCode
   readonly retryAfter: number | undefined
   readonly errors: readonly FieldError[] | undefined
+  readonly nextStep: string
   readonly effect: 'none' | 'possible'
 
   /** @param detail what went wrong this time, as the caller may read it: no secret, no internals. */
@@ -187,6 +190,7 @@ export class ServiceError extends Error {
     this.code = code
     this.retryAfter = options.retryAfter
     this.errors = options.errors
+    this.nextStep = options.nextStep ?? errorCatalogue[code].nextStep
     this.effect = options.effect ?? 'none'
   }
 }

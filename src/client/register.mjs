@@ -87,7 +87,9 @@ async function register({ url, token, maxWaitMs }, body, key) {
     if (credential !== undefined) return credential
     if (waitS === undefined) throw Object.assign(new Refused(problem), { isFinal: true })
     if (Date.now() + waitS * 1000 > giveUpAt)
-      throw new Refused(`${problem}\nGave up after ${maxWaitMs / 1000} s: run it again later.`)
+      throw new Refused(
+        `${problem}\nGave up: more than ${maxWaitMs / 1000} s (--max-wait) would be needed. Run it again later.`,
+      )
     process.stderr.write(`${problem.split('\n')[0]} Trying again in ${Math.ceil(waitS)} s.\n`)
     await sleep(waitS * 1000)
   }

@@ -20,7 +20,7 @@ export function llmsText(
   const untilItWorks =
     apiProbeUrl === null
       ? 'try again'
-      : 'register with `Prefer: wait=20` to be answered when it does (see `ready`), or try again'
+      : 'register with `Prefer: wait=20` to be answered when it does (`ready` says so, where the service can tell), or try again'
   return `# firstkey
 
 > One request turns a bootstrap token into an API key of your own for ${apiBaseUrl}, attached to a usage plan and working
@@ -57,7 +57,7 @@ An OAuth client may register at ${links.connect} instead (RFC 7591): \`client_na
 
 ## Errors
 
-Every error is application/problem+json (RFC 9457). Decide on \`code\`; where \`retryable\` is true, wait for \`Retry-After\`
+Every other error is application/problem+json (RFC 9457). Decide on \`code\`; where \`retryable\` is true, wait for \`Retry-After\`
 seconds and send the same request again.
 
 | code | status | retryable | what to do |

@@ -50,7 +50,9 @@ export function authenticateManager(
     request.setDecorator<Manager>(MANAGER, manager)
     if (manager.isOutdated && !acceptOutdated) throw unknownManagementToken()
     if (id !== manager.registration.id) {
-      throw new ServiceError('not_found', 'There is no such registration.')
+      throw new ServiceError('not_found', 'There is no such registration.', {
+        nextStep: 'Check the id in the path: "management.url" in the answer of the registration has it.',
+      })
     }
   }
 }

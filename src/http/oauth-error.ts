@@ -61,15 +61,15 @@ function asClientError(error: ServiceError): ServiceError {
 }
 
 function toOauthError(error: ServiceError, instance: string, publicUrl: string) {
-  const { code, message, errors } = error
+  const { code, message, errors, nextStep } = error
   const isRedirectUri = errors?.[0]?.path.startsWith('/redirect_uris') ?? false
-  const { retryable, nextStep } = errorCatalogue[code]
+  const { retryable } = errorCatalogue[code]
   return {
     error: isRedirectUri ? 'invalid_redirect_uri' : (NAMES[code] ?? code),
     error_description: message.replaceAll('"', "'").replaceAll('…', '...').replace(NOT_PRINTABLE, ' '),
     code,
     retryable,
-    next_step: nextStep,
+    next_step: nextStep.replaceAll('"detail"', '"error_description"'),
     error_uri: linksOf(publicUrl).problem(code),
     instance,
     ...(errors === undefined ? {} : { errors: [...errors] }),

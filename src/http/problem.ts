@@ -66,7 +66,7 @@ export type Problem = z.infer<typeof problemSchema>
 
 /** The problem document of an error. `instance` is the request id. */
 export function toProblem(error: ServiceError, instance: string, publicUrl: string): Problem {
-  const { title, retryable, nextStep } = errorCatalogue[error.code]
+  const { title, retryable } = errorCatalogue[error.code]
   return {
     type: linksOf(publicUrl).problem(error.code),
     title,
@@ -77,7 +77,7 @@ export function toProblem(error: ServiceError, instance: string, publicUrl: stri
     retryable,
     ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }),
     ...(error.errors === undefined ? {} : { errors: [...error.errors] }),
-    next_step: nextStep,
+    next_step: error.nextStep,
   }
 }
 

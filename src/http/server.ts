@@ -38,6 +38,8 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     // Hop 0 is the peer of the socket itself.
     trustProxy: typeof trustProxy === 'number' ? (_address, hop) => hop < trustProxy : trustProxy,
     bodyLimit: BODY_LIMIT,
+    // /register/ is /register, and not a registration without an id.
+    routerOptions: { ignoreTrailingSlash: true },
     requestTimeout: REQUEST_TIMEOUT,
     return503OnClosing: false, // Answered as a problem below.
     genReqId: () => `req_${randomBase62(20)}`,

@@ -126,7 +126,7 @@ function copyable(id: string, what: string, text: string): string {
 }
 
 function curlRecipe(register: string): string {
-  return `KEY=$(uuidgen || cat /proc/sys/kernel/random/uuid)
+  return `KEY=$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid)
 curl ${register} \\
   -H "Authorization: Bearer $FIRSTKEY_TOKEN" \\
   -H "Idempotency-Key: $KEY" \\

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
-import { type ProbeAnswer, probe } from '../aws/probe.ts'
+import { type ProbeAnswer, probe, type Verdict } from '../aws/probe.ts'
 import type { Log } from '../log.ts'
 import { createProbeLine } from './probe-line.ts'
 
@@ -61,7 +61,11 @@ export function createAcceptance(url: string, log: Log): Acceptance {
     },
   })
   let reachable = true
-  let takesAny = false
+  let everTaken = false
+  let warned = false
+  /** What the path says to a request without a key: `taken`, and it proves nothing; `unclear`: it is asked again. */
+  let withoutKey: Verdict = 'unclear'
+  let asking: Promise<void> | undefined
 
   function ask(apiKey: string | undefined): Promise<ProbeAnswer> {
     return probe(url, apiKey, AbortSignal.any([stopping.signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]))
@@ -76,27 +80,70 @@ export function createAcceptance(url: string, log: Log): Acceptance {
 
   async function look(key: KeyToProbe, isWanted: () => boolean): Promise<boolean | null> {
     const answer = await answers.fetch(key.keyId, { context: { key, isWanted } })
-    if (answer?.verdict === 'taken') taken.set(key.keyId, true)
-    return answer === undefined || answer.verdict === 'unclear' ? null : answer.verdict === 'taken'
+    if (answer === undefined || answer.verdict === 'unclear') return null
+    if (answer.verdict === 'refused') return false
+    if (withoutKey === 'unclear') await checkPath()
+    if (withoutKey !== 'refused') return null
+    taken.set(key.keyId, true)
+    everTaken = true
+    return true
   }
 
-  async function lookUntil(key: KeyToProbe, until: () => number | null): Promise<boolean> {
+  /** Those who ask meanwhile wait for the same answer. */
+  function checkPath(): Promise<void> {
+    asking ??= askWithoutKey().finally(() => {
+      asking = undefined
+    })
+    return asking
+  }
+
+  async function askWithoutKey(): Promise<void> {
+    const { verdict, status, isUnknownPath, error } = await ask(undefined)
+    withoutKey = verdict
+    if (verdict === 'unclear')
+      log.warn(
+        { url, status, err: error },
+        'API_PROBE_PATH does not say whether it wants a key: until it does, none is called ready',
+      )
+    else if (verdict === 'taken')
+      log.warn(
+        { url, status },
+        'API_PROBE_PATH answers without a key, so nothing is said of keys being ready',
+      )
+    else if (isUnknownPath)
+      log.warn({ url, status }, 'API_PROBE_PATH is no method of the API: it refuses every key')
+  }
+
+  /** Once: it may be that keys take long, but rather that the path refuses all. */
+  function noteRefusal(): void {
+    if (everTaken || warned) return
+    warned = true
+    const hint = 'is its stage on the plan, and does nothing else there answer 401 or 403?'
+    log.warn({ url }, `a wait ended, and API_PROBE_PATH has not let a single key through yet: ${hint}`)
+  }
+
+  async function lookUntil(key: KeyToProbe, until: () => number | null): Promise<boolean | null> {
+    let isRefused = false
     const left = () => (stopping.signal.aborted ? 0 : (until() ?? 0) - performance.now())
     for (
       let pauseMs = FIRST_PAUSE_MS;
       left() > 0;
       pauseMs = Math.min(pauseMs * PAUSE_GROWTH, LONGEST_PAUSE_MS)
     ) {
-      if (await look(key, () => left() > 0)) return true
+      const isTaken = await look(key, () => left() > 0)
+      if (isTaken) return true
+      if (withoutKey === 'taken') return null
+      isRefused ||= isTaken === false
       await pause(Math.min(pauseMs, left()), stopping.signal)
     }
+    if (isRefused && !stopping.signal.aborted) noteRefusal()
     return false
   }
 
   return {
     wasTaken: (keyId) => taken.has(keyId),
     async isTaken(key) {
-      if (takesAny) return null
+      if (withoutKey === 'taken') return null
       const isOver = AbortSignal.timeout(LOOK_MS)
       return within(
         LOOK_MS,
@@ -105,23 +152,11 @@ export function createAcceptance(url: string, log: Log): Acceptance {
       )
     },
     async untilTaken(key, until) {
-      if (takesAny) return null
+      if (withoutKey === 'taken') return null
       // The last probe may be slow: the answer is not.
       return within((until() ?? 0) - performance.now(), lookUntil(key, until), false)
     },
-    async checkPath() {
-      const { verdict, status, isUnknownPath, error } = await ask(undefined)
-      takesAny = verdict === 'taken'
-      if (verdict === 'unclear')
-        log.warn({ url, status, err: error }, 'API_PROBE_PATH: the API did not say whether it wants a key')
-      else if (takesAny)
-        log.warn(
-          { url, status },
-          'API_PROBE_PATH answers without a key, so nothing is said of keys being ready',
-        )
-      else if (isUnknownPath)
-        log.warn({ url, status }, 'API_PROBE_PATH is no method of the API: it refuses every key')
-    },
+    checkPath,
     stopWaiting() {
       stopping.abort()
       line.close()

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Deps } from '../deps.ts'
-import { ServiceError } from '../errors.ts'
+import { errorCatalogue, ServiceError } from '../errors.ts'
 import { actorOf, authenticate, authenticated, authenticateManager, managing } from '../http/authenticate.ts'
 import { UPSTREAM_ERRORS } from '../http/error-responses.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
@@ -136,5 +136,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
 
 /** RFC 7592, section 2: the token of a client that is not there any more is good for nothing. */
 function gone(): ServiceError {
-  return new ServiceError('invalid_token', 'The key of this client has expired or was revoked.')
+  return new ServiceError('invalid_token', 'The key of this client has expired or was revoked.', {
+    nextStep: errorCatalogue.registration_ended.nextStep.replace('/register', '/connect/register'),
+  })
 }

@@ -77,7 +77,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       operationId: 'getUsage',
       summary: 'What a registration used of its plan, day by day',
       description:
-        'The key and the one that overlaps with it, taken together. Limits are for each key, and best effort.',
+        'The key and the one that overlaps with it, taken together; what keys before them used is not counted. Limits are for each key, and best effort.',
       tags: tagged('Manage'),
       security,
       params: registrationParams,

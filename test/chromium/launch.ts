@@ -13,6 +13,8 @@ export async function launchChromium(): Promise<Browser> {
         '(.ci/chromium does), or set CHROMIUM to the path of one.',
     )
   }
+  if (!isExecutable(executablePath))
+    throw new Error(`CHROMIUM=${executablePath} is no program that can be run.`)
   // Its sandbox cannot be had as root, nor in many containers; what it opens is this project alone.
   return chromium.launch({
     executablePath,

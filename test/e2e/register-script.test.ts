@@ -148,7 +148,7 @@ test('register.mjs tries again what may succeed later, and after a lost answer g
 
   const impatient = await run(['--name', 'acme-agent', '--max-wait', '0'], env)
   assert.equal(impatient.code, 1)
-  assert.match(impatient.stderr, /cannot be reached[\s\S]*run it again later/)
+  assert.match(impatient.stderr, /cannot be reached[\s\S]*Run it again later/)
   assert.equal(kept().length, 1, 'the key of the request is kept')
   const done = await run(['--name', 'acme-agent'], env)
   assert.equal(done.code, 0, done.stderr)

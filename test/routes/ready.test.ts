@@ -211,27 +211,39 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     }
     assert.equal(await says(403), '')
     assert.match(await says(200), /answers without a key/)
-    assert.match(await says(500), /did not say whether it wants a key/)
-    assert.match(await says(301, { location: 'http://127.0.0.1:1/' }), /did not say whether it wants a key/)
+    assert.match(await says(500), /does not say whether it wants a key/)
+    assert.match(await says(301, { location: 'http://127.0.0.1:1/' }), /does not say whether it wants a key/)
     const unknown = { 'x-amzn-errortype': 'MissingAuthenticationTokenException' }
     assert.match(await says(403, unknown), /is no method of the API/)
   })
 
-  test('an API that takes any key proves nothing: nothing is held, and nothing is said', async (t) => {
+  test('an API that takes any key proves nothing, seen at start or later: nothing is said', async (t) => {
     const api = await startApi(t, () => 200)
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
-    await service.deps.acceptance?.checkPath()
     const { secret } = await service.token()
-    const answer = await service.register(secret, undefined, { prefer: 'wait=10' })
-    assert.equal(answer.headers.get('preference-applied'), null)
-    assert.ok(!('ready' in (await readCredential(answer))))
-    const view = await manage(service, await registered(service), 'GET')
-    assert.equal(registrationSchema.parse(await view.json()).ready, null)
+    for (const checks of [false, true]) {
+      if (checks) await service.deps.acceptance?.checkPath()
+      const answer = await service.register(secret, undefined, { prefer: 'wait=10' })
+      assert.equal(answer.headers.get('preference-applied'), null)
+      assert.ok(!('ready' in (await readCredential(answer))))
+      const view = await manage(service, await registered(service), 'GET')
+      assert.equal(registrationSchema.parse(await view.json()).ready, null)
+    }
+  })
+
+  test('a path that never let a key through is said in the log, once', async (t) => {
+    const api = await startApi(t, () => 403)
+    const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
+    const { secret } = await service.token()
+    for (let i = 0; i < 2; i++)
+      await readCredential(await service.register(secret, undefined, { prefer: 'wait=1' }))
+    const said = service.logLines.filter((line) => line.includes('has not let a single key through'))
+    assert.equal(said.length, 1)
   })
 
   test('a flood of one token does not keep the keys of another from being looked at', async (t) => {
     const flooded = new Set<string>()
-    const api = await startApi(t, (key = '') => (flooded.has(key) ? 403 : 200))
+    const api = await startApi(t, (key) => (key === undefined || flooded.has(key) ? 403 : 200))
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url, MINT_MODE: 'bulk' } })
     const [flood, other] = [await service.token(), await service.token()]
     service.gateway.onCall = (operation, moment) => {
@@ -292,7 +304,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
 
   test('a replay looks anew: a key that worked may not work any more', async (t) => {
     let status = 200
-    const api = await startApi(t, () => status)
+    const api = await startApi(t, (key) => (key === undefined ? 403 : status))
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
     const { secret } = await service.token()
     const headers = { 'idempotency-key': randomUUID(), prefer: 'wait=1' }
@@ -305,7 +317,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
 
   test('GET: null where the API says neither, false where AWS has no such key', async (t) => {
     let status = 500
-    const api = await startApi(t, () => status)
+    const api = await startApi(t, (key) => (key === undefined ? 403 : status))
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
     const [own, lost] = [await registered(service), await registered(service)]
     const ready = async (one: typeof own) =>
