@@ -5,7 +5,7 @@ import type { Log } from '../log.ts'
 import { createProbeLine } from './probe-line.ts'
 
 /** The least time between two probes of this process (ms), whoever asks: one that succeeds is a request to the API. */
-const SPACING_MS = 10
+const SPACING_MS = 5
 const PROBE_TIMEOUT_MS = 5_000
 /** Who only looks, is told so soon that nobody knows (ms). */
 const LOOK_MS = 2_000
