@@ -28,6 +28,9 @@ export function tagged(tag: keyof typeof TAGS): readonly string[] {
   return [tag]
 }
 
+/** What the schema of every route has by which the service tells of itself: anybody may ask. */
+export const OPEN = { tags: tagged('Discovery'), security: [] }
+
 /** Collects the schemas of every route added after it into one OpenAPI 3.1 document: `app.swagger()`. */
 export async function describeApi(app: FastifyInstance, publicUrl: string): Promise<void> {
   const links = linksOf(publicUrl)

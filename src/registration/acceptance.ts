@@ -61,7 +61,6 @@ export function createAcceptance(url: string, log: Log): Acceptance {
     },
   })
   let reachable = true
-  let everTaken = false
   let warned = false
   /** What the path says to a request without a key: `taken`, and it proves nothing; `unclear`: it is asked again. */
   let withoutKey: Verdict = 'unclear'
@@ -85,7 +84,6 @@ export function createAcceptance(url: string, log: Log): Acceptance {
     if (withoutKey === 'unclear') await checkPath()
     if (withoutKey !== 'refused') return null
     taken.set(key.keyId, true)
-    everTaken = true
     return true
   }
 
@@ -116,7 +114,7 @@ export function createAcceptance(url: string, log: Log): Acceptance {
 
   /** Once: it may be that keys take long, but rather that the path refuses all. */
   function noteRefusal(): void {
-    if (everTaken || warned) return
+    if (taken.size > 0 || warned) return
     warned = true
     const hint = 'is its stage on the plan, and does nothing else there answer 401 or 403?'
     log.warn({ url }, `a wait ended, and API_PROBE_PATH has not let a single key through yet: ${hint}`)
@@ -144,10 +142,10 @@ export function createAcceptance(url: string, log: Log): Acceptance {
     wasTaken: (keyId) => taken.has(keyId),
     async isTaken(key) {
       if (withoutKey === 'taken') return null
-      const isOver = AbortSignal.timeout(LOOK_MS)
+      const latest = performance.now() + LOOK_MS
       return within(
         LOOK_MS,
-        look(key, () => !isOver.aborted),
+        look(key, () => performance.now() < latest),
         null,
       )
     },

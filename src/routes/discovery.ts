@@ -7,13 +7,11 @@ import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
 import { onboardingDescriptor } from '../discovery/onboarding.ts'
 import { problemResponses } from '../http/error-responses.ts'
-import { tagged } from '../http/openapi.ts'
+import { OPEN } from '../http/openapi.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
 
 const ERRORS = problemResponses('rate_limited')
-/** Of every route here. */
-const OPEN = { tags: tagged('Discovery'), security: [] }
 /** RFC 9727, appendix A: the media type of a link set, with the profile of a catalog. */
 const CATALOG_TYPE = 'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
 

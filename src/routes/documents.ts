@@ -4,7 +4,7 @@ import type { Config } from '../config.ts'
 import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 import { problemResponses } from '../http/error-responses.ts'
-import { tagged } from '../http/openapi.ts'
+import { OPEN } from '../http/openapi.ts'
 import { pageContent, sendPage } from '../http/page.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
@@ -33,8 +33,7 @@ export const documentRoutes: FastifyPluginAsyncZod<{ config: Pick<Config, 'publi
       operationId: 'openapi',
       summary: 'This API as an OpenAPI 3.1 document',
       description: 'Generated from the schemas that validate.',
-      tags: tagged('Discovery'),
-      security: [],
+      ...OPEN,
       response: {
         200: {
           description: 'The document',
@@ -57,8 +56,7 @@ export const documentRoutes: FastifyPluginAsyncZod<{ config: Pick<Config, 'publi
       operationId: 'problem',
       summary: 'What an error code means and what to do about it',
       description: 'Where the "type" of a problem, and the "error_uri" of an OAuth error, points.',
-      tags: tagged('Discovery'),
-      security: [],
+      ...OPEN,
       params: z.object({
         code: z
           .string()

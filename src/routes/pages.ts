@@ -6,16 +6,13 @@ import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
 import { ServiceError } from '../errors.ts'
 import { problemResponses } from '../http/error-responses.ts'
-import { openapiOf, tagged } from '../http/openapi.ts'
+import { OPEN, openapiOf } from '../http/openapi.ts'
 import { pageContent, sendPage } from '../http/page.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
 import { assets } from '../pages/assets.ts'
 import { homePage } from '../pages/home.ts'
 import { referencePage } from '../pages/reference.ts'
-
-/** Of every route here. */
-const OPEN = { tags: tagged('Discovery'), security: [] }
 
 /** What a person sees in a browser, and what those pages load. */
 export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'planLimits'> }> = async (
