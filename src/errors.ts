@@ -158,6 +158,14 @@ export const errorCatalogue = {
 
 export type ErrorCode = keyof typeof errorCatalogue
 
+/** Every code, in the order of the catalogue. */
+export const errorCodes = Object.keys(errorCatalogue) as readonly ErrorCode[]
+
+/** The code of an error: its own, or `internal`. */
+export function codeOf(error: unknown): ErrorCode {
+  return error instanceof ServiceError ? error.code : 'internal'
+}
+
 /** One fault of one field. `path` is a JSON Pointer (RFC 6901) into the body; `""` is the body itself. */
 export interface FieldError {
   readonly path: string

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { type RecoveryAction, recover, recoveryAction } from '../registration/recover.ts'
+import { type RecoveryAction, recoveryActionOf } from '../registration/lifecycle.ts'
+import { recover } from '../registration/recover.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { printJson } from './format.ts'
@@ -34,7 +35,7 @@ async function preview(store: Store, { json }: ReconcileOptions): Promise<void> 
   const now = systemClock()
   const open = await store.listRecoverable(now, 1_000)
   report(
-    open.map((registration) => ({ registration, action: recoveryAction(registration, now), done: false })),
+    open.map((registration) => ({ registration, action: recoveryActionOf(registration, now), done: false })),
     json,
   )
   if (open.length > 0)

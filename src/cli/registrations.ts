@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
 import { describe, type RegistrationView, unfinishedOf } from '../registration/describe.ts'
-import type { Standing } from '../store/listing.ts'
+import { PUBLIC_STATUSES, type PublicStatus } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { duration, pageSize } from './arguments.ts'
@@ -12,12 +12,11 @@ import { addRevokeCommand } from './revoke.ts'
 import { addRotateCommand } from './rotate.ts'
 import { withStore } from './with-store.ts'
 
-const STANDINGS: readonly Standing[] = ['active', 'expired', 'revoked', 'pending', 'failed']
 /** API keys that an account may hold in a Region. */
 const KEY_QUOTA = 10_000
 
 interface ListOptions {
-  readonly status?: Standing
+  readonly status?: PublicStatus
   readonly token?: string
   readonly plan?: string
   readonly expiring?: number
@@ -35,7 +34,7 @@ export function addRegistrationCommands(program: Command): void {
     .description('registrations, newest first')
     .option('--token <id>', 'only those made with this token')
     .option('--plan <name>', 'only those on this plan')
-    .addOption(new Option('--status <status>', 'only these').choices(STANDINGS))
+    .addOption(new Option('--status <status>', 'only these').choices(PUBLIC_STATUSES))
     .option('--expiring <duration>', 'only those whose key ends within this time, as in 7d', duration)
     .option('--limit <n>', 'a page of at most so many', pageSize, 100)
     .option('--after <id>', 'the next page: what comes after this registration')
@@ -61,11 +60,11 @@ export function addRegistrationCommands(program: Command): void {
 }
 
 async function list(store: Store, options: ListOptions): Promise<void> {
-  const { status: standing, token: tokenId, plan, expiring, limit, json } = options
+  const { status, token: tokenId, plan, expiring, limit, json } = options
   const now = systemClock()
   const after = options.after === undefined ? undefined : await found(store, options.after)
   const expiringBy = expiring === undefined ? undefined : now + expiring
-  const page = await store.listWithKeys({ standing, tokenId, plan, expiringBy, after, limit }, now)
+  const page = await store.listWithKeys({ status, tokenId, plan, expiringBy, after, limit }, now)
   const views = await Promise.all(page.map(({ registration }) => look(store, registration, now)))
   if (json) return printJson(views.map(registrationJson))
   if (page.length === 0) process.stderr.write('There are none.\n')
@@ -133,13 +132,14 @@ function describePart(part: Registration): string {
 }
 
 async function stats(store: Store, { json }: { json?: true }): Promise<void> {
-  const counts = await store.countByStanding(systemClock())
-  const active = counts
-    .filter(({ standing }) => standing === 'active')
-    .reduce((sum, { count }) => sum + count, 0)
+  const counts = await store.countByStatus(systemClock())
+  const active = counts.filter(({ status }) => status === 'active').reduce((sum, { count }) => sum + count, 0)
   const keys = await store.countKeys()
-  if (json) return printJson({ active, keys, key_quota: KEY_QUOTA, counts })
-  const rows = counts.map(({ plan, standing, count }) => [plan, standing, String(count)])
+  if (json) {
+    const byPlan = counts.map(({ plan, status: standing, count }) => ({ plan, standing, count }))
+    return printJson({ active, keys, key_quota: KEY_QUOTA, counts: byPlan })
+  }
+  const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
   process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
   process.stderr.write(
     `${active} active, ${keys} keys in AWS; an account holds at most ${KEY_QUOTA} keys a Region.\n`,

@@ -1,3 +1,4 @@
+import { JOBS_LEASE } from '../store/upkeep.ts'
 import { createDuty } from './duty.ts'
 import { endDue } from './end.ts'
 import { type PurgeDeps, purgeAudit } from './purge-audit.ts'
@@ -15,7 +16,7 @@ export interface Background {
 export function startBackground(deps: RecoverDeps & PurgeDeps): Background {
   const { leases, log, timing } = deps
   const stopping = new AbortController()
-  const duty = createDuty(deps, 'background')
+  const duty = createDuty(deps, JOBS_LEASE)
   const work = [
     repeat(timing.renew, () => leases.renew()),
     repeat(timing.recover, async () => {

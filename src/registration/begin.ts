@@ -1,8 +1,8 @@
 import { whyUnusable } from '../auth/bootstrap-token.ts'
 import { createSecret, hashSecret, randomBase62 } from '../auth/secret.ts'
-import { ServiceError } from '../errors.ts'
+import { codeOf, ServiceError } from '../errors.ts'
+import type { BeginOutcome } from '../store/minting.ts'
 import type { Lease, NewRegistration } from '../store/records.ts'
-import type { BeginOutcome } from '../store/store.ts'
 import type { RegistrationDeps } from './context.ts'
 import { registrationEnded, rotationInProgress } from './ended.ts'
 import { inProgress, type SealedAnswer, sealAnswer } from './idempotency.ts'
@@ -40,7 +40,7 @@ export async function begin(deps: RegistrationDeps, orders: readonly Order[], le
     }
   } catch (error) {
     // Some may have been begun all the same. No key was made yet: their uses can be given back at once, or by recovery.
-    const ending = { failure: 'store_unavailable', sweepAt: null, now: deps.clock() }
+    const ending = { failure: codeOf(error), sweepAt: null, now: deps.clock() }
     await deps.store.failRegistrations(fresh, ending).catch(() => undefined)
     for (const { order } of fresh) order.reject(error)
   }

@@ -21,13 +21,13 @@ export function createDuty({ store, clock, timing }: DutyDeps, name: string): Du
       // As long as half of the time is left nobody else can have taken it, and the store need not be asked.
       if (until - now > timing.duty / 2 && until - now <= timing.duty) return true
       const lease = { owner, until: now + timing.duty }
-      const taken = await store.takeDuty(name, lease, now)
+      const taken = await store.takeLeaderLease(name, lease, now)
       until = taken ? lease.until : 0
       return taken
     },
     async leave() {
       until = 0
-      await store.releaseDuty(name, owner)
+      await store.releaseLeaderLease(name, owner)
     },
   }
 }

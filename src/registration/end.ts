@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApiGateway } from '../aws/api-gateway.ts'
-import { ServiceError } from '../errors.ts'
+import { codeOf } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './context.ts'
 import type { Duty } from './duty.ts'
@@ -24,6 +24,7 @@ export async function endDue(deps: EndDeps, duty: Duty, stop?: AbortSignal): Pro
   const running = new Set<Promise<void>>()
   try {
     for (;;) {
+      await store.startDueEndings(clock(), ROUND)
       const due = await store.listDue(clock(), ROUND)
       for (const registration of due) {
         if (running.size >= AT_ONCE) await Promise.race(running)
@@ -59,8 +60,7 @@ export async function deleteKey(
     log.info(fields, 'key deleted')
   } catch (err) {
     log.error({ ...fields, err }, 'a key could not be deleted yet')
-    const failure = err instanceof ServiceError ? err.code : 'internal'
-    await store.postponeEnding(id, failure, clock() + timing.endRetry)
+    await store.postponeEnding(id, codeOf(err), clock() + timing.endRetry)
     throw err
   }
 }

@@ -1,5 +1,5 @@
-import { ServiceError } from '../errors.ts'
-import type { Answered } from '../store/store.ts'
+import { codeOf, ServiceError } from '../errors.ts'
+import type { Completed } from '../store/minting.ts'
 import type { Credential, RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
 import { isAwaited, nobodyWaits, type Work } from './order.ts'
@@ -27,8 +27,6 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
   const { wanted = [], unwanted = [] } = Object.groupBy(minted, (one) =>
     isWanted(one) ? 'wanted' : 'unwanted',
   )
-  /** Those that were recorded as answered. */
-  const told = new Set<string>()
   try {
     const completions = wanted.map(({ work, apiKeyId }) => ({
       id: work.id,
@@ -36,23 +34,18 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       registration: work.registration,
       actor: work.order.call.actor,
       apiKeyId,
-      answered: () => {
-        const isTold = isAwaited(work.order)
-        if (isTold) told.add(work.id)
-        else told.delete(work.id)
-        return isTold
-      },
+      isAwaited: () => isAwaited(work.order),
     }))
     const completed =
       wanted.length === 0
-        ? new Map<string, Answered>()
+        ? new Map<string, Completed>()
         : await store.completeRegistrations(completions, clock())
     const unheard: Work[] = []
     for (const { work, apiKeyId, ready = null } of wanted) {
-      const answered = completed.get(work.id)
-      if (answered === undefined) continue
-      if (told.has(work.id) && isLostForGood(work)) unheard.push(work)
-      else answer(work, { apiKeyId, ready, ...answered }, clock())
+      const one = completed.get(work.id)
+      if (one === undefined) continue
+      if (one.answered && isLostForGood(work)) unheard.push(work)
+      else answer(work, { apiKeyId, ready, replaced: one.replaced }, clock())
     }
     await withdraw(deps, unheard)
     const lost = wanted.filter(({ work }) => !completed.has(work.id))
@@ -115,7 +108,7 @@ function overtaken(): ServiceError {
 export async function fail(deps: RegistrationDeps, works: readonly Work[], error: unknown): Promise<void> {
   if (works.length === 0) return
   const { clock, log, store, timing } = deps
-  const failure = error instanceof ServiceError ? error.code : 'internal'
+  const failure = codeOf(error)
   for (const { id, registration, order } of works) {
     const fields = { registration_id: id, token_id: registration.tokenId, plan: registration.plan }
     order.call.log.warn({ ...fields, err: error }, 'registration failed')

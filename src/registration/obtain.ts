@@ -2,7 +2,7 @@ import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Batcher } from './batcher.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './context.ts'
 import { withDeadline } from './deadline.ts'
-import { whyOver } from './ended.ts'
+import { endedError } from './ended.ts'
 import {
   inProgress,
   type RequestIdentity,
@@ -130,7 +130,7 @@ async function replay(
   identity: RequestIdentity,
 ): Promise<Credential> {
   const registration = await deps.store.getRegistration(id)
-  const over = registration && whyOver(registration, deps.clock())
+  const over = registration && endedError(registration, deps.clock())
   if (over !== undefined) throw over
   const apiKeyId = registration?.apiKeyId
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw inProgress()

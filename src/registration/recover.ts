@@ -1,9 +1,11 @@
 import { ServiceError } from '../errors.ts'
 import { SERVICE } from '../store/audit.ts'
 import type { Lease, Registration } from '../store/records.ts'
+import type { AbandonedUses, UpkeepQueries } from '../store/upkeep.ts'
 import type { RegistrationDeps } from './context.ts'
 import { abortAfter } from './deadline.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from './key-name.ts'
+import { type RecoveryAction, recoveryActionOf } from './lifecycle.ts'
 import { removeKeys, undo } from './undo.ts'
 
 /** How many registrations one round of recovery looks at. */
@@ -11,20 +13,23 @@ const ROUND = 1_000
 
 export type RecoverDeps = Omit<RegistrationDeps, 'config'>
 
-/**
- * What recovery does with a registration. `adopt`: its key is put on the plan if need be and waits for the retry with
- * the idempotency key; where there is no key it is undone. `undo`: its key is deleted and the use given back. `sweep`:
- * it failed, and a key that came late is deleted.
- */
-export type RecoveryAction = 'adopt' | 'undo' | 'sweep'
+/** The work that recovery finds. */
+export interface RecoveryPlan {
+  readonly registrations: readonly { readonly registration: Registration; readonly action: RecoveryAction }[]
+  /** Uses that dead processes spent for registrations which they never recorded. They are refunded. */
+  readonly abandonedUses: readonly AbandonedUses[]
+}
 
-export function recoveryAction(
-  { status, idempotency, undoing, expiresAt }: Registration,
-  now: number,
-): RecoveryAction {
-  if (status === 'failed') return 'sweep'
-  const isOver = undoing || (expiresAt !== null && expiresAt <= now)
-  return status === 'pending' && idempotency !== null && !isOver ? 'adopt' : 'undo'
+/** Reads what {@link recover} would do now. Writes nothing. */
+export async function planRecovery(store: UpkeepQueries, now: number): Promise<RecoveryPlan> {
+  const open = await store.listRecoverable(now, ROUND)
+  return {
+    registrations: open.map((registration) => ({
+      registration,
+      action: recoveryActionOf(registration, now),
+    })),
+    abandonedUses: await store.listAbandonedUses(now, ROUND),
+  }
 }
 
 export interface Recovered {
@@ -42,6 +47,8 @@ export interface Recovered {
  */
 export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Recovered[]> {
   const { clock, leases, log, store, timing } = deps
+  for (const { tokenId, count } of await store.refundAbandonedUses(clock(), ROUND))
+    log.info({ token_id: tokenId, count }, 'abandoned uses refunded')
   const open = await store.listRecoverable(clock(), ROUND)
   const results: Recovered[] = []
   for (const group of byGroup(open, ({ id }) => id).flatMap((one) => byAction(one, clock()))) {
@@ -68,9 +75,9 @@ interface Group {
 
 function byAction(registrations: readonly Registration[], now: number): Group[] {
   // What is active and what is pending is taken by itself: only one of them changes its status.
-  const groups = Map.groupBy(registrations, (one) => `${recoveryAction(one, now)} ${one.status}`)
+  const groups = Map.groupBy(registrations, (one) => `${recoveryActionOf(one, now)} ${one.status}`)
   return [...groups.values()].flatMap((group) =>
-    group[0] === undefined ? [] : [{ action: recoveryAction(group[0], now), registrations: group }],
+    group[0] === undefined ? [] : [{ action: recoveryActionOf(group[0], now), registrations: group }],
   )
 }
 
@@ -137,7 +144,7 @@ async function adopt(
   const record = async () => {
     const completions = working
       .splice(0)
-      .map((one) => ({ ...one, owner, actor: SERVICE, answered: () => false }))
+      .map((one) => ({ ...one, owner, actor: SERVICE, isAwaited: () => false }))
     const completed = await store.completeRegistrations(completions, clock())
     for (const id of completed.keys()) done.add(id)
     // What can be handed out no more, because what it rotates has ended, is undone.

@@ -50,7 +50,8 @@ export async function rotate(
       if (secret !== null && !sameHash(root.managementHash, hashSecret(secret)))
         throw unknownManagementToken()
       const current = root.currentId === null ? root : await deps.store.getRegistration(root.currentId)
-      if (current?.status !== 'active') throw registrationEnded()
+      if (current === undefined) throw new Error(`the present key ${root.currentId} of ${id} is missing`)
+      if (current.status !== 'active') throw registrationEnded()
       return {
         name,
         description,

@@ -1,10 +1,22 @@
+import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { FoundKey } from '../aws/keys.ts'
+import type { Clock } from '../clock.ts'
 import type { Actor } from '../store/audit.ts'
+import type { OperatorStore } from '../store/operators.ts'
+import type { RecordReader } from '../store/record-reader.ts'
 import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './context.ts'
 import { isKeyName, KEY_NAME_PREFIXES, registrationIdOf } from './key-name.ts'
+import { mustNotHaveKey } from './lifecycle.ts'
 
 export type SweepDeps = Pick<RegistrationDeps, 'store' | 'background' | 'clock' | 'timing' | 'log'>
+
+/** What a comparison needs: it reads only. */
+export interface DisagreementDeps {
+  readonly store: RecordReader & Pick<OperatorStore, 'listRegistrations'>
+  readonly background: Pick<ApiGateway, 'findKeys' | 'hasKey'>
+  readonly clock: Clock
+}
 
 /** Where API Gateway and the store do not agree, though nobody is at work on it. */
 export interface Disagreement {
@@ -22,7 +34,7 @@ const ALL = 1_000_000
 
 /** Compares every key of the account that carries this service's naming with the store. Changes nothing. */
 export async function findDisagreement(
-  { store, background, clock }: SweepDeps,
+  { store, background, clock }: DisagreementDeps,
   signal: AbortSignal,
 ): Promise<Disagreement> {
   // In this order: a key is recorded before it is made, and an active record has its key already.
@@ -36,8 +48,7 @@ export async function findDisagreement(
   for (const key of keys) {
     const record = await store.getRegistration(registrationIdOf(key.name))
     if (record !== undefined) knownKeys += 1
-    const isOver = record?.status === 'ended' || (record?.status === 'failed' && record.sweepAt === null)
-    if (record === undefined || isOver) strayKeys.push(key)
+    if (record === undefined || mustNotHaveKey(record)) strayKeys.push(key)
   }
   const ids = new Set(found.map(({ id }) => id))
   const settledBefore = clock() - SETTLED_AFTER_MS

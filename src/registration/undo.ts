@@ -1,5 +1,5 @@
 import type { ApiGateway } from '../aws/api-gateway.ts'
-import type { Held } from '../store/records.ts'
+import type { Failure, Held } from '../store/records.ts'
 import type { RegistrationDeps } from './context.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from './key-name.ts'
 
@@ -15,7 +15,7 @@ export type UndoDeps = Pick<RegistrationDeps, 'store' | 'background' | 'clock' |
 export async function undo(
   deps: UndoDeps,
   held: readonly Held[],
-  failure: string,
+  failure: Failure,
   undone: Set<string>,
   signal: AbortSignal,
 ): Promise<void> {

@@ -1,22 +1,22 @@
 import type { Registration, Rotation } from './records.ts'
 
-/** A bootstrap token, the owner of a registration, an operator, or the service by itself. */
+/** The kinds of actors: a bootstrap token, the owner of a registration, an operator, or the service itself. */
 export const ACTOR_KINDS = ['token', 'registration', 'operator', 'service'] as const
 
-/** Who does something, and in which request. */
+/** The actor of a change, and the request through which it acted. */
 export interface Actor {
   readonly kind: (typeof ACTOR_KINDS)[number]
-  /** `tok_…`, `reg_…`, the operator's user name; `null` for the service. */
+  /** `tok_…`, `reg_…`, or the operator's user name; `null` for the service. */
   readonly id: string | null
-  /** `null` where there was no request. */
+  /** `null`: there was no request. */
   readonly requestId: string | null
   readonly clientAddress: string | null
 }
 
-/** The service, of its own accord. */
+/** The service itself: jobs, recovery, clean-up. */
 export const SERVICE: Actor = { kind: 'service', id: null, requestId: null, clientAddress: null }
 
-/** What may have been done. `registration.undone`: it failed, and no key of it is left. `key.deleted`: it is gone from AWS. */
+/** `registration.undone`: it failed, and no key of it is left. `key.deleted`: the key is gone from API Gateway. */
 export const AUDIT_ACTIONS = [
   'token.created',
   'token.revoked',
@@ -33,21 +33,21 @@ export const AUDIT_ACTIONS = [
 
 export type AuditAction = (typeof AUDIT_ACTIONS)[number]
 
-/** One line of the audit trail. No secret is in it. */
+/** An entry of the audit trail. It contains no secret. */
 export interface AuditEntry {
   /** Milliseconds since the epoch. */
   readonly at: number
   readonly actor: Actor
   readonly action: AuditAction
-  /** The error code of a refusal or an undoing, why a key ended, or the operator's command. */
+  /** The error code of a refusal or an undoing, the reason for which a key ended, or the operator's command line. */
   readonly detail: string | null
   readonly tokenId: string | null
-  /** Of a rotation: the registration that it rotates. */
+  /** The registration; for a rotation, the registration that it rotates. */
   readonly registrationId: string | null
   readonly apiKeyId: string | null
 }
 
-/** An entry as it was recorded. `id` orders entries, and names one for the next page. */
+/** An entry as it is stored. `id` is opaque: it names the entry as the cursor of a page. */
 export interface RecordedEntry extends AuditEntry {
   readonly id: string
 }
@@ -56,33 +56,39 @@ export interface AuditFilter {
   readonly since?: number | undefined
   readonly registrationId?: string | undefined
   readonly tokenId?: string | undefined
-  /** The id of the last entry of the page before. */
+  /** The id of the last entry of the previous page. */
   readonly after?: string | undefined
   readonly limit: number
 }
 
 /**
- * The part of the store that remembers who did what. Nothing changes an entry. What the store itself changes it records
- * in the same transaction, so that there is neither a change without its entry nor an entry without its change.
+ * The part of the store that records every change with its actor. Entries are never changed. The store records its own
+ * changes together with them, so that there is neither a change without its entry nor an entry without its change.
+ *
+ * Errors of every method: see {@link Store}.
  */
 export interface AuditTrail {
-  /** Records what is no change of the store: refusals, commands. */
+  /** Records events that change nothing in the store: refusals, commands. Atomic per entry. */
   appendAudit(entries: readonly AuditEntry[]): Promise<void>
-  /** Newest first. */
+  /**
+   * Entries by their time, newest first; those of the same millisecond and process, the last recorded first. Reads only.
+   * @throws Error if `after` is not an id that this store gives its entries
+   */
   listAudit(filter: AuditFilter): Promise<RecordedEntry[]>
   /**
-   * Removes entries older than `before`, at most `limit`, but none of a registration whose key is still there.
-   * @returns how many
+   * Removes entries that are older than `before`, at most `limit`, except those of registrations whose key may still be in
+   * API Gateway. Atomic per entry.
+   * @returns the number of removed entries
    */
   purgeAudit(before: number, limit: number): Promise<number>
 }
 
-/** A registration or rotation, as far as its entries tell of it. */
+/** The fields of a registration or rotation that its audit entries contain. */
 type Subject = Pick<Registration, 'id' | 'tokenId' | 'apiKeyId'> & {
   readonly rotation: Pick<Rotation, 'of'> | null
 }
 
-/** The entry of what happened to a registration or rotation. */
+/** The entry of a change of a registration or rotation. */
 export function entryOf(
   action: AuditAction,
   { id, tokenId, rotation, apiKeyId }: Subject,
@@ -91,7 +97,7 @@ export function entryOf(
   return { at, actor, action, detail, tokenId, registrationId: rotation?.of ?? id, apiKeyId }
 }
 
-/** The entry of what happened to a bootstrap token. */
+/** The entry of a change of a bootstrap token. */
 export function tokenEntry(
   action: 'token.created' | 'token.revoked',
   tokenId: string,

@@ -5,6 +5,7 @@ import { connect, type DynamoDbOptions } from './dynamodb/connection.ts'
 import { type Records, restore } from './dynamodb/restore.ts'
 import { openDynamoDbStore } from './dynamodb.ts'
 import type { Store } from './store.ts'
+import { JOBS_LEASE } from './upkeep.ts'
 
 const ALL = Number.MAX_SAFE_INTEGER
 const HOLDER = 'store copy'
@@ -36,7 +37,7 @@ export async function copyStore(
 ): Promise<Copied> {
   const target = await openDynamoDbStore(to)
   const db = connect(to)
-  const hold = () => from.takeDuty('background', { owner: HOLDER, until: clock() + HOLD_MS }, clock())
+  const hold = () => from.takeLeaderLease(JOBS_LEASE, { owner: HOLDER, until: clock() + HOLD_MS }, clock())
   if (!(await hold()))
     throw new Error(
       'a server works on the store that is to be copied, or did until a moment ago: stop it first',
@@ -55,7 +56,7 @@ export async function copyStore(
     return await compare(records, target, known)
   } finally {
     clearInterval(holding)
-    await from.releaseDuty('background', HOLDER)
+    await from.releaseLeaderLease(JOBS_LEASE, HOLDER)
     db.client.destroy()
     await target.close()
   }

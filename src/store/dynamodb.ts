@@ -1,28 +1,32 @@
 import { randomUUID } from 'node:crypto'
-import { tokenEntry } from './audit.ts'
 import { dynamoDbAudit } from './dynamodb/audit.ts'
-import { beginRegistrations } from './dynamodb/begin.ts'
 import { connect, type DynamoDbOptions } from './dynamodb/connection.ts'
 import { createTable, protectTable } from './dynamodb/create-table.ts'
-import { dynamoDbEndings } from './dynamodb/endings.ts'
-import { dynamoDbFinish } from './dynamodb/finish.ts'
-import { idempotencyKey, keyOf, managerOf, readToken, secretKey, toTokenItem } from './dynamodb/items.ts'
-import { dynamoDbLeases, forgetOfToken } from './dynamodb/leases.ts'
-import { dynamoDbListing } from './dynamodb/listing.ts'
-import { readOne } from './dynamodb/reads.ts'
+import { put } from './dynamodb/expressions.ts'
+import {
+  keyOf,
+  managerOf,
+  readId,
+  readSecret,
+  readToken,
+  secretKey,
+  toRegistration,
+} from './dynamodb/item-codec.ts'
+import { dynamoDbMinting } from './dynamodb/minting.ts'
+import { dynamoDbOperators } from './dynamodb/operators.ts'
+import { dynamoDbOwners } from './dynamodb/owners.ts'
+import { readOne, readRotations } from './dynamodb/reads.ts'
 import { explain, requireTable } from './dynamodb/require-table.ts'
-import { dynamoDbUndoing } from './dynamodb/undo.ts'
-import { put, update } from './dynamodb/writes.ts'
-import type { BootstrapToken } from './records.ts'
+import { dynamoDbUpkeep } from './dynamodb/upkeep.ts'
 import type { Store } from './store.ts'
 
-/** Seconds after which the count of a minute goes by itself. */
+/** Seconds after which DynamoDB removes the count of a minute. */
 const REQUESTS_TTL_S = 3_600
 
 /**
- * Makes the table, unless there is one that can be the store, and protects it. Can be repeated.
- * @returns whether it was made now, and whether it has point-in-time recovery
- * @throws Error that says why it could not be, and what would mend it
+ * Creates the table, unless one exists that can be the store, and protects it. Can be repeated.
+ * @returns `made`: it was created now; `recovery`: it has point-in-time recovery
+ * @throws Error with the reason and the remedy if that fails
  */
 export async function initTable(options: DynamoDbOptions): Promise<{ made: boolean; recovery: boolean }> {
   const { client } = connect(options)
@@ -43,9 +47,10 @@ export async function initTable(options: DynamoDbOptions): Promise<{ made: boole
 }
 
 /**
- * The store for any number of processes on any number of machines: one table of DynamoDB (see `dynamodb/table.ts`). What
- * must be atomic is one transaction, whose conditions close the races; what a decision hangs on is read consistently.
- * @throws Error that says why the table cannot be used, and what would mend it
+ * Opens the store for any number of processes on any number of machines: one table of DynamoDB (see `dynamodb/table.ts`).
+ * Each atomic step is one transaction, whose conditions close the races; records on which a decision depends are read
+ * consistently.
+ * @throws Error with the reason and the remedy if the table cannot be used
  */
 export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store> {
   const db = connect(options)
@@ -57,52 +62,20 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
   }
   const audit = dynamoDbAudit(db, randomUUID().slice(0, 8))
   const getToken = async (id: string) => readToken(await db.get(keyOf(id)))
+  const getRegistration = async (id: string) => {
+    const one = await readOne(db, id)
+    return one && toRegistration(one)
+  }
 
   return {
-    async createToken(token, actor) {
-      const secret = { ...secretKey(token.secretHash), tokenId: token.id }
-      const entry = tokenEntry('token.created', token.id, token.createdAt, actor)
-      const unmet = await db.transact([put(toTokenItem(token)), put(secret), audit.write(entry)])
-      if (unmet.length > 0) throw new Error(`there is a token ${token.id} already`)
-    },
+    getToken,
+    getRegistration,
+    listRotations: async (id) => (await readRotations(db, id)).map(toRegistration),
+
     async findTokenByHash(secretHash) {
       const secret = await db.get(secretKey(secretHash))
-      return secret && getToken(String(secret['tokenId']))
+      return secret && getToken(readSecret(secret))
     },
-    getToken,
-    async listTokens() {
-      const tokens: BootstrapToken[] = []
-      const all = {
-        index: 'listed',
-        where: '#listed = :tokens',
-        values: { ':tokens': 'tokens' },
-        descending: true,
-      } as const
-      for await (const page of db.query(all)) {
-        const items = await db.getAll(page.map(({ pk }) => keyOf(String(pk))))
-        const read = new Map(items.map((item) => [item['pk'], readToken(item)]))
-        tokens.push(...page.flatMap(({ pk }) => read.get(pk) ?? []))
-      }
-      return tokens
-    },
-    async revokeToken(id, actor, now) {
-      const isUsable = { when: 'attribute_exists(#pk) AND attribute_not_exists(#revokedAt)' }
-      await db.transact([
-        update(keyOf(id), { set: { revokedAt: now } }, isUsable),
-        audit.write(tokenEntry('token.revoked', id, now, actor)),
-      ])
-      await forgetOfToken(db, id)
-      return getToken(id)
-    },
-
-    beginRegistrations: (registrations, lease) => beginRegistrations(db, registrations, lease),
-    async findByIdempotencyKey(tokenId, keyHash) {
-      const pointer = await db.get(idempotencyKey(tokenId, keyHash))
-      const id = pointer?.['registrationId']
-      const found = id === undefined ? undefined : await readOne(db, String(id))
-      return found?.idempotency == null ? undefined : found
-    },
-    getRegistration: (id) => readOne(db, id),
     async findByManagementHash(hash) {
       const query = {
         index: 'manager',
@@ -110,19 +83,17 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
         values: { ':hash': managerOf(hash) },
       } as const
       for await (const [found] of db.query(query))
-        if (found !== undefined) return readOne(db, String(found['pk']))
+        if (found !== undefined) return getRegistration(readId(found))
       return undefined
     },
-    ...dynamoDbFinish(db, audit),
-    ...dynamoDbUndoing(db, audit),
-    ...dynamoDbLeases(db),
-    ...dynamoDbEndings(db, audit),
-    ...dynamoDbListing(db),
-    ...audit.trail,
+    countRequest: (tokenId, window) =>
+      db.count(keyOf(`requests#${tokenId}#${window}`), Math.ceil(Date.now() / 1_000) + REQUESTS_TTL_S),
 
-    async countRequest(tokenId, window) {
-      return db.count(keyOf(`requests#${tokenId}#${window}`), Math.ceil(Date.now() / 1_000) + REQUESTS_TTL_S)
-    },
+    ...dynamoDbMinting(db, audit),
+    ...dynamoDbOwners(db, audit),
+    ...dynamoDbOperators(db, audit),
+    ...dynamoDbUpkeep(db, audit),
+    ...audit.trail,
 
     async ping() {
       await db.write(put({ ...keyOf('ping'), at: Date.now() }, 'any'))

@@ -1,62 +1,82 @@
-/** What the operator decides when a bootstrap token is created. Times are milliseconds. */
+import { type ErrorCode, errorCodes } from '../errors.ts'
+
+/** The policy that an operator gives a bootstrap token. Times and durations are in milliseconds. */
 export interface TokenPolicy {
   readonly label: string
-  /** Plans a registration may ask for, the first is the default. Empty: the default plan of the service only. */
+  /** Plans that a registration may request; the first is the default. Empty: only the default plan of the service. */
   readonly plans: readonly string[]
-  /** How many registrations the token allows; `null`: any number. */
+  /** The number of registrations that the token allows; `null`: unlimited. */
   readonly maxUses: number | null
-  /** Since the epoch; `null`: never. */
+  /** Milliseconds since the epoch; `null`: never. */
   readonly expiresAt: number | null
-  /** How long the minted keys live; `null`: for ever. */
+  /** The lifetime of the minted keys; `null`: unlimited. */
   readonly keyTtlMs: number | null
-  /** What the names of registrations must start with; empty: anything. */
+  /** The prefix that every registration's name must have; empty: no restriction. */
   readonly namePrefix: string
-  /** Requests a minute; `null`: no limit of its own. */
+  /** Requests a minute; `null`: the token has no limit of its own. */
   readonly ratePerMinute: number | null
 }
 
-/** A bootstrap token as it is remembered: everything but the secret itself. */
+/** A bootstrap token as it is stored: everything except the secret itself. */
 export interface BootstrapToken extends TokenPolicy {
   readonly id: string
   /** SHA-256 of the secret. */
   readonly secretHash: Uint8Array
-  /** Registrations that are pending or active; failed ones have given their use back. */
+  /** The number of registrations that are not `failed`. A failed registration refunds its use. */
   readonly uses: number
   readonly createdAt: number
   readonly revokedAt: number | null
 }
 
 /**
- * `pending`: begun, and API Gateway may or may not hold a key for it.
- * `active`: the key works and was answered. `failed`: undone, no key is left and the use was given back.
- * `ending`: the key is to be deleted, and nobody is given it any more. `ended`: it is deleted.
+ * The stored status of a registration or rotation. `registration/lifecycle.ts` has the phases that it stands for together
+ * with the other fields, and the transitions between them.
+ *
+ * - `pending`: recorded; API Gateway may hold a key for it.
+ * - `active`: API Gateway holds the key, attached to its plan. {@link Registration.answeredAt} says whether a caller received it.
+ * - `failed`: undone; no key is left and the use is refunded.
+ * - `ending`: the key is about to be deleted and is returned to no caller any more.
+ * - `ended`: the key is deleted.
  */
-export type RegistrationStatus = 'pending' | 'active' | 'failed' | 'ending' | 'ended'
+export const REGISTRATION_STATUSES = ['pending', 'active', 'failed', 'ending', 'ended'] as const
+export type RegistrationStatus = (typeof REGISTRATION_STATUSES)[number]
 
-/** Why a key went, or goes: its time was over, another one took its place, or somebody took it back. */
-export type EndReason = 'expired' | 'rotated' | 'revoked'
+/** The reason for which a key ends: it expired, a rotation replaced it, or its owner or an operator revoked it. */
+export const END_REASONS = ['expired', 'rotated', 'revoked'] as const
+export type EndReason = (typeof END_REASONS)[number]
 
-/** What makes a registration the next key of another one. */
+/**
+ * The reason for which a registration failed, or for which a key could not be deleted yet: the code of the error, or
+ * `abandoned` where recovery undid what a dead process had left pending.
+ */
+export type Failure = ErrorCode | 'abandoned'
+/** Every failure. Records contain them: a code that was released is never removed. */
+export const FAILURES: readonly Failure[] = [...errorCodes, 'abandoned']
+
+/** The part of a record that makes it a rotation: it mints the next key of a registration. */
 export interface Rotation {
-  /** The registration whose key is replaced. */
+  /** The id of the registration whose key is replaced. */
   readonly of: string
-  /** How long the replaced key still works, in milliseconds. */
+  /** How long the replaced key keeps working, in milliseconds. */
   readonly overlapMs: number
-  /** The management token in its answer takes the place of the one there is. */
+  /** The management token of this rotation replaces the registration's present one. */
   readonly renewsManagement: boolean
 }
 
-/** What lets a request be recognised and answered again. Forgotten after a day, and when its token is revoked. */
+/**
+ * The part of a record that lets a retry be recognised and answered again. It is forgotten after a day; for registrations
+ * (not for rotations) also when their bootstrap token is revoked.
+ */
 export interface Idempotency {
-  /** Of the idempotency key, scoped to the token. */
+  /** HMAC of the idempotency key, scoped to the token. */
   readonly keyHash: Uint8Array
-  /** Of the request's body. */
+  /** SHA-256 of the request's body. */
   readonly requestHash: Uint8Array
-  /** The answer's secrets, readable only with what the caller has. */
+  /** The secrets of the response, readable only with the secrets that the caller presents. */
   readonly sealed: Uint8Array
 }
 
-/** What is known of a registration before API Gateway is called. */
+/** The fields of a registration or rotation that are fixed before API Gateway is called. */
 export interface NewRegistration {
   readonly id: string
   readonly tokenId: string
@@ -67,45 +87,46 @@ export interface NewRegistration {
   /** SHA-256 of the management token. */
   readonly managementHash: Uint8Array
   readonly createdAt: number
-  /** When the key ends; `null`: never. */
+  /** The time at which the key expires; `null`: never. */
   readonly expiresAt: number | null
   readonly idempotency: Idempotency | null
-  /** `null`: it is a registration of its own. */
+  /** `null`: a registration of its own. */
   readonly rotation: Rotation | null
 }
 
-/** Who works on a registration, and until when nobody else may. A lease that is not renewed lapses. */
+/** The exclusive right of `owner` to work on something until `until`. A lease that is not renewed expires. */
 export interface Lease {
   readonly owner: string
   readonly until: number
 }
 
-/** A registration, and the owner of the lease under which it is worked on. */
+/** The id of a registration, and the owner of the lease under which it is worked on. */
 export interface Held {
   readonly id: string
   readonly owner: string
 }
 
+/** A registration or rotation as it is stored. */
 export interface Registration extends NewRegistration {
   readonly status: RegistrationStatus
   readonly apiKeyId: string | null
-  /** When the status became `active`, `failed` or `ended`. */
+  /** The time at which the status became `active`, `failed` or `ended`. */
   readonly endedAt: number | null
-  /** The error code of a `failed` registration; of an `ending` one, why its key could not be deleted yet. */
-  readonly failure: string | null
-  /** When a caller was given the key; `null` for an `active` one: it waits for its retry. */
+  /** `failed`: why. `ending`: why the last deletion of the key failed; `null`: none has failed. */
+  readonly failure: Failure | null
+  /** The time at which a caller received the key; `null` while none has. An `active` one then waits for the retry. */
   readonly answeredAt: number | null
-  /** When to look in API Gateway once more for a key that came late, though the registration failed; `null`: no need. */
+  /** `failed`: the time of the sweep, which looks once more for a key that was created late; `null`: none is due. */
   readonly sweepAt: number | null
-  /** Its key is being deleted: nobody may be given it any more. */
+  /** `pending`: its key may be in deletion already, so it can only be undone. */
   readonly undoing: boolean
-  /** When the key goes: it expires or its overlap is over; of an `ending` one, when to try next. `null`: never. */
+  /** The end of the key: its expiry or the end of its overlap. `ending`: the time of the next attempt. `null`: never. */
   readonly endsAt: number | null
   readonly endReason: EndReason | null
-  /** Of a rotation that was answered: the registration or rotation whose key it replaced. */
+  /** Rotation that was answered: the id of the registration or rotation whose key it replaced. */
   readonly replacedId: string | null
-  /** The rotation whose key is the one of this registration now; `null`: its own. */
+  /** The id of the rotation that minted the registration's present key; `null`: the key is the registration's own. */
   readonly currentId: string | null
-  /** SHA-256 of the management token before the last renewal: good for asking again for the renewal's answer. */
+  /** SHA-256 of the previous management token. It authenticates only a retry of the rotation that renewed the token. */
   readonly previousManagementHash: Uint8Array | null
 }

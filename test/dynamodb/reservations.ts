@@ -4,7 +4,7 @@ import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { writeLease } from '../../src/store/dynamodb/begin-writes.ts'
 import { connect } from '../../src/store/dynamodb/connection.ts'
-import { reservation, reserve, spend } from '../../src/store/dynamodb/spend.ts'
+import { reservation, reserve, spend } from '../../src/store/dynamodb/token-uses.ts'
 import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
 import { startFaultyProxy } from '../dynamodb-local/faulty-proxy.ts'
 import { newTable } from '../dynamodb-local/new-table.ts'
@@ -31,8 +31,24 @@ test('uses that were spent for registrations which a dead process never wrote ar
   const uses = async () => (await one.getToken(token.id))?.uses
   assert.equal(await uses(), 250)
   assert.deepEqual(await one.listRecoverable(4_999, 100), [])
+  assert.deepEqual(await one.listAbandonedUses(4_999, 100), [])
+  assert.deepEqual(await one.refundAbandonedUses(4_999, 100), [])
   assert.equal(await uses(), 250, 'somebody works on it')
-  await Promise.all([one, two, one, two].map((store) => store.listRecoverable(5_000, 100)))
+  assert.deepEqual(await one.listRecoverable(5_000, 100), [])
+  const abandoned = (await one.listAbandonedUses(5_000, 100)).map(({ tokenId, count }) => [tokenId, count])
+  assert.deepEqual(abandoned.sort(), [
+    [token.id, 200],
+    [token.id, 50],
+  ])
+  assert.equal(await uses(), 250, 'a look refunds nothing')
+  const refunded = await Promise.all(
+    [one, two, one, two].map((store) => store.refundAbandonedUses(5_000, 100)),
+  )
+  assert.equal(
+    refunded.flat().reduce((sum, { count }) => sum + count, 0),
+    250,
+    'each is refunded once',
+  )
   assert.equal(await uses(), 0)
   const begun = await one.beginRegistrations(batch, { owner: 'alive', until: 9_000 })
   assert.ok(begun.every(({ outcome }) => outcome === 'begun'))

@@ -192,7 +192,7 @@ test('store copy refuses while a server works on the source', async (t) => {
   const store = openSqliteStore(path)
   t.after(() => store.close())
   const now = Date.now()
-  await store.takeDuty('background', { owner: 'a server', until: now + 60_000 }, now)
+  await store.takeLeaderLease('background', { owner: 'a server', until: now + 60_000 }, now)
   const refused = await runCli(
     t,
     ['store', 'copy', '--from', `sqlite:${path}`, '--to', `dynamodb:${table}`],

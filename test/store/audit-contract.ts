@@ -74,7 +74,7 @@ export function auditContract(name: string, open: OpenStore): void {
     const completion = completionOf(won, { actor: alice, apiKeyId: 'key1' })
     for (const owner of ['other', mine.owner])
       await store.completeRegistrations([{ ...completion, owner }], START + 2_000)
-    const failing = { failure: 'internal', sweepAt: null, now: START + 2_001 }
+    const failing = { failure: 'internal', sweepAt: null, now: START + 2_001 } as const
     await store.failRegistrations(
       [won, lost].map(({ id }) => ({ id, owner: mine.owner })),
       failing,

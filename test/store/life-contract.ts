@@ -1,37 +1,20 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
-import { hashSecret, randomBase62 } from '../../src/auth/secret.ts'
+import { hashSecret } from '../../src/auth/secret.ts'
 import { SERVICE } from '../../src/store/audit.ts'
+import type { BeginOutcome } from '../../src/store/minting.ts'
 import type { NewRegistration, Registration } from '../../src/store/records.ts'
-import type { BeginOutcome, Store } from '../../src/store/store.ts'
+import type { Store } from '../../src/store/store.ts'
 import { anyUse } from '../service.ts'
-import { completionOf, mine, type OpenStore, registrationOf } from './store-contract.ts'
-
-interface RotationOrder {
-  readonly at: number
-  readonly overlapMs?: number
-  readonly expiresAt?: number | null
-  readonly renewsManagement?: boolean
-  readonly key?: string
-}
-
-function rotationOf(of: NewRegistration, { at, key, ...order }: RotationOrder): NewRegistration {
-  return {
-    ...registrationOf(of.tokenId, at),
-    id: `rot_${randomBase62(20)}`,
-    expiresAt: order.expiresAt ?? null,
-    idempotency:
-      key === undefined
-        ? null
-        : { keyHash: hashSecret(key), requestHash: hashSecret('body'), sealed: Buffer.from('sealed') },
-    rotation: {
-      of: of.id,
-      overlapMs: order.overlapMs ?? 0,
-      renewsManagement: order.renewsManagement ?? false,
-    },
-  }
-}
+import {
+  completionOf,
+  mine,
+  type OpenStore,
+  type RotationOrder,
+  registrationOf,
+  rotationOf,
+} from './store-contract.ts'
 
 async function begin(
   store: Store,
@@ -47,7 +30,7 @@ async function complete(
   answered = true,
 ): Promise<boolean> {
   const { id } = registration
-  const completion = completionOf(registration, { apiKeyId: `key of ${id}`, answered: () => answered })
+  const completion = completionOf(registration, { apiKeyId: `key of ${id}`, isAwaited: () => answered })
   return (await store.completeRegistrations([completion], now)).has(id)
 }
 
@@ -77,6 +60,12 @@ const states = async (store: Store, ...ids: string[]) =>
       return [one?.status, one?.endReason, one?.endsAt]
     }),
   )
+
+/** Ends what is due, and lists what is to be deleted. */
+async function dueNow(store: Store, now: number, limit: number): Promise<Registration[]> {
+  await store.startDueEndings(now, limit)
+  return store.listDue(now, limit)
+}
 
 const idsOf = (registrations: readonly Registration[]) => registrations.map(({ id }) => id)
 
@@ -204,18 +193,18 @@ export function lifeContract(name: string, open: OpenStore): void {
     const early = await activeOne(store, { expiresAt: 2_000 })
     await activeOne(store, { expiresAt: 9_000 })
     await activeOne(store)
-    assert.deepEqual(await store.listDue(1_999, 10), [])
-    assert.deepEqual(idsOf(await store.listDue(5_000, 1)), [early.id])
-    assert.deepEqual(idsOf(await store.listDue(5_000, 10)), [early.id, late.id])
+    assert.deepEqual(await dueNow(store, 1_999, 10), [])
+    assert.deepEqual(idsOf(await dueNow(store, 5_000, 1)), [early.id])
+    assert.deepEqual(idsOf(await dueNow(store, 5_000, 10)), [early.id, late.id])
     assert.equal(await store.markAnswered(early.id, SERVICE, 5_000), undefined, 'nobody is given it any more')
     assert.equal(await begin(store, rotationOf(early, { at: 5_000 })), 'ended')
 
     await store.postponeEnding(early.id, 'upstream_unavailable', 8_000)
-    assert.deepEqual(idsOf(await store.listDue(5_000, 10)), [late.id])
+    assert.deepEqual(idsOf(await dueNow(store, 5_000, 10)), [late.id])
     assert.equal((await store.getRegistration(early.id))?.failure, 'upstream_unavailable')
-    assert.deepEqual(idsOf(await store.listDue(8_000, 10)), [late.id, early.id])
+    assert.deepEqual(idsOf(await dueNow(store, 8_000, 10)), [late.id, early.id])
     await store.finishEndings([early.id, late.id], 8_500)
-    assert.deepEqual(await store.listDue(8_999, 10), [])
+    assert.deepEqual(await dueNow(store, 8_999, 10), [])
     const ended = await store.getRegistration(early.id)
     assert.deepEqual(
       [ended?.status, ended?.endReason, ended?.endedAt, ended?.failure],
@@ -250,7 +239,10 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.deepEqual(await store.revokeRegistration(one.id, SERVICE, 1_001), [])
     assert.equal(await complete(store, one, 1_002), false)
     const held = [{ id: one.id, owner: mine.owner }]
-    assert.equal((await store.failRegistrations(held, { failure: 'x', sweepAt: null, now: 1_003 })).size, 1)
+    assert.equal(
+      (await store.failRegistrations(held, { failure: 'internal', sweepAt: null, now: 1_003 })).size,
+      1,
+    )
     assert.equal((await store.getToken(token.id))?.uses, 0)
   })
 
@@ -276,7 +268,7 @@ export function lifeContract(name: string, open: OpenStore): void {
     await begin(store, rotation)
     await complete(store, rotation, 2_001, false)
     assert.deepEqual(await store.listRecoverable(4_999, 10), [])
-    await store.listDue(5_000, 10)
+    await dueNow(store, 5_000, 10)
     assert.equal(await store.markAnswered(rotation.id, SERVICE, 5_001), undefined)
     assert.deepEqual(idsOf(await store.listRecoverable(5_001, 10)), [rotation.id])
   })
@@ -291,7 +283,7 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal(await begin(store, late), 'begun')
     assert.equal(await begin(store, inTime), 'begun')
     assert.equal(await complete(store, inTime, 4_500), true)
-    assert.equal((await store.listDue(6_000, 10)).length, 2)
+    assert.equal((await dueNow(store, 6_000, 10)).length, 2)
     assert.equal(await complete(store, late, 6_001), false)
     assert.deepEqual(await states(store, inTime.id), [['active', null, null]])
   })
@@ -315,7 +307,7 @@ export function lifeContract(name: string, open: OpenStore): void {
   test(`${name}: a duty has one holder, until its lease lapses or is given back`, async (t) => {
     const store = await open(t)
     const take = (owner: string, now: number, name = 'd') =>
-      store.takeDuty(name, { owner, until: now + 100 }, now)
+      store.takeLeaderLease(name, { owner, until: now + 100 }, now)
     const taken = await Promise.all(['a', 'b', 'c'].map((owner) => take(owner, 1_000)))
     assert.equal(taken.filter(Boolean).length, 1)
     const winner = ['a', 'b', 'c'][taken.indexOf(true)] ?? ''
@@ -324,9 +316,9 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal(await take('d', 1_149, 'other'), true)
     assert.equal(await take('d', 1_150), true)
     assert.equal(await take(winner, 1_200), false)
-    await store.releaseDuty('d', winner)
+    await store.releaseLeaderLease('d', winner)
     assert.equal(await take(winner, 1_200), false, 'nobody gives back what is not his')
-    await store.releaseDuty('d', 'd')
+    await store.releaseLeaderLease('d', 'd')
     assert.equal(await take(winner, 1_200), true)
     assert.equal(await take('e', 9e9), true)
     assert.equal(await take('f', 2_000), true, 'one that was taken by a clock that was ahead lapses too')
@@ -355,9 +347,9 @@ export function lifeContract(name: string, open: OpenStore): void {
       (await store.listWithKeys({ limit: 10, ...filter }, now)).map(({ registration }) => registration.id)
     const newest = [gone.id, ...[eternal.id, short.id, long.id].sort().reverse()]
     assert.deepEqual(await list({}), newest)
-    assert.deepEqual(await list({ standing: 'expired' }), [short.id], 'expired, though not deleted yet')
-    assert.deepEqual(await list({ standing: 'revoked' }), [gone.id])
-    assert.deepEqual((await list({ standing: 'active' })).sort(), [eternal.id, long.id].sort())
+    assert.deepEqual(await list({ status: 'expired' }), [short.id], 'expired, though not deleted yet')
+    assert.deepEqual(await list({ status: 'revoked' }), [gone.id])
+    assert.deepEqual((await list({ status: 'active' })).sort(), [eternal.id, long.id].sort())
     assert.deepEqual(await list({ expiringBy: 59_999 }), [])
     assert.deepEqual(await list({ expiringBy: 60_000 }), [long.id], 'by the key that it has now')
     assert.deepEqual(await list({ tokenId: short.tokenId }), [short.id])
@@ -378,10 +370,10 @@ export function lifeContract(name: string, open: OpenStore): void {
     await store.finishEndings([gone.id], 4_000)
     assert.equal(await store.countKeys(), 4)
     assert.deepEqual((await list({ withKey: true })).sort(), [eternal.id, short.id, long.id].sort())
-    assert.deepEqual(await store.countByStanding(4_000), [
-      { plan: 'free', standing: 'active', count: 2 },
-      { plan: 'free', standing: 'expired', count: 1 },
-      { plan: 'free', standing: 'revoked', count: 1 },
+    assert.deepEqual(await store.countByStatus(4_000), [
+      { plan: 'free', status: 'active', count: 2 },
+      { plan: 'free', status: 'expired', count: 1 },
+      { plan: 'free', status: 'revoked', count: 1 },
     ])
   })
 }

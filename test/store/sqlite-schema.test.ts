@@ -51,6 +51,7 @@ for (let version = 1; version < migrations.length; version++) {
       (await store.listRecoverable(99, 10)).map(({ id }) => id),
       ['reg_pending'],
     )
+    await store.startDueEndings(1020, 10)
     assert.deepEqual(
       (await store.listDue(1020, 10)).map(({ id }) => id),
       ['reg_active'],

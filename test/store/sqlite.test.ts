@@ -4,14 +4,15 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
+import { hashSecret } from '../../src/auth/secret.ts'
 import { ServiceError } from '../../src/errors.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
 import { anyUse, tempDir } from '../service.ts'
-import { auditContract } from './audit-contract.ts'
-import { lifeContract } from './life-contract.ts'
-import { completionOf, type OpenStore, registrationOf, storeContract } from './store-contract.ts'
+import { contract } from './contract.ts'
+import { readsContract } from './reads-contract.ts'
+import { completionOf, type OpenStore, registrationOf } from './store-contract.ts'
 
 const lease = { owner: 'a.1', until: 5_000 }
 
@@ -26,11 +27,16 @@ function open(t: TestContext, path: string): Store {
   return store
 }
 
-for (const [name, openOne] of Object.entries(kinds)) {
-  storeContract(name, openOne)
-  lifeContract(name, openOne)
-  auditContract(name, openOne)
-}
+for (const [name, openOne] of Object.entries(kinds)) contract(name, openOne)
+
+readsContract('SQLite file', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const store = open(t, path)
+  const other = new DatabaseSync(path)
+  t.after(() => other.close())
+  // Another connection holds the write lock: in WAL mode readers go on, and a writer waits in vain.
+  return { store, forbidWrites: () => other.exec('BEGIN IMMEDIATE') }
+})
 
 test('the file is in WAL mode, flushed at every commit, and readable by its owner only', async (t) => {
   const path = join(tempDir(t), 'new', 'store.db')
@@ -131,11 +137,13 @@ test('whether somebody was answered is asked when it is written, not before a lo
     await store.close()
   })
   const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-  const registration = registrationOf(token.id)
+  // With an idempotency key: one that nobody could ask for again is refused instead, see the contract.
+  const idempotency = { keyHash: hashSecret('k'), requestHash: hashSecret('b'), sealed: Buffer.from('s') }
+  const registration = { ...registrationOf(token.id), idempotency }
   await store.beginRegistrations([registration], lease)
   other.exec('BEGIN IMMEDIATE')
   let awaited = true
-  const completion = completionOf(registration, { answered: () => awaited })
+  const completion = completionOf(registration, { isAwaited: () => awaited })
   const completing = store.completeRegistrations([completion], 2)
   awaited = false
   other.exec('COMMIT')

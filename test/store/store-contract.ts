@@ -3,8 +3,16 @@ import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { hashSecret, randomBase62 } from '../../src/auth/secret.ts'
 import { SERVICE } from '../../src/store/audit.ts'
-import type { BootstrapToken, Lease, NewRegistration, RegistrationStatus } from '../../src/store/records.ts'
-import type { BeginOutcome, Completion, Store } from '../../src/store/store.ts'
+import type { BeginOutcome, Completion } from '../../src/store/minting.ts'
+import type {
+  BootstrapToken,
+  Failure,
+  Idempotency,
+  Lease,
+  NewRegistration,
+  RegistrationStatus,
+} from '../../src/store/records.ts'
+import type { Store } from '../../src/store/store.ts'
 import { anyUse } from '../service.ts'
 
 /** A registration that nothing is known of but its token. */
@@ -24,12 +32,52 @@ export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistrat
   }
 }
 
+/** A registration with an idempotency key. */
+export function keyed(tokenId: string, key: string, createdAt = 1_000): NewRegistration {
+  return { ...registrationOf(tokenId, createdAt), idempotency: idempotencyOf(key) }
+}
+
+export function idempotencyOf(key: string): Idempotency {
+  return { keyHash: hashSecret(key), requestHash: hashSecret('body'), sealed: Buffer.from('sealed') }
+}
+
+export interface RotationOrder {
+  readonly at: number
+  readonly overlapMs?: number
+  readonly expiresAt?: number | null
+  readonly renewsManagement?: boolean
+  readonly key?: string
+}
+
+/** A rotation of a registration. */
+export function rotationOf(of: NewRegistration, { at, key, ...order }: RotationOrder): NewRegistration {
+  return {
+    ...registrationOf(of.tokenId, at),
+    id: `rot_${randomBase62(20)}`,
+    expiresAt: order.expiresAt ?? null,
+    idempotency: key === undefined ? null : idempotencyOf(key),
+    rotation: {
+      of: of.id,
+      overlapMs: order.overlapMs ?? 0,
+      renewsManagement: order.renewsManagement ?? false,
+    },
+  }
+}
+
 export const mine: Lease = { owner: 'a.1', until: 5_000 }
 
 /** The good end of a registration, under {@link mine}, that its caller waits for; but for what is said otherwise. */
 export function completionOf(registration: NewRegistration, more: Partial<Completion> = {}): Completion {
   const { id } = registration
-  return { id, registration, owner: mine.owner, actor: SERVICE, apiKeyId: 'k', answered: () => true, ...more }
+  return {
+    id,
+    registration,
+    owner: mine.owner,
+    actor: SERVICE,
+    apiKeyId: 'k',
+    isAwaited: () => true,
+    ...more,
+  }
 }
 
 async function begin(store: Store, registration: NewRegistration, lease: Lease): Promise<BeginOutcome> {
@@ -50,7 +98,7 @@ async function complete(
 async function fail(
   store: Store,
   id: string,
-  { owner, ...ending }: { owner: string; failure: string; sweepAt: number | null; now: number },
+  { owner, ...ending }: { owner: string; failure: Failure; sweepAt: number | null; now: number },
 ): Promise<boolean> {
   return (await store.failRegistrations([{ id, owner }], ending)).has(id)
 }
@@ -150,7 +198,7 @@ export function storeContract(name: string, open: OpenStore): void {
         owner: 'a.1',
         actor: SERVICE,
         apiKeyId: 'key1',
-        answered: () => true,
+        isAwaited: () => true,
         now: 7,
       }),
       true,
@@ -164,7 +212,7 @@ export function storeContract(name: string, open: OpenStore): void {
         owner: 'a.1',
         actor: SERVICE,
         apiKeyId: 'key2',
-        answered: () => true,
+        isAwaited: () => true,
         now: 9,
       }),
       false,
@@ -187,7 +235,7 @@ export function storeContract(name: string, open: OpenStore): void {
         owner: 'a.1',
         actor: SERVICE,
         apiKeyId: 'key3',
-        answered: () => true,
+        isAwaited: () => true,
         now: 9,
       }),
       false,
@@ -201,11 +249,6 @@ export function storeContract(name: string, open: OpenStore): void {
       ['failed', 'upstream_unavailable', null],
     )
     assert.equal((await store.getToken(token.id))?.uses, 1)
-  })
-
-  const keyed = (tokenId: string, key: string, createdAt = 1_000): NewRegistration => ({
-    ...registrationOf(tokenId, createdAt),
-    idempotency: { keyHash: hashSecret(key), requestHash: hashSecret('body'), sealed: Buffer.from('sealed') },
   })
 
   test(`${name}: an idempotency key begins once for each token, and is free again after a failure`, async (t) => {
@@ -247,7 +290,7 @@ export function storeContract(name: string, open: OpenStore): void {
     )
     assert.deepEqual(taken.filter(Boolean).length, 1)
     await store.renewLeases(['a.1'], 99_000)
-    const late = { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 7_000 }
+    const late = { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', isAwaited: () => true, now: 7_000 }
     assert.equal(await complete(store, registration, late), false)
     await store.releaseLeases([{ id: registration.id, owner: 'a.1' }])
     assert.deepEqual(await store.listRecoverable(7_000, 10), [], 'the lease of another is not given back')
@@ -266,7 +309,7 @@ export function storeContract(name: string, open: OpenStore): void {
       owner: 'a.1',
       actor: SERVICE,
       apiKeyId: 'k',
-      answered: () => false,
+      isAwaited: () => false,
       now: 2_000,
     })
     assert.deepEqual(await store.listRecoverable(9e9, 10), [], 'it waits for its retry')
@@ -283,7 +326,12 @@ export function storeContract(name: string, open: OpenStore): void {
       'no retry is given a key that goes',
     )
     assert.equal(
-      await fail(store, unanswered.id, { owner: 'c', failure: 'x', sweepAt: 9_500, now: 9_000 }),
+      await fail(store, unanswered.id, {
+        owner: 'c',
+        failure: 'upstream_throttled',
+        sweepAt: 9_500,
+        now: 9_000,
+      }),
       true,
     )
     assert.equal((await store.getToken(token.id))?.uses, 0)
@@ -305,7 +353,7 @@ export function storeContract(name: string, open: OpenStore): void {
       owner: 'a.1',
       actor: SERVICE,
       apiKeyId: 'k',
-      answered: () => false,
+      isAwaited: () => false,
       now: 2_000,
     })
     assert.deepEqual(await store.markAnswered(registration.id, SERVICE, 3_000), { replaced: null })
@@ -314,7 +362,12 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.deepEqual(await store.listRecoverable(9e9, 10), [])
     assert.equal(await take(store, registration.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
     assert.equal(
-      await fail(store, registration.id, { owner: 'a.1', failure: 'x', sweepAt: null, now: 9 }),
+      await fail(store, registration.id, {
+        owner: 'a.1',
+        failure: 'upstream_throttled',
+        sweepAt: null,
+        now: 9,
+      }),
       false,
     )
   })
@@ -346,7 +399,7 @@ export function storeContract(name: string, open: OpenStore): void {
     const completed = await store.completeRegistrations(completions, 7)
     assert.deepEqual([...completed.keys()], [batch[0].id, batch[1].id])
     assert.deepEqual([...(await store.startUndoing(held('a.1')))], [batch[2].id])
-    const ending = { failure: 'internal', sweepAt: null, now: 8 }
+    const ending = { failure: 'internal', sweepAt: null, now: 8 } as const
     assert.deepEqual([...(await store.failRegistrations(held('a.1'), ending))], [batch[2].id])
     assert.equal((await store.getToken(one.token.id))?.uses, 1)
 
@@ -424,7 +477,7 @@ export function storeContract(name: string, open: OpenStore): void {
     await store.startUndoing([{ id, owner: 'a.1' }])
     await store.releaseLeases([{ id, owner: 'a.1' }])
     assert.equal(await take(store, id, 'pending', { owner: 'b.1', until: 9_000 }, 1_000), true)
-    const completion = { owner: 'b.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 2_000 }
+    const completion = { owner: 'b.1', actor: SERVICE, apiKeyId: 'k', isAwaited: () => true, now: 2_000 }
     assert.equal(await complete(store, registration, completion), false, 'its delete may yet take effect')
 
     await fail(store, id, { owner: 'b.1', failure: 'abandoned', sweepAt: 3_000, now: 2_000 })
@@ -447,7 +500,7 @@ export function storeContract(name: string, open: OpenStore): void {
       registrationOf(one.token.id, 2),
     ]
     for (const registration of [a, b, c]) await begin(store, registration, mine)
-    await complete(store, b, { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', answered: () => true, now: 5 })
+    await complete(store, b, { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', isAwaited: () => true, now: 5 })
     const ids = async (filter: object) =>
       (await store.listRegistrations({ limit: 10, ...filter })).map(({ id }) => id)
     assert.deepEqual(await ids({}), [b.id, c.id, a.id])

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { mayHaveKey } from '../../registration/lifecycle.ts'
 import {
   ACTOR_KINDS,
   AUDIT_ACTIONS,
@@ -7,19 +8,20 @@ import {
   type AuditTrail,
   type RecordedEntry,
 } from '../audit.ts'
+import { parseRecord } from '../parse-record.ts'
+import { chunk } from './chunk.ts'
 import type { DynamoDbConnection } from './connection.ts'
-import { sortable } from './items.ts'
-import { inPortions } from './portions.ts'
+import { type Item, type Key, put, remove, type Write } from './expressions.ts'
+import { readKey, sortable } from './item-codec.ts'
 import { readOne, readRotations } from './reads.ts'
-import { type Item, type Key, put, remove, type Write } from './writes.ts'
 
-/** Partitions of one month: entries of a burst are spread over them. */
+/** Partitions of one month, over which the entries of a burst are spread. */
 const SHARDS = 4
-/** No entry is older: there was no audit trail. */
+/** The month in which the first release with an audit trail was made: no entry is older. */
 const FIRST_MONTH = Date.UTC(2026, 10)
 const WRITTEN_AT_ONCE = 50
 const PAGE = 500
-/** How far the clocks of replicas may be apart: nothing is recorded of a registration long before it was begun. */
+/** The largest difference between the clocks of replicas: a registration has no entry from long before it was begun. */
 const CLOCKS_APART_MS = 60_000
 
 const auditItem = z
@@ -55,14 +57,14 @@ const auditItem = z
   )
 
 export interface DynamoDbAudit {
-  /** The write that records an entry, for the transaction that makes it true. */
+  /** Returns the write that records an entry, for the transaction that makes the change. */
   write(entry: AuditEntry): Write
-  /** The write that records an entry of another store under the id that it has there: the same one each time. */
+  /** Returns the write that copies an entry of another store: the same write each time. */
   restore(entry: RecordedEntry): Write
   readonly trail: AuditTrail
 }
 
-/** @param process tells the entries of this process from those of others in the same millisecond */
+/** @param process distinguishes the entries of this process from those of others in the same millisecond */
 export function dynamoDbAudit(db: DynamoDbConnection, process: string): DynamoDbAudit {
   let written = 0
 
@@ -73,10 +75,11 @@ export function dynamoDbAudit(db: DynamoDbConnection, process: string): DynamoDb
 
   return {
     write,
-    restore: (entry) => put(toItem(entry, `${sortable(entry.at)}#${entry.id.padStart(9, '0')}`), 'any'),
+    restore: (entry) =>
+      put(toItem(entry, `${sortable(entry.at)}#${numberOf(entry).padStart(9, '0')}`), 'any'),
     trail: {
       async appendAudit(entries) {
-        for (const portion of inPortions(entries, WRITTEN_AT_ONCE)) await db.transact(portion.map(write))
+        for (const some of chunk(entries, WRITTEN_AT_ONCE)) await db.transact(some.map(write))
       },
       listAudit: (filter) => list(db, filter),
       purgeAudit: (before, limit) => purge(db, before, limit),
@@ -99,7 +102,7 @@ function toItem({ at, actor, action, ...subject }: AuditEntry, sk: string): Item
     requestId,
     clientAddress,
   }
-  // An entry always comes to the same one.
+  // Derived from the sort key: a copied entry is the same item each time.
   const shard = [...sk].reduce((sum, character) => sum + character.charCodeAt(0), 0) % SHARDS
   return {
     ...Object.fromEntries(Object.entries(item).filter(([, value]) => value !== null)),
@@ -108,16 +111,24 @@ function toItem({ at, actor, action, ...subject }: AuditEntry, sk: string): Item
   }
 }
 
+/** The part of an entry's id that tells it from others of the same millisecond. */
+const numberOf = ({ id }: RecordedEntry): string => id.slice(id.indexOf('#') + 1)
+
 const partition = (at: number, shard: number) => `audit#${new Date(at).toISOString().slice(0, 7)}#${shard}`
+
+/** The ids of entries: their time, and a number that distinguishes those of the same millisecond. */
+const ENTRY_ID = /^\d{15}#[0-9a-f]+$/
 
 async function list(db: DynamoDbConnection, filter: AuditFilter): Promise<RecordedEntry[]> {
   const { registrationId, tokenId, after, limit } = filter
+  if (after !== undefined && !ENTRY_ID.test(after))
+    throw new Error(`"${after}" is not the id of an audit entry`)
   const born = registrationId === undefined ? undefined : await readOne(db, registrationId)
   const since = Math.max(filter.since ?? 0, (born?.createdAt ?? 0) - CLOCKS_APART_MS)
   const found: RecordedEntry[] = []
   for await (const page of byTime(db, since, after)) {
     for (const item of page) {
-      const entry = auditItem.parse(item)
+      const entry = parseRecord(auditItem, item, `audit entry ${item['sk']}`)
       if (entry.at < since) continue
       if ((tokenId ?? entry.tokenId) !== entry.tokenId) continue
       if ((registrationId ?? entry.registrationId) !== entry.registrationId) continue
@@ -128,14 +139,14 @@ async function list(db: DynamoDbConnection, filter: AuditFilter): Promise<Record
   return found
 }
 
-/** Month by month, back to `since`; the shards of a month are merged. */
+/** Reads entries month by month, newest first, back to `since`, and merges the shards of each month. */
 async function* byTime(
   db: DynamoDbConnection,
   since: number,
   after: string | undefined,
 ): AsyncGenerator<Item[]> {
   const newest = after === undefined ? Date.now() + 366 * 86_400_000 : Number(after.split('#')[0])
-  const bound = after ?? '~' // After every time.
+  const bound = after ?? '~' // Sorts after every time.
   for (const month of monthsBack(newest, Math.max(since, 0))) {
     const shards = Array.from({ length: SHARDS }, (_, shard) =>
       db.query({
@@ -149,7 +160,7 @@ async function* byTime(
   }
 }
 
-/** The first moments of the months from that of `newest` back to that of `oldest`. */
+/** The first millisecond of each month, from the month of `newest` back to that of `oldest`. */
 function monthsBack(newest: number, oldest: number): number[] {
   const months: number[] = []
   const first = Math.max(oldest, FIRST_MONTH)
@@ -160,7 +171,7 @@ function monthsBack(newest: number, oldest: number): number[] {
   }
 }
 
-/** Pages of several sources, each newest first, as one, newest first. */
+/** Merges several sources, each newest first, into one, newest first. */
 async function* merged(sources: readonly AsyncGenerator<Item[]>[]): AsyncGenerator<Item[]> {
   const heads = await Promise.all(
     sources.map(async (source) => ({ source, items: [...((await source.next()).value ?? [])] as Item[] })),
@@ -170,7 +181,8 @@ async function* merged(sources: readonly AsyncGenerator<Item[]>[]): AsyncGenerat
     for (const head of heads) {
       const [first] = head.items
       if (first === undefined) continue
-      if (latest === undefined || String(first['sk']) > String(latest.items[0]?.['sk'])) latest = head
+      const [newest] = latest?.items ?? []
+      if (newest === undefined || readKey(first).sk > readKey(newest).sk) latest = head
     }
     const next = latest?.items.shift()
     if (latest === undefined || next === undefined) return
@@ -188,20 +200,20 @@ async function purge(db: DynamoDbConnection, before: number, limit: number): Pro
       for await (const page of db.query({ where: '#pk = :pk AND #sk < :bound', values })) {
         const old: Item[] = []
         for (const item of page) {
-          const of = item['registrationId']
-          if (of !== undefined && (await isSpared(String(of)))) continue
+          const { registrationId } = parseRecord(auditItem, item, `audit entry ${item['sk']}`)
+          if (registrationId !== null && (await isSpared(registrationId))) continue
           old.push(item)
         }
-        const going = old.slice(0, limit - removed)
-        await db.each(going, ({ pk, sk }) => db.write(remove({ pk: String(pk), sk: String(sk) })))
-        removed += going.length
+        const due = old.slice(0, limit - removed)
+        await db.each(due, (item) => db.write(remove(readKey(item))))
+        removed += due.length
         if (removed === limit) return removed
       }
     }
   }
   return removed
 
-  /** Whether a key of a registration is still there. */
+  /** Reports whether API Gateway may still hold a key of a registration. */
   function isSpared(registrationId: string): Promise<boolean> {
     const known = spared.get(registrationId)
     if (known !== undefined) return known
@@ -213,5 +225,5 @@ async function purge(db: DynamoDbConnection, before: number, limit: number): Pro
 
 async function hasKey(db: DynamoDbConnection, registrationId: string): Promise<boolean> {
   const all = [await readOne(db, registrationId), ...(await readRotations(db, registrationId))]
-  return all.some((one) => ['pending', 'active', 'ending'].includes(one?.status ?? ''))
+  return all.some((one) => one !== undefined && mayHaveKey(one))
 }

@@ -1,21 +1,26 @@
 import type { Lease, NewRegistration } from '../records.ts'
-import { idempotencyKey, leaseKey, openAt, shardOf, toRegistrationItem } from './items.ts'
-import { put, type Write } from './writes.ts'
+import { put, type Write } from './expressions.ts'
+import { idempotencyKey, leaseKey, openAt, shardOf, toRegistrationItem } from './item-codec.ts'
 
-/** Seconds after which a lease that nobody renewed goes by itself. */
+/** Seconds after which DynamoDB removes a lease that is not renewed. */
 const LEASE_TTL_S = 86_400
 
-/** A lease, which whoever works under it renews. */
+/** Writes the item of a lease, which its holder renews. */
 export function writeLease({ owner, until }: Lease): Write {
   return put({ ...leaseKey(owner), until, ttl: Math.ceil(until / 1_000) + LEASE_TTL_S }, 'any')
 }
 
-/** A registration, and the item by which the same request finds it: two that begin it at once meet there. */
+/**
+ * The writes of a new registration: its item, and the item by which a retry finds it. Of two processes that begin the same
+ * request at once, the second finds the latter.
+ */
 export function beginWrites(one: NewRegistration, lease: Lease): Write[] {
-  const { id, tokenId, createdAt, idempotency } = one
   const own = put(toRegistrationItem(one, lease.owner))
-  if (idempotency === null) return [own]
-  const pointer = { ...idempotencyKey(tokenId, idempotency.keyHash), registrationId: id }
+  return one.idempotency === null ? [own] : [put(pointerOf(one, one.idempotency.keyHash)), own]
+}
+
+/** The item by which a retry finds a registration. */
+export function pointerOf({ id, tokenId, createdAt }: NewRegistration, keyHash: Uint8Array) {
   const remembered = { ...openAt(id, createdAt), work: `remembered#${shardOf(id)}` }
-  return [put({ ...pointer, ...remembered }), own]
+  return { ...idempotencyKey(tokenId, keyHash), registrationId: id, ...remembered }
 }

@@ -1,26 +1,29 @@
+import type { BeginOutcome } from '../minting.ts'
 import type { Lease, NewRegistration } from '../records.ts'
-import type { BeginOutcome } from '../store.ts'
 import { beginRotation } from './begin-rotation.ts'
 import { beginWrites, writeLease } from './begin-writes.ts'
+import { chunkBySize, MAX_WRITES } from './chunk.ts'
 import type { DynamoDbConnection } from './connection.ts'
-import { idempotencyKey } from './items.ts'
-import { MOST_WRITES, portionsOf } from './portions.ts'
+import type { Write } from './expressions.ts'
+import { idempotencyKey } from './item-codec.ts'
 import {
-  giveBack,
   type Reservation,
+  refund,
   reservation,
   reserve,
   spend,
   takeReservation,
   whyRefused,
-} from './spend.ts'
-import type { Write } from './writes.ts'
+} from './token-uses.ts'
 
 type Outcomes = Map<NewRegistration, BeginOutcome>
+/** The registrations of one token, and its id. */
+type TokenGroup = readonly [tokenId: string, registrations: readonly NewRegistration[]]
 
 /**
- * See {@link Store.beginRegistrations}. The uses of each token are spent once. What fits one transaction with that goes in
- * it; for more, the spend leaves reservations, and the registrations take those, side by side.
+ * {@link MintingStore.beginRegistrations}. The uses of each token are spent by one write. Registrations that fit one
+ * transaction with it are written there; for more, the spend leaves reservations, which further transactions take, side by
+ * side.
  */
 export async function beginRegistrations(
   db: DynamoDbConnection,
@@ -28,41 +31,56 @@ export async function beginRegistrations(
   lease: Lease,
 ): Promise<BeginOutcome[]> {
   const outcomes: Outcomes = new Map()
-  const fresh = withoutTwins(registrations, outcomes)
+  const { fresh, twins } = withoutTwins(registrations)
   const roots = fresh.filter(({ rotation }) => rotation === null)
-  const byToken = [...Map.groupBy(roots, ({ tokenId }) => tokenId).values()]
-  const isSmall = (own: readonly NewRegistration[]) => sizeOf(own) <= MOST_WRITES
-  const small = portionsOf(byToken.filter(isSmall), sizeOf).map((portion) => portion.flat())
-  const large = byToken.filter((own) => !isSmall(own))
+  const byToken = [...Map.groupBy(roots, ({ tokenId }) => tokenId)]
+  const isSmall = ([, own]: TokenGroup) => sizeOf(own) <= MAX_WRITES
+  const small = chunkBySize(byToken.filter(isSmall), ([, own]) => sizeOf(own)).map((groups) =>
+    groups.flatMap(([, own]) => own),
+  )
+  const large = byToken.filter((group) => !isSmall(group))
   const [only] = small
   const isOne = small.length === 1 && large.length === 0 && roots.length === fresh.length
-  if (only !== undefined && isOne && sizeOf(only) < MOST_WRITES) {
+  if (only !== undefined && isOne && sizeOf(only) < MAX_WRITES) {
     await beginTogether(db, only, lease, outcomes, [writeLease(lease)])
   } else if (fresh.length > 0) {
     await db.write(writeLease(lease))
     await Promise.all([
-      db.each(small, (portion) => beginTogether(db, portion, lease, outcomes)),
-      db.each(large, (own) => beginReserved(db, own, lease, outcomes)),
+      db.each(small, (chunk) => beginTogether(db, chunk, lease, outcomes)),
+      db.each(large, (group) => beginReserved(db, group, lease, outcomes)),
     ])
   }
   for (const one of fresh) {
     if (one.rotation !== null) outcomes.set(one, await beginRotation(db, one, one.rotation, lease))
   }
-  return registrations.map((one) => outcomes.get(one) ?? { outcome: 'duplicate' })
-}
-
-/** What is in the batch twice, with one idempotency key: a transaction has each item once, so the second waits for none. */
-function withoutTwins(registrations: readonly NewRegistration[], outcomes: Outcomes): NewRegistration[] {
-  const seen = new Set<string>()
-  return registrations.filter((one) => {
-    if (one.idempotency === null) return true
-    const { pk } = idempotencyKey(one.tokenId, one.idempotency.keyHash)
-    if (seen.has(pk)) outcomes.set(one, { outcome: 'duplicate' })
-    return seen.size < seen.add(pk).size
+  for (const [twin, first] of twins) {
+    const outcome = outcomes.get(first)
+    if (outcome !== undefined)
+      outcomes.set(twin, outcome.outcome === 'begun' ? { outcome: 'duplicate' } : outcome)
+  }
+  return registrations.map((one) => {
+    const outcome = outcomes.get(one)
+    if (outcome === undefined) throw new Error(`beginning ${one.id} had no outcome`)
+    return outcome
   })
 }
 
-/** The writes of registrations, and of one spend for each token, which are of few tokens. */
+/** Sets aside the second of two registrations with one idempotency key: a transaction writes each item once. */
+function withoutTwins(registrations: readonly NewRegistration[]) {
+  const seen = new Map<string, NewRegistration>()
+  const twins = new Map<NewRegistration, NewRegistration>()
+  const fresh = registrations.filter((one) => {
+    if (one.idempotency === null) return true
+    const { pk } = idempotencyKey(one.tokenId, one.idempotency.keyHash)
+    const first = seen.get(pk)
+    if (first === undefined) seen.set(pk, one)
+    else twins.set(one, first)
+    return first === undefined
+  })
+  return { fresh, twins }
+}
+
+/** The number of writes: those of the registrations, and one spend for each of their tokens. */
 function sizeOf(registrations: readonly NewRegistration[]): number {
   const tokens = new Set(registrations.map(({ tokenId }) => tokenId)).size
   return registrations.reduce((sum, one) => sum + writesOf(one), tokens)
@@ -71,17 +89,17 @@ function sizeOf(registrations: readonly NewRegistration[]): number {
 const writesOf = ({ idempotency }: NewRegistration): number => (idempotency === null ? 1 : 2)
 
 /**
- * Spends the uses and writes the registrations, in one transaction. Where a condition is not met, those that it concerns
- * drop out, and the others are tried again.
+ * Spends the uses and writes the registrations in one transaction. Registrations whose condition is not met drop out, and
+ * the others are tried again.
  */
 async function beginTogether(
   db: DynamoDbConnection,
-  portion: readonly NewRegistration[],
+  chunk: readonly NewRegistration[],
   lease: Lease,
   outcomes: Outcomes,
   more: readonly Write[] = [],
 ): Promise<void> {
-  let left = portion
+  let left = chunk
   while (left.length > 0) {
     const spends = [...Map.groupBy(left, ({ tokenId }) => tokenId)]
     const begun = left.flatMap((one) => beginWrites(one, lease).map((write) => ({ one, write })))
@@ -91,40 +109,39 @@ async function beginTogether(
       ...more,
     ])
     if (unmet.length === 0) return settle(left, { outcome: 'begun' }, outcomes)
-    // First those that need no use.
+    // Duplicates first: they need no use.
     for (const place of unmet) {
       const duplicate = begun[place - spends.length]?.one
       if (duplicate !== undefined) outcomes.set(duplicate, { outcome: 'duplicate' })
     }
-    for (const place of unmet) {
-      const [tokenId, own = []] = spends[place] ?? []
+    for (const [place, [tokenId, own]] of spends.entries()) {
+      if (!unmet.includes(place)) continue
       const others = own.filter((one) => !outcomes.has(one))
-      if (tokenId !== undefined) await refuse(db, tokenId, others, outcomes)
+      await refuse(db, tokenId, others, outcomes)
     }
     left = left.filter((one) => !outcomes.has(one))
   }
 }
 
-/** As {@link beginTogether}, for more of one token than a transaction holds. */
+/** As {@link beginTogether}, for more registrations of one token than a transaction holds. */
 async function beginReserved(
   db: DynamoDbConnection,
-  registrations: readonly NewRegistration[],
+  [tokenId, registrations]: TokenGroup,
   lease: Lease,
   outcomes: Outcomes,
 ): Promise<void> {
   let left = registrations
   while (left.length > 0) {
-    const tokenId = left[0]?.tokenId ?? ''
-    const now = left[0]?.createdAt ?? 0
-    // Room for the reservation that each takes, and for what it may have to give back.
-    const portions = portionsOf(left, writesOf, MOST_WRITES - 2).map((own, i) => ({
+    const now = Math.max(...left.map(({ createdAt }) => createdAt))
+    // Two writes are kept free: for the reservation that each chunk takes, and for a refund.
+    const chunks = chunkBySize(left, writesOf, MAX_WRITES - 2).map((own, i) => ({
       own,
       reserved: reservation(lease.owner, `${tokenId}#${i}`, tokenId, own.length),
     }))
-    const reserves = portions.map(({ reserved }) => reserve(reserved, lease.owner, now))
+    const reserves = chunks.map(({ reserved }) => reserve(reserved, lease.owner, now))
     const unmet = await db.transact([spend(tokenId, left), ...reserves])
     if (unmet.length === 0) {
-      await db.each(portions, ({ own, reserved }) => beginPortion(db, own, reserved, lease, outcomes))
+      await db.each(chunks, ({ own, reserved }) => beginChunk(db, own, reserved, lease, outcomes))
       return
     }
     await refuse(db, tokenId, left, outcomes)
@@ -132,24 +149,24 @@ async function beginReserved(
   }
 }
 
-/** The registrations of one reservation. What was begun by the same request elsewhere is given back with it. */
-async function beginPortion(
+/** Writes the registrations of one reservation. The use of a duplicate is refunded in the same transaction. */
+async function beginChunk(
   db: DynamoDbConnection,
-  portion: readonly NewRegistration[],
+  chunk: readonly NewRegistration[],
   reserved: Reservation,
   lease: Lease,
   outcomes: Outcomes,
 ): Promise<void> {
-  for (let left = portion; ; left = left.filter((one) => !outcomes.has(one))) {
+  for (let left = chunk; ; left = left.filter((one) => !outcomes.has(one))) {
     const begun = left.flatMap((one) => beginWrites(one, lease).map((write) => ({ one, write })))
-    const unused = portion.length - left.length
+    const unused = chunk.length - left.length
     const unmet = await db.transact([
       ...begun.map(({ write }) => write),
       takeReservation(reserved),
-      ...(unused === 0 ? [] : [giveBack(reserved.tokenId, unused)]),
+      ...(unused === 0 ? [] : [refund(reserved.tokenId, unused)]),
     ])
     if (unmet.length === 0) return settle(left, { outcome: 'begun' }, outcomes)
-    // This process slept through its lease, and another gave the reservation back: nothing was begun, try again.
+    // The lease expired, and another process refunded the reservation: none was begun, a retry may begin.
     if (unmet.includes(begun.length)) return settle(left, { outcome: 'duplicate' }, outcomes)
     for (const place of unmet) {
       const duplicate = begun[place]?.one
@@ -158,6 +175,7 @@ async function beginPortion(
   }
 }
 
+/** Settles those of `registrations` that the token does not allow. */
 async function refuse(
   db: DynamoDbConnection,
   tokenId: string,

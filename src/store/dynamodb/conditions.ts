@@ -1,16 +1,29 @@
 import type { Registration } from '../records.ts'
-import type { Condition } from './writes.ts'
+import type { Condition } from './expressions.ts'
 
 export const IS_PENDING: Condition = { when: '#status = :pending', values: { pending: 'pending' } }
 export const IS_ACTIVE: Condition = { when: '#status = :active', values: { active: 'active' } }
+export const IS_FAILED: Condition = { when: '#status = :failed', values: { failed: 'failed' } }
+export const IS_ENDING: Condition = { when: '#status = :ending', values: { ending: 'ending' } }
 
-/** That its lease is this owner's. */
+/** The lease of the registration is held by this owner. */
 export const heldBy = (owner: string): Condition => ({ when: '#leaseOwner = :owner', values: { owner } })
 
-/** That its request is remembered, so that a retry can find it. */
-export const REMEMBERS: Condition = { when: 'attribute_exists(#keyHash)' }
+/** The registration has an idempotency key, so that a retry can find it. */
+export const HAS_IDEMPOTENCY_KEY: Condition = { when: 'attribute_exists(#keyHash)' }
 
-/** That it remembers its request, or does not, as when it was looked at. */
-export function remembersAs({ idempotency }: Registration): Condition {
-  return idempotency === null ? { when: 'attribute_not_exists(#keyHash)' } : REMEMBERS
+/** The registration has an idempotency key, or has none, as when it was read. */
+export function sameIdempotency({ idempotency }: Registration): Condition {
+  return idempotency === null ? { when: 'attribute_not_exists(#keyHash)' } : HAS_IDEMPOTENCY_KEY
 }
+
+/** The registration has the status that it had when it was read. */
+export const sameStatus = ({ status }: Registration): Condition => ({
+  when: '#status = :seen',
+  values: { seen: status },
+})
+
+/** A caller received the key, or none did, as when it was read. */
+export const sameAnswered = ({ answeredAt }: Registration): Condition => ({
+  when: `attribute_${answeredAt === null ? 'not_exists' : 'exists'}(#answeredAt)`,
+})

@@ -16,27 +16,29 @@ import {
 } from '@aws-sdk/lib-dynamodb'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import pLimit from 'p-limit'
+import { z } from 'zod'
 import { ServiceError } from '../../errors.ts'
-import { coalesceReads } from './coalesce.ts'
-import { inPortions } from './portions.ts'
+import { parseRecord } from '../parse-record.ts'
+import { batchReads } from './batch-reads.ts'
+import { chunk } from './chunk.ts'
+import { type Item, type Key, namesIn, type Write } from './expressions.ts'
 import type { IndexName } from './table.ts'
-import { type Item, type Key, namesIn, type Write } from './writes.ts'
 
-/** How long what meets another transaction is tried again, and the first and the longest pause between (ms). */
+/** How long a write that conflicts with another transaction is repeated, and its first and longest pause (ms). */
 const CONFLICT_RETRY_MS = 5_000
 const FIRST_PAUSE_MS = 8
 const LONGEST_PAUSE_MS = 250
-/** Seconds to wait after DynamoDB asked to slow down. */
+/** `retryAfter` of errors: after DynamoDB asked to slow down, and after any other failure (s). */
 const THROTTLED_RETRY_S = 2
 const UNAVAILABLE_RETRY_S = 5
-/** DynamoDB's limits: items read by one BatchGetItem. */
+/** DynamoDB's limit: the items of one BatchGetItem. */
 const READ_AT_ONCE = 100
 /**
- * Requests under way, and sockets. What is more waits here: in the agent's own line the time-outs would run already, and a
- * burst would be told that a healthy table does not answer.
+ * Simultaneous requests, and sockets. Further requests wait here: in the agent's own queue their time-outs would run
+ * already, and a burst would find a healthy table unavailable.
  */
 const SOCKETS = 64
-/** Requests of one operation of the store that are under way side by side. */
+/** Simultaneous requests of one operation of the store. */
 const SIDE_BY_SIDE = 12
 
 const THROTTLED = new Set([
@@ -46,31 +48,33 @@ const THROTTLED = new Set([
   'Throttling',
 ])
 
+const countAttributes = z.object({ count: z.int() })
+
 export interface DynamoDbOptions {
   readonly table: string
   readonly region: string
   readonly endpoint: string | undefined
 }
 
-/** A table, and how its failures become the service's. Reads are consistent, but for those of an index. */
+/** A table. Its errors become errors of the service. Reads are strongly consistent, except those of an index. */
 export interface DynamoDbConnection {
   readonly table: string
   readonly client: DynamoDBClient
   get(key: Key): Promise<Item | undefined>
-  /** The items of these keys that there are, in any order. */
+  /** Reads the items with these keys, in any order; keys that do not exist are left out. */
   getAll(keys: readonly Key[]): Promise<Item[]>
-  /** What a query finds, a page at a time as it is asked for. */
+  /** Reads the items that a query finds, one page at a time. */
   query(query: Query): AsyncGenerator<Item[]>
   /**
-   * Writes all or none. What meets another transaction is tried again, with jitter.
-   * @returns the places of those writes whose condition was not met; empty: all was written
+   * Writes all or none. A write that conflicts with another transaction is repeated, with jitter.
+   * @returns the places of the writes whose condition was not met; empty: all are written
    */
   transact(writes: readonly Write[]): Promise<number[]>
-  /** One write. @returns whether its condition was met */
+  /** Makes one write. @returns `false`: its condition was not met */
   write(write: Write): Promise<boolean>
-  /** Adds one to the count of an item that goes by itself at `ttl` (seconds), and answers it. */
+  /** Adds one to the count of an item that DynamoDB removes at `ttl` (seconds since the epoch). @returns the count */
   count(key: Key, ttl: number): Promise<number>
-  /** Runs `work` for each, some side by side; answers in their order. */
+  /** Runs `work` for each item, several at once. @returns the results, in the order of the items */
   each<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]>
 }
 
@@ -101,7 +105,7 @@ export function connect({ table, region, endpoint }: DynamoDbOptions): DynamoDbC
 
   const line = pLimit(SOCKETS)
 
-  /** What is no answer to a condition or a conflict becomes an error of the service. */
+  /** Sends a request. Every error except an unmet condition or a conflict becomes an error of the service. */
   async function send<T>(request: () => Promise<T>): Promise<T> {
     try {
       return await line(request)
@@ -141,10 +145,10 @@ export function connect({ table, region, endpoint }: DynamoDbOptions): DynamoDbC
   return {
     table,
     client,
-    get: coalesceReads(getOne, getPortion, READ_AT_ONCE),
+    get: batchReads(getOne, getChunk, READ_AT_ONCE),
     async getAll(keys) {
       const unique = [...new Map(keys.map((key) => [`${key.pk} ${key.sk}`, key])).values()]
-      return (await each(inPortions(unique, READ_AT_ONCE), getPortion)).flat()
+      return (await each(chunk(unique, READ_AT_ONCE), getChunk)).flat()
     },
     async *query({ index, where, values, descending = false, pageSize }) {
       const input: QueryCommandInput = {
@@ -165,11 +169,11 @@ export function connect({ table, region, endpoint }: DynamoDbOptions): DynamoDbC
       } while (next !== undefined)
     },
     transact,
-    // A transaction of one: it waits for others instead of failing, and repeats itself safely after a lost answer.
+    // A transaction of one: unlike a plain write it does not fail on a conflict, and can be repeated after a lost response.
     write: async (write) => (await transact([write])).length === 0,
     async count(key, ttl) {
-      // One update: of two processes that count at once neither loses its one. Repeated after a lost answer it may count
-      // one too many, which makes a limit no looser.
+      // One update: of two processes that count at once neither loses its count. Repeated after a lost response it may
+      // count one too many, which makes a limit no looser.
       const command = new UpdateCommand({
         TableName: table,
         Key: key,
@@ -178,7 +182,8 @@ export function connect({ table, region, endpoint }: DynamoDbOptions): DynamoDbC
         ExpressionAttributeValues: { ':one': 1, ':ttl': ttl },
         ReturnValues: 'UPDATED_NEW',
       })
-      return Number((await send(() => documents.send(command))).Attributes?.['count'])
+      const { Attributes } = await send(() => documents.send(command))
+      return parseRecord(countAttributes, Attributes, `count ${key.pk}`).count
     },
     each,
   }
@@ -188,7 +193,7 @@ export function connect({ table, region, endpoint }: DynamoDbOptions): DynamoDbC
     return (await send(() => documents.send(command))).Item
   }
 
-  async function getPortion(keys: readonly Key[]): Promise<Item[]> {
+  async function getChunk(keys: readonly Key[]): Promise<Item[]> {
     const found: Item[] = []
     let left: readonly Key[] = keys
     const giveUpAt = performance.now() + CONFLICT_RETRY_MS
@@ -213,7 +218,7 @@ function inTable(write: Write, TableName: string) {
   return { ConditionCheck: { TableName, ...write.ConditionCheck } }
 }
 
-/** Why each write of a transaction was not made; `undefined`: the error says something else. */
+/** The cancellation reason of each write of a transaction; `undefined`: the error is no cancellation. */
 function whyCanceled(error: unknown): string[] | undefined {
   if (error instanceof TransactionCanceledException)
     return (error.CancellationReasons ?? []).map(({ Code }) => Code ?? 'None')
@@ -230,7 +235,7 @@ function toServiceError(error: unknown): ServiceError {
 }
 
 function throttled(cause: unknown): ServiceError {
-  return new ServiceError('upstream_throttled', 'The store of the service is asked for too much at once.', {
+  return new ServiceError('upstream_throttled', 'The database of the service asks to slow down.', {
     retryAfter: THROTTLED_RETRY_S,
     cause,
   })

@@ -8,12 +8,13 @@ import {
 } from '@aws-sdk/client-dynamodb'
 import { TTL_ATTRIBUTE, tableDefinition } from './table.ts'
 
-/** How long to wait until a new table can be used, and until its recovery can be turned on, in seconds. */
+/** The longest wait until a new table is active, and until its recovery can be turned on (s); the pause in between (ms). */
 const LONGEST_WAIT_S = 300
 const RECOVERY_PAUSE_MS = 5_000
 
 /**
- * Makes the table and waits until it can be used. `false`: there is a table of this name already.
+ * Creates the table and waits until it is active.
+ * @returns `false`: a table with this name exists
  * @throws the SDK's errors
  */
 export async function createTable(client: DynamoDBClient, TableName: string): Promise<boolean> {

@@ -1,12 +1,19 @@
 import type { DynamoDbConnection } from './connection.ts'
-import { keyOf, readRegistration, type StoredRegistration } from './items.ts'
+import { keyOf, readId, readLink, readRegistration, type StoredRegistration, shards } from './item-codec.ts'
 
-/** The registration or rotation of this id, if there is one. */
+/** The registration or rotation with this id. */
 export async function readOne(db: DynamoDbConnection, id: string): Promise<StoredRegistration | undefined> {
   return readRegistration(await db.get(keyOf(id)))
 }
 
-/** Of these the registrations and rotations that there are, by their ids. */
+/** The registration or rotation with this id. @throws Error if it is missing: another record refers to it */
+export async function readReferenced(db: DynamoDbConnection, id: string): Promise<StoredRegistration> {
+  const one = await readOne(db, id)
+  if (one === undefined) throw new Error(`the record ${id}, which another record refers to, is missing`)
+  return one
+}
+
+/** The registrations and rotations with these ids, by id; ids that do not exist are left out. */
 export async function readAll(
   db: DynamoDbConnection,
   ids: readonly string[],
@@ -15,26 +22,53 @@ export async function readAll(
   return new Map(items.flatMap((item) => readRegistration(item) ?? []).map((one) => [one.id, one]))
 }
 
-/** What was begun to rotate a registration, oldest first. */
+/** The rotations that were begun for a registration, oldest first. */
 export async function readRotations(db: DynamoDbConnection, rootId: string): Promise<StoredRegistration[]> {
   const ids: string[] = []
   const where = '#pk = :pk AND begins_with(#sk, :prefix)'
   for await (const page of db.query({ where, values: { ':pk': rootId, ':prefix': 'rotation#' } }))
-    ids.push(...page.map(({ rotationId }) => String(rotationId)))
+    ids.push(...page.map(readLink))
   const found = await readAll(db, ids)
   return ids.flatMap((id) => found.get(id) ?? [])
 }
 
-/** A registration, and the registration or rotation whose key it has now. */
+/** A registration, and the registration or rotation that minted its present key. */
 export interface Pair {
   readonly root: StoredRegistration
   readonly current: StoredRegistration
 }
 
-/** `undefined`: there is no such registration. */
+/** A registration with the record of its present key; `undefined`: there is no such registration. */
 export async function readPair(db: DynamoDbConnection, rootId: string): Promise<Pair | undefined> {
   const root = await readOne(db, rootId)
   if (root === undefined) return undefined
-  const current = root.currentId === null ? root : await readOne(db, root.currentId)
-  return current && { root, current }
+  return { root, current: root.currentId === null ? root : await readReferenced(db, root.currentId) }
+}
+
+/** The work of an index, by the name of its partitions. */
+type Work = 'open' | 'remembered' | 'ends' | 'revoked'
+
+/**
+ * The ids of items that an index has under a kind of work, from the earliest to `to`: up to `limit` of each shard.
+ * @param bound `before`: `to` itself is excluded
+ */
+export async function readDue(
+  db: DynamoDbConnection,
+  kind: Work,
+  { to, limit, bound = 'upTo' }: { to: number; limit: number; bound?: 'upTo' | 'before' },
+): Promise<string[]> {
+  const index = kind === 'ends' || kind === 'revoked' ? 'ends' : 'work'
+  const where = `#${index} = :partition AND #${index}At ${bound === 'upTo' ? '<=' : '<'} :to`
+  const found = await Promise.all(
+    shards.map(async (shard) => {
+      const ids: string[] = []
+      const values = { ':partition': `${kind}#${shard}`, ':to': to }
+      for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, 500) })) {
+        ids.push(...page.map(readId))
+        if (ids.length >= limit) break
+      }
+      return ids
+    }),
+  )
+  return found.flat()
 }

@@ -5,7 +5,7 @@ import { shapeFaults } from './table.ts'
 const DENIED = new Set(['AccessDeniedException', 'UnrecognizedClientException', 'InvalidSignatureException'])
 const CREDENTIALS = new Set(['CredentialsProviderError', 'TokenProviderError', 'ProviderError'])
 
-/** Looks whether the table can be the store. @throws Error that says why not, and what would mend it */
+/** Checks that the table can be the store. @throws Error with the reason and the remedy if it cannot */
 export async function requireTable(client: DynamoDBClient, options: DynamoDbOptions): Promise<void> {
   const { table, region } = options
   const found = await describe(client, options)
@@ -30,7 +30,7 @@ async function describe(client: DynamoDBClient, options: DynamoDbOptions): Promi
   }
 }
 
-/** What an error of the SDK about a table means to the operator, and what would mend it. */
+/** Translates an SDK error about a table into the reason and the remedy, for the operator. */
 export function explain(error: unknown, { table, region, endpoint }: DynamoDbOptions): Error {
   const where = `${table} in ${region}${endpoint === undefined ? '' : ` (${endpoint})`}`
   const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) }

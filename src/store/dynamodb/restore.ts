@@ -1,15 +1,17 @@
+import { isUnanswered } from '../../registration/lifecycle.ts'
 import type { RecordedEntry } from '../audit.ts'
 import type { BootstrapToken, Registration } from '../records.ts'
 import { dynamoDbAudit } from './audit.ts'
+import { pointerOf } from './begin-writes.ts'
+import { chunk } from './chunk.ts'
 import type { DynamoDbConnection } from './connection.ts'
-import { idempotencyKey, listedAt, openAt, secretKey, shardOf, toRestoredItem, toTokenItem } from './items.ts'
-import { inPortions } from './portions.ts'
-import { put, type Write } from './writes.ts'
+import { put, type Write } from './expressions.ts'
+import { listedAt, secretKey, toRestoredItem, toTokenItem } from './item-codec.ts'
 
-/** Writes of one transaction: fewer than DynamoDB allows, since nothing here hangs together. */
+/** Writes of one transaction: fewer than DynamoDB allows, because these need not be atomic together. */
 const AT_ONCE = 50
 
-/** Everything that a store remembers, but for leases, duties and counts of requests, which pass. */
+/** All records of a store, except leases, leader leases and counts of requests, which expire. */
 export interface Records {
   readonly tokens: readonly BootstrapToken[]
   readonly registrations: readonly Registration[]
@@ -17,8 +19,8 @@ export interface Records {
 }
 
 /**
- * Writes all records over what is there. The same records are the same items each time.
- * @param progress hears how many of all writes are done
+ * Writes all records, over existing items. The same records are the same items each time.
+ * @param progress receives the number of writes that are done, and of all writes
  */
 export async function restore(
   db: DynamoDbConnection,
@@ -33,9 +35,9 @@ export async function restore(
     ...audit.map(trail.restore),
   ]
   let done = 0
-  await db.each(inPortions(writes, AT_ONCE), async (portion) => {
-    await db.transact(portion)
-    done += portion.length
+  await db.each(chunk(writes, AT_ONCE), async (some) => {
+    await db.transact(some)
+    done += some.length
     progress(done, writes.length)
   })
 }
@@ -46,10 +48,10 @@ function tokenWrites(token: BootstrapToken): Write[] {
 
 type Marks = { readonly pendingRotation?: string; readonly unansweredRotation?: string }
 
-/** What a registration itself has to know of its rotations. */
+/** The attributes by which the item of a registration refers to its rotations. */
 function marksOf(rotations: readonly Registration[]): Marks {
   const pending = rotations.find(({ status }) => status === 'pending')
-  const unanswered = rotations.find(({ status, answeredAt }) => status === 'active' && answeredAt === null)
+  const unanswered = rotations.find(isUnanswered)
   return {
     ...(pending === undefined ? {} : { pendingRotation: pending.id }),
     ...(unanswered === undefined ? {} : { unansweredRotation: unanswered.id }),
@@ -57,12 +59,10 @@ function marksOf(rotations: readonly Registration[]): Marks {
 }
 
 function registrationWrites(one: Registration, marks: Marks): Write[] {
-  const { id, tokenId, createdAt, idempotency, rotation } = one
+  const { id, createdAt, idempotency, rotation } = one
   const writes = [put(toRestoredItem(one, marks), 'any')]
   if (idempotency !== null) {
-    const remembered = { ...openAt(id, createdAt), work: `remembered#${shardOf(id)}` }
-    const pointer = { ...idempotencyKey(tokenId, idempotency.keyHash), registrationId: id }
-    writes.push(put({ ...pointer, ...remembered }, 'any'))
+    writes.push(put(pointerOf(one, idempotency.keyHash), 'any'))
   }
   if (rotation !== null) {
     const link = { pk: rotation.of, sk: `rotation#${listedAt(id, createdAt)}`, rotationId: id }

@@ -1,10 +1,11 @@
-import type { Actor } from '../audit.ts'
-import { entryOf } from '../audit.ts'
+import { isUnanswered } from '../../registration/lifecycle.ts'
+import { type Actor, entryOf } from '../audit.ts'
+import type { Answered, Completed, Completion } from '../minting.ts'
 import type { Registration } from '../records.ts'
-import type { Answered, Completion } from '../store.ts'
 import type { DynamoDbAudit } from './audit.ts'
-import { IS_ACTIVE, IS_PENDING, REMEMBERS, remembersAs } from './conditions.ts'
+import { HAS_IDEMPOTENCY_KEY, heldBy, IS_ACTIVE, IS_PENDING, sameIdempotency } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
+import { type Condition, check, remove, update, type Write } from './expressions.ts'
 import {
   endingAt,
   FORGOTTEN,
@@ -14,12 +15,11 @@ import {
   NOT_OPEN,
   openAt,
   type StoredRegistration,
-} from './items.ts'
-import { type Pair, readOne, readPair } from './reads.ts'
-import { type Condition, check, remove, update, type Write } from './writes.ts'
+  toRegistration,
+} from './item-codec.ts'
+import { type Pair, readOne, readPair, readReferenced } from './reads.ts'
 
-/** That nobody rotated it since it was read. */
-/** That nobody rotated it, began to, or forgot a rotation of it, since it was read. */
+/** The registration has the rotations that it had when it was read: none was answered, begun or forgotten since. */
 export function sameRotations(root: StoredRegistration): [Condition, ...Condition[]] {
   return [
     sameCurrent(root),
@@ -34,48 +34,46 @@ function sameMark(name: string, value: string | undefined): Condition {
     : { when: `#${name} = :${name}`, values: { [name]: value } }
 }
 
+/** The registration has the present key that it had when it was read. */
 export function sameCurrent({ currentId }: Registration): Condition {
   return currentId === null
     ? { when: 'attribute_not_exists(#currentId)' }
     : { when: '#currentId = :current', values: { current: currentId } }
 }
 
-/** The rotation of a registration that waits for its retry, if one does. */
+/** The rotation of a registration that no caller received yet. */
 export async function readUnanswered(
   db: DynamoDbConnection,
   { unansweredRotation }: StoredRegistration,
 ): Promise<StoredRegistration | undefined> {
   if (unansweredRotation === undefined) return undefined
-  const one = await readOne(db, unansweredRotation)
-  return one?.status === 'active' && one.answeredAt === null ? one : undefined
+  const one = await readReferenced(db, unansweredRotation)
+  return isUnanswered(one) ? one : undefined
 }
 
-/** Nobody was given its key: forgotten, it is undone by recovery. A retry that comes first makes the condition fail. */
+/** Forgets a rotation that no caller received, for recovery to undo. A retry that is answered first fails the condition. */
 export function forgetUnanswered(one: StoredRegistration): Write[] {
   const { id, tokenId, createdAt, idempotency } = one
-  const isUnanswered: Condition = {
-    ...IS_ACTIVE,
-    when: `${IS_ACTIVE.when} AND attribute_not_exists(#answeredAt)`,
-  }
   const own = update(
     keyOf(id),
     { set: { ...FORGOTTEN, ...openAt(id, createdAt) } },
-    isUnanswered,
-    remembersAs(one),
+    IS_ACTIVE,
+    { when: 'attribute_not_exists(#answeredAt)' },
+    sameIdempotency(one),
   )
   return idempotency === null ? [own] : [own, remove(idempotencyKey(tokenId, idempotency.keyHash))]
 }
 
 /**
- * A rotation that is `pending` becomes `active`; answered, its key becomes the registration's in the same transaction.
- * `undefined`: it may not, see {@link Store.completeRegistrations}.
+ * Completes a rotation. If it is answered, its key becomes the registration's in the same transaction.
+ * @returns `undefined`: it is refused, see {@link MintingStore.completeRegistrations}
  */
 export async function completeRotation(
   db: DynamoDbConnection,
   audit: DynamoDbAudit,
-  { id, owner, actor, apiKeyId, answered }: Completion,
+  { id, owner, actor, apiKeyId, isAwaited }: Completion,
   now: number,
-): Promise<Answered | undefined> {
+): Promise<Completed | undefined> {
   for (;;) {
     const rotation = await readOne(db, id)
     const pair = rotation?.rotation && (await readPair(db, rotation.rotation.of))
@@ -83,33 +81,30 @@ export async function completeRotation(
     const { expiresAt, undoing } = rotation
     const isOver = expiresAt !== null && expiresAt <= now
     if (undoing || isOver || pair.current.status !== 'active') return undefined
-    const isAnswered = answered()
-    if (!isAnswered && rotation.idempotency === null) return undefined // Nobody could ask for it.
-    const place = isAnswered ? await takePlace(db, rotation, pair, now) : waitForRetry(rotation, pair)
-    const mayComplete: Condition = {
-      when: '#status = :pending AND #leaseOwner = :owner AND attribute_not_exists(#undoing)',
-      values: { pending: 'pending', owner },
-    }
+    const answered = isAwaited()
+    if (!answered && rotation.idempotency === null) return undefined // No caller could ever receive the key.
+    const place = answered ? await takePlace(db, rotation, pair, now) : waitForRetry(rotation, pair)
+    const notUndoing: Condition = { when: 'attribute_not_exists(#undoing)' }
     const done = {
       status: 'active',
       apiKeyId,
       endedAt: now,
       leaseOwner: undefined,
-      ...(isAnswered ? { answeredAt: now, replacedId: pair.current.id } : {}),
+      ...(answered ? { answeredAt: now, replacedId: pair.current.id } : {}),
       ...NOT_OPEN,
     }
     const entry = entryOf('registration.rotated', { ...rotation, apiKeyId }, { at: now, actor })
-    const waits = isAnswered ? [] : [REMEMBERS]
+    const canBeRetried = answered ? [] : [HAS_IDEMPOTENCY_KEY]
     const writes = [
-      update(keyOf(id), { set: done }, mayComplete, ...waits),
+      update(keyOf(id), { set: done }, IS_PENDING, heldBy(owner), notUndoing, ...canBeRetried),
       ...place.writes,
       audit.write(entry),
     ]
-    if ((await db.transact(writes)).length === 0) return { replaced: place.replaced }
+    if ((await db.transact(writes)).length === 0) return { answered, replaced: place.replaced }
   }
 }
 
-/** As {@link Store.markAnswered}, for a rotation that was not answered before. */
+/** {@link MintingStore.markAnswered} for a rotation that was not answered before. `changed`: read it again. */
 export async function answerRotation(
   db: DynamoDbConnection,
   audit: DynamoDbAudit,
@@ -120,13 +115,10 @@ export async function answerRotation(
   const pair = rotation.rotation && (await readPair(db, rotation.rotation.of))
   if (pair?.current.status !== 'active') return undefined
   const { writes, replaced } = await takePlace(db, rotation, pair, now)
-  const isUnanswered: Condition = {
-    when: '#status = :active AND attribute_not_exists(#answeredAt) AND attribute_exists(#keyHash)',
-    values: { active: 'active' },
-  }
+  const notAnswered: Condition = { when: 'attribute_not_exists(#answeredAt)' }
   const done = { answeredAt: now, replacedId: pair.current.id, ...NOT_OPEN }
   const unmet = await db.transact([
-    update(keyOf(rotation.id), { set: done }, isUnanswered),
+    update(keyOf(rotation.id), { set: done }, IS_ACTIVE, notAnswered, HAS_IDEMPOTENCY_KEY),
     ...writes,
     audit.write(entryOf('registration.replayed', rotation, { at: now, actor })),
   ])
@@ -138,7 +130,7 @@ interface Place {
   readonly replaced: Registration | null
 }
 
-/** Completed, but nobody was told: the registration keeps its key, and knows that this one waits. */
+/** The writes for a rotation that no caller received yet: the registration keeps its key, and names this rotation. */
 function waitForRetry({ id }: StoredRegistration, { root, current }: Pair): Place {
   const set = { pendingRotation: undefined, unansweredRotation: id }
   const own = update(keyOf(root.id), { set }, sameCurrent(root), ...(current === root ? [IS_ACTIVE] : []))
@@ -149,9 +141,9 @@ function waitForRetry({ id }: StoredRegistration, { root, current }: Pair): Plac
 }
 
 /**
- * The key of a rotation becomes the one of the registration: the key before the last goes at once, the last one when its
- * overlap is over. Every item is written only if nobody ended or rotated it since it was read: a revocation comes before
- * all of this or after.
+ * The writes that make the key of a rotation the present key of its registration. A key that overlaps already is due at
+ * once; the replaced key ends after its overlap. Every item is written only if it was neither ended nor rotated since it was
+ * read: a revocation is committed before all of this, or after.
  */
 async function takePlace(
   db: DynamoDbConnection,
@@ -159,21 +151,22 @@ async function takePlace(
   { root, current }: Pair,
   now: number,
 ): Promise<Place> {
-  const { overlapMs = 0, renewsManagement = false } = rotation ?? {}
+  if (rotation === null) throw new Error(`${id} is no rotation`)
+  const { overlapMs, renewsManagement } = rotation
   const until = Math.min(current.endsAt ?? Number.POSITIVE_INFINITY, now + overlapMs)
   const overlap = { endReason: 'rotated' as const, ...endingAt(current.id, until) }
   const renewed = renewsManagement
     ? { managementHash, previousManagementHash: root.managementHash, manager: managerOf(managementHash) }
     : {}
   const taken = { currentId: id, pendingRotation: undefined, unansweredRotation: undefined, ...renewed }
-  const oldest = current.replacedId === null ? undefined : await readOne(db, current.replacedId)
+  const oldest = current.replacedId === null ? undefined : await readReferenced(db, current.replacedId)
   const overlaps = oldest?.status === 'active' && oldest.endReason === 'rotated'
   const due = overlaps ? endingAt(oldest.id, Math.min(oldest.endsAt ?? now, now)) : {}
   const isOverlapping: Condition = {
     when: '#status = :active AND #endReason = :rotated',
     values: { active: 'active', rotated: 'rotated' },
   }
-  // What overlaps may be the registration's own first key, and so may what is replaced: each item is written once.
+  // The overlapping key may be the registration's own first key, and so may the replaced one: each item is written once.
   const writes = [
     update(
       keyOf(root.id),
@@ -192,12 +185,12 @@ async function takePlace(
     ...(current === root ? [] : [update(keyOf(current.id), { set: overlap }, IS_ACTIVE)]),
     ...(overlaps && oldest.id !== root.id ? [update(keyOf(oldest.id), { set: due }, isOverlapping)] : []),
   ]
-  return { writes, replaced: { ...current, endReason: 'rotated', endsAt: until } }
+  return { writes, replaced: { ...toRegistration(current), endReason: 'rotated', endsAt: until } }
 }
 
 /**
- * What is under way to rotate a registration that has no key any more can only be undone, and what waits for its retry is
- * forgotten. Only tidies up: neither could be completed or answered any more.
+ * Marks the pending rotation of a registration without an active key as being undone, and forgets an unanswered one. Only
+ * tidies up: neither can be completed or answered any more.
  */
 export async function stopRotations(db: DynamoDbConnection, rootId: string): Promise<void> {
   const pair = await readPair(db, rootId)

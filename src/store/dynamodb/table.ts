@@ -6,31 +6,31 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | pk | sk | item | read by |
  * | --- | --- | --- | --- |
  * | `tok_…` | `-` | a bootstrap token, its uses | id |
- * | `secret#<hash>` | `-` | which token a secret is of | hash of the secret |
+ * | `secret#<hash>` | `-` | the token of a secret | hash of the secret |
  * | `reg_…`, `rot_…` | `-` | a registration, a rotation | id |
- * | `reg_…` | `rotation#<created>#rot_…` | that it has this rotation | all rotations of a registration |
- * | `idem#<token>#<hash>` | `-` | which registration an idempotency key is of | token and hash of the key |
- * | `lease#<owner>` | `-` | until when an owner works | owner |
- * | `duty#<name>` | `-` | who does what is done for all | name |
- * | `requests#<token>#<window>` | `-` | requests of a token in a minute | token and minute |
- * | `spend#<owner>#<token>#<n>` | `-` | uses that were spent, for registrations that are about to be written | recovery |
+ * | `reg_…` | `rotation#<created>#rot_…` | a link to a rotation of it | all rotations of a registration |
+ * | `idem#<token>#<hash>` | `-` | the registration of an idempotency key | token and hash of the key |
+ * | `lease#<owner>` | `-` | the end of an owner's lease | owner |
+ * | `duty#<name>` | `-` | a leader lease: its owner and its end | name |
+ * | `requests#<token>#<window>` | `-` | the number of requests of a token in a minute | token and minute |
+ * | `spend#<owner>#<token>#<n>` | `-` | uses that are spent for registrations about to be written | recovery |
  * | `audit#<month>#<shard>` | `<time>#<n>` | an audit entry | month, newest first |
  *
- * The indexes hold keys only; what a decision hangs on is read again from the table, consistently. Partitions that many
- * would write at once are spread over shards.
+ * The indexes hold keys only; a record on which a decision depends is read again from the table, consistently. Partitions
+ * with many simultaneous writes are spread over shards.
  *
  * | index | partition | sorted by | serves |
  * | --- | --- | --- | --- |
- * | `work` | `open#<shard>` | when to look | recovery: what is pending, abandoned or to be swept, and what was spent |
+ * | `work` | `open#<shard>` | due time | recovery: pending and abandoned registrations, sweeps, spent uses |
  * | | `remembered#<shard>` | created | idempotency keys to forget |
- * | `ends` | `ends#<shard>` | when the key goes | expiry, and what is to be deleted |
- * | | `revoked#<shard>` | when it was revoked | what is to be deleted after that |
+ * | `ends` | `ends#<shard>` | end of the key | expiry and deletion |
+ * | | `revoked#<shard>` | time of the revocation | deletion of revoked keys, after the others |
  * | `listed` | `reg#<shard>`, `rot#<shard>`, `tokens` | created | the operator's lists |
- * | `manager` | hash of the management token | | whether a management token is another registration's |
+ * | `manager` | hash of the management token | | the registration of a management token |
  */
 export const KEY = { pk: 'S', sk: 'S' } as const
 
-/** The attributes that are the key of each index. */
+/** The key attributes of each index. */
 export const INDEXES = {
   work: { work: 'S', workAt: 'N' },
   ends: { ends: 'S', endsAt: 'N' },
@@ -40,7 +40,7 @@ export const INDEXES = {
 
 export type IndexName = keyof typeof INDEXES
 
-/** The attribute by which DynamoDB removes what nobody needs any more: leases, minutes, duties. Seconds. */
+/** The attribute by which DynamoDB removes expired items: leases, leader leases, counts. Seconds since the epoch. */
 export const TTL_ATTRIBUTE = 'ttl'
 
 type KeySchema = Readonly<Record<string, 'S' | 'N'>>
@@ -51,7 +51,7 @@ const keySchema = (attributes: KeySchema) =>
     KeyType: i === 0 ? ('HASH' as const) : ('RANGE' as const),
   }))
 
-/** The table as CreateTable makes it: on demand, and not deleted by accident. */
+/** The table as input of CreateTable: billed on demand, protected against deletion. */
 export function tableDefinition(name: string): CreateTableCommandInput {
   const attributes = { ...KEY, ...Object.assign({}, ...Object.values(INDEXES)) } as KeySchema
   return {
@@ -71,7 +71,7 @@ export function tableDefinition(name: string): CreateTableCommandInput {
   }
 }
 
-/** The same as a CloudFormation template, with point-in-time recovery and expiry, which CreateTable does not take. */
+/** The table as a CloudFormation template, with point-in-time recovery and expiry, which CreateTable cannot set. */
 export function cloudFormation(name: string): object {
   return {
     AWSTemplateFormatVersion: '2010-09-09',
@@ -91,7 +91,7 @@ export function cloudFormation(name: string): object {
   }
 }
 
-/** What of a table's keys and indexes is not as it has to be; empty: it will do. */
+/** The faults of a table's keys and indexes; empty: it can be the store. */
 export function shapeFaults(table: TableDescription): string[] {
   const faults: string[] = []
   const types = new Map(table.AttributeDefinitions?.map((one) => [one.AttributeName, one.AttributeType]))

@@ -8,6 +8,7 @@ import {
   type AuditTrail,
   type RecordedEntry,
 } from '../audit.ts'
+import type { SqliteConnection } from './connection.ts'
 
 const auditRow = z
   .object({
@@ -25,7 +26,7 @@ const auditRow = z
   })
   .transform(
     (row): RecordedEntry => ({
-      id: String(row.seq),
+      id: `${String(row.at).padStart(15, '0')}#${row.seq}`,
       at: row.at,
       actor: {
         kind: row.actor_kind,
@@ -42,21 +43,21 @@ const auditRow = z
   )
 
 export interface SqliteAudit {
-  /** Adds an entry to the transaction that is under way. */
+  /** Adds an entry to the transaction that is running. */
   add(entry: AuditEntry): void
   readonly trail: AuditTrail
 }
 
-/** @param transact runs its work in one write transaction; @param use runs it as it is */
-export function sqliteAudit(
-  db: DatabaseSync,
-  use: <T>(work: () => T) => Promise<T>,
-  transact: <T>(work: () => T) => Promise<T>,
-): SqliteAudit {
+/** The id of an entry: its time, by which the list is ordered, and its number among those of the same time. */
+const CURSOR = /^(\d{15})#(\d+)$/
+
+/** The audit trail on SQLite. Every writing method is one transaction, so that each is atomic as a whole. */
+export function sqliteAudit({ db, use, transact }: SqliteConnection): SqliteAudit {
   const insert = db.prepare(`
     INSERT INTO audit (at, actor_kind, actor_id, action, detail, token_id, registration_id, api_key_id, request_id,
                        client_address)
     VALUES (:at, :kind, :id, :action, :detail, :tokenId, :registrationId, :apiKeyId, :requestId, :clientAddress)`)
+  // Spares entries of registrations for which `mayHaveKey` of lifecycle.ts holds.
   const purge = db.prepare(`
     DELETE FROM audit WHERE seq IN (
       SELECT seq FROM audit
@@ -77,7 +78,7 @@ export function sqliteAudit(
   }
 }
 
-/** Only the conditions that are asked for, so that each finds its index. */
+/** Only the conditions that the filter has, so that each finds its index. */
 function list(
   db: DatabaseSync,
   { since, registrationId, tokenId, after, limit }: AuditFilter,
@@ -92,8 +93,13 @@ function list(
   where('at >= :since', 'since', since)
   where('registration_id = :registrationId', 'registrationId', registrationId)
   where('token_id = :tokenId', 'tokenId', tokenId)
-  where('seq < :after', 'after', after === undefined ? undefined : Number(after))
+  if (after !== undefined) {
+    const [, at, seq] = after.match(CURSOR) ?? []
+    if (at === undefined || seq === undefined) throw new Error(`"${after}" is not the id of an audit entry`)
+    conditions.push('(at, seq) < (:afterAt, :afterSeq)')
+    Object.assign(bound, { afterAt: Number(at), afterSeq: Number(seq) })
+  }
   const select = db.prepare(`
-    SELECT * FROM audit WHERE ${conditions.join(' AND ')} ORDER BY seq DESC LIMIT :limit`)
+    SELECT * FROM audit WHERE ${conditions.join(' AND ')} ORDER BY at DESC, seq DESC LIMIT :limit`)
   return select.all(bound).map((row) => auditRow.parse(row))
 }

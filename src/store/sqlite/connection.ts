@@ -6,32 +6,33 @@ import { ServiceError } from '../../errors.ts'
 import { migrate } from './schema.ts'
 
 /**
- * How long a statement waits for another process's write, in milliseconds. It blocks the whole process meanwhile, so
- * it is short, and what is still locked then is tried again later: writes take about a millisecond.
+ * How long a statement waits for another process's write, in milliseconds. The wait blocks the whole process, so it is
+ * short, and a database that is still locked then is tried again later: writes take about a millisecond.
  */
 const BUSY_TIMEOUT_MS = 20
-/** Opening waits longer, in milliseconds: another process that starts now may be bringing the file up to date. */
+/** Opening waits longer, in milliseconds: another process that starts now may be migrating the file. */
 const OPEN_TIMEOUT_MS = 5_000
-/** How long an operation is tried again, and the longest pause between, in milliseconds. */
+/** How long an operation is repeated, and the longest pause between two attempts, in milliseconds. */
 const BUSY_RETRY_MS = 2_000
 const BUSY_PAUSE_MS = 50
-/** SQLite's result code for a database that another connection has locked. */
+/** SQLite's result codes for a database that another connection has locked, and for a violated constraint. */
 const SQLITE_BUSY = 5
+const SQLITE_CONSTRAINT = 19
 
-/** A database that is open, and how its failures become the service's. */
+/** An open database. Its errors become errors of the service. */
 export interface SqliteConnection {
   readonly db: DatabaseSync
-  /** Runs `work` on the database. @throws ServiceError `store_unavailable` for what SQLite cannot do now */
+  /** Runs `work` on the database. @throws ServiceError `store_unavailable` if SQLite cannot do it now */
   use<T>(work: () => T): Promise<T>
-  /** As {@link use}, in one write transaction. */
+  /** Runs `work` in one write transaction. @throws ServiceError as {@link use} */
   transact<T>(work: () => T): Promise<T>
   /** Resolves if the database can be written to, and is the file that was opened. */
   ping(): Promise<void>
 }
 
 /**
- * Opens, makes where missing, and brings up to date the database at `path`: a file, or `:memory:`.
- * @throws Error that names the path if it cannot be opened, is no database, or is from a newer version
+ * Opens the database at `path` (a file, or `:memory:`), creates it if it is missing, and migrates it.
+ * @throws Error that names the path if it cannot be opened, is no database, or was written by a newer version
  */
 export function connect(path: string): SqliteConnection {
   let db: DatabaseSync
@@ -48,8 +49,9 @@ export function connect(path: string): SqliteConnection {
       try {
         return work()
       } catch (error) {
-        if (!isSqliteError(error)) throw error
-        if (error.errcode !== SQLITE_BUSY || performance.now() > giveUpAt) throw unavailable(error)
+        // A violated constraint is a fault of the service, and would be one again.
+        if (!isSqliteError(error) || primaryCode(error) === SQLITE_CONSTRAINT) throw error
+        if (primaryCode(error) !== SQLITE_BUSY || performance.now() > giveUpAt) throw unavailable(error)
       }
       await sleep(Math.random() * BUSY_PAUSE_MS)
     }
@@ -62,7 +64,7 @@ export function connect(path: string): SqliteConnection {
     use,
     transact,
     async ping() {
-      // SQLite goes on with a file that was deleted or replaced under it, and all that would be lost.
+      // SQLite keeps writing to a file that was deleted or replaced, and all that would be lost.
       if (identityOf(path) !== identity)
         throw unavailable(new Error(`${path} is not the file that was opened`))
       await transact(() => undefined) // Takes the write lock, which a read-only file refuses.
@@ -76,8 +78,8 @@ function open(path: string): DatabaseSync {
     try {
       return tryToOpen(path)
     } catch (error) {
-      // While another process changes the journal mode SQLite does not wait, whatever the time-out is.
-      const isBusy = isSqliteError(error) && error.errcode === SQLITE_BUSY
+      // While another process changes the journal mode, SQLite does not wait for it, whatever the time-out is.
+      const isBusy = isSqliteError(error) && primaryCode(error) === SQLITE_BUSY
       if (!isBusy || performance.now() > giveUpAt) throw error
     }
   }
@@ -101,7 +103,7 @@ function tryToOpen(path: string): DatabaseSync {
 }
 
 function inTransaction<T>(db: DatabaseSync, work: () => T): T {
-  // IMMEDIATE takes the write lock before anything is read, so nothing read here can be stale when written.
+  // IMMEDIATE takes the write lock before the first read, so that no value read here can be stale when it is written.
   db.exec('BEGIN IMMEDIATE')
   try {
     const result = work()
@@ -117,6 +119,9 @@ function isSqliteError(error: unknown): error is Error & { errcode: unknown } {
   return error instanceof Error && 'errcode' in error
 }
 
+/** The low byte: the rest tells variants of the same code apart. */
+const primaryCode = ({ errcode }: { errcode: unknown }): number => Number(errcode) & 0xff
+
 function unavailable(cause: unknown): ServiceError {
   return new ServiceError('store_unavailable', 'The store of the service cannot be used right now.', {
     retryAfter: 5,
@@ -124,7 +129,7 @@ function unavailable(cause: unknown): ServiceError {
   })
 }
 
-/** Device and inode of a file; `undefined` where there is none. */
+/** Device and inode of a file; `undefined`: there is no such file. */
 function identityOf(path: string): string | undefined {
   const stat = statSync(path, { throwIfNoEntry: false })
   return stat && `${stat.dev}:${stat.ino}`

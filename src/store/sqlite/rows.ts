@@ -1,5 +1,12 @@
 import { z } from 'zod'
-import type { BootstrapToken, Registration } from '../records.ts'
+import { parseRecord } from '../parse-record.ts'
+import {
+  type BootstrapToken,
+  END_REASONS,
+  FAILURES,
+  REGISTRATION_STATUSES,
+  type Registration,
+} from '../records.ts'
 
 const bytes = z.instanceof(Uint8Array)
 const planNames = z.array(z.string())
@@ -41,7 +48,7 @@ const registrationRow = z
   .object({
     id: z.string(),
     token_id: z.string(),
-    status: z.enum(['pending', 'active', 'failed', 'ending', 'ended']),
+    status: z.enum(REGISTRATION_STATUSES),
     name: z.string(),
     description: z.string(),
     plan: z.string(),
@@ -51,7 +58,7 @@ const registrationRow = z
     created_at: z.number(),
     ended_at: z.number().nullable(),
     expires_at: z.number().nullable(),
-    failure: z.string().nullable(),
+    failure: z.enum(FAILURES).nullable(),
     idempotency_hash: bytes.nullable(),
     request_hash: bytes.nullable(),
     sealed: bytes.nullable(),
@@ -59,7 +66,7 @@ const registrationRow = z
     sweep_at: z.number().nullable(),
     undoing: z.number(),
     ends_at: z.number().nullable(),
-    end_reason: z.enum(['expired', 'revoked', 'rotated']).nullable(),
+    end_reason: z.enum(END_REASONS).nullable(),
     rotation_of: z.string().nullable(),
     overlap_ms: z.number().nullable(),
     renews_management: z.number().nullable(),
@@ -82,35 +89,74 @@ const registrationRow = z
       endedAt: row.ended_at,
       expiresAt: row.expires_at,
       failure: row.failure,
-      idempotency:
-        row.idempotency_hash === null || row.request_hash === null || row.sealed === null
-          ? null
-          : { keyHash: row.idempotency_hash, requestHash: row.request_hash, sealed: row.sealed },
+      idempotency: idempotencyOf(row),
       answeredAt: row.answered_at,
       sweepAt: row.sweep_at,
       undoing: row.undoing === 1,
       endsAt: row.ends_at,
       endReason: row.end_reason,
-      rotation:
-        row.rotation_of === null
-          ? null
-          : {
-              of: row.rotation_of,
-              overlapMs: row.overlap_ms ?? 0,
-              renewsManagement: row.renews_management === 1,
-            },
+      rotation: rotationOf(row),
       replacedId: row.replaced_id,
       currentId: row.current_id,
       previousManagementHash: row.previous_management_hash,
     }),
   )
 
-/** A row of `tokens`, checked. `undefined` stays `undefined`: no such row. */
-export function readToken(row: unknown): BootstrapToken | undefined {
-  return row === undefined ? undefined : tokenRow.parse(row)
+interface IdempotencyColumns {
+  readonly id: string
+  readonly idempotency_hash: Uint8Array | null
+  readonly request_hash: Uint8Array | null
+  readonly sealed: Uint8Array | null
 }
 
-/** A row of `registrations`, checked. `undefined` stays `undefined`: no such row. */
-export function readRegistration(row: unknown): Registration | undefined {
-  return row === undefined ? undefined : registrationRow.parse(row)
+/** Three columns that are all there or all absent. @throws Error for a row in which some are */
+function idempotencyOf({ id, idempotency_hash, request_hash, sealed }: IdempotencyColumns) {
+  if (idempotency_hash === null && request_hash === null && sealed === null) return null
+  if (idempotency_hash === null || request_hash === null || sealed === null)
+    throw new Error(`${id} has only a part of what an idempotency key needs`)
+  return { keyHash: idempotency_hash, requestHash: request_hash, sealed }
 }
+
+interface RotationColumns {
+  readonly id: string
+  readonly rotation_of: string | null
+  readonly overlap_ms: number | null
+  readonly renews_management: number | null
+}
+
+/** Three columns that are all there or all absent. @throws Error for a row in which some are */
+function rotationOf({ id, rotation_of: of, overlap_ms, renews_management }: RotationColumns) {
+  if (of === null) return null
+  if (overlap_ms === null || renews_management === null)
+    throw new Error(`${id} has only a part of what a rotation needs`)
+  return { of, overlapMs: overlap_ms, renewsManagement: renews_management === 1 }
+}
+
+/** A row of `tokens`, validated. `undefined`: there is no such row. */
+export function readToken(row: unknown): BootstrapToken | undefined {
+  return row === undefined ? undefined : parseRecord(tokenRow, row, nameOf('token', row))
+}
+
+/** A row of `registrations`, validated. `undefined`: there is no such row. */
+export function readRegistration(row: unknown): Registration | undefined {
+  return row === undefined ? undefined : parseRecord(registrationRow, row, nameOf('registration', row))
+}
+
+/** Rows of `registrations`, validated. */
+export function readRegistrations(rows: readonly unknown[]): Registration[] {
+  return rows.map((row) => parseRecord(registrationRow, row, nameOf('registration', row)))
+}
+
+function nameOf(kind: string, row: unknown): string {
+  return `${kind} ${row !== null && typeof row === 'object' && 'id' in row ? row.id : 'without an id'}`
+}
+
+/** The token and the rotated registration of a row that returns `token_id` and `rotation_of`. */
+export const originRow = z
+  .object({ token_id: z.string(), rotation_of: z.string().nullable() })
+  .transform(({ token_id, rotation_of }) => ({
+    tokenId: token_id,
+    rotation: rotation_of === null ? null : { of: rotation_of },
+  }))
+
+export const countRow = z.object({ count: z.number() })

@@ -39,7 +39,7 @@ export const migrations: readonly string[] = [
 
    CREATE INDEX registrations_pending ON registrations (created_at) WHERE status = 'pending';`,
 
-  // What was active before answers were recorded had been answered: there was no other way to become active.
+  // Registrations that became active before answers were recorded had been answered: there was no other way.
   `ALTER TABLE registrations ADD COLUMN idempotency_hash BLOB;
    ALTER TABLE registrations ADD COLUMN request_hash BLOB;
    ALTER TABLE registrations ADD COLUMN sealed BLOB;
@@ -58,8 +58,7 @@ export const migrations: readonly string[] = [
    CREATE INDEX registrations_remembered ON registrations (created_at) WHERE idempotency_hash IS NOT NULL;
    CREATE INDEX registrations_created ON registrations (created_at);`,
 
-  // A CHECK cannot be changed: the table is made anew for two more statuses, with what the end of a key and its
-  // rotation need.
+  // A CHECK cannot be changed: the table is recreated for two more statuses, with the columns for endings and rotations.
   `CREATE TABLE registrations_new (
      id TEXT PRIMARY KEY,
      token_id TEXT NOT NULL REFERENCES tokens (id),
@@ -120,7 +119,7 @@ export const migrations: readonly string[] = [
 
    CREATE TABLE duties (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until INTEGER NOT NULL) STRICT;`,
 
-  // AUTOINCREMENT: the number of a purged entry is never given again, so that a page's cursor stays good.
+  // AUTOINCREMENT: the number of a purged entry is never reused, so that the cursor of a page stays valid.
   `CREATE TABLE audit (
      seq INTEGER PRIMARY KEY AUTOINCREMENT,
      at INTEGER NOT NULL,
@@ -144,6 +143,15 @@ export const migrations: readonly string[] = [
    DROP INDEX registrations_management_before;
 
    CREATE TABLE requests (token_id TEXT PRIMARY KEY, window INTEGER NOT NULL, count INTEGER NOT NULL) STRICT;`,
+
+  // A count for each window: a process whose clock is behind does not reset the count of a newer one.
+  `DROP TABLE requests;
+   CREATE TABLE requests (
+     token_id TEXT NOT NULL,
+     window INTEGER NOT NULL,
+     count INTEGER NOT NULL,
+     PRIMARY KEY (token_id, window)
+   ) STRICT, WITHOUT ROWID;`,
 ]
 
 /**

@@ -1,16 +1,14 @@
 import type { DatabaseSync } from 'node:sqlite'
+import { LEASE_CLOCK_FAULT_MS } from '../upkeep.ts'
 
-/** Whether the registration that a row rotates still has a key, which the rotation can replace. */
+/** Condition: the registration that a row rotates has an active key, which the rotation can replace. */
 const ROTATED_HAS_KEY = `EXISTS (
         SELECT 1 FROM registrations AS root
         JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
         WHERE root.id = registrations.rotation_of AND current.status = 'active')`
 
-/** A lease that ends so much later (ms) than one taken now was taken by a clock that was wrong. */
-const CLOCK_FAULT_MS = 60_000
-
-/** The standing of a registration, by the row `current` of its key. */
-const STANDING = `
+/** `publicStatusOf` of lifecycle.ts, by the row `current` of a registration's present key. */
+const PUBLIC_STATUS = `
       CASE
         WHEN current.status IN ('ending', 'ended') AND current.end_reason = 'revoked' THEN 'revoked'
         WHEN current.status IN ('ending', 'ended') THEN 'expired'
@@ -18,17 +16,24 @@ const STANDING = `
         ELSE current.status
       END`
 
-/** Every statement of the SQLite store, prepared once. The comments name the race that a condition closes. */
+/** Condition, `mayHaveKey` of lifecycle.ts: API Gateway may hold a key for the row `key`. */
+const MAY_HAVE_KEY = `key.status IN ('pending', 'active', 'ending')`
+
+/**
+ * Every statement of the SQLite store, prepared once. Comments name the race that a condition closes. Conditions that
+ * state a predicate of `registration/lifecycle.ts` name it; the contract suite compares them.
+ */
 export function prepareStatements(db: DatabaseSync) {
   return {
     insertToken: db.prepare(`
       INSERT INTO tokens (id, secret_hash, label, plans, max_uses, uses, expires_at, key_ttl_ms, name_prefix,
                           rate_per_minute, created_at, revoked_at)
       VALUES (:id, :secretHash, :label, :plans, :maxUses, :uses, :expiresAt, :keyTtlMs, :namePrefix,
-              :ratePerMinute, :createdAt, :revokedAt)`),
+              :ratePerMinute, :createdAt, :revokedAt)
+      ON CONFLICT DO NOTHING`),
     tokenByHash: db.prepare('SELECT * FROM tokens WHERE secret_hash = ?'),
     tokenById: db.prepare('SELECT * FROM tokens WHERE id = ?'),
-    allTokens: db.prepare('SELECT * FROM tokens ORDER BY created_at DESC, rowid DESC'),
+    allTokens: db.prepare('SELECT * FROM tokens ORDER BY created_at DESC, id DESC'),
     revokeToken: db.prepare(
       'UPDATE tokens SET revoked_at = coalesce(revoked_at, :now) WHERE id = :id RETURNING *',
     ),
@@ -36,8 +41,8 @@ export function prepareStatements(db: DatabaseSync) {
       UPDATE registrations SET idempotency_hash = NULL, request_hash = NULL, sealed = NULL
       WHERE token_id = ? AND idempotency_hash IS NOT NULL AND rotation_of IS NULL`),
 
-    // Compare-and-swap: two registrations that race for the last use meet in this one statement, and only one of
-    // them finds `uses < max_uses`. A revocation that lands first is seen here too.
+    // Compare-and-swap: of two registrations that race for the last use, only one finds `uses < max_uses`. A revocation
+    // that is committed first is seen here too.
     spendUse: db.prepare(`
       UPDATE tokens SET uses = uses + 1
       WHERE id = :token AND revoked_at IS NULL
@@ -55,59 +60,65 @@ export function prepareStatements(db: DatabaseSync) {
     registrationById: db.prepare('SELECT * FROM registrations WHERE id = ?'),
     registrationByKey: db.prepare('SELECT * FROM registrations WHERE token_id = ? AND idempotency_hash = ?'),
 
-    // Guarded by status and lease: of a completion and an undoing that race, and of a worker that slept through its
-    // lease and the one that took over, exactly one wins. What somebody began to undo, since this one looked, is not
-    // handed out: its delete may yet take effect.
+    // Guarded by status and lease: of a completion and an undoing that race, and of a worker whose lease expired and the
+    // one that took over, exactly one wins. `undoing = 0`: a deletion that was started may still take effect.
+    // Answered or with an idempotency key: otherwise no caller could ever receive the key.
     complete: db.prepare(`
       UPDATE registrations
       SET status = 'active', api_key_id = :apiKeyId, ended_at = :now, answered_at = :answeredAt,
           lease_owner = NULL, lease_until = NULL
       WHERE id = :id AND status = 'pending' AND lease_owner = :owner AND undoing = 0
         AND (ends_at IS NULL OR ends_at > :now)
+        AND (:answeredAt IS NOT NULL OR idempotency_hash IS NOT NULL)
         AND (rotation_of IS NULL OR ${ROTATED_HAS_KEY})
       RETURNING token_id, rotation_of`),
-    // An answered registration never fails: a replay that marks it answered and an undoing of what nobody asked for
-    // race here. Failing frees the idempotency key, so that the retry is a new attempt.
+    // An answered registration never fails: a replay that marks it answered races here with the undoing of an unanswered
+    // one. Failing frees the idempotency key, so that a retry begins anew.
     fail: db.prepare(`
       UPDATE registrations
       SET status = 'failed', failure = :failure, ended_at = :now, sweep_at = :sweepAt,
           idempotency_hash = NULL, request_hash = NULL, sealed = NULL, lease_owner = NULL, lease_until = NULL
       WHERE id = :id AND status IN ('pending', 'active') AND answered_at IS NULL AND lease_owner = :owner
       RETURNING token_id, rotation_of`),
-    // Written before the first delete: a delete without an answer may take effect late, so from here on no retry and
-    // no recovery may hand this key out.
+    // Written before the first deletion: a deletion whose response is lost may take effect late, so from here on no
+    // retry and no recovery may return this key.
     startUndoing: db.prepare(`
       UPDATE registrations SET undoing = 1 WHERE id = :id AND status = 'pending' AND lease_owner = :owner`),
-    // Whoever wins of a withdrawal and a rotation or revocation by the operator, the other finds another status.
+    // Of a withdrawal and a rotation or revocation by an operator, the second finds another status.
     withdraw: db.prepare(`
       UPDATE registrations
       SET status = 'pending', undoing = 1, answered_at = NULL, lease_owner = :owner, lease_until = :until
       WHERE id = :id AND status = 'active' AND idempotency_hash IS NULL AND rotation_of IS NULL
         AND current_id IS NULL AND end_reason IS NULL`),
-    // What is on its way out is handed out no more, nor is a rotation that gave way to a newer one.
+    // `isReplayable` of lifecycle.ts. A rotation that was not answered takes its place only while there is a key to replace.
     markAnswered: db.prepare(`
       UPDATE registrations SET answered_at = coalesce(answered_at, :now)
       WHERE id = :id AND status = 'active' AND end_reason IS NULL AND (ends_at IS NULL OR ends_at > :now)
         AND (answered_at IS NOT NULL OR idempotency_hash IS NOT NULL)
         AND (rotation_of IS NULL OR answered_at IS NOT NULL OR ${ROTATED_HAS_KEY})`),
 
-    // Compare-and-swap: of two processes that find the same lapsed lease one takes it, and none if the registration
-    // ended since it was looked at. What is active goes back to pending with it, so that a retry cannot be given a
-    // key that is about to be deleted.
+    // Compare-and-swap: of two processes that find the same expired lease one takes it, and none if the registration
+    // was answered, ended or swept since it was listed. An active one becomes pending in the same step, so that no retry
+    // can receive a key that is about to be deleted.
     takeLease: db.prepare(`
       UPDATE registrations
       SET lease_owner = :owner, lease_until = :until,
           undoing = CASE status WHEN 'active' THEN 1 ELSE undoing END,
           status = CASE status WHEN 'active' THEN 'pending' ELSE status END
       WHERE id = :id AND status = :status AND (lease_until IS NULL OR lease_until <= :now)
-        AND (status <> 'active' OR (answered_at IS NULL AND idempotency_hash IS NULL))`),
-    // A lease that somebody took over has another owner and is not extended by the one who lost it.
-    renewLeases: db.prepare(`
+        AND (status <> 'active' OR (answered_at IS NULL AND idempotency_hash IS NULL))
+        AND (status <> 'failed' OR sweep_at IS NOT NULL)`),
+    // A registration that another worker took over has another owner, and is not extended by the one who lost it. Two
+    // statements, so that each finds its small index: pending registrations, and failed ones that are swept.
+    renewPending: db.prepare(`
       UPDATE registrations SET lease_until = max(lease_until, :until)
       WHERE status = 'pending' AND lease_owner = :owner`),
+    renewSweeps: db.prepare(`
+      UPDATE registrations SET lease_until = max(lease_until, :until)
+      WHERE sweep_at IS NOT NULL AND lease_owner = :owner`),
     releaseLease: db.prepare(`
       UPDATE registrations SET lease_owner = NULL, lease_until = NULL WHERE id = :id AND lease_owner = :owner`),
-    // Three small indexes, each holding only what is not finished.
+    // `needsRecovery` of lifecycle.ts, and no lease. Three small indexes, each of unfinished registrations only.
     recoverable: db.prepare(`
       SELECT * FROM (
         SELECT * FROM registrations WHERE status = 'pending'
@@ -118,12 +129,12 @@ export function prepareStatements(db: DatabaseSync) {
         SELECT * FROM registrations WHERE sweep_at IS NOT NULL AND sweep_at <= :now
       )
       WHERE lease_until IS NULL OR lease_until <= :now
-      ORDER BY created_at LIMIT :limit`),
-    // A sweep that was asked for while this one ran looks for a key that came later: it stays due.
+      ORDER BY created_at, id LIMIT :limit`),
+    // A sweep that was scheduled while this one ran looks for a key that was created later: it stays due.
     finishSweep: db.prepare(`
       UPDATE registrations
       SET sweep_at = CASE WHEN sweep_at > :dueBy THEN sweep_at END, lease_owner = NULL, lease_until = NULL
-      WHERE id = :id`),
+      WHERE id = :id AND status = 'failed'`),
     sweepAgain: db.prepare(`UPDATE registrations SET sweep_at = :at WHERE id = :id AND status = 'failed'`),
     forgetOld: db.prepare(`
       UPDATE registrations SET idempotency_hash = NULL, request_hash = NULL, sealed = NULL
@@ -131,45 +142,45 @@ export function prepareStatements(db: DatabaseSync) {
     registrations: db.prepare(`
       SELECT * FROM registrations
       WHERE (:status IS NULL OR status = :status) AND (:tokenId IS NULL OR token_id = :tokenId)
-      ORDER BY created_at DESC, rowid DESC LIMIT :limit`),
+      ORDER BY created_at DESC, id DESC LIMIT :limit`),
     withKeys: db.prepare(`
       SELECT root.id AS id, current.id AS current_id
       FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
       WHERE root.rotation_of IS NULL
-        AND (:standing IS NULL OR :standing = ${STANDING})
+        AND (:status IS NULL OR :status = ${PUBLIC_STATUS})
         AND (:tokenId IS NULL OR root.token_id = :tokenId)
         AND (:plan IS NULL OR root.plan = :plan)
         AND (:expiringBy IS NULL
           OR (current.status = 'active' AND current.expires_at > :now AND current.expires_at <= :expiringBy))
         AND (NOT :withKey OR EXISTS (
           SELECT 1 FROM registrations AS key
-          WHERE (key.id = root.id OR key.rotation_of = root.id)
-            AND key.status IN ('pending', 'active', 'ending')))
+          WHERE (key.id = root.id OR key.rotation_of = root.id) AND ${MAY_HAVE_KEY}))
         AND (:afterId IS NULL OR (root.created_at, root.id) < (:afterCreatedAt, :afterId))
       ORDER BY root.created_at DESC, root.id DESC LIMIT :limit`),
-    countByStanding: db.prepare(`
-      SELECT root.plan AS plan, ${STANDING} AS standing, count(*) AS count
+    countByStatus: db.prepare(`
+      SELECT root.plan AS plan, ${PUBLIC_STATUS} AS status, count(*) AS count
       FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
       WHERE root.rotation_of IS NULL
       GROUP BY 1, 2 ORDER BY 1, 2`),
     countKeys: db.prepare(`SELECT count(*) AS count FROM registrations WHERE status IN ('active', 'ending')`),
     registrationByManagementHash: db.prepare(`
       SELECT * FROM registrations WHERE management_hash = ? AND rotation_of IS NULL`),
-    rotations: db.prepare('SELECT * FROM registrations WHERE rotation_of = ? ORDER BY created_at, rowid'),
+    rotations: db.prepare('SELECT * FROM registrations WHERE rotation_of = ? ORDER BY created_at, id'),
 
-    // A rotation is begun only while there is a key to replace, and one at a time: two that race meet here.
+    // A rotation begins only while there is a key to replace, and one at a time: of two that race, one finds the other.
     rotatable: db.prepare(`
       SELECT
         current.status = 'active' AND (current.ends_at IS NULL OR current.ends_at > :now) AS has_key,
         EXISTS (SELECT 1 FROM registrations WHERE rotation_of = :id AND status = 'pending') AS busy
       FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
       WHERE root.id = :id`),
-    // Nobody was given its key: forgotten, it is undone by recovery.
+    // No caller received its key: once forgotten, recovery undoes it.
     forgetUnanswered: db.prepare(`
       UPDATE registrations SET idempotency_hash = NULL, request_hash = NULL, sealed = NULL
       WHERE rotation_of = ? AND status = 'active' AND answered_at IS NULL`),
-    // Four steps of one transaction, when a rotation is answered: the key before the last goes at once, the last one
-    // when its overlap is over, and the registration has the new one. A revocation comes before all of them or after.
+    // Four steps of one transaction, when a rotation is answered: a key that overlaps already is due at once, the replaced
+    // key ends after its overlap, and the registration has the new one. A revocation is committed before all of them or
+    // after.
     endOverlap: db.prepare(`
       UPDATE registrations SET ends_at = min(ends_at, :now)
       WHERE (id = :root OR rotation_of = :root) AND status = 'active' AND end_reason = 'rotated'`),
@@ -177,64 +188,70 @@ export function prepareStatements(db: DatabaseSync) {
       UPDATE registrations SET end_reason = 'rotated', ends_at = min(coalesce(ends_at, :until), :until)
       WHERE id = :id`),
     setReplaced: db.prepare('UPDATE registrations SET replaced_id = :replaced WHERE id = :id'),
-    // Whose key was replaced needs nobody's retry any more: it must not be undone, and its use stays spent.
+    // A registration that was rotated counts as answered: it must not be undone, and its use stays spent.
     setCurrent: db.prepare(`
       UPDATE registrations SET current_id = :current, answered_at = coalesce(answered_at, :now) WHERE id = :root`),
     renewManagement: db.prepare(`
       UPDATE registrations SET previous_management_hash = management_hash, management_hash = :hash
       WHERE id = :root`),
 
-    // Written before the first delete: from here on no replay hands the key out, and no rotation replaces it.
+    // Written before the first deletion: from here on no replay returns the key, and no rotation replaces it. A key that
+    // is revoked already keeps the time of its next deletion attempt.
     revoke: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
-      WHERE (id = :id OR rotation_of = :id) AND status IN ('active', 'ending')`),
+      WHERE (id = :id OR rotation_of = :id)
+        AND (status = 'active' OR (status = 'ending' AND end_reason <> 'revoked'))`),
     newestToRevoke: db.prepare(`
       SELECT * FROM registrations
       WHERE (id = :id OR rotation_of = :id)
         AND (status = 'active' OR (status = 'ending' AND end_reason <> 'revoked')
           OR (status = 'pending' AND undoing = 0))
-      ORDER BY created_at DESC, rowid DESC LIMIT 1`),
-    // What is being made when it is revoked: its completion finds this, whoever comes first.
+      ORDER BY created_at DESC, id DESC LIMIT 1`),
+    // A revocation races with the completion of a pending key: the completion finds this, or is found by the revocation.
     undoPending: db.prepare(`
       UPDATE registrations SET undoing = 1 WHERE (id = :id OR rotation_of = :id) AND status = 'pending'`),
     endKey: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
       WHERE id = :id AND status = 'active' RETURNING *`),
     endingOf: db.prepare(`
-      SELECT * FROM registrations WHERE (id = :id OR rotation_of = :id) AND status = 'ending'`),
-    // A rotation that is under way, or waits for its retry, when its registration ends: a completion and a retry find
-    // this, whoever comes first.
+      SELECT * FROM registrations WHERE (id = :id OR rotation_of = :id) AND status = 'ending'
+      ORDER BY rotation_of IS NOT NULL, created_at, id`),
+    // When a registration ends, a pending rotation of it can only be undone, and an unanswered one is forgotten. A
+    // completion or a retry that races with this finds it, or is found.
     undoRotations: db.prepare(`
       UPDATE registrations
       SET undoing = CASE status WHEN 'pending' THEN 1 ELSE undoing END,
-          idempotency_hash = NULL, request_hash = NULL, sealed = NULL
+          idempotency_hash = CASE status WHEN 'pending' THEN idempotency_hash END,
+          request_hash = CASE status WHEN 'pending' THEN request_hash END,
+          sealed = CASE status WHEN 'pending' THEN sealed END
       WHERE rotation_of = :id AND status IN ('pending', 'active') AND answered_at IS NULL
         AND NOT ${ROTATED_HAS_KEY}`),
-    startEndings: db.prepare(`
+    startDueEndings: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
-      WHERE status = 'active' AND ends_at <= :now
+      WHERE id IN (
+        SELECT id FROM registrations WHERE status = 'active' AND ends_at <= :now ORDER BY ends_at LIMIT :limit)
       RETURNING *`),
     dueEndings: db.prepare(`
       SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now
-      ORDER BY end_reason = 'revoked', ends_at LIMIT :limit`),
+      ORDER BY end_reason = 'revoked', ends_at, id LIMIT :limit`),
     finishEnding: db.prepare(`
       UPDATE registrations SET status = 'ended', ended_at = :now, failure = NULL
       WHERE id = :id AND status = 'ending'
       RETURNING *`),
     postponeEnding: db.prepare(`
       UPDATE registrations SET failure = :failure, ends_at = :until WHERE id = :id AND status = 'ending'`),
-    // Compare-and-swap: of two processes that want a duty that lapsed one gets it.
-    takeDuty: db.prepare(`
+    // Compare-and-swap: of two processes that take an expired leader lease one gets it.
+    takeLeaderLease: db.prepare(`
       INSERT INTO duties (name, owner, until) VALUES (:name, :owner, :until)
       ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
-      WHERE owner = excluded.owner OR until <= :now OR until > excluded.until + ${CLOCK_FAULT_MS}`),
-    // One statement: of two processes that count at once neither loses its one. Older windows are swept out by the way.
+      WHERE owner = excluded.owner OR until <= :now OR until > excluded.until + ${LEASE_CLOCK_FAULT_MS}`),
+    releaseLeaderLease: db.prepare('DELETE FROM duties WHERE name = :name AND owner = :owner'),
+    // One statement: of two processes that count at once neither loses its count.
     countRequest: db.prepare(`
       INSERT INTO requests (token_id, window, count) VALUES (:tokenId, :window, 1)
-      ON CONFLICT (token_id) DO UPDATE SET
-        count = CASE window WHEN excluded.window THEN count + 1 ELSE 1 END, window = excluded.window
+      ON CONFLICT (token_id, window) DO UPDATE SET count = count + 1
       RETURNING count`),
-    releaseDuty: db.prepare('DELETE FROM duties WHERE name = :name AND owner = :owner'),
+    dropOldCounts: db.prepare('DELETE FROM requests WHERE token_id = :tokenId AND window < :window - 1'),
   }
 }
 

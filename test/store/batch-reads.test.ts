@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { coalesceReads } from '../../src/store/dynamodb/coalesce.ts'
-import type { Item, Key } from '../../src/store/dynamodb/writes.ts'
+import { batchReads } from '../../src/store/dynamodb/batch-reads.ts'
+import type { Item, Key } from '../../src/store/dynamodb/expressions.ts'
 
 const keyOf = (n: number): Key => ({ pk: `item ${n}`, sk: '-' })
 
@@ -18,7 +18,7 @@ function slowTable(items: Map<string, Item>) {
     await sleep(20)
     return found
   }
-  const get = coalesceReads(
+  const get = batchReads(
     async (key) => {
       calls.one += 1
       return (await read([key]))[0]
@@ -61,7 +61,7 @@ test('nobody is answered by a read that began before they asked', async () => {
 
 test('a read that fails fails those who waited for it, and nobody else', async () => {
   let fail = true
-  const get = coalesceReads(
+  const get = batchReads(
     async () => {
       if (fail) throw new Error('no')
       return { ...keyOf(1), n: 1 }

@@ -1,6 +1,7 @@
-import type { Item, Key } from './writes.ts'
+import type { Item, Key } from './expressions.ts'
+import { readKey } from './item-codec.ts'
 
-/** Requests that are under way at once; what is asked for meanwhile goes together with the next. */
+/** Simultaneous requests; reads that are asked for meanwhile are sent together with the next one. */
 const READS_AT_ONCE = 6
 
 interface Wanted {
@@ -12,12 +13,12 @@ interface Wanted {
 const nameOf = ({ pk, sk }: Key) => `${pk} ${sk}`
 
 /**
- * Reads single items. One alone is read at once; while many are asked for, those that wait are read together and each
- * only once: a thousand requests with one token are a few reads. No read that began before it was asked for answers, so
- * everybody sees what was written before they asked.
- * @param readAtOnce the most items that `readAll` is asked for
+ * Reads single items. A single read is sent at once; while several are waiting they are sent together, and each item is read
+ * only once: a thousand requests with one token are a few reads. A read is never answered by one that was sent before it was
+ * asked for, so every reader sees what was written before.
+ * @param readAtOnce the most items of one `readAll`
  */
-export function coalesceReads(
+export function batchReads(
   readOne: (key: Key) => Promise<Item | undefined>,
   readAll: (keys: readonly Key[]) => Promise<readonly Item[]>,
   readAtOnce: number,
@@ -60,4 +61,4 @@ export function coalesceReads(
     })
 }
 
-const itemName = ({ pk, sk }: Item) => nameOf({ pk: String(pk), sk: String(sk) })
+const itemName = (item: Item) => nameOf(readKey(item))

@@ -1,13 +1,15 @@
+import { isDeepStrictEqual } from 'node:util'
+
 /** The primary key of an item. */
 export interface Key {
   readonly pk: string
   readonly sk: string
 }
 
-/** An item as DynamoDB gives it: unchecked. */
+/** An item as DynamoDB returns it, not validated. */
 export type Item = Readonly<Record<string, unknown>>
 
-/** One write of a transaction, on an item of its own. */
+/** One write of a transaction. DynamoDB allows one write for each item. */
 export type Write =
   | { readonly Put: { readonly Item: Item } & Conditional }
   | { readonly Update: { readonly Key: Key; readonly UpdateExpression: string } & Conditional }
@@ -23,7 +25,7 @@ interface Conditional {
   readonly ExpressionAttributeValues?: Record<string, unknown>
 }
 
-/** A condition, as in `#status = :pending`, and its values by their names. */
+/** A condition, as in `#status = :pending`, and the values of its placeholders by their names. */
 export interface Condition {
   readonly when: string
   readonly values?: Readonly<Record<string, unknown>>
@@ -31,20 +33,20 @@ export interface Condition {
 
 const IS_NEW: Condition = { when: 'attribute_not_exists(#pk)' }
 
-/** Writes an item that must not be there yet, unless there is another condition. */
+/** Writes an item that must not exist yet, unless another condition is given. */
 export function put(item: Item & Key, condition: Condition | 'any' = IS_NEW): Write {
   return { Put: { Item: item, ...(condition === 'any' ? {} : conditional([condition])) } }
 }
 
 export interface Changes {
-  /** What is `undefined` or `null` is removed. */
+  /** Attributes to set; those that are `undefined` or `null` are removed. */
   readonly set?: Item
-  /** Only set where it is not there yet. */
+  /** Attributes to set only where they do not exist yet. */
   readonly setOnce?: Item
   readonly add?: Readonly<Record<string, number>>
 }
 
-/** Changes an item, if every condition is met. */
+/** Changes an item if every condition is met. @throws Error if two placeholders of the same name have different values */
 export function update(
   key: Key,
   { set = {}, setOnce = {}, add = {} }: Changes,
@@ -57,15 +59,15 @@ export function update(
     if (value === undefined || value === null) removed.push(`#${name}`)
     else {
       sets.push(`#${name} = :set_${name}`)
-      values[`:set_${name}`] = value
+      assign(values, `:set_${name}`, value)
     }
   }
   for (const [name, value] of Object.entries(setOnce)) {
-    sets.push(`#${name} = if_not_exists(#${name}, :set_${name})`)
-    values[`:set_${name}`] = value
+    sets.push(`#${name} = if_not_exists(#${name}, :set_once_${name})`)
+    assign(values, `:set_once_${name}`, value)
   }
   const adds = Object.entries(add).map(([name, value]) => {
-    values[`:add_${name}`] = value
+    assign(values, `:add_${name}`, value)
     return `#${name} :add_${name}`
   })
   const UpdateExpression = [
@@ -78,11 +80,12 @@ export function update(
   return { Update: { Key: key, UpdateExpression, ...conditional(conditions, UpdateExpression, values) } }
 }
 
+/** Deletes an item if every condition is met. @throws Error as {@link update} */
 export function remove(key: Key, ...conditions: Condition[]): Write {
   return { Delete: { Key: key, ...conditional(conditions) } }
 }
 
-/** Writes nothing, and fails the transaction where a condition is not met. */
+/** Writes nothing, and fails the transaction if a condition is not met. @throws Error as {@link update} */
 export function check(key: Key, ...conditions: [Condition, ...Condition[]]): Write {
   const { ConditionExpression = '', ...rest } = conditional(conditions)
   return { ConditionCheck: { Key: key, ConditionExpression, ...rest } }
@@ -95,7 +98,7 @@ function conditional(
 ): Conditional {
   const all = { ...values }
   for (const { values: own = {} } of conditions)
-    for (const [name, value] of Object.entries(own)) all[`:${name}`] = value
+    for (const [name, value] of Object.entries(own)) assign(all, `:${name}`, value)
   const ConditionExpression = conditions.map(({ when }) => `(${when})`).join(' AND ')
   const ExpressionAttributeNames = namesIn(expression, ConditionExpression)
   return {
@@ -105,7 +108,14 @@ function conditional(
   }
 }
 
-/** The names of expressions, each by itself: DynamoDB has reserved words. */
+/** Gives a placeholder its value. A second value would replace the first, and with it the meaning of its condition. */
+function assign(values: Record<string, unknown>, placeholder: string, value: unknown): void {
+  if (placeholder in values && !isDeepStrictEqual(values[placeholder], value))
+    throw new Error(`the placeholder ${placeholder} has two values in one write`)
+  values[placeholder] = value
+}
+
+/** The attribute names of expressions, by placeholder: many names are reserved words of DynamoDB. */
 export function namesIn(...expressions: string[]): Record<string, string> {
   const names = expressions.flatMap((text) => [...text.matchAll(/#(\w+)/g)])
   return Object.fromEntries(names.map(([placeholder, name = '']) => [placeholder, name]))

@@ -1,39 +1,47 @@
 import { z } from 'zod'
-import type { BootstrapToken, NewRegistration, Registration } from '../records.ts'
-import type { Item, Key } from './writes.ts'
+import { parseRecord } from '../parse-record.ts'
+import {
+  type BootstrapToken,
+  END_REASONS,
+  FAILURES,
+  type NewRegistration,
+  REGISTRATION_STATUSES,
+  type Registration,
+} from '../records.ts'
+import type { Item, Key } from './expressions.ts'
 
 const SINGLE = '-'
 
-/** The key of an item that is alone in its partition. */
+/** The primary key of an item that is alone in its partition. */
 export const keyOf = (pk: string): Key => ({ pk, sk: SINGLE })
 export const secretKey = (secretHash: Uint8Array): Key => keyOf(`secret#${hex(secretHash)}`)
 export const idempotencyKey = (tokenId: string, keyHash: Uint8Array): Key =>
   keyOf(`idem#${tokenId}#${hex(keyHash)}`)
 export const leaseKey = (owner: string): Key => keyOf(`lease#${owner}`)
 
-/** How many partitions of an index share what many would write at once: DynamoDB takes 1,000 writes a second in each. */
+/** Partitions over which an index spreads simultaneous writes: DynamoDB takes 1,000 writes a second in each. */
 const SHARDS = 4
 export const shards: readonly number[] = Array.from({ length: SHARDS }, (_, i) => i)
 /** Ids end with random characters. */
 export const shardOf = (id: string): number => id.charCodeAt(id.length - 1) % SHARDS
 
-/** Times as text, in their order. */
+/** A time as text that sorts in the order of times. */
 export const sortable = (ms: number): string => String(ms).padStart(15, '0')
-/** By this registrations, rotations and tokens are listed: by time, those of the same moment by their ids. */
+/** The sort key of lists of registrations, rotations and tokens: by time, then by id. */
 export const listedAt = (id: string, createdAt: number): string => `${sortable(createdAt)}#${id}`
 
-/** The attributes by which recovery finds a registration, from `at` on. */
+/** The attributes by which recovery finds a registration from `at` on. */
 export const openAt = (id: string, at: number) => ({ work: `open#${shardOf(id)}`, workAt: at })
-/** The attributes by which nobody looks for it. */
+/** The attributes of a registration that needs no recovery. */
 export const NOT_OPEN = { work: undefined, workAt: undefined }
-/** The attributes by which the end of a key is found; none for a key that stays. */
+/** The attributes by which the end of a key is found; none for a key without an end. */
 export const endingAt = (id: string, at: number | null | undefined) =>
   at === null || at === undefined
     ? { ends: undefined, endsAt: undefined }
     : { ends: `ends#${shardOf(id)}`, endsAt: at }
-/** The same for a key that was taken back. */
+/** The attributes by which a revoked key is found. */
 export const revokedAt = (id: string, at: number) => ({ ends: `revoked#${shardOf(id)}`, endsAt: at })
-/** What makes a registration remember its request; gone after a day. */
+/** The attributes of a registration whose idempotency key is forgotten. */
 export const FORGOTTEN = { keyHash: undefined, requestHash: undefined, sealed: undefined }
 
 export const managerOf = (managementHash: Uint8Array): string => hex(managementHash)
@@ -42,7 +50,7 @@ function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex')
 }
 
-/** Attributes that are `null` in records are left out of items. */
+/** A record without its `null` fields: items leave them out. */
 function withoutNull(record: Item): Item {
   return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== null))
 }
@@ -50,7 +58,7 @@ function withoutNull(record: Item): Item {
 const bytes = z.instanceof(Uint8Array)
 const text = z.string()
 const time = z.number()
-/** An attribute that is not there is `null` in a record. */
+/** An attribute that is missing is `null` in a record. */
 const orNull = <T extends z.ZodType>(type: T) => type.optional().transform((value) => value ?? null)
 
 const tokenItem = z.object({
@@ -68,10 +76,10 @@ const tokenItem = z.object({
   revokedAt: orNull(time),
 })
 
-/** Uses of a token without a limit: more than there can ever be. */
+/** The uses left of a token without a limit: more than can ever be spent. */
 const ANY_NUMBER = Number.MAX_SAFE_INTEGER
 
-/** A token as an item. `usesLeft` is what a spend looks at: a condition cannot calculate. */
+/** A token as an item. A spend tests `usesLeft`, because a condition cannot calculate it. */
 export function toTokenItem(token: BootstrapToken): Item & Key {
   const { id, maxUses, uses, createdAt } = token
   return {
@@ -83,16 +91,16 @@ export function toTokenItem(token: BootstrapToken): Item & Key {
   }
 }
 
-/** An item as a token, checked. `undefined` stays `undefined`: no such item. */
+/** An item as a token, validated. `undefined`: there is no such item. */
 export function readToken(item: Item | undefined): BootstrapToken | undefined {
-  return item === undefined ? undefined : tokenItem.parse(item)
+  return item === undefined ? undefined : parse(tokenItem, item, 'token')
 }
 
 const registrationItem = z
   .object({
     id: text,
     tokenId: text,
-    status: z.enum(['pending', 'active', 'failed', 'ending', 'ended']),
+    status: z.enum(REGISTRATION_STATUSES),
     name: text,
     description: text,
     plan: text,
@@ -102,7 +110,7 @@ const registrationItem = z
     createdAt: time,
     endedAt: orNull(time),
     expiresAt: orNull(time),
-    failure: orNull(text),
+    failure: orNull(z.enum(FAILURES)),
     keyHash: bytes.optional(),
     requestHash: bytes.optional(),
     sealed: bytes.optional(),
@@ -111,16 +119,25 @@ const registrationItem = z
     sweepAt: orNull(time),
     undoing: z.boolean().default(false),
     endsAt: orNull(time),
-    endReason: orNull(z.enum(['expired', 'revoked', 'rotated'])),
+    endReason: orNull(z.enum(END_REASONS)),
     rotationOf: text.optional(),
-    overlapMs: z.number().default(0),
-    renewsManagement: z.boolean().default(false),
+    overlapMs: z.number().optional(),
+    renewsManagement: z.boolean().optional(),
     replacedId: orNull(text),
     currentId: orNull(text),
     previousManagementHash: orNull(bytes),
     pendingRotation: text.optional(),
     unansweredRotation: text.optional(),
   })
+  .refine(
+    ({ keyHash, requestHash, sealed }) => new Set([keyHash, requestHash, sealed].map(isThere)).size === 1,
+    'has only a part of what an idempotency key needs',
+  )
+  .refine(
+    ({ rotationOf, overlapMs, renewsManagement }) =>
+      new Set([rotationOf, overlapMs, renewsManagement].map(isThere)).size === 1,
+    'has only a part of what a rotation needs',
+  )
   .transform(
     ({
       keyHash,
@@ -133,22 +150,29 @@ const registrationItem = z
     }): StoredRegistration => ({
       ...item,
       idempotency: keyHash && requestHash && sealed ? { keyHash, requestHash, sealed } : null,
-      rotation: rotationOf === undefined ? null : { of: rotationOf, overlapMs, renewsManagement },
+      rotation:
+        rotationOf === undefined || overlapMs === undefined || renewsManagement === undefined
+          ? null
+          : { of: rotationOf, overlapMs, renewsManagement },
     }),
   )
 
-/** A registration, with what only this store keeps of it. */
+function isThere(attribute: unknown): boolean {
+  return attribute !== undefined
+}
+
+/** A registration with the attributes that only this store keeps. */
 export interface StoredRegistration extends Registration {
-  /** Who works on it; until when is in the item of the lease. */
+  /** The owner of its lease; the lease item has its end. */
   readonly leaseOwner?: string | undefined
-  /** The rotation of it that is `pending`: one at a time. */
+  /** Its `pending` rotation: there is one at a time. */
   readonly pendingRotation?: string | undefined
-  /** The rotation of it that waits for its retry. */
+  /** Its `active` rotation that no caller received yet. */
   readonly unansweredRotation?: string | undefined
 }
 
-/** A registration as every store has it. */
-export function withoutMarks(stored: StoredRegistration): Registration {
+/** A registration with the fields that every store returns, and no others. */
+export function toRegistration(stored: StoredRegistration): Registration {
   const {
     leaseOwner: _owner,
     pendingRotation: _pending,
@@ -158,7 +182,7 @@ export function withoutMarks(stored: StoredRegistration): Registration {
   return registration
 }
 
-/** A registration or rotation that begins, as an item. */
+/** A new registration or rotation as an item. */
 export function toRegistrationItem(registration: NewRegistration, leaseOwner: string): Item & Key {
   const { idempotency, rotation, ...fields } = registration
   const { id, createdAt, expiresAt, managementHash } = fields
@@ -177,7 +201,7 @@ export function toRegistrationItem(registration: NewRegistration, leaseOwner: st
   return { ...own, listed: `rot#${shardOf(id)}`, rotationOf, overlapMs, renewsManagement }
 }
 
-/** A registration or rotation of another store, as an item: all of it. */
+/** A registration or rotation of another store as an item, whatever its status. */
 export function toRestoredItem(record: Registration, marks: Item): Item & Key {
   const begun = toRegistrationItem(record, '')
   const { idempotency: _i, rotation: _r, undoing, ...fields } = record
@@ -192,13 +216,42 @@ export function toRestoredItem(record: Registration, marks: Item): Item & Key {
     ...(undoing ? { undoing } : {}),
     ...looked,
     ...(ends ? endingAt(id, endsAt) : { ends: undefined, endsAt: endsAt ?? undefined }),
-    ...(status === 'ending' && endReason === 'revoked' ? revokedAt(id, endsAt ?? 0) : {}),
+    ...(status === 'ending' && endReason === 'revoked' && endsAt !== null ? revokedAt(id, endsAt) : {}),
     ...marks,
   }
   return Object.fromEntries(Object.entries(item).filter(([, value]) => value !== undefined)) as Item & Key
 }
 
-/** An item as a registration, checked. `undefined` stays `undefined`: no such item. */
+/** An item as a registration, validated. `undefined`: there is no such item. */
 export function readRegistration(item: Item | undefined): StoredRegistration | undefined {
-  return item === undefined ? undefined : registrationItem.parse(item)
+  return item === undefined ? undefined : parse(registrationItem, item, 'registration')
+}
+
+const secretItem = z.object({ tokenId: text })
+const pointerItem = z.object({ registrationId: text })
+const leaseItem = z.object({ pk: text, until: time })
+const linkItem = z.object({ rotationId: text })
+const spendItem = z.object({ pk: text, tokenId: text, count: z.int().positive(), leaseOwner: text })
+const keyItem = z.object({ pk: text, sk: text })
+const listedItem = z.object({ pk: text, listedAt: text })
+
+/** The id of the token to which the item of a secret refers. */
+export const readSecret = (item: Item): string => parse(secretItem, item, 'token secret').tokenId
+/** The id of the registration to which the item of an idempotency key refers. */
+export const readPointer = (item: Item): string => parse(pointerItem, item, 'idempotency key').registrationId
+/** The partition key of a lease, and its end. */
+export const readLease = (item: Item) => parse(leaseItem, item, 'lease')
+/** The id of the rotation to which the link of a registration refers. */
+export const readLink = (item: Item): string => parse(linkItem, item, 'link to a rotation').rotationId
+/** A spend of uses for registrations that are not recorded yet. */
+export const readSpend = (item: Item) => parse(spendItem, item, 'spend of uses')
+/** The id of an item that an index refers to. */
+export const readId = (item: Item): string => readKey(item).pk
+/** The primary key of an item. */
+export const readKey = (item: Item): Key => parse(keyItem, item, 'item')
+/** The id of an item that a list refers to, and its place in the list. */
+export const readListed = (item: Item) => parse(listedItem, item, 'list entry')
+
+function parse<T>(schema: z.ZodType<T>, item: Item, kind: string): T {
+  return parseRecord(schema, item, `${kind} ${item['pk']} ${item['sk']}`)
 }

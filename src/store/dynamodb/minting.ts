@@ -1,0 +1,26 @@
+import type { MintingStore } from '../minting.ts'
+import type { DynamoDbAudit } from './audit.ts'
+import { beginRegistrations } from './begin.ts'
+import { dynamoDbCompleting } from './complete.ts'
+import type { DynamoDbConnection } from './connection.ts'
+import { dynamoDbForgetting } from './forget.ts'
+import { idempotencyKey, readPointer, toRegistration } from './item-codec.ts'
+import { dynamoDbLeases } from './leases.ts'
+import { readOne } from './reads.ts'
+import { dynamoDbUndoing } from './undo.ts'
+
+/** {@link MintingStore} on DynamoDB. */
+export function dynamoDbMinting(db: DynamoDbConnection, audit: DynamoDbAudit): MintingStore {
+  return {
+    beginRegistrations: (registrations, lease) => beginRegistrations(db, registrations, lease),
+    async findByIdempotencyKey(tokenId, keyHash) {
+      const pointer = await db.get(idempotencyKey(tokenId, keyHash))
+      const found = pointer && (await readOne(db, readPointer(pointer)))
+      return found === undefined || found.idempotency === null ? undefined : toRegistration(found)
+    },
+    ...dynamoDbCompleting(db, audit),
+    ...dynamoDbUndoing(db, audit),
+    ...dynamoDbLeases(db),
+    ...dynamoDbForgetting(db),
+  }
+}

@@ -1,0 +1,60 @@
+import { isRevocable } from '../../registration/lifecycle.ts'
+import { entryOf } from '../audit.ts'
+import type { OwnerStore } from '../owners.ts'
+import type { DynamoDbAudit } from './audit.ts'
+import { sameStatus } from './conditions.ts'
+import type { DynamoDbConnection } from './connection.ts'
+import { type Condition, check, update, type Write } from './expressions.ts'
+import { keyOf, NOT_OPEN, revokedAt, type StoredRegistration, toRegistration } from './item-codec.ts'
+import { readAll, readPair, readRotations } from './reads.ts'
+import { sameRotations } from './rotations.ts'
+
+/** {@link OwnerStore} on DynamoDB. */
+export function dynamoDbOwners(db: DynamoDbConnection, audit: DynamoDbAudit): OwnerStore {
+  return {
+    async revokeRegistration(id, actor, now) {
+      for (;;) {
+        const pair = await readPair(db, id)
+        if (pair === undefined) return []
+        const all = [pair.root, ...(await readRotations(db, id))]
+        // A rotation that began since it was read changed the registration: then everything is read again.
+        const unchanged = sameRotations(pair.root)
+        const own = revoke(pair.root, now, ...unchanged)
+        const writes = [...own, ...all.slice(1).flatMap((one) => revoke(one, now))]
+        const newest = all.filter(isRevocable).at(-1)
+        if (newest !== undefined)
+          writes.push(audit.write(entryOf('registration.revoked', newest, { at: now, actor })))
+        if (writes.length > 0 && own.length === 0) writes.push(check(keyOf(id), ...unchanged))
+        if (writes.length > 0 && (await db.transact(writes)).length > 0) continue
+        const ids = all.map((one) => one.id)
+        const ending = [...(await readAll(db, ids)).values()].filter(({ status }) => status === 'ending')
+        // Those that were ending already are deleted in any case: only the reason changes.
+        await db.each(ending, (one) => db.write(endAsRevoked(one.id, now, IS_ENDING_OTHERWISE)))
+        const after = await readAll(db, ids)
+        return ids.flatMap((each) => {
+          const one = after.get(each)
+          return one?.status === 'ending' ? toRegistration(one) : []
+        })
+      }
+    },
+  }
+}
+
+/** Ends an active key as revoked, and marks a pending registration as being undone. Only if it has the status it had. */
+function revoke(one: StoredRegistration, now: number, ...conditions: Condition[]): Write[] {
+  const { id, status } = one
+  if (status === 'pending')
+    return [update(keyOf(id), { set: { undoing: true } }, sameStatus(one), ...conditions)]
+  return status === 'active' ? [endAsRevoked(id, now, sameStatus(one), ...conditions)] : []
+}
+
+const IS_ENDING_OTHERWISE: Condition = {
+  when: '#status = :ending AND #endReason <> :revoked',
+  values: { ending: 'ending', revoked: 'revoked' },
+}
+
+/** Ends a key as revoked, at once. */
+export function endAsRevoked(id: string, now: number, ...conditions: Condition[]): Write {
+  const set = { status: 'ending', endReason: 'revoked', ...revokedAt(id, now), ...NOT_OPEN }
+  return update(keyOf(id), { set }, ...conditions)
+}

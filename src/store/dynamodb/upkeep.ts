@@ -1,0 +1,123 @@
+import { isDue, needsRecovery } from '../../registration/lifecycle.ts'
+import { entryOf, SERVICE } from '../audit.ts'
+import type { Registration } from '../records.ts'
+import { LEASE_CLOCK_FAULT_MS, type UpkeepStore } from '../upkeep.ts'
+import type { DynamoDbAudit } from './audit.ts'
+import { IS_ACTIVE, IS_ENDING, IS_FAILED } from './conditions.ts'
+import type { DynamoDbConnection } from './connection.ts'
+import { type Condition, remove, update } from './expressions.ts'
+import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration } from './item-codec.ts'
+import { withoutLease } from './leases.ts'
+import { readAll, readDue, readOne } from './reads.ts'
+import { stopRotations } from './rotations.ts'
+import { isReservation, readAbandoned, refundAbandoned } from './token-uses.ts'
+
+/** Seconds after which DynamoDB removes a leader lease that is not renewed. */
+const LEADER_LEASE_TTL_S = 86_400
+
+/** {@link UpkeepStore} on DynamoDB. */
+export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): UpkeepStore {
+  /** The index of open work: registrations to recover, and reservations of uses. */
+  async function readOpen(now: number, limit: number) {
+    const { reservations = [], registrations = [] } = Object.groupBy(
+      await readDue(db, 'open', { to: now, limit }),
+      (id) => (isReservation(id) ? 'reservations' : 'registrations'),
+    )
+    return { reservations: reservations.slice(0, limit), registrations }
+  }
+
+  async function abandonedUses(now: number, limit: number) {
+    return readAbandoned(db, (await readOpen(now, limit)).reservations, now)
+  }
+
+  return {
+    async listRecoverable(now, limit) {
+      const open = await readAll(db, (await readOpen(now, limit)).registrations)
+      const needed = [...open.values()].filter((one) => needsRecovery(one, now))
+      return (await withoutLease(db, needed, now)).sort(byAge).slice(0, limit).map(toRegistration)
+    },
+    async listAbandonedUses(now, limit) {
+      return (await abandonedUses(now, limit)).map(({ tokenId, count }) => ({ tokenId, count }))
+    },
+    refundAbandonedUses: async (now, limit) => refundAbandoned(db, await abandonedUses(now, limit)),
+    async finishSweeps(ids, dueBy) {
+      await db.each(ids, async (id) => {
+        const done = { sweepAt: undefined, leaseOwner: undefined, ...NOT_OPEN }
+        const isThatOne: Condition = { when: '#sweepAt <= :dueBy', values: { dueBy } }
+        if (await db.write(update(keyOf(id), { set: done }, IS_FAILED, isThatOne))) return
+        // A sweep that was scheduled while this one ran looks for a key that was created later: it stays due.
+        await db.write(update(keyOf(id), { set: { leaseOwner: undefined } }, IS_FAILED))
+      })
+    },
+
+    async listDue(now, limit) {
+      const due = await readDue(db, 'ends', { to: now, limit })
+      if (due.length < limit) due.push(...(await readDue(db, 'revoked', { to: now, limit })))
+      return [...(await readAll(db, due)).values()]
+        .filter((one) => one.status === 'ending' && isDue(one, now))
+        .sort(byReason)
+        .slice(0, limit)
+        .map(toRegistration)
+    },
+    async startDueEndings(now, limit) {
+      const due = await readAll(db, await readDue(db, 'ends', { to: now, limit }))
+      const active = [...due.values()].filter((one) => one.status === 'active' && isDue(one, now))
+      await db.each(active, (one) => startEnding(db, audit, one, now))
+    },
+    async finishEndings(ids, now) {
+      await db.each(ids, async (id) => {
+        const one = await readOne(db, id)
+        if (one?.status !== 'ending') return
+        // Again, before the ending is finished: the process that started it may have died before this step.
+        await stopRotations(db, one.rotation?.of ?? id)
+        const set = { status: 'ended', endedAt: now, failure: undefined, ends: undefined }
+        const entry = entryOf('key.deleted', one, { at: now, actor: SERVICE, detail: one.endReason })
+        await db.transact([update(keyOf(id), { set }, IS_ENDING), audit.write(entry)])
+      })
+    },
+    async postponeEnding(id, failure, until) {
+      await db.write(update(keyOf(id), { set: { failure, endsAt: until } }, IS_ENDING))
+    },
+
+    takeLeaderLease(name, { owner, until }, now) {
+      // Compare-and-swap: of two processes that take an expired leader lease one gets it.
+      const isFreeOrOwn: Condition = {
+        when: 'attribute_not_exists(#pk) OR #owner = :owner OR #until <= :now OR #until > :wrong',
+        values: { owner, now, wrong: until + LEASE_CLOCK_FAULT_MS },
+      }
+      const set = { owner, until, ttl: Math.ceil(until / 1_000) + LEADER_LEASE_TTL_S }
+      return db.write(update(leaderLeaseKey(name), { set }, isFreeOrOwn))
+    },
+    async releaseLeaderLease(name, owner) {
+      await db.write(remove(leaderLeaseKey(name), { when: '#owner = :owner', values: { owner } }))
+    },
+  }
+}
+
+const leaderLeaseKey = (name: string) => keyOf(`duty#${name}`)
+
+function byAge(a: Registration, b: Registration): number {
+  return a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1)
+}
+
+/** Revoked keys last, then the longest due first. */
+function byReason(a: Registration, b: Registration): number {
+  const rank = ({ endReason }: Registration) => (endReason === 'revoked' ? 1 : 0)
+  const end = ({ endsAt }: Registration) => endsAt ?? Number.NEGATIVE_INFINITY
+  return rank(a) - rank(b) || end(a) - end(b) || (a.id < b.id ? -1 : 1)
+}
+
+async function startEnding(
+  db: DynamoDbConnection,
+  audit: DynamoDbAudit,
+  one: StoredRegistration,
+  now: number,
+): Promise<void> {
+  const endReason = one.endReason ?? 'expired'
+  const isOver: Condition = { when: '#endsAt <= :now', values: { now } }
+  const set = { status: 'ending', endReason, ...NOT_OPEN }
+  const writes = [update(keyOf(one.id), { set }, IS_ACTIVE, isOver)]
+  if (endReason === 'expired')
+    writes.push(audit.write(entryOf('registration.expired', one, { at: now, actor: SERVICE })))
+  if ((await db.transact(writes)).length === 0) await stopRotations(db, one.rotation?.of ?? one.id)
+}

@@ -1,0 +1,162 @@
+import type { Actor } from './audit.ts'
+import type {
+  BootstrapToken,
+  Failure,
+  Held,
+  Lease,
+  NewRegistration,
+  Registration,
+  RegistrationStatus,
+} from './records.ts'
+
+/** A registration or rotation whose key is minted and attached. */
+export interface Completion extends Held {
+  /** The record as it was begun. */
+  readonly registration: NewRegistration
+  readonly actor: Actor
+  readonly apiKeyId: string
+  /**
+   * Reports whether a caller still waits for the key. Without side effects; the store calls it at the moment of writing,
+   * after it waited for locks, so that a caller who hung up meanwhile does not count as answered.
+   */
+  readonly isAwaited: () => boolean
+}
+
+/** The effect of answering a registration or rotation. */
+export interface Answered {
+  /** A rotation: the record whose key it replaced, with its new end. `null`: it replaced none, or is not answered yet. */
+  readonly replaced: Registration | null
+}
+
+/** The effect of completing a registration or rotation. */
+export interface Completed extends Answered {
+  /** It is recorded as answered: {@link Completion.isAwaited} held when it was written. */
+  readonly answered: boolean
+}
+
+export type BeginOutcome =
+  | { readonly outcome: 'begun' }
+  /** The token already has a registration or rotation with this idempotency key. */
+  | { readonly outcome: 'duplicate' }
+  /** The token cannot be used. `token` is its present record; `null`: it does not exist. */
+  | { readonly outcome: 'refused'; readonly token: BootstrapToken | null }
+  /** `ended`: the registration to rotate has no active key. `busy`: another rotation of it is pending. */
+  | { readonly outcome: 'ended' | 'busy' }
+
+/**
+ * The part of the store that minting and recovery call: from the first record of a registration or rotation to its key, or
+ * to its undoing.
+ *
+ * "Atomic per registration" means: each registration changes together with its token's uses, its audit entry and, for a
+ * rotation, the registration that it rotates, or not at all. A crash, or an error, may leave some of the batch changed and
+ * others not; an error is thrown only if none is known to be changed. Unless a method says otherwise, repeating it is safe.
+ *
+ * Errors of every method: see {@link Store}.
+ */
+export interface MintingStore {
+  /**
+   * Records registrations as `pending` under the lease and spends one use of its token for each. The outcomes are those of
+   * beginning one after the other, in this order; a refused one does not affect the others. A rotation spends no use, and
+   * takes the idempotency key away from an unanswered rotation of the same registration, which recovery then undoes.
+   *
+   * A registration whose outcome is not `begun` writes nothing.
+   *
+   * Atomic per registration. If it throws, or after a crash, some may be begun: undo them with {@link failRegistrations},
+   * or leave them to recovery, which finds them when the lease expires. Uses may be spent for registrations that were never
+   * recorded: {@link UpkeepStore.refundAbandonedUses} refunds them.
+   * @returns the outcomes, in the order of `registrations`
+   */
+  beginRegistrations(registrations: readonly NewRegistration[], lease: Lease): Promise<BeginOutcome[]>
+
+  /**
+   * Moves `pending` to `active`, for lease holders only, and records those that are awaited as answered. Refuses what is
+   * being undone, what has expired, what is neither awaited nor has an idempotency key (no caller could ever receive it),
+   * and a rotation whose registration has no active key. An answered rotation takes its place: its key becomes the registration's, the replaced key ends after its overlap,
+   * and a key that overlapped already is due.
+   *
+   * Atomic per registration.
+   * @returns the effects by id; a registration that is missing was refused or could not be written, and is unchanged
+   */
+  completeRegistrations(completions: readonly Completion[], now: number): Promise<Map<string, Completed>>
+
+  /**
+   * Moves `pending`, or `active` without an answer, to `failed` and refunds its use, for lease holders only. Forgets its
+   * idempotency key, so that a retry begins anew. An answered registration never fails.
+   *
+   * Atomic per registration.
+   * @param ending.sweepAt the time of the sweep for a key that is created late; `null`: no key can be
+   * @returns the ids of those that failed
+   */
+  failRegistrations(
+    held: readonly Held[],
+    ending: { failure: Failure; sweepAt: number | null; now: number },
+  ): Promise<Set<string>>
+
+  /**
+   * Marks `pending` registrations as being undone, for lease holders only. Call it before the first deletion: a deletion
+   * whose response is lost may take effect later, so from here on the key is returned to no caller.
+   *
+   * Atomic per registration.
+   * @returns the ids of those that are marked
+   */
+  startUndoing(held: readonly Held[]): Promise<Set<string>>
+
+  /**
+   * Records that a caller receives the key of an `active` registration or rotation, possibly once more. The first answer of
+   * a rotation makes it take its place, as in {@link completeRegistrations}.
+   *
+   * Atomic as a whole.
+   * @returns `undefined`, and nothing is written, if the key must not be returned: it has expired, is ending, was replaced,
+   *   its idempotency key was forgotten before any answer, or the registration to rotate has no active key
+   */
+  markAnswered(id: string, actor: Actor, now: number): Promise<Answered | undefined>
+
+  /**
+   * Takes an answer back that reached no caller: `active` becomes `pending` under this lease, and can only be undone. Applies
+   * to registrations without an idempotency key that were neither rotated nor revoked since; never to rotations.
+   *
+   * Atomic per registration.
+   * @returns the ids of those that are `pending` again
+   */
+  withdrawAnswers(ids: readonly string[], lease: Lease): Promise<Set<string>>
+
+  /** The registration or rotation of a token with this idempotency key, unless it failed or was forgotten. Reads only. */
+  findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
+
+  /**
+   * Takes the leases of registrations of this status that need recovery and whose lease, if any, has expired. An `active` one
+   * becomes `pending` and can only be undone: no retry may receive a key that is about to be deleted.
+   *
+   * Atomic per registration: of two processes that take the same one, one gets it.
+   * @returns the ids of those taken; the others are unchanged: they are held, changed their status, were answered, or need
+   *   no recovery any more
+   */
+  takeLeases(
+    ids: readonly string[],
+    status: RegistrationStatus,
+    lease: Lease,
+    now: number,
+  ): Promise<Set<string>>
+
+  /**
+   * Extends the leases of these owners to `until`, whatever they hold; never shortens one. Has no effect on a registration
+   * that another owner took over.
+   *
+   * Atomic per owner.
+   */
+  renewLeases(owners: readonly string[], until: number): Promise<void>
+
+  /** Gives leases back early, where they are still held by these owners. Atomic per registration. */
+  releaseLeases(held: readonly Held[]): Promise<void>
+
+  /** Schedules a sweep at `at` for those that are `failed`, in place of an earlier one. Atomic per registration. */
+  sweepAgain(ids: readonly string[], at: number): Promise<void>
+
+  /**
+   * Forgets the idempotency keys and sealed secrets of registrations and rotations that were created before this time. An
+   * unanswered `active` one then needs recovery.
+   *
+   * Atomic per registration.
+   */
+  forgetIdempotency(createdBefore: number): Promise<void>
+}

@@ -1,0 +1,130 @@
+import { entryOf, SERVICE } from '../audit.ts'
+import type { BeginOutcome, Completed, Completion, MintingStore } from '../minting.ts'
+import type { Lease, NewRegistration } from '../records.ts'
+import type { SqliteAudit } from './audit.ts'
+import type { SqliteConnection } from './connection.ts'
+import { sqliteRotations } from './rotations.ts'
+import { originRow, readRegistration, readToken } from './rows.ts'
+import type { Statements } from './statements.ts'
+
+/** {@link MintingStore} on SQLite. Every method is one transaction, so that each is atomic as a whole. */
+export function sqliteMinting(
+  { use, transact }: SqliteConnection,
+  sql: Statements,
+  audit: SqliteAudit,
+): MintingStore {
+  const rotations = sqliteRotations(sql)
+
+  /** Begins one registration or rotation, within a transaction. */
+  function begin({ idempotency, rotation, ...registration }: NewRegistration, lease: Lease): BeginOutcome {
+    const { tokenId, createdAt } = registration
+    // Of two processes that begin the same request at once, the second finds the record of the first here.
+    if (idempotency !== null && sql.registrationByKey.get(tokenId, idempotency.keyHash) !== undefined) {
+      return { outcome: 'duplicate' }
+    }
+    if (rotation !== null) {
+      const refusal = rotations.makeRoom(rotation.of, createdAt)
+      if (refusal !== undefined) return { outcome: refusal }
+    } else if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
+      return { outcome: 'refused', token: readToken(sql.tokenById.get(tokenId)) ?? null }
+    }
+    const { keyHash, requestHash, sealed } = idempotency ?? { keyHash: null, requestHash: null, sealed: null }
+    sql.insertRegistration.run({
+      ...registration,
+      ...{ keyHash, requestHash, sealed },
+      ...lease,
+      rotationOf: rotation?.of ?? null,
+      overlapMs: rotation?.overlapMs ?? null,
+      renewsManagement: rotation === null ? null : Number(rotation.renewsManagement),
+    })
+    return { outcome: 'begun' }
+  }
+
+  /** Completes one registration or rotation, within a transaction. @returns `undefined`: it is refused */
+  function complete(
+    { id, owner, actor, apiKeyId, isAwaited }: Completion,
+    now: number,
+  ): Completed | undefined {
+    const answered = isAwaited()
+    const answeredAt = answered ? now : null
+    const row = sql.complete.get({ id, owner, apiKeyId, now, answeredAt })
+    if (row === undefined) return undefined
+    const { tokenId, rotation } = originRow.parse(row)
+    const replaced = rotation !== null && answered ? rotations.takePlace(id, now) : null
+    const action = rotation === null ? 'registration.created' : 'registration.rotated'
+    audit.add(entryOf(action, { id, tokenId, rotation, apiKeyId }, { at: now, actor }))
+    return { answered, replaced }
+  }
+
+  return {
+    beginRegistrations: (registrations, lease) =>
+      transact(() => registrations.map((registration) => begin(registration, lease))),
+    completeRegistrations: (completions, now) =>
+      transact(() => {
+        const completed = new Map<string, Completed>()
+        for (const completion of completions) {
+          const one = complete(completion, now)
+          if (one !== undefined) completed.set(completion.id, one)
+        }
+        return completed
+      }),
+    failRegistrations: (held, { failure, now, sweepAt }) =>
+      transact(() => {
+        const failed = new Set<string>()
+        for (const { id, owner } of held) {
+          const row = sql.fail.get({ id, owner, failure, now, sweepAt })
+          if (row === undefined) continue
+          const { tokenId, rotation } = originRow.parse(row)
+          if (rotation === null) sql.giveUseBack.run(tokenId)
+          const undone = { id, tokenId, rotation, apiKeyId: null }
+          audit.add(entryOf('registration.undone', undone, { at: now, actor: SERVICE, detail: failure }))
+          failed.add(id)
+        }
+        return failed
+      }),
+    startUndoing: (held) =>
+      transact(() => {
+        const marked = held.filter(({ id, owner }) => sql.startUndoing.run({ id, owner }).changes === 1)
+        return new Set(marked.map(({ id }) => id))
+      }),
+    markAnswered: (id, actor, now) =>
+      transact(() => {
+        const before = readRegistration(sql.registrationById.get(id))
+        if (before === undefined || sql.markAnswered.run({ id, now }).changes === 0) return undefined
+        audit.add(entryOf('registration.replayed', before, { at: now, actor }))
+        if (before.rotation !== null && before.answeredAt === null)
+          return { replaced: rotations.takePlace(id, now) }
+        const { replacedId } = before
+        const replaced = replacedId === null ? undefined : sql.registrationById.get(replacedId)
+        return { replaced: readRegistration(replaced) ?? null }
+      }),
+    withdrawAnswers: (ids, lease) =>
+      transact(() => new Set(ids.filter((id) => sql.withdraw.run({ id, ...lease }).changes === 1))),
+    findByIdempotencyKey: (tokenId, keyHash) =>
+      use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
+
+    takeLeases: (ids, status, lease, now) =>
+      transact(
+        () => new Set(ids.filter((id) => sql.takeLease.run({ id, status, ...lease, now }).changes === 1)),
+      ),
+    renewLeases: (owners, until) =>
+      transact(() => {
+        for (const owner of owners) {
+          sql.renewPending.run({ owner, until })
+          sql.renewSweeps.run({ owner, until })
+        }
+      }),
+    releaseLeases: (held) =>
+      transact(() => {
+        for (const { id, owner } of held) sql.releaseLease.run({ id, owner })
+      }),
+    sweepAgain: (ids, at) =>
+      transact(() => {
+        for (const id of ids) sql.sweepAgain.run({ id, at })
+      }),
+    forgetIdempotency: (createdBefore) =>
+      transact(() => {
+        sql.forgetOld.run(createdBefore)
+      }),
+  }
+}

@@ -1,0 +1,24 @@
+import { entryOf } from '../audit.ts'
+import type { OwnerStore } from '../owners.ts'
+import type { SqliteAudit } from './audit.ts'
+import type { SqliteConnection } from './connection.ts'
+import { readRegistration, readRegistrations } from './rows.ts'
+import type { Statements } from './statements.ts'
+
+/** {@link OwnerStore} on SQLite: one transaction. */
+export function sqliteOwners(
+  { transact }: SqliteConnection,
+  sql: Statements,
+  audit: SqliteAudit,
+): OwnerStore {
+  return {
+    revokeRegistration: (id, actor, now) =>
+      transact(() => {
+        const newest = readRegistration(sql.newestToRevoke.get({ id }))
+        sql.revoke.run({ id, now })
+        sql.undoPending.run({ id })
+        if (newest !== undefined) audit.add(entryOf('registration.revoked', newest, { at: now, actor }))
+        return readRegistrations(sql.endingOf.all({ id }))
+      }),
+  }
+}

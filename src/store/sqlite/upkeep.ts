@@ -1,0 +1,53 @@
+import { entryOf, SERVICE } from '../audit.ts'
+import type { UpkeepStore } from '../upkeep.ts'
+import type { SqliteAudit } from './audit.ts'
+import type { SqliteConnection } from './connection.ts'
+import { readRegistration, readRegistrations } from './rows.ts'
+import type { Statements } from './statements.ts'
+
+/** {@link UpkeepStore} on SQLite. Every writing method is one transaction, so that each is atomic as a whole. */
+export function sqliteUpkeep(
+  { use, transact }: SqliteConnection,
+  sql: Statements,
+  audit: SqliteAudit,
+): UpkeepStore {
+  return {
+    listRecoverable: (now, limit) => use(() => readRegistrations(sql.recoverable.all({ now, limit }))),
+    // A use is spent in the transaction that records its registration: none can be abandoned.
+    listAbandonedUses: async () => [],
+    refundAbandonedUses: async () => [],
+    finishSweeps: (ids, dueBy) =>
+      transact(() => {
+        for (const id of ids) sql.finishSweep.run({ id, dueBy })
+      }),
+
+    listDue: (now, limit) => use(() => readRegistrations(sql.dueEndings.all({ now, limit }))),
+    startDueEndings: (now, limit) =>
+      transact(() => {
+        for (const one of readRegistrations(sql.startDueEndings.all({ now, limit }))) {
+          sql.undoRotations.run({ id: one.rotation?.of ?? one.id })
+          if (one.endReason === 'expired')
+            audit.add(entryOf('registration.expired', one, { at: now, actor: SERVICE }))
+        }
+      }),
+    finishEndings: (ids, now) =>
+      transact(() => {
+        for (const id of ids) {
+          const one = readRegistration(sql.finishEnding.get({ id, now }))
+          if (one === undefined) continue
+          audit.add(entryOf('key.deleted', one, { at: now, actor: SERVICE, detail: one.endReason }))
+        }
+      }),
+    postponeEnding: (id, failure, until) =>
+      transact(() => {
+        sql.postponeEnding.run({ id, failure, until })
+      }),
+
+    takeLeaderLease: (name, lease, now) =>
+      transact(() => sql.takeLeaderLease.run({ name, ...lease, now }).changes === 1),
+    releaseLeaderLease: (name, owner) =>
+      transact(() => {
+        sql.releaseLeaderLease.run({ name, owner })
+      }),
+  }
+}

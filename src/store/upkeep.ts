@@ -1,0 +1,76 @@
+import type { Failure, Lease, Registration } from './records.ts'
+
+/**
+ * A leader lease that ends this much later (ms) than one taken now would was taken while a clock was wrong, and counts as
+ * expired: otherwise one process with a clock far ahead would stop the jobs of all processes for as long.
+ */
+export const LEASE_CLOCK_FAULT_MS = 60_000
+
+/** The name of the leader lease under which one process runs the upkeep jobs for all. */
+export const JOBS_LEASE = 'background'
+
+/** Uses that were spent for registrations which were never recorded, because the process that spent them died. */
+export interface AbandonedUses {
+  readonly tokenId: string
+  readonly count: number
+}
+
+/**
+ * What the upkeep jobs have to do. Reads only: a dry run needs no more than this.
+ *
+ * Errors of every method: see {@link Store}.
+ */
+export interface UpkeepQueries {
+  /**
+   * Registrations and rotations that need recovery and are not held under a lease: `pending` ones, unanswered `active` ones
+   * without an idempotency key, and `failed` ones whose sweep is due. Oldest first.
+   */
+  listRecoverable(now: number, limit: number): Promise<Registration[]>
+  /** Spent uses that no registration accounts for and whose lease has expired, one entry for each spend. */
+  listAbandonedUses(now: number, limit: number): Promise<AbandonedUses[]>
+  /**
+   * Keys to delete now: `ending` and due. Those that expired or were replaced come before those that were revoked, then the
+   * longest due first: an expiry within a minute is a promise, and revocations are also deleted by who revokes.
+   */
+  listDue(now: number, limit: number): Promise<Registration[]>
+}
+
+/**
+ * The part of the store that the upkeep jobs call: one process at a time, the holder of the leader lease, runs them for all.
+ * Every method is safe to run in several processes at once.
+ *
+ * Errors of every method: see {@link Store}.
+ */
+export interface UpkeepStore extends UpkeepQueries {
+  /**
+   * Refunds what {@link listAbandonedUses} finds. Atomic per entry: of two processes that refund the same one, one does.
+   * @returns the entries that were refunded
+   */
+  refundAbandonedUses(now: number, limit: number): Promise<AbandonedUses[]>
+  /** Records that the sweeps due at `dueBy` are done, and gives their leases back; later ones stay. Atomic per registration. */
+  finishSweeps(ids: readonly string[], dueBy: number): Promise<void>
+
+  /**
+   * Moves `active` keys whose end has come to `ending`, at least those among the `limit` longest due. A pending rotation of
+   * a registration that has no active key any more can only be undone; an unanswered one is forgotten, and recovered.
+   *
+   * Atomic per key. A crash may leave a rotation unmarked: it cannot be completed, and is marked before the ending is
+   * finished.
+   */
+  startDueEndings(now: number, limit: number): Promise<void>
+  /** Moves `ending` to `ended`: the keys are deleted. Atomic per registration. */
+  finishEndings(ids: readonly string[], now: number): Promise<void>
+  /** Records why the key of an `ending` registration could not be deleted, and that it is due again at `until`. Atomic. */
+  postponeEnding(id: string, failure: Failure, until: number): Promise<void>
+
+  /**
+   * Takes or renews the leader lease `name`. A lease that ends more than {@link LEASE_CLOCK_FAULT_MS} after this one would
+   * counts as expired.
+   *
+   * Atomic: of two processes that take an expired lease, one gets it.
+   * @returns `false`: another process holds it
+   */
+  takeLeaderLease(name: string, lease: Lease, now: number): Promise<boolean>
+  /** Gives the leader lease back early, if `owner` holds it. Atomic. */
+  releaseLeaderLease(name: string, owner: string): Promise<void>
+}

@@ -1,0 +1,14 @@
+import { auditContract } from './audit-contract.ts'
+import { edgesContract } from './edges-contract.ts'
+import { lifeContract } from './life-contract.ts'
+import { lifecycleContract } from './lifecycle-contract.ts'
+import { type OpenStore, storeContract } from './store-contract.ts'
+
+/** The whole contract, but for {@link readsContract}, which also needs a way to lock the database. */
+export function contract(name: string, open: OpenStore): void {
+  storeContract(name, open)
+  lifeContract(name, open)
+  lifecycleContract(name, open)
+  edgesContract(name, open)
+  auditContract(name, open)
+}
