@@ -1,53 +1,74 @@
-// What a registration costs in DynamoDB's read and write units. The requests that the service makes are recorded on their
-// way to DynamoDB Local. Reads count as DynamoDB Local counts them. It miscounts transactions of several items, so the
-// writes are repeated one item at a time, in their order, on a second table, and counted there.
+// Counts what a registration costs in DynamoDB's read and write units. The service's requests pass through a proxy that
+// asks for the consumed capacity of each, and dynoxide computes it by DynamoDB's rules: 4 KB a read unit, half for a read
+// of an index, 1 KB a write unit, two for each item of a transaction, one for each change of an index.
 import { once } from 'node:events'
 import { createServer, request as forward, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { DynamoDBClient, type TransactWriteItem, TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { issueBootstrapToken } from '../src/auth/bootstrap-token.ts'
 import { SERVICE } from '../src/store/audit.ts'
 import { createTable } from '../src/store/dynamodb/create-table.ts'
 import { openDynamoDbStore } from '../src/store/dynamodb.ts'
-import { startDynamoDbLocal } from '../test/dynamodb-local/dynamodb-local.ts'
 import { anyUse } from '../test/service.ts'
+import { findOrBuildDynoxide } from '../test/support/dynamodb/binary.ts'
+import { startDynoxide } from '../test/support/dynamodb/server.ts'
+import { useDynamoDbAt } from '../test/support/dynamodb/test-env.ts'
 import { startProcess } from './process.ts'
 import { startBenchServer } from './server.ts'
 
 const region = 'eu-west-1'
-const IDLE_S = 20
-const TOGETHER = 100
+const IDLE_S = 60
+const TIMES = 100
 
-interface Consumed {
-  readonly ConsumedCapacity?: { CapacityUnits?: number } | { CapacityUnits?: number }[]
+interface Capacity {
+  readonly CapacityUnits?: number
+  readonly GlobalSecondaryIndexes?: Readonly<Record<string, { readonly CapacityUnits?: number }>>
 }
 
-const unitsOf = ({ ConsumedCapacity: consumed = [] }: Consumed): number =>
-  [consumed].flat().reduce((sum, { CapacityUnits = 0 }) => sum + CapacityUnits, 0)
+/** The capacity units of a response's tables and, among them, of their indexes. */
+function unitsOf({ ConsumedCapacity = [] }: { ConsumedCapacity?: Capacity | Capacity[] }) {
+  const sum = (each: readonly Capacity[]) =>
+    each.reduce((all, { CapacityUnits = 0 }) => all + CapacityUnits, 0)
+  const tables = [ConsumedCapacity].flat()
+  const indexes = tables.flatMap(({ GlobalSecondaryIndexes = {} }) => Object.values(GlobalSecondaryIndexes))
+  return { all: sum(tables), ofIndexes: sum(indexes) }
+}
 
-process.env['AWS_ACCESS_KEY_ID'] = 'dynamodblocal'
-process.env['AWS_SECRET_ACCESS_KEY'] = 'dynamodblocal'
-const local = await startDynamoDbLocal()
-const client = new DynamoDBClient({ region, endpoint: local.endpoint })
-for (const table of ['measured', 'repeated']) await createTable(client, table)
+const dynoxide = await startDynoxide(await findOrBuildDynoxide())
+useDynamoDbAt(dynoxide.endpoint)
+const table = 'measured'
+const client = new DynamoDBClient({ region, endpoint: dynoxide.endpoint })
+await createTable(client, table)
+client.destroy()
 
-let readUnits = 0
-const written: TransactWriteItem[] = []
+const READS = ['GetItem', 'BatchGetItem', 'Query']
+const WRITES = ['TransactWriteItems', 'UpdateItem']
+
+interface Units {
+  read: number
+  /** With those of the indexes. */
+  write: number
+  indexWrite: number
+}
+
+const units: Units = { read: 0, write: 0, indexWrite: 0 }
 const proxy = createServer(async (incoming, outgoing) => {
   const body = JSON.parse(await text(incoming))
   const operation = String(incoming.headers['x-amz-target']).split('.')[1] ?? ''
-  const isRead = ['GetItem', 'BatchGetItem', 'Query'].includes(operation)
-  if (isRead) body.ReturnConsumedCapacity = 'TOTAL'
+  const kind = READS.includes(operation) ? 'read' : WRITES.includes(operation) ? 'write' : undefined
+  if (kind) body.ReturnConsumedCapacity = 'INDEXES'
   const { 'content-length': _length, ...headers } = incoming.headers
-  const sent = forward(new URL(incoming.url ?? '/', local.endpoint), { method: 'POST', headers })
+  const sent = forward(new URL(incoming.url ?? '/', dynoxide.endpoint), { method: 'POST', headers })
   sent.end(JSON.stringify(body))
   const [answer] = (await once(sent, 'response')) as [IncomingMessage]
   const answered = await text(answer)
-  if (isRead) readUnits += unitsOf(JSON.parse(answered))
-  else if (operation === 'TransactWriteItems' && answer.statusCode === 200)
-    written.push(...body.TransactItems)
+  if (kind) {
+    const { all, ofIndexes } = unitsOf(JSON.parse(answered))
+    units[kind] += all
+    if (kind === 'write') units.indexWrite += ofIndexes
+  }
   outgoing.writeHead(answer.statusCode ?? 500, { 'content-type': 'application/x-amz-json-1.0' }).end(answered)
 })
 proxy.listen(0, '127.0.0.1')
@@ -57,11 +78,11 @@ const proxyUrl = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
 
 const gateway = await startProcess('src/local/main.ts', ['--port', '0'], {})
 const service = await startBenchServer(gateway.url, {
-  STORE: 'dynamodb:measured',
+  STORE: `dynamodb:${table}`,
   AWS_ENDPOINT_URL_DYNAMODB: proxyUrl,
   AWS_CALLS_PER_SECOND: '0',
 })
-const store = await openDynamoDbStore({ table: 'measured', region, endpoint: proxyUrl })
+const store = await openDynamoDbStore({ table, region, endpoint: proxyUrl })
 const { secret } = await issueBootstrapToken(store, anyUse, SERVICE, Date.now())
 await store.close()
 
@@ -83,54 +104,37 @@ async function register(count: number): Promise<void> {
   if (answers.some(({ status }) => status !== 201)) throw new Error('a registration failed')
 }
 
-/** The units of the writes since the last time, each item repeated by itself. */
-async function writeUnits(): Promise<number> {
-  let units = 0
-  for (const item of written.splice(0)) {
-    const moved = JSON.parse(
-      JSON.stringify(item).replaceAll('"TableName":"measured"', '"TableName":"repeated"'),
-      bytes,
-    )
-    const command = new TransactWriteItemsCommand({ TransactItems: [moved], ReturnConsumedCapacity: 'TOTAL' })
-    units += unitsOf((await client.send(command)) as Consumed)
-  }
-  return units
-}
-
-/** Bytes are base64 on the wire. */
-function bytes(name: string, value: unknown): unknown {
-  return name === 'B' && typeof value === 'string' ? Buffer.from(value, 'base64') : value
-}
-
-async function measure(work: () => Promise<unknown>): Promise<{ reads: number; writes: number; s: number }> {
-  readUnits = 0
-  await writeUnits()
+async function measure(work: () => Promise<unknown>): Promise<Units & { s: number }> {
+  Object.assign(units, { read: 0, write: 0, indexWrite: 0 })
   const startedAt = performance.now()
   await work()
-  const s = (performance.now() - startedAt) / 1_000
-  return { reads: readUnits, writes: await writeUnits(), s }
+  return { ...units, s: (performance.now() - startedAt) / 1_000 }
+}
+
+async function oneAfterTheOther(): Promise<void> {
+  for (let i = 0; i < TIMES; i++) await register(1)
 }
 
 await register(1)
 const idle = await measure(() => sleep(IDLE_S * 1_000))
 const rows = [
-  ['one alone', 1, await measure(() => register(1))],
-  [`${TOGETHER} together, each`, TOGETHER, await measure(() => register(TOGETHER))],
+  ['one alone', await measure(oneAfterTheOther)],
+  [`${TIMES} together, each`, await measure(() => register(TIMES))],
 ] as const
-console.log('read units   write units   with an Idempotency-Key')
-for (const [name, count, { reads, writes, s }] of rows) {
-  const own = [reads - (idle.reads / IDLE_S) * s, writes - (idle.writes / IDLE_S) * s]
-  const [read, write] = own.map((units) => (Math.max(0, units) / count).toFixed(1))
-  console.log(`${read?.padStart(10)}   ${write?.padStart(11)}   ${name}`)
-}
-const perHour = [idle.reads, idle.writes].map((units) => Math.round((units / IDLE_S) * 3_600))
-console.log(
-  `${String(perHour[0]).padStart(10)}   ${String(perHour[1]).padStart(11)}   an idle service, an hour`,
-)
+
+/** Units of each registration, without those that the service spends idle in the same time. */
+const each = (measured: Units & { s: number }, kind: keyof Units): string =>
+  (Math.max(0, measured[kind] - (idle[kind] / IDLE_S) * measured.s) / TIMES).toFixed(1)
+const anHour = (kind: keyof Units): string => String(Math.round((idle[kind] / IDLE_S) * 3_600))
+const print = (...columns: string[]) =>
+  console.log(columns.map((text, i) => (i < 3 ? text.padStart([10, 11, 14][i] ?? 0) : text)).join('   '))
+print('read units', 'write units', 'of its indexes', 'with an Idempotency-Key')
+for (const [name, measured] of rows)
+  print(each(measured, 'read'), each(measured, 'write'), each(measured, 'indexWrite'), name)
+print(anHour('read'), anHour('write'), anHour('indexWrite'), 'an idle service, an hour')
 
 await service.stop()
 await gateway.stop()
 proxy.closeAllConnections()
 proxy.close()
-client.destroy()
-await local.stop()
+await dynoxide.stop()

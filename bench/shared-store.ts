@@ -1,10 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DynamoDBClient, TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { defaultGatewayOptions } from '../src/local/options.ts'
 import { createTable } from '../src/store/dynamodb/create-table.ts'
-import { startDynamoDbLocal } from '../test/dynamodb-local/dynamodb-local.ts'
+import { findOrBuildDynoxide } from '../test/support/dynamodb/binary.ts'
+import { startDynoxide } from '../test/support/dynamodb/server.ts'
 
 /** A new, empty store for any number of processes. */
 export interface SharedStore {
@@ -27,39 +28,22 @@ async function sqliteFile(): Promise<SharedStore> {
   }
 }
 
-/** Transactions before the first that counts: DynamoDB itself has been running for years, its stand-in for a second. */
-const WARM_UP_TRANSACTIONS = 60
-
-async function warmUp(client: DynamoDBClient): Promise<void> {
-  await createTable(client, 'warm-up')
-  for (let i = 0; i < WARM_UP_TRANSACTIONS; i++) {
-    const TransactItems = Array.from({ length: 50 }, (_, n) => ({
-      Put: {
-        TableName: 'warm-up',
-        Item: { pk: { S: `${i}-${n}` }, sk: { S: '-' }, work: { S: 'w' }, workAt: { N: '1' } },
-      },
-    }))
-    await client.send(new TransactWriteItemsCommand({ TransactItems }))
-  }
-}
-
 async function dynamoDbTable(): Promise<SharedStore> {
-  const local = await startDynamoDbLocal({ forLoad: true })
+  const server = await startDynoxide(await findOrBuildDynoxide())
   const { region, accessKeyId, secretAccessKey } = defaultGatewayOptions
   const credentials = { accessKeyId, secretAccessKey }
-  const client = new DynamoDBClient({ region, endpoint: local.endpoint, credentials })
+  const client = new DynamoDBClient({ region, endpoint: server.endpoint, credentials })
   const table = 'firstkey'
   try {
     await createTable(client, table)
-    await warmUp(client)
   } catch (error) {
-    await local.stop()
+    await server.stop()
     throw error
   } finally {
     client.destroy()
   }
   return {
-    settings: { STORE: `dynamodb:${table}`, AWS_ENDPOINT_URL_DYNAMODB: local.endpoint },
-    remove: () => local.stop(),
+    settings: { STORE: `dynamodb:${table}`, AWS_ENDPOINT_URL_DYNAMODB: server.endpoint },
+    remove: () => server.stop(),
   }
 }

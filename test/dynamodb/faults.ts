@@ -6,12 +6,12 @@ import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
 import type { NewRegistration } from '../../src/store/records.ts'
-import { startFaultyProxy } from '../dynamodb-local/faulty-proxy.ts'
-import { newTable, storeEnv } from '../dynamodb-local/new-table.ts'
 import { assertInvariants, fastTiming, type Given, settle } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
 import { anyUse, startService } from '../service.ts'
 import { completionOf, registrationOf } from '../store/store-contract.ts'
+import { startFaultyProxy } from '../support/dynamodb/faulty-proxy.ts'
+import { newTable, storeEnv } from '../support/dynamodb/new-table.ts'
 
 /** The service on a table of its own, behind an endpoint that fails on order. */
 async function start(t: TestContext, more: Record<string, string> = {}) {

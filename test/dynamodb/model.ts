@@ -1,7 +1,7 @@
 import { test } from 'node:test'
 import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
-import { newTable, storeEnv } from '../dynamodb-local/new-table.ts'
 import { checkModel } from '../e2e/model.ts'
+import { newTable, storeEnv } from '../support/dynamodb/new-table.ts'
 
 test('DynamoDB: whatever happens in whatever order, the invariants hold (MODEL_RUNS and MODEL_SEED for more)', () =>
   checkModel(

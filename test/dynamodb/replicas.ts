@@ -9,11 +9,11 @@ import { SERVICE } from '../../src/store/audit.ts'
 import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
 import type { TokenPolicy } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { newTable, storeEnv } from '../dynamodb-local/new-table.ts'
 import { FAST_SERVER, startServer } from '../e2e/server-process.ts'
 import { assertInvariants, type Given, isOpen } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
 import { anyUse, serverEnv, tempDir, testGateway } from '../service.ts'
+import { newTable, storeEnv } from '../support/dynamodb/new-table.ts'
 
 type Replica = Awaited<ReturnType<typeof startServer>>
 

@@ -6,10 +6,10 @@ import { writeLease } from '../../src/store/dynamodb/begin-writes.ts'
 import { connect } from '../../src/store/dynamodb/connection.ts'
 import { reservation, reserve, spend } from '../../src/store/dynamodb/token-uses.ts'
 import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
-import { startFaultyProxy } from '../dynamodb-local/faulty-proxy.ts'
-import { newTable } from '../dynamodb-local/new-table.ts'
 import { anyUse } from '../service.ts'
 import { registrationOf } from '../store/store-contract.ts'
+import { startFaultyProxy } from '../support/dynamodb/faulty-proxy.ts'
+import { newTable } from '../support/dynamodb/new-table.ts'
 
 test('uses that were spent for registrations which a dead process never wrote are given back, once, when its lease lapsed', async (t) => {
   const options = await newTable()

@@ -22,8 +22,10 @@ import {
   tempDir,
   testGateway,
 } from '../service.ts'
+import { startFaultyProxy } from '../support/dynamodb/faulty-proxy.ts'
+import { dynamoDbEndpoint } from '../support/dynamodb/test-env.ts'
 
-const endpoint = process.env['DYNAMODB_LOCAL_ENDPOINT'] ?? ''
+const endpoint = dynamoDbEndpoint() ?? ''
 const region = 'eu-west-1'
 
 function dynamoEnv(table: string): Record<string, string> {
@@ -31,8 +33,8 @@ function dynamoEnv(table: string): Record<string, string> {
     STORE: `dynamodb:${table}`,
     AWS_REGION: region,
     AWS_ENDPOINT_URL_DYNAMODB: endpoint,
-    AWS_ACCESS_KEY_ID: 'dynamodblocal',
-    AWS_SECRET_ACCESS_KEY: 'dynamodblocal',
+    AWS_ACCESS_KEY_ID: 'test',
+    AWS_SECRET_ACCESS_KEY: 'test',
   }
 }
 
@@ -120,7 +122,9 @@ test('a table that is missing, has another shape, or denies access stops the sta
   assert.match(shape, /the table has the key \(id S\) and not \(pk S, sk S\)/)
   assert.match(shape, /the index "work" is missing/)
 
-  const denied = await refusal(t, { ...env(other), AWS_ACCESS_KEY_ID: 'not-a-key' })
+  const proxy = await startFaultyProxy(t, endpoint)
+  proxy.order({ operation: 'DescribeTable', kind: 'unknown-credentials', times: 1 })
+  const denied = await refusal(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: proxy.endpoint })
   assert.match(denied, /does not let this service use the table.*UnrecognizedClientException/)
   assert.match(denied, /docs\/scaling\.md/)
   const gone = await refusal(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:1' })

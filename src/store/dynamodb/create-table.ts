@@ -30,7 +30,7 @@ export async function createTable(client: DynamoDBClient, TableName: string): Pr
 
 /**
  * Turns on what CreateTable does not: expiry, and point-in-time recovery. Can be repeated.
- * @returns whether there is recovery: DynamoDB Local has none
+ * @returns whether there is recovery: dynoxide, the tests' stand-in, has none
  * @throws the SDK's errors
  */
 export async function protectTable(client: DynamoDBClient, TableName: string): Promise<boolean> {

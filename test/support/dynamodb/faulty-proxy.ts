@@ -4,19 +4,21 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 
-/** What DynamoDB does of itself and DynamoDB Local never does. */
+/** A failure that DynamoDB has and dynoxide does not. */
 export interface DynamoDbFault {
   /** As in `TransactWriteItems`. */
   readonly operation: string
   /**
-   * `throttle`, `conflict`, `denied`: answered like that, and nothing done. `cut`: the connection breaks instead of an
-   * answer, when everything is done.
+   * `cut`: the call is done, and then the connection breaks instead of a response. The others are error responses, and
+   * nothing is done.
    */
-  readonly kind: 'throttle' | 'conflict' | 'denied' | 'cut'
+  readonly kind: ErrorKind | 'cut'
   readonly times: number
   /** Only calls with this in their body. */
   readonly containing?: string
 }
+
+type ErrorKind = keyof typeof answers | 'conflict'
 
 export interface FaultyProxy {
   readonly endpoint: string
@@ -25,7 +27,7 @@ export interface FaultyProxy {
   calm(): void
   /** Happens before a call is passed on, which waits for it. */
   onCall: (operation: string, body: string) => Promise<void>
-  /** How many calls were answered as ordered. */
+  /** Returns the number of calls that got an ordered fault. */
   faults(): number
 }
 
@@ -35,9 +37,13 @@ const answers = {
     message: 'Rate of requests exceeds the allowed throughput.',
   },
   denied: { __type: 'com.amazonaws.dynamodb.v20120810#AccessDeniedException', Message: 'not authorized' },
+  'unknown-credentials': {
+    __type: 'com.amazon.coral.service#UnrecognizedClientException',
+    message: 'The security token included in the request is invalid.',
+  },
 }
 
-/** An endpoint in front of DynamoDB Local with faults on order. Ends with the test. */
+/** Starts an endpoint in front of dynoxide with faults on order. Ends with the test. */
 export async function startFaultyProxy(t: TestContext, target: string): Promise<FaultyProxy> {
   let ordered: (DynamoDbFault & { left: number })[] = []
   let count = 0
@@ -87,7 +93,7 @@ export async function startFaultyProxy(t: TestContext, target: string): Promise<
   return proxy
 }
 
-function refuse(outgoing: ServerResponse, kind: 'throttle' | 'conflict' | 'denied', body: string): void {
+function refuse(outgoing: ServerResponse, kind: ErrorKind, body: string): void {
   const answer = kind === 'conflict' ? conflict(body) : answers[kind]
   outgoing.writeHead(400, { 'content-type': 'application/x-amz-json-1.0' }).end(JSON.stringify(answer))
 }
