@@ -8,9 +8,9 @@ import { connect } from '../../src/store/dynamodb/connection.ts'
 import { update } from '../../src/store/dynamodb/expressions.ts'
 import { keyOf } from '../../src/store/dynamodb/item-codec.ts'
 import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
-import { newTable } from '../support/dynamodb/new-table.ts'
 import { anyUse } from '../service.ts'
 import { completionOf, keyed, mine, rotationOf } from '../store/store-contract.ts'
+import { newTable } from '../support/dynamodb/new-table.ts'
 
 const NOW = 9_000
 
