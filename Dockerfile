@@ -3,9 +3,21 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev
 
-FROM node:26-slim
+# The API Gateway emulator for docker-compose.yml. The production image contains nothing of this stage.
+FROM node:26-slim AS emulator
 WORKDIR /app
-# The compile cache is filled while the image is built, so that a container starts quickly with a read-only root.
+COPY package.json package-lock.json .npmrc ./
+# Two of its packages are development dependencies. Neither has an install script.
+RUN npm ci --ignore-scripts
+COPY emulator ./emulator
+COPY src/token-bucket.ts ./src/
+USER node
+EXPOSE 4000
+CMD ["node", "emulator/main.ts", "--host", "0.0.0.0"]
+
+FROM node:26-slim AS production
+WORKDIR /app
+# The build fills the compile cache, so that a container with a read-only root file system starts quickly.
 ENV NODE_ENV=production \
     NODE_COMPILE_CACHE=/app/.compile-cache \
     HOST=0.0.0.0 \
@@ -13,7 +25,7 @@ ENV NODE_ENV=production \
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json LICENSE ./
 COPY src ./src
-# Without a configuration the server loads everything and refuses to start: just what the cache needs.
+# Without configuration the server loads every module and then refuses to start. That is enough to fill the cache.
 RUN ln -s /app/src/cli/main.ts /usr/local/bin/firstkey \
  && firstkey --help > /dev/null \
  && { node --max-semi-space-size=12 src/start.js 2> /dev/null || true; } \

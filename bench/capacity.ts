@@ -76,7 +76,7 @@ await once(proxy, 'listening')
 
 const proxyUrl = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
 
-const gateway = await startProcess('src/local/main.ts', ['--port', '0'], {})
+const gateway = await startProcess('emulator/main.ts', ['--port', '0'], {})
 const service = await startBenchServer(gateway.url, {
   STORE: `dynamodb:${table}`,
   AWS_ENDPOINT_URL_DYNAMODB: proxyUrl,

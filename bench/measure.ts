@@ -33,7 +33,7 @@ export interface Row {
 
 /** Lets `agents` come together at a subject and a gateway that are started for them alone. */
 export async function measure(name: string, start: StartSubject, agents: number): Promise<Row> {
-  const gateway = await startProcess('src/local/main.ts', ['--port', '0', '--quotas', '--latency'], {})
+  const gateway = await startProcess('emulator/main.ts', ['--port', '0', '--quotas', '--latency'], {})
   const subject = await start(gateway)
   const secret = subject.secret()
   // The process is idle, and has not yet done what is measured.

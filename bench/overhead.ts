@@ -3,7 +3,7 @@
 // that the gateway had a call in its hands. GET /livez, which does nothing, tells the noise of the machine.
 import { cpus } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startGateway } from '../src/local/gateway.ts'
+import { startGateway } from '../emulator/gateway.ts'
 import { percentile } from './percentile.ts'
 import { startBenchServer } from './server.ts'
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import getPort from 'get-port'
-import { defaultGatewayOptions } from '../src/local/options.ts'
+import { defaultGatewayOptions } from '../emulator/options.ts'
 import { memoryMb, root, stopProcess } from './process.ts'
 
 export interface BenchServer {

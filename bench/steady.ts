@@ -11,7 +11,7 @@ const WARM_UP_S = 3
 const ROUND_S = 5
 const ROUNDS = 5
 
-const gateway = await startProcess('src/local/main.ts', ['--port', '0', '--max-keys', '1000000'], {})
+const gateway = await startProcess('emulator/main.ts', ['--port', '0', '--max-keys', '1000000'], {})
 // The queue is never long here, and this gateway has no quotas that would be the service's to keep.
 const service = await startBenchServer(gateway.url, { AWS_CALLS_PER_SECOND: '0' })
 const peer = await startProcess('bench/peer.ts', [], { PATH: process.env['PATH'] })

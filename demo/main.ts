@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import getPort from 'get-port'
 import { z } from 'zod'
-import { startGateway } from '../src/local/gateway.ts'
-import { defaultGatewayOptions } from '../src/local/options.ts'
+import { startGateway } from '../emulator/gateway.ts'
+import { defaultGatewayOptions } from '../emulator/options.ts'
 import { runSteps, say } from './steps.ts'
 
 const USAGE = `usage: npm run demo -- [--once] [--port NUMBER]

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
+import { isBuiltin, stripTypeScriptTypes } from 'node:module'
 import { dirname, join, normalize } from 'node:path'
 import { test } from 'node:test'
 
-const src = join(import.meta.dirname, '../src')
+const root = join(import.meta.dirname, '..')
+const src = join(root, 'src')
 
 interface Import {
   readonly file: string
@@ -32,7 +34,6 @@ const mayImport: Record<string, readonly string[]> = {
   cli: ['registration', 'auth', 'store'],
   discovery: [],
   pages: ['registration', 'discovery'],
-  local: [],
 }
 
 /** The phases of a registration: the stores import it, and it imports only the types of their records. */
@@ -53,15 +54,12 @@ test('the SDK stays in aws/, and in the store on DynamoDB', () => {
   )
   assert.ok(users.length > 0)
   for (const { file } of users)
-    assert.ok(['aws', 'local'].includes(room(file)) || /^store\/dynamodb(\.ts|\/)/.test(file), `src/${file}`)
+    assert.ok(room(file) === 'aws' || /^store\/dynamodb(\.ts|\/)/.test(file), `src/${file}`)
 })
 
 test('Fastify stays in routes/ and http/, and with the app that wires them', () => {
   for (const { file, target } of imports.filter(({ target }) => /^@?fastify/.test(target))) {
-    assert.ok(
-      ['routes', 'http', 'local'].includes(room(file)) || file === 'app.ts',
-      `src/${file} imports ${target}`,
-    )
+    assert.ok(['routes', 'http'].includes(room(file)) || file === 'app.ts', `src/${file} imports ${target}`)
   }
 })
 
@@ -70,4 +68,31 @@ test('only the process itself, its configuration and the commands read the envir
     if (!/process\.env/.test(readFileSync(join(src, file), 'utf8'))) continue
     assert.ok(file === 'main.ts' || room(file) === 'cli', `src/${file} reads process.env`)
   }
+})
+
+/** The modules that a folder's files load at run time, by `import` or `createRequire`; type imports are erased. */
+function loadedBy(folder: string): string[] {
+  return globSync('**/*.{ts,js,mjs}', { cwd: join(root, folder) }).flatMap((file) => {
+    const text = readFileSync(join(root, folder, file), 'utf8')
+    const code = file.endsWith('.ts') ? stripTypeScriptTypes(text) : text
+    const loads = /\b(?:from|import|createRequire\(import\.meta\.url\))\s*\(?\s*'([\w@./:-]+)'/g
+    return [...code.matchAll(loads)].map(([, target = '']) =>
+      target.startsWith('.') ? normalize(join(folder, dirname(file), target)) : target,
+    )
+  })
+}
+
+test('src/ loads exactly the production dependencies at run time', () => {
+  const packages = loadedBy('src')
+    .filter((target) => !isBuiltin(target) && !/^(src\/|package\.json$)/.test(target))
+    .map((target) => target.match(/^(@[^/]+\/)?[^/]+/)?.[0])
+  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  assert.deepEqual([...new Set(packages)].sort(), Object.keys(dependencies).sort())
+})
+
+test('src/ imports nothing from emulator/, and emulator/ only the token bucket from src/', () => {
+  const outside = imports.filter(({ target }) => target.startsWith('..')).map(({ target }) => target)
+  assert.deepEqual([...new Set(outside)], ['../package.json'])
+  const taken = loadedBy('emulator').filter((target) => target.startsWith('src/'))
+  assert.deepEqual([...new Set(taken)], ['src/token-bucket.ts'])
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Gateway } from '../src/local/gateway.ts'
+import type { Gateway } from '../emulator/gateway.ts'
 import { createDuty } from '../src/registration/duty.ts'
 import { endDue } from '../src/registration/end.ts'
 import { recover } from '../src/registration/recover.ts'

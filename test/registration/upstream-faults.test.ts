@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { FaultOrder } from '../../src/local/faults.ts'
+import type { FaultOrder } from '../../emulator/faults.ts'
 import { fastTiming, type Given, settle } from '../invariants.ts'
 import { readProblem } from '../problem.ts'
 import { type Service, startService } from '../service.ts'

@@ -1,4 +1,4 @@
-import { createTokenBucket, type TokenBucket } from '../token-bucket.ts'
+import { createTokenBucket, type TokenBucket } from '../src/token-bucket.ts'
 import type { Account, ApiKey } from './account.ts'
 import { badRequest } from './api-error.ts'
 import type { UsagePlan } from './options.ts'

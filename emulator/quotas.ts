@@ -1,4 +1,4 @@
-import { createTokenBucket, type TokenBucket } from '../token-bucket.ts'
+import { createTokenBucket, type TokenBucket } from '../src/token-bucket.ts'
 import { tooManyRequests } from './api-error.ts'
 import type { OperationName } from './options.ts'
 

@@ -21,8 +21,8 @@ import {
   UpdateApiKeyCommand,
   UpdateUsagePlanCommand,
 } from '@aws-sdk/client-api-gateway'
-import { type Gateway, startGateway } from '../../src/local/gateway.ts'
-import { defaultGatewayOptions, type GatewayOptions } from '../../src/local/options.ts'
+import { type Gateway, startGateway } from '../../emulator/gateway.ts'
+import { defaultGatewayOptions, type GatewayOptions } from '../../emulator/options.ts'
 
 const VALUE = 'A'.repeat(39)
 
