@@ -3,9 +3,9 @@ import { Command } from 'commander'
 import pkg from '../../package.json' with { type: 'json' }
 import { redact } from '../log.ts'
 import { addAuditCommand } from './audit.ts'
+import { addReconcileCommand } from './reconcile.ts'
 import { addRegistrationCommands } from './registrations.ts'
 import { addStoreCommands } from './store.ts'
-import { addSweepCommand } from './sweep.ts'
 import { addTokenCommands } from './tokens.ts'
 
 const program = new Command('firstkey')
@@ -14,7 +14,7 @@ const program = new Command('firstkey')
   .showHelpAfterError('(add --help for the options)')
 addTokenCommands(program)
 addRegistrationCommands(program)
-addSweepCommand(program)
+addReconcileCommand(program)
 addAuditCommand(program)
 addStoreCommands(program)
 

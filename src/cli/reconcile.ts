@@ -1,66 +1,75 @@
 import type { Command } from 'commander'
-import { systemClock } from '../clock.ts'
-import { type RecoveryAction, recoveryActionOf } from '../registration/lifecycle.ts'
-import { recover } from '../registration/recover.ts'
-import type { Registration } from '../store/records.ts'
-import type { Store } from '../store/store.ts'
+import { type Disagreement, endDead, findDisagreement, removeStray } from '../registration/sweep.ts'
 import { printJson } from './format.ts'
 import { withDeps } from './with-deps.ts'
-import { withStore } from './with-store.ts'
 
 interface ReconcileOptions {
   readonly yes?: true
+  readonly force?: true
   readonly json?: true
 }
 
-const MEANING: Record<RecoveryAction, string> = {
-  adopt: 'its key is put on the plan and waits for the retry; without a key it is undone',
-  undo: 'its key is deleted and the use given back',
-  sweep: 'it failed; a key that came late is deleted',
+/** Adds `firstkey reconcile`, and its former name `sweep`, which no help mentions. */
+export function addReconcileCommand(program: Command): void {
+  define(program.command('reconcile'))
+  define(program.command('sweep', { hidden: true }))
 }
 
-/** `firstkey registrations reconcile`. */
-export function addReconcileCommand(registrations: Command): void {
-  registrations
-    .command('reconcile')
-    .description('end what was left unfinished, as the server does by itself; a dry run unless --yes')
-    .option('--yes', 'do it')
-    .option('--json', 'print JSON')
-    .action((options: ReconcileOptions) =>
-      options.yes ? reconcile(options) : withStore((store) => preview(store, options)),
+function define(command: Command): void {
+  command
+    .description(
+      'keys in AWS named as firstkey names them that this store has no use for, and registrations whose key is gone; ' +
+        'a dry run unless --yes',
     )
+    .option('--yes', 'delete those keys, and record those registrations as revoked')
+    .option('--force', 'also where this store knows not one of those keys')
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      '\nOther keys are never touched. But a second firstkey with a store of its own in the same account and Region names its' +
+        '\nkeys alike, and this store knows none of them: look at the dry run first.',
+    )
+    .action(reconcile)
 }
 
-async function preview(store: Store, { json }: ReconcileOptions): Promise<void> {
-  const now = systemClock()
-  const open = await store.listRecoverable(now, 1_000)
-  report(
-    open.map((registration) => ({ registration, action: recoveryActionOf(registration, now), done: false })),
-    json,
-  )
-  if (open.length > 0)
-    process.stderr.write('Nothing was changed. To do it: firstkey registrations reconcile --yes\n')
-}
-
-function reconcile({ json }: ReconcileOptions): Promise<void> {
-  return withDeps(async (deps) => {
-    const results = await recover(deps)
-    report(results, json)
-    if (results.some(({ done }) => !done))
-      throw new Error('not everything could be done; the reasons are above')
+function reconcile({ yes, force, json }: ReconcileOptions): Promise<void> {
+  return withDeps(async (deps, actor) => {
+    await deps.readiness.check() // In the wrong account or Region the plans are not there.
+    const disagreement = await findDisagreement(deps, new AbortController().signal)
+    const { strayKeys, deadRecords, knownKeys } = disagreement
+    report(disagreement, json)
+    if (!yes) {
+      if (strayKeys.length + deadRecords.length > 0)
+        process.stderr.write('Nothing was changed. To do it: firstkey reconcile --yes\n')
+      if (strayKeys.length > 0 && knownKeys === 0)
+        process.stderr.write('But this store knows not one of these keys: is STORE the right one?\n')
+      return
+    }
+    if (strayKeys.length > 0 && knownKeys === 0 && !force) {
+      throw new Error(
+        `this store knows not one of the ${strayKeys.length} keys, so nothing was changed: is STORE the right one? ` +
+          'If they are to go all the same, add --force',
+      )
+    }
+    for (const key of strayKeys) await removeStray(deps, key, actor, AbortSignal.timeout(deps.timing.undo))
+    for (const record of deadRecords) await endDead(deps, record, actor)
+    process.stderr.write(`${strayKeys.length} keys deleted, ${deadRecords.length} registrations ended.\n`)
   })
 }
 
-function report(
-  results: readonly { registration: Registration; action: RecoveryAction; done: boolean }[],
-  json: true | undefined,
-): void {
+function report({ strayKeys, deadRecords }: Disagreement, json: true | undefined): void {
   if (json) {
-    printJson(results.map(({ registration, action, done }) => ({ id: registration.id, action, done })))
+    printJson({
+      stray_keys: strayKeys.map(({ id, name }) => ({ api_key_id: id, name })),
+      dead_records: deadRecords.map(({ id, apiKeyId, rotation }) => ({
+        id,
+        registration_id: rotation?.of ?? id,
+        api_key_id: apiKeyId,
+      })),
+    })
     return
   }
-  if (results.length === 0) process.stderr.write('There is nothing to reconcile.\n')
-  for (const { registration, action, done } of results) {
-    process.stdout.write(`${registration.id}  ${action}${done ? ' (done)' : ''}: ${MEANING[action]}\n`)
-  }
+  if (strayKeys.length + deadRecords.length === 0) process.stderr.write('AWS and the store agree.\n')
+  for (const { id, name } of strayKeys) process.stdout.write(`${id}  stray key: ${name}\n`)
+  for (const { id, apiKeyId } of deadRecords) process.stdout.write(`${id}  its key ${apiKeyId} is gone\n`)
 }

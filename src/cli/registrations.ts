@@ -6,8 +6,8 @@ import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { duration, pageSize } from './arguments.ts'
 import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
-import { found } from './found.ts'
-import { addReconcileCommand } from './reconcile.ts'
+import { loadRegistration } from './load-registration.ts'
+import { addRecoverCommand } from './recover.ts'
 import { addRevokeCommand } from './revoke.ts'
 import { addRotateCommand } from './rotate.ts'
 import { withStore } from './with-store.ts'
@@ -25,7 +25,7 @@ interface ListOptions {
   readonly json?: true
 }
 
-/** `firstkey registrations list|show|stats|revoke|rotate|reconcile`. */
+/** `firstkey registrations list|show|stats|revoke|rotate|recover`. */
 export function addRegistrationCommands(program: Command): void {
   const registrations = program.command('registrations').description('who has which key')
 
@@ -56,13 +56,13 @@ export function addRegistrationCommands(program: Command): void {
 
   addRevokeCommand(registrations)
   addRotateCommand(registrations)
-  addReconcileCommand(registrations)
+  addRecoverCommand(registrations)
 }
 
 async function list(store: Store, options: ListOptions): Promise<void> {
   const { status, token: tokenId, plan, expiring, limit, json } = options
   const now = systemClock()
-  const after = options.after === undefined ? undefined : await found(store, options.after)
+  const after = options.after === undefined ? undefined : await loadRegistration(store, options.after)
   const expiringBy = expiring === undefined ? undefined : now + expiring
   const page = await store.listWithKeys({ status, tokenId, plan, expiringBy, after, limit }, now)
   const views = await Promise.all(page.map(({ registration }) => look(store, registration, now)))
@@ -84,7 +84,7 @@ async function list(store: Store, options: ListOptions): Promise<void> {
 }
 
 async function show(store: Store, id: string, { json }: { json?: true }): Promise<void> {
-  const view = await look(store, await found(store, id), systemClock())
+  const view = await look(store, await loadRegistration(store, id), systemClock())
   if (json) return printJson(registrationJson(view))
   const { registration: one, current, overlapping, status, unfinished } = view
   process.stdout.write(

@@ -7,7 +7,7 @@ import type { Actor } from '../store/audit.ts'
 import type { RegistrationWithKey } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
-import { found } from './found.ts'
+import { loadRegistration } from './load-registration.ts'
 import { withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
@@ -117,7 +117,7 @@ async function select(
 }
 
 async function selectOne(store: Store, id: string): Promise<RegistrationWithKey> {
-  const registration = await found(store, id)
+  const registration = await loadRegistration(store, id)
   if (registration.status === 'failed') throw new Error(`${id} failed: it has no key`)
   const { currentId } = registration
   const current = currentId === null ? registration : await store.getRegistration(currentId)

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { rotate } from '../registration/rotate.ts'
 import { duration } from './arguments.ts'
 import { formatRecord, isoTime, printJson, showTime } from './format.ts'
-import { found, requireKey } from './found.ts'
+import { loadRegistration, requireKey } from './load-registration.ts'
 import { withDeps } from './with-deps.ts'
 
 interface RotateOptions {
@@ -32,7 +32,7 @@ export function addRotateCommand(registrations: Command): void {
 
 function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions): Promise<void> {
   return withDeps(async (deps, actor) => {
-    const registration = await found(deps.store, id)
+    const registration = await loadRegistration(deps.store, id)
     requireKey(registration)
     const {
       apiKeyId,

@@ -70,7 +70,7 @@ export function addTokenCommands(program: Command): void {
     .argument('<id>', 'tok_…')
     .option('--json', 'print JSON')
     .action((id: string, options: OutputOptions) =>
-      withStore(async (store) => print(found(id, await store.getToken(id)), options)),
+      withStore(async (store) => print(requireToken(id, await store.getToken(id)), options)),
     )
 
   tokens
@@ -81,7 +81,7 @@ export function addTokenCommands(program: Command): void {
     .option('--json', 'print JSON')
     .action(async (id: string, { withKeys, ...options }: OutputOptions & { withKeys?: true }) => {
       const revoke = async (store: Store, actor: Actor) =>
-        print(found(id, await store.revokeToken(id, actor, systemClock())), options)
+        print(requireToken(id, await store.revokeToken(id, actor, systemClock())), options)
       if (!withKeys) return withStore(revoke)
       return withDeps(async (deps, actor) => {
         await revoke(deps.store, actor)
@@ -140,7 +140,7 @@ function print(token: BootstrapToken, { json }: OutputOptions): void {
   else process.stdout.write(describeToken(token, now))
 }
 
-function found(id: string, token: BootstrapToken | undefined): BootstrapToken {
+function requireToken(id: string, token: BootstrapToken | undefined): BootstrapToken {
   if (token === undefined)
     throw new Error(`there is no token ${id} in this store: firstkey tokens list shows all`)
   return token

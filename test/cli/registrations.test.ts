@@ -116,7 +116,7 @@ test('rotate prints the new key once, alone on stdout as JSON', async (t) => {
   assert.equal((await manage(service, renewed, 'GET')).status, 200)
 })
 
-test('sweep: shows what AWS and the store disagree on, ends that with --yes, and touches nothing else', async (t) => {
+test('reconcile shows what AWS and the store disagree on, corrects it with --yes, and touches nothing else', async (t) => {
   let now = Date.now() - 3_600_000
   const service = await startService(t, { clock: () => now })
   const { account } = service.gateway
@@ -132,17 +132,18 @@ test('sweep: shows what AWS and the store disagree on, ends that with --yes, and
   account.deleteKey(young.api_key_id)
 
   const cli = cliOf(t, service)
-  const dry = await cli('sweep', '--json')
+  const dry = await cli('reconcile', '--json')
   assert.deepEqual(JSON.parse(dry.stdout), {
     stray_keys: [{ api_key_id: strayKey.id, name: strayKey.name }],
     dead_records: [
       { id: dead.registration_id, registration_id: dead.registration_id, api_key_id: dead.api_key_id },
     ],
   })
-  assert.match(dry.stderr, /Nothing was changed/)
+  assert.match(dry.stderr, /^Nothing was changed\. .*firstkey reconcile --yes$/m)
+  assert.deepEqual(await cli('sweep', '--json'), dry, 'under its former name too')
   assert.ok(account.keys.has(strayKey.id))
 
-  const done = await cli('sweep', '--yes')
+  const done = await cli('reconcile', '--yes')
   assert.equal(done.code, 0, done.stderr)
   assert.deepEqual([...account.keys.keys()].sort(), [kept.api_key_id, ...foreign.map(({ id }) => id)].sort())
   const status = async (id: string) => (await service.deps.store.getRegistration(id))?.status
@@ -152,29 +153,65 @@ test('sweep: shows what AWS and the store disagree on, ends that with --yes, and
   )
 })
 
-test('sweep: what was renamed in AWS is not dead, and a store that knows nothing deletes nothing', async (t) => {
+test('registrations recover shows what a failed request left, and undoes it with --yes', async (t) => {
+  const past = Date.now() - 3_600_000 // The commands run later: the lease has expired.
+  const service = await startService(t, { clock: () => past })
+  const { account, faults } = service.gateway
+  faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'refused', times: 9 })
+  faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'fail', times: 99 })
+  assert.equal((await service.register((await service.token()).secret)).status, 502)
+  faults.clear()
+  const [left] = await service.deps.store.listRegistrations({ status: 'pending', limit: 1 })
+  assert.ok(left)
+
+  const cli = cliOf(t, service)
+  const dry = await cli('registrations', 'recover')
+  assert.match(dry.stdout, RegExp(`^${left.id} {2}undo: `))
+  assert.match(dry.stderr, /^Nothing was changed\. .*firstkey registrations recover --yes$/m)
+  assert.deepEqual(await cli('registrations', 'reconcile'), dry, 'under its former name too')
+  assert.equal(account.keys.size, 1)
+
+  const done = await cli('registrations', 'recover', '--yes')
+  assert.equal(done.code, 0, done.stderr)
+  assert.match(done.stdout, RegExp(`^${left.id} {2}undo \\(done\\)`))
+  assert.equal(account.keys.size, 0)
+  assert.match((await cli('registrations', 'recover')).stderr, /There is nothing to recover/)
+})
+
+test('sweep and registrations reconcile, the former names of two commands, are in no help', async (t) => {
+  const help = async (...args: string[]) => (await runCli(t, [...args, '--help'], {})).stdout
+  const [top, registrations] = [await help(), await help('registrations')]
+  assert.match(top, /^ {2}reconcile /m)
+  assert.match(registrations, /^ {2}recover /m)
+  assert.doesNotMatch(top, /sweep/)
+  assert.doesNotMatch(registrations, /reconcile/)
+  assert.match(await help('sweep'), /^Usage: firstkey sweep /)
+  assert.match(await help('registrations', 'reconcile'), /^Usage: firstkey registrations reconcile /)
+})
+
+test('reconcile accepts a key renamed in AWS, and deletes nothing if the store knows none of the keys', async (t) => {
   let now = Date.now() - 3_600_000
   const service = await startService(t, { clock: () => now })
   const own = await registered(service)
   now = Date.now()
   const { keys } = service.gateway.account
   keys.set(own.api_key_id, { ...service.gateway.account.key(own.api_key_id), name: 'renamed by hand' })
-  const renamed = await cliOf(t, service)('sweep', '--yes')
+  const renamed = await cliOf(t, service)('reconcile', '--yes')
   assert.match(renamed.stderr, /AWS and the store agree/)
   assert.equal(await dataPlane(service, own.api_key_value), 200)
 
   const [stray = ''] = newRegistrationIds(1)
   service.gateway.account.createKey({ name: `${stray} acme`, enabled: true })
   const env = { ...serverEnv(service.gateway, service.dataDir), STORE: `sqlite:${tempDir(t)}/other.db` }
-  assert.match((await runCli(t, ['sweep', '--yes'], env)).stderr, /there is no store/)
+  assert.match((await runCli(t, ['reconcile', '--yes'], env)).stderr, /there is no store/)
   await runCli(t, ['tokens', 'create', '--label', 'x'], env)
-  const wrong = await runCli(t, ['sweep', '--yes'], env)
+  const wrong = await runCli(t, ['reconcile', '--yes'], env)
   assert.equal(wrong.code, 1)
   assert.match(wrong.stderr, /knows not one of the 1 keys.*is STORE the right one/)
   assert.equal(service.gateway.account.keys.size, 2)
-  const memory = await runCli(t, ['sweep', '--yes'], { ...env, STORE: 'sqlite::memory:' })
+  const memory = await runCli(t, ['reconcile', '--yes'], { ...env, STORE: 'sqlite::memory:' })
   assert.match(memory.stderr, /no other process can see/)
-  assert.equal((await runCli(t, ['sweep', '--yes', '--force'], env)).code, 0)
+  assert.equal((await runCli(t, ['reconcile', '--yes', '--force'], env)).code, 0)
   assert.deepEqual([...service.gateway.account.keys.keys()], [own.api_key_id])
 })
 
