@@ -14,22 +14,22 @@ interface AuditOptions {
   readonly json?: true
 }
 
-/** `firstkey audit`. */
+/** Adds `firstkey audit`. */
 export function addAuditCommand(program: Command): void {
   program
     .command('audit')
     .description(
-      'who did what, newest first: registrations, refusals, rotations, ends of keys, tokens, commands',
+      'list audit entries, newest first: registrations, rejected requests, rotations, deleted keys, tokens, commands',
     )
     .option(
       '--since <time>',
-      'no further back than this long, as in 7d, or this time, as in 2026-11-24',
+      'only entries since this time: an age such as 7d, or a date such as 2026-11-24',
       pastTime,
     )
-    .option('--registration <id>', 'only what concerns this registration')
-    .option('--token <id>', 'only what concerns this token')
-    .option('--limit <n>', 'a page of at most so many', pageSize, 100)
-    .option('--after <entry>', 'the next page: what comes after this entry')
+    .option('--registration <id>', 'only entries about this registration')
+    .option('--token <id>', 'only entries about this token')
+    .option('--limit <n>', 'maximum number of entries to print', pageSize, 100)
+    .option('--after <entry>', 'print the page that follows this entry')
     .option('--json', 'print JSON')
     .action((options: AuditOptions) => withStore((store) => show(store, options)))
 }
@@ -38,7 +38,7 @@ async function show(store: Store, options: AuditOptions): Promise<void> {
   const { since, registration: registrationId, token: tokenId, after, limit, json } = options
   const entries = await store.listAudit({ since, registrationId, tokenId, after, limit })
   if (json) return printJson(entries.map(entryJson))
-  if (entries.length === 0) process.stderr.write('There is nothing.\n')
+  if (entries.length === 0) process.stderr.write('No audit entries match.\n')
   const rows = entries.map((entry) => [
     showTime(entry.at),
     entry.actor.id === null ? entry.actor.kind : `${entry.actor.kind} ${entry.actor.id}`,
@@ -49,11 +49,11 @@ async function show(store: Store, options: AuditOptions): Promise<void> {
     entry.actor.requestId ?? '-',
     entry.detail ?? '',
   ])
-  const heading = ['TIME', 'ACTOR', 'ACTION', 'WHICH', 'KEY', 'ADDRESS', 'REQUEST', 'DETAIL']
+  const heading = ['TIME', 'ACTOR', 'ACTION', 'SUBJECT', 'KEY', 'ADDRESS', 'REQUEST', 'DETAIL']
   process.stdout.write(formatTable(heading, rows))
   const last = entries.at(-1)
   if (last !== undefined && entries.length === limit)
-    process.stderr.write(`There may be more: add --after ${last.id}\n`)
+    process.stderr.write(`There may be more entries: add --after ${last.id}\n`)
 }
 
 function entryJson({ actor, ...entry }: RecordedEntry): object {

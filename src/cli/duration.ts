@@ -7,14 +7,14 @@ const UNITS: Readonly<Record<string, number>> = {
 }
 const MAX_MS = 100 * 365 * 86_400_000
 
-/** `90s`, `15m`, `12h`, `7d`, `4w` in milliseconds; `undefined` for anything else, and for more than a century. */
+/** Parses `90s`, `15m`, `12h`, `7d` or `4w`. @returns milliseconds; `undefined` for any other text, or for more than 100 years */
 export function parseDuration(text: string): number | undefined {
   const [, amount = '', unit = ''] = text.match(/^([1-9]\d{0,9})([smhdw])$/) ?? []
   const ms = Number(amount) * (UNITS[unit] ?? Number.NaN)
   return ms > 0 && ms <= MAX_MS ? ms : undefined
 }
 
-/** The largest whole unit: 604800000 is `7d`. For people. */
+/** Formats milliseconds for people, in the largest unit up to days that divides them: 604800000 is `7d`. */
 export function formatDuration(ms: number): string {
   for (const [unit, size] of Object.entries(UNITS).reverse()) {
     if (unit !== 'w' && ms >= size && ms % size === 0) return `${ms / size}${unit}`

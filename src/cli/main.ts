@@ -9,9 +9,11 @@ import { addStoreCommands } from './store.ts'
 import { addTokenCommands } from './tokens.ts'
 
 const program = new Command('firstkey')
-  .description("The operator's commands. They use the store that STORE names, also beside a running server.")
+  .description(
+    'Operator commands for firstkey. They work on the store that STORE names, even while a server is running.',
+  )
   .version(pkg.version)
-  .showHelpAfterError('(add --help for the options)')
+  .showHelpAfterError('(add --help to see the options)')
 addTokenCommands(program)
 addRegistrationCommands(program)
 addReconcileCommand(program)
@@ -21,7 +23,7 @@ addStoreCommands(program)
 try {
   await program.parseAsync()
 } catch (error) {
-  // Somebody may have pasted a secret where an id belongs.
+  // The message may quote a secret that was pasted in place of an id.
   process.stderr.write(`firstkey: ${redact(error instanceof Error ? error.message : String(error))}\n`)
   process.exitCode = 1
 }

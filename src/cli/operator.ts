@@ -4,10 +4,10 @@ import { redact } from '../log.ts'
 import type { Actor } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'
 
-/** What of a command line goes into the audit trail at most. */
+/** The most characters of a command line that the audit trail keeps. */
 const LONGEST_COMMAND = 1_000
 
-/** Who runs this command: the user of the operating system, and before sudo. */
+/** Returns the operator as an actor: the operating system's user, or the user who ran sudo. */
 export function operator(): Actor {
   return {
     kind: 'operator',
@@ -17,7 +17,7 @@ export function operator(): Actor {
   }
 }
 
-/** Records this command. What cannot be recorded is not done. @throws ServiceError `store_unavailable` */
+/** Records this command in the audit trail. If that fails, the command must not run. @throws ServiceError `store_unavailable` */
 export async function recordCommand(store: Store, actor: Actor): Promise<void> {
   const detail = redact(process.argv.slice(2).join(' ')).slice(0, LONGEST_COMMAND)
   const entry = { at: systemClock(), actor, detail, tokenId: null, registrationId: null, apiKeyId: null }
@@ -28,7 +28,7 @@ function userName(): string {
   try {
     return userInfo().username
   } catch {
-    // A container may run as a number that has no name.
+    // In a container the user id may have no name.
     return `uid ${process.getuid?.() ?? 'unknown'}`
   }
 }

@@ -18,42 +18,46 @@ export function addReconcileCommand(program: Command): void {
 function define(command: Command): void {
   command
     .description(
-      'keys in AWS named as firstkey names them that this store has no use for, and registrations whose key is gone; ' +
-        'a dry run unless --yes',
+      'find firstkey keys in AWS that this store does not know, and registrations whose key no longer exists in AWS; ' +
+        'dry run unless --yes',
     )
-    .option('--yes', 'delete those keys, and record those registrations as revoked')
-    .option('--force', 'also where this store knows not one of those keys')
+    .option('--yes', 'delete these keys, and record these registrations as revoked')
+    .option('--force', 'delete the keys even if this store knows none of the firstkey keys in AWS')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
-      '\nOther keys are never touched. But a second firstkey with a store of its own in the same account and Region names its' +
-        '\nkeys alike, and this store knows none of them: look at the dry run first.',
+      '\nThe name of a firstkey key starts with its id (reg_… or rot_…) and a space.' +
+        '\nOther keys are never touched. Another firstkey with its own store in the same' +
+        '\naccount and Region names its keys the same way, and this store does not know' +
+        '\nthem: check the dry run before you add --yes.',
     )
     .action(reconcile)
 }
 
 function reconcile({ yes, force, json }: ReconcileOptions): Promise<void> {
   return withDeps(async (deps, actor) => {
-    await deps.readiness.check() // In the wrong account or Region the plans are not there.
+    await deps.readiness.check() // Fails in the wrong account or Region: the usage plans do not exist there.
     const disagreement = await findDisagreement(deps, new AbortController().signal)
     const { strayKeys, deadRecords, knownKeys } = disagreement
     report(disagreement, json)
     if (!yes) {
       if (strayKeys.length + deadRecords.length > 0)
-        process.stderr.write('Nothing was changed. To do it: firstkey reconcile --yes\n')
+        process.stderr.write('Nothing was changed. To make these changes, run: firstkey reconcile --yes\n')
       if (strayKeys.length > 0 && knownKeys === 0)
-        process.stderr.write('But this store knows not one of these keys: is STORE the right one?\n')
+        process.stderr.write('This store knows none of the firstkey keys in AWS: check STORE.\n')
       return
     }
     if (strayKeys.length > 0 && knownKeys === 0 && !force) {
       throw new Error(
-        `this store knows not one of the ${strayKeys.length} keys, so nothing was changed: is STORE the right one? ` +
-          'If they are to go all the same, add --force',
+        `this store knows none of the firstkey keys in AWS (${strayKeys.length}), so nothing was changed: ` +
+          'check STORE, or add --force to delete them',
       )
     }
     for (const key of strayKeys) await removeStray(deps, key, actor, AbortSignal.timeout(deps.timing.undo))
     for (const record of deadRecords) await endDead(deps, record, actor)
-    process.stderr.write(`${strayKeys.length} keys deleted, ${deadRecords.length} registrations ended.\n`)
+    process.stderr.write(
+      `Keys deleted: ${strayKeys.length}. Registrations recorded as revoked: ${deadRecords.length}.\n`,
+    )
   })
 }
 
@@ -71,5 +75,6 @@ function report({ strayKeys, deadRecords }: Disagreement, json: true | undefined
   }
   if (strayKeys.length + deadRecords.length === 0) process.stderr.write('AWS and the store agree.\n')
   for (const { id, name } of strayKeys) process.stdout.write(`${id}  stray key: ${name}\n`)
-  for (const { id, apiKeyId } of deadRecords) process.stdout.write(`${id}  its key ${apiKeyId} is gone\n`)
+  for (const { id, apiKeyId } of deadRecords)
+    process.stdout.write(`${id}  key ${apiKeyId} no longer exists in AWS\n`)
 }

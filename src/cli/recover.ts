@@ -13,10 +13,11 @@ interface RecoverOptions {
   readonly json?: true
 }
 
-const MEANING: Record<RecoveryAction, string> = {
-  adopt: 'its key is put on the plan and waits for the retry; without a key it is undone',
-  undo: 'its key is deleted and the use given back',
-  sweep: 'it failed; a key that came late is deleted',
+/** The name of an action in the output, and what it does. `--json` prints the action itself. */
+const WORDS: Record<RecoveryAction, readonly [name: string, meaning: string]> = {
+  adopt: ['adopt', 'its key is attached to the plan and kept for a retry; if it has no key, it is undone'],
+  undo: ['undo', 'its key is deleted and the use is refunded'],
+  sweep: ['late-key check', 'it failed; if its key was created late, the key is deleted'],
 }
 
 /** Adds `firstkey registrations recover`, and its former name `reconcile`, which no help mentions. */
@@ -27,8 +28,11 @@ export function addRecoverCommand(registrations: Command): void {
 
 function define(command: Command): void {
   command
-    .description('end what was left unfinished, as the server does by itself; a dry run unless --yes')
-    .option('--yes', 'do it')
+    .description(
+      'complete or undo unfinished registrations and rotations, as a running server does automatically; ' +
+        'dry run unless --yes',
+    )
+    .option('--yes', 'recover them instead of listing them')
     .option('--json', 'print JSON')
     .action((options: RecoverOptions) =>
       options.yes ? recoverNow(options) : withStore((store) => preview(store, options)),
@@ -43,7 +47,7 @@ async function preview(store: Store, { json }: RecoverOptions): Promise<void> {
     json,
   )
   if (open.length > 0)
-    process.stderr.write('Nothing was changed. To do it: firstkey registrations recover --yes\n')
+    process.stderr.write('Nothing was changed. To recover them, run: firstkey registrations recover --yes\n')
 }
 
 function recoverNow({ json }: RecoverOptions): Promise<void> {
@@ -51,7 +55,7 @@ function recoverNow({ json }: RecoverOptions): Promise<void> {
     const results = await recover(deps)
     report(results, json)
     if (results.some(({ done }) => !done))
-      throw new Error('not everything could be done; the reasons are above')
+      throw new Error('some registrations could not be recovered; the log above says why')
   })
 }
 
@@ -65,6 +69,7 @@ function report(
   }
   if (results.length === 0) process.stderr.write('There is nothing to recover.\n')
   for (const { registration, action, done } of results) {
-    process.stdout.write(`${registration.id}  ${action}${done ? ' (done)' : ''}: ${MEANING[action]}\n`)
+    const [name, meaning] = WORDS[action]
+    process.stdout.write(`${registration.id}  ${name}${done ? ' (done)' : ''}: ${meaning}\n`)
   }
 }

@@ -12,7 +12,7 @@ import { addRevokeCommand } from './revoke.ts'
 import { addRotateCommand } from './rotate.ts'
 import { withStore } from './with-store.ts'
 
-/** API keys that an account may hold in a Region. */
+/** API Gateway's quota of API keys for each account and Region. */
 const KEY_QUOTA = 10_000
 
 interface ListOptions {
@@ -25,32 +25,40 @@ interface ListOptions {
   readonly json?: true
 }
 
-/** `firstkey registrations list|show|stats|revoke|rotate|recover`. */
+/** Adds `firstkey registrations list|show|stats|revoke|rotate|recover`. */
 export function addRegistrationCommands(program: Command): void {
-  const registrations = program.command('registrations').description('who has which key')
+  const registrations = program
+    .command('registrations')
+    .description('manage registrations and their API keys')
 
   registrations
     .command('list')
-    .description('registrations, newest first')
-    .option('--token <id>', 'only those made with this token')
-    .option('--plan <name>', 'only those on this plan')
-    .addOption(new Option('--status <status>', 'only these').choices(PUBLIC_STATUSES))
-    .option('--expiring <duration>', 'only those whose key ends within this time, as in 7d', duration)
-    .option('--limit <n>', 'a page of at most so many', pageSize, 100)
-    .option('--after <id>', 'the next page: what comes after this registration')
+    .description('list registrations, newest first')
+    .option('--token <id>', 'only registrations created with this token')
+    .option('--plan <name>', 'only registrations on this plan')
+    .addOption(
+      new Option('--status <status>', 'only registrations with this status').choices(PUBLIC_STATUSES),
+    )
+    .option(
+      '--expiring <duration>',
+      'only registrations whose key expires within this time, such as 7d',
+      duration,
+    )
+    .option('--limit <n>', 'maximum number of registrations to print', pageSize, 100)
+    .option('--after <id>', 'print the page that follows this registration')
     .option('--json', 'print JSON')
     .action((options: ListOptions) => withStore((store) => list(store, options)))
 
   registrations
     .command('show')
-    .description('one registration')
-    .argument('<id>', 'reg_…')
+    .description('show one registration')
+    .argument('<id>', 'registration id, reg_…')
     .option('--json', 'print JSON')
     .action((id: string, options: { json?: true }) => withStore((store) => show(store, id, options)))
 
   registrations
     .command('stats')
-    .description('how many there are, by plan and status')
+    .description('count registrations by plan and status')
     .option('--json', 'print JSON')
     .action((options: { json?: true }) => withStore((store) => stats(store, options)))
 
@@ -67,7 +75,7 @@ async function list(store: Store, options: ListOptions): Promise<void> {
   const page = await store.listWithKeys({ status, tokenId, plan, expiringBy, after, limit }, now)
   const views = await Promise.all(page.map(({ registration }) => look(store, registration, now)))
   if (json) return printJson(views.map(registrationJson))
-  if (page.length === 0) process.stderr.write('There are none.\n')
+  if (page.length === 0) process.stderr.write('No registrations match.\n')
   const rows = views.map(({ registration, current, status, unfinished }) => [
     registration.id,
     [...new Set([status, ...unfinished.map(noteOf)])].join(', '),
@@ -80,7 +88,7 @@ async function list(store: Store, options: ListOptions): Promise<void> {
   process.stdout.write(formatTable(['ID', 'STATUS', 'KEY', 'PLAN', 'CREATED', 'EXPIRES', 'NAME'], rows))
   const last = page.at(-1)
   if (last !== undefined && page.length === limit)
-    process.stderr.write(`There may be more: add --after ${last.registration.id}\n`)
+    process.stderr.write(`There may be more registrations: add --after ${last.registration.id}\n`)
 }
 
 async function show(store: Store, id: string, { json }: { json?: true }): Promise<void> {
@@ -99,13 +107,13 @@ async function show(store: Store, id: string, { json }: { json?: true }): Promis
       ['created', showTime(one.createdAt)],
       ['rotated', current === one ? 'never' : showTime(current.createdAt)],
       [
-        'overlapping',
+        'overlapping key',
         overlapping === null ? '-' : `${overlapping.apiKeyId} until ${showTime(overlapping.endsAt)}`,
       ],
       ['ended', current.status === 'active' ? 'never' : showTime(current.endedAt)],
-      ['answered', showTime(one.answeredAt)],
+      ['response sent', showTime(one.answeredAt)],
       ['expires', showTime(current.expiresAt)],
-      ['can be replayed', one.idempotency === null ? 'no' : 'yes'],
+      ['replayable', one.idempotency === null ? 'no' : 'yes'],
       ...unfinished.map((part) => ['unfinished', describePart(part)] as const),
     ]),
   )
@@ -122,13 +130,13 @@ async function look(store: Store, registration: Registration, now: number): Prom
 
 function noteOf({ status }: Registration): string {
   if (status === 'pending') return 'pending'
-  return status === 'ending' ? 'not deleted yet' : 'not answered yet'
+  return status === 'ending' ? 'key not deleted yet' : 'response not sent yet'
 }
 
 function describePart(part: Registration): string {
-  const key = part.apiKeyId === null ? '' : `, key ${part.apiKeyId}`
-  const failure = part.failure === null ? '' : `: ${part.failure}, next try ${showTime(part.endsAt)}`
-  return `${part.id}${key} ${noteOf(part)}${failure}`
+  const key = part.apiKeyId === null ? '' : ` (${part.apiKeyId})`
+  const failure = part.failure === null ? '' : `; ${part.failure}, next attempt ${showTime(part.endsAt)}`
+  return `${part.id}: ${noteOf(part)}${key}${failure}`
 }
 
 async function stats(store: Store, { json }: { json?: true }): Promise<void> {
@@ -142,11 +150,11 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
   const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
   process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
   process.stderr.write(
-    `${active} active, ${keys} keys in AWS; an account holds at most ${KEY_QUOTA} keys a Region.\n`,
+    `Active registrations: ${active}. Keys in AWS: ${keys} (the quota is ${KEY_QUOTA} per account and Region).\n`,
   )
 }
 
-/** A registration for programs: no secret, and no hash of one. */
+/** The JSON of a registration, without secrets and their hashes. */
 function registrationJson({
   registration: one,
   current,

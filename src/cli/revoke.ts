@@ -11,7 +11,7 @@ import { loadRegistration } from './load-registration.ts'
 import { withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
-/** Which registrations: those named, or all of a token or of a plan. */
+/** The registrations to revoke: by id, or all of a token, of a plan, or of a token on a plan. */
 interface Selection {
   readonly ids?: readonly string[]
   readonly token?: string
@@ -20,43 +20,44 @@ interface Selection {
 
 const PAGE = 500
 
-/** `firstkey registrations revoke`. */
+/** Adds `firstkey registrations revoke`. */
 export function addRevokeCommand(registrations: Command): void {
   registrations
     .command('revoke')
-    .description('take keys back, for good; a dry run unless --yes')
-    .argument('[ids...]', 'reg_…')
-    .option('--token <id>', 'all that were made with this token')
-    .option('--plan <name>', 'all that are on this plan')
-    .option('--yes', 'do it')
+    .description('revoke registrations and delete their keys permanently; dry run unless --yes')
+    .argument('[ids...]', 'registration ids, reg_…')
+    .option('--token <id>', 'all registrations created with this token')
+    .option('--plan <name>', 'all registrations on this plan')
+    .option('--yes', 'revoke them instead of listing them')
     .action(async (ids: string[], { yes, token, plan }: Selection & { yes?: true }) => {
       const selection = {
         ...(ids.length > 0 ? { ids } : {}),
         ...(token ? { token } : {}),
         ...(plan ? { plan } : {}),
       }
-      if (Object.keys(selection).length === 0) throw new Error('name registrations, --token or --plan')
+      if (Object.keys(selection).length === 0) throw new Error('specify registration ids, --token or --plan')
       if ('ids' in selection && (token ?? plan) !== undefined)
-        throw new Error('name registrations, or --token and --plan, but not both')
+        throw new Error('specify either registration ids, or --token and --plan, but not both')
       if (yes) await withDeps((deps, actor) => revokeKeys(deps, actor, selection))
       else await withStore((store) => preview(store, selection))
     })
 }
 
 /**
- * Revokes one after the other, with progress on stderr. What this leaves unfinished, because it was stopped or API Gateway
- * fails, a running server finishes, or the same command again.
+ * Revokes the selected registrations one after the other, with progress on stderr. If it is stopped or API Gateway fails,
+ * a running server deletes the remaining keys; running the same command again does so too.
+ * @throws Error if a key is not deleted yet
  */
 export async function revokeKeys(deps: Deps, actor: Actor, selection: Selection): Promise<void> {
   let [done, failed] = [0, 0]
   const seen = new Set<string>()
-  // Where lists lag, what was made a moment ago shows up a little later.
+  // On a store whose lists lag, registrations created a moment ago appear only in a later round.
   for (let round = 0; ; round++) {
     if (round > 0) await sleep(deps.store.listingLagMs)
     const selected = (await select(deps.store, selection)).filter(
       ({ registration }) => !seen.has(registration.id),
     )
-    // The intent first, all of it: whatever stops this command, these keys go.
+    // All are recorded as revoked before the first deletion: if this command is stopped, a server deletes the keys.
     for (const { registration } of selected) {
       seen.add(registration.id)
       await deps.store.revokeRegistration(registration.id, actor, deps.clock())
@@ -67,7 +68,7 @@ export async function revokeKeys(deps: Deps, actor: Actor, selection: Selection)
   }
   process.stderr.write(`${done - failed} of ${done} revoked.\n`)
   if (failed > 0)
-    throw new Error('not everything could be done now; a running server goes on, or run it again')
+    throw new Error('some keys are not deleted yet; a running server retries, or run this command again')
 }
 
 async function deleteAll(
@@ -83,7 +84,7 @@ async function deleteAll(
       process.stderr.write(`${progress}  revoked\n`)
     } catch {
       failed += 1 // The reason is in the log, on stderr.
-      process.stderr.write(`${progress}  not deleted yet\n`)
+      process.stderr.write(`${progress}  key not deleted yet\n`)
     }
   }
   return failed
@@ -92,7 +93,9 @@ async function deleteAll(
 async function preview(store: Store, selection: Selection): Promise<void> {
   const selected = await select(store, selection)
   for (const { registration, current } of selected) process.stdout.write(`${line(registration, current)}\n`)
-  process.stderr.write(`${selected.length} would be revoked. Nothing was changed. To do it, add --yes.\n`)
+  process.stderr.write(
+    `${selected.length} would be revoked. Nothing was changed. To revoke them, add --yes.\n`,
+  )
 }
 
 function line(registration: Registration, current: Registration): string {

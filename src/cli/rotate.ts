@@ -14,18 +14,23 @@ interface RotateOptions {
 const HOUR_MS = 3_600_000
 const LONGEST_OVERLAP_MS = 7 * 24 * HOUR_MS
 
-/** `firstkey registrations rotate`. */
+/** Adds `firstkey registrations rotate`. */
 export function addRotateCommand(registrations: Command): void {
   registrations
     .command('rotate')
-    .description('a new key for a registration, printed once; the present one goes after the overlap')
-    .argument('<id>', 'reg_…')
+    .description(
+      'create a new key for a registration and print it once; the current key is deleted after the overlap',
+    )
+    .argument('<id>', 'registration id, reg_…')
     .addOption(
-      new Option('--overlap <duration>', 'how long the present key still works, at most 7d; 0: not at all')
+      new Option(
+        '--overlap <duration>',
+        'how long the current key keeps working, at most 7d; 0: delete it at once',
+      )
         .argParser(overlap)
         .default(HOUR_MS, '1h'),
     )
-    .option('--management-token', 'renew the management token too')
+    .option('--management-token', 'also renew the management token')
     .option('--json', 'print JSON')
     .action((id: string, options: RotateOptions) => rotateKey(id, options))
 }
@@ -56,7 +61,7 @@ function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions
       })
       return
     }
-    process.stderr.write('The secrets, shown only now:\n')
+    process.stderr.write('The secrets are shown only once:\n')
     process.stdout.write(
       formatRecord([
         ['key id', apiKeyId],
@@ -71,6 +76,6 @@ function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions
 function overlap(text: string): number {
   if (text === '0') return 0
   const ms = duration(text)
-  if (ms > LONGEST_OVERLAP_MS) throw new InvalidArgumentError('At most 7d.')
+  if (ms > LONGEST_OVERLAP_MS) throw new InvalidArgumentError('Expected at most 7d.')
   return ms
 }

@@ -7,57 +7,62 @@ import { openStore } from '../store/open.ts'
 import { printJson } from './format.ts'
 import { operator, recordCommand } from './operator.ts'
 
-/** `firstkey store init|copy`. The SDK of DynamoDB is loaded only where it is used. */
+/** Adds `firstkey store init|copy`. Other commands do not load the DynamoDB SDK. */
 export function addStoreCommands(program: Command): void {
-  const store = program.command('store').description('where everything is remembered')
+  const store = program
+    .command('store')
+    .description('create a DynamoDB table as the store, or copy a store into it')
 
   store
     .command('init')
     .description(
-      'make the table of DynamoDB that STORE names: on demand, with expiry, recovery, deletion protection',
+      'create the DynamoDB table that STORE names: on-demand capacity, expiry of items, point-in-time recovery, ' +
+        'deletion protection',
     )
-    .option('--cloudformation', 'print it as a CloudFormation template instead')
+    .option('--cloudformation', 'print a CloudFormation template instead')
     .action(init)
 
   store
     .command('copy')
-    .description('copy everything into a table of DynamoDB, and compare; can be repeated until that is used')
-    .requiredOption('--from <store>', 'as in sqlite:./data/firstkey.db; no server may be running on it')
-    .requiredOption('--to <store>', 'as in dynamodb:firstkey; made with: firstkey store init')
+    .description(
+      'copy all records into a DynamoDB table and verify the copy; can be repeated until a server uses the table',
+    )
+    .requiredOption('--from <store>', 'source, such as sqlite:./data/firstkey.db; stop its servers first')
+    .requiredOption('--to <store>', 'target, such as dynamodb:firstkey; create it with: firstkey store init')
     .action(copy)
 }
 
 async function init({ cloudformation }: { cloudformation?: true }): Promise<void> {
   const location = readStoreLocation(process.env)
   if (location.kind !== 'dynamodb')
-    throw new Error('STORE names a file, which is made by itself: for a table it is dynamodb:TABLE')
+    throw new Error(
+      'STORE names a file, which firstkey creates when it is needed; to create a table, set STORE=dynamodb:TABLE',
+    )
   const { table, region } = location
   if (cloudformation) return printJson(cloudFormation(table))
   const { initTable } = await import('../store/dynamodb.ts')
   const { made, recovery } = await initTable(location)
   process.stderr.write(
-    made
-      ? `The table ${table} in ${region} is made.\n`
-      : `The table ${table} in ${region} is there already.\n`,
+    made ? `Created table ${table} in ${region}.\n` : `Table ${table} in ${region} already exists.\n`,
   )
-  if (!recovery) process.stderr.write('This endpoint knows no point-in-time recovery: there is none.\n')
+  if (!recovery) process.stderr.write('Point-in-time recovery is off: this endpoint does not support it.\n')
 }
 
 async function copy({ from, to }: { from: string; to: string }): Promise<void> {
   const [source, target] = [locate('--from', from), locate('--to', to)]
   if (target.kind !== 'dynamodb') throw new Error('--to must be dynamodb:TABLE')
   if (source.kind === 'sqlite' && !existsSync(source.path))
-    throw new Error(`--from: there is no file ${source.path}`)
+    throw new Error(`--from: the file ${source.path} does not exist`)
   const store = await openStore(source)
   try {
-    // Recorded where it comes from, and so copied with all that is there.
+    // Recorded in the source before the copy, so that the copy contains the entry too.
     await recordCommand(store, operator())
     const { copyStore } = await import('../store/copy.ts')
     const copied = await copyStore(store, target, systemClock, showProgress)
     const { tokens, registrations, audit, sha256 } = copied
     process.stderr.write(
-      `${process.stderr.isTTY ? '\n' : ''}${tokens} tokens, ${registrations} registrations and rotations, ${audit} audit entries are in ` +
-        `${target.table}, the same on both sides (SHA-256 ${sha256.slice(0, 16)}…).\n` +
+      `${process.stderr.isTTY ? '\n' : ''}Copied ${tokens} tokens, ${registrations} registrations and rotations, ${audit} audit entries ` +
+        `to ${target.table}; the contents are the same on both sides (SHA-256 ${sha256.slice(0, 16)}…).\n` +
         `Now start the servers with STORE=${to}.\n`,
     )
   } finally {
@@ -65,7 +70,7 @@ async function copy({ from, to }: { from: string; to: string }): Promise<void> {
   }
 }
 
-/** What an option names, as `STORE` would. */
+/** Reads the store that an option names, in the syntax of `STORE`. @throws Error that names the option */
 function locate(option: string, text: string): StoreLocation {
   try {
     return readStoreLocation({ ...process.env, STORE: text })

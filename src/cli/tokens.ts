@@ -29,45 +29,49 @@ interface OutputOptions {
   readonly json?: true
 }
 
-/** `firstkey tokens create|list|show|revoke`. */
+/** Adds `firstkey tokens create|list|show|revoke`. */
 export function addTokenCommands(program: Command): void {
   const tokens = program
     .command('tokens')
-    .description('bootstrap tokens: who may register, for what, how often')
+    .description('manage bootstrap tokens, which callers need to register')
 
   tokens
     .command('create')
-    .description('make a token; its secret is printed once, alone on stdout')
-    .requiredOption('--label <text>', 'what the token is for, for you to find it again', label)
+    .description('create a token; its secret is printed once, and is the only output on stdout')
+    .requiredOption('--label <text>', 'a label by which you recognize the token', label)
     .addOption(
-      new Option('--plan <name>', 'a plan it may ask for, the first is its default; repeatable')
+      new Option('--plan <name>', 'a plan that the token allows; repeatable, the first is its default')
         .argParser(collectPlan)
-        .default([], 'the first plan of the service'),
+        .default([], "the service's default plan"),
     )
-    .option('--max-uses <n>', 'how many registrations it allows (default: any number)', count)
-    .option('--expires <duration>', 'how long it may be used, as in 7d (default: for ever)', duration)
-    .option('--key-ttl <duration>', 'how long its keys live, as in 30d (default: for ever)', duration)
+    .option('--max-uses <n>', 'how many registrations the token allows (default: unlimited)', count)
+    .option('--expires <duration>', 'how long the token is valid, such as 7d (default: unlimited)', duration)
+    .option(
+      '--key-ttl <duration>',
+      'how long each of its keys is valid, such as 30d (default: unlimited)',
+      duration,
+    )
     .addOption(
-      new Option('--name-prefix <text>', 'what the names of its registrations must start with')
+      new Option('--name-prefix <text>', 'a prefix that the names of its registrations must have')
         .argParser(namePrefix)
-        .default('', 'anything'),
+        .default('', 'none'),
     )
-    .option('--rate <n>', 'requests a minute (default: no limit of its own)', count)
-    .option('--json', 'print JSON on stdout, the secret in it')
+    .option('--rate <n>', 'how many requests a minute the token allows (default: unlimited)', count)
+    .option('--json', 'print JSON, including the secret')
     .action((options: CreateOptions) =>
       withStore((store, actor) => create(store, actor, options), { create: true }),
     )
 
   tokens
     .command('list')
-    .description('all tokens, newest first')
+    .description('list all tokens, newest first')
     .option('--json', 'print JSON')
     .action((options: OutputOptions) => withStore((store) => list(store, options)))
 
   tokens
     .command('show')
-    .description('one token')
-    .argument('<id>', 'tok_…')
+    .description('show one token')
+    .argument('<id>', 'token id, tok_…')
     .option('--json', 'print JSON')
     .action((id: string, options: OutputOptions) =>
       withStore(async (store) => print(requireToken(id, await store.getToken(id)), options)),
@@ -75,9 +79,9 @@ export function addTokenCommands(program: Command): void {
 
   tokens
     .command('revoke')
-    .description('refuse a token from now on; keys made with it stay, unless --with-keys')
-    .argument('<id>', 'tok_…')
-    .option('--with-keys', 'take back every key made with it')
+    .description('revoke a token; its keys keep working unless --with-keys is given')
+    .argument('<id>', 'token id, tok_…')
+    .option('--with-keys', 'also revoke all registrations created with it, and delete their keys')
     .option('--json', 'print JSON')
     .action(async (id: string, { withKeys, ...options }: OutputOptions & { withKeys?: true }) => {
       const revoke = async (store: Store, actor: Actor) =>
@@ -110,7 +114,7 @@ async function create(store: Store, actor: Actor, options: CreateOptions): Promi
     printJson({ ...tokenJson(token, now), secret })
     return
   }
-  process.stderr.write(`${describeToken(token, now)}\nThe secret, shown only now:\n`)
+  process.stderr.write(`${describeToken(token, now)}\nThe secret is shown only once:\n`)
   process.stdout.write(`${secret}\n`)
 }
 
@@ -120,7 +124,7 @@ async function list(store: Store, { json }: OutputOptions): Promise<void> {
   if (json) {
     printJson(tokens.map((token) => tokenJson(token, now)))
   } else if (tokens.length === 0) {
-    process.stderr.write('There are no tokens. Make one: firstkey tokens create --label …\n')
+    process.stderr.write('There are no tokens. Create one: firstkey tokens create --label …\n')
   } else {
     const rows = tokens.map((token) => [
       token.id,
@@ -142,7 +146,7 @@ function print(token: BootstrapToken, { json }: OutputOptions): void {
 
 function requireToken(id: string, token: BootstrapToken | undefined): BootstrapToken {
   if (token === undefined)
-    throw new Error(`there is no token ${id} in this store: firstkey tokens list shows all`)
+    throw new Error(`there is no token ${id} in this store: firstkey tokens list lists all`)
   return token
 }
 
@@ -156,13 +160,13 @@ function describeToken(token: BootstrapToken, now: number): string {
     ['created', showTime(token.createdAt)],
     ['expires', showTime(token.expiresAt)],
     ['revoked', showTime(token.revokedAt)],
-    ['key ttl', token.keyTtlMs === null ? 'for ever' : formatDuration(token.keyTtlMs)],
-    ['name prefix', token.namePrefix === '' ? 'any' : token.namePrefix],
-    ['rate', token.ratePerMinute === null ? 'no limit' : `${token.ratePerMinute} a minute`],
+    ['key ttl', token.keyTtlMs === null ? 'unlimited' : formatDuration(token.keyTtlMs)],
+    ['name prefix', token.namePrefix === '' ? 'none' : token.namePrefix],
+    ['rate', token.ratePerMinute === null ? 'unlimited' : `${token.ratePerMinute} a minute`],
   ])
 }
 
-/** A token for programs: times as RFC 3339, no secret and no hash of it. */
+/** The JSON of a token, without its secret and the hash of it. */
 function tokenJson(token: BootstrapToken, now: number): object {
   return {
     id: token.id,
@@ -187,27 +191,29 @@ function status(token: BootstrapToken, now: number): 'revoked' | 'expired' | 'ex
 }
 
 const plans = (token: BootstrapToken) => token.plans.join(',') || '(default)'
-const uses = (token: BootstrapToken) => `${token.uses}/${token.maxUses ?? 'any'}`
+const uses = (token: BootstrapToken) => `${token.uses}/${token.maxUses ?? 'unlimited'}`
 
 function label(text: string): string {
   if (redact(text) !== text)
-    throw new InvalidArgumentError('It looks like a secret, and would be kept in the clear.')
+    throw new InvalidArgumentError('It looks like a secret, and labels are stored in plain text.')
   if (/^[^\p{C}]{1,100}$/u.test(text)) return text
-  throw new InvalidArgumentError('1 to 100 printable characters.')
+  throw new InvalidArgumentError('Expected 1 to 100 printable characters.')
 }
 
 function namePrefix(text: string): string {
-  // A name may go on after a space, but not end with one.
+  // A prefix may end with a space, a whole name may not.
   if (NAME.test(`${text}x`) && text.length <= 100) return text
-  throw new InvalidArgumentError('The beginning of a name: letters, digits, punctuation and single spaces.')
+  throw new InvalidArgumentError(
+    'Expected the beginning of a name: at most 100 letters, digits, punctuation marks and single spaces.',
+  )
 }
 
 function collectPlan(name: string, previous: string[]): string[] {
-  if (!PLAN_NAME.test(name)) throw new InvalidArgumentError('A plan name as in USAGE_PLANS.')
+  if (!PLAN_NAME.test(name)) throw new InvalidArgumentError('Expected a plan name, as in USAGE_PLANS.')
   return [...previous, name]
 }
 
 function count(text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
-  throw new InvalidArgumentError('A whole number from 1.')
+  throw new InvalidArgumentError('Expected a whole number from 1 to 999999999.')
 }

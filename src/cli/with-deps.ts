@@ -5,15 +5,13 @@ import type { Actor } from '../store/audit.ts'
 import { operator, recordCommand } from './operator.ts'
 import { requireShared } from './with-store.ts'
 
-/**
- * Runs a command that needs API Gateway too, and records it: with the server's own configuration, its log on stderr.
- */
+/** Runs a command that needs the store and API Gateway, with the server's configuration, and records it. Logs to stderr. */
 export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>): Promise<void> {
   const config = readConfig(process.env)
   requireShared(config.store)
   const deps = await createDeps(config, createLogger('warn', process.stderr))
   const actor = operator()
-  // Otherwise a server would take over, and undo, what this command works on for long.
+  // If a lease expired during a long command, a server would recover the registration and undo its work.
   const renewing = setInterval(() => void deps.leases.renew().catch(() => undefined), deps.timing.renew)
   try {
     await recordCommand(deps.store, actor)

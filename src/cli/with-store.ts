@@ -6,8 +6,8 @@ import type { Store } from '../store/store.ts'
 import { operator, recordCommand } from './operator.ts'
 
 /**
- * Runs a command that needs the store alone, and records it.
- * @param options.create make the store where there is none yet
+ * Runs a command that needs only the store, and records it.
+ * @param options.create creates the store if it does not exist
  */
 export async function withStore(
   work: (store: Store, actor: Actor) => Promise<void>,
@@ -25,12 +25,17 @@ export async function withStore(
   }
 }
 
-/** @throws Error if no server can be using this store: an empty one would have every command say that there is nothing */
+/**
+ * Rejects a store that no server can be using: it would be empty, and every command would report that nothing exists.
+ * @throws Error if the store is in memory, or is a file that does not exist (unless `create`)
+ */
 export function requireShared(location: StoreLocation, create = false): void {
-  if (location.kind !== 'sqlite') return // A table that is not there is never made by the way.
+  if (location.kind !== 'sqlite') return // Opening a table that does not exist fails, and creates nothing.
   const { path } = location
   if (path === ':memory:')
-    throw new Error('STORE is sqlite::memory:, which no other process can see: name a file')
+    throw new Error('STORE is sqlite::memory:, which no other process can see: set it to a file')
   if (!create && !existsSync(path))
-    throw new Error(`there is no store ${path}: STORE names it, and "firstkey tokens create" makes it`)
+    throw new Error(
+      `there is no store ${path}: correct STORE, or create the store with "firstkey tokens create"`,
+    )
 }

@@ -16,7 +16,7 @@ function cliOf(t: Parameters<typeof runCli>[0], service: Service) {
   return (...args: string[]) => runCli(t, args, env)
 }
 
-test('list: pages, newest first, by token, plan, status and expiry; a rotation is no registration', async (t) => {
+test('registrations list prints pages, newest first, filtered by token, plan, status and expiry, without rotations', async (t) => {
   let now = Date.now() - 1_000
   const service = await startService(t, { clock: () => (now += 10) })
   const cli = cliOf(t, service)
@@ -42,6 +42,8 @@ test('list: pages, newest first, by token, plan, status and expiry; a rotation i
   assert.deepEqual(await ids('--status', 'revoked'), [second.registration_id])
   assert.deepEqual(await ids('--expiring', '7d'), [golden.registration_id])
   assert.deepEqual(await ids('--expiring', '1d'), [])
+  const none = await cli('registrations', 'list', '--status', 'failed')
+  assert.match(none.stderr, /^No registrations match\.$/m)
 
   const stats = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
   assert.deepEqual(stats, {
@@ -55,10 +57,10 @@ test('list: pages, newest first, by token, plan, status and expiry; a rotation i
     ],
   })
   const shown = await cli('registrations', 'show', golden.registration_id)
-  assert.match(shown.stdout, RegExp(`overlapping +${golden.api_key_id} until`))
+  assert.match(shown.stdout, RegExp(`overlapping key +${golden.api_key_id} until`))
 })
 
-test('revoke: a dry run says what would go; --yes takes exactly that; again is fine', async (t) => {
+test('registrations revoke lists what --yes revokes, and can be repeated', async (t) => {
   const service = await startService(t)
   const cli = cliOf(t, service)
   const { token, secret } = await service.token()
@@ -68,11 +70,15 @@ test('revoke: a dry run says what would go; --yes takes exactly that; again is f
   assert.ok(first)
   await manage(service, first, 'POST', '/rotate')
 
+  assert.match(
+    (await cli('registrations', 'revoke')).stderr,
+    /^firstkey: specify registration ids, --token or --plan$/m,
+  )
   const dry = await cli('registrations', 'revoke', '--token', token.id)
   assert.equal(dry.code, 0)
   for (const { registration_id } of mine) assert.match(dry.stdout, RegExp(registration_id))
   assert.ok(!dry.stdout.includes(other.registration_id))
-  assert.match(dry.stderr, /2 would be revoked. Nothing was changed/)
+  assert.match(dry.stderr, /2 would be revoked\. Nothing was changed/)
   assert.equal(service.gateway.account.keys.size, 4)
 
   service.gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'fail', times: 99 })
@@ -91,7 +97,7 @@ test('revoke: a dry run says what would go; --yes takes exactly that; again is f
   assert.equal(service.gateway.account.keys.size, 0)
 })
 
-test('tokens revoke --with-keys takes the keys back too', async (t) => {
+test('tokens revoke --with-keys also revokes the registrations', async (t) => {
   const service = await startService(t)
   const { token, secret } = await service.token()
   const own = await registered(service, {}, {}, secret)
@@ -101,7 +107,7 @@ test('tokens revoke --with-keys takes the keys back too', async (t) => {
   assert.equal((await service.register(secret)).status, 401)
 })
 
-test('rotate prints the new key once, alone on stdout as JSON', async (t) => {
+test('registrations rotate --json prints the new key, and only JSON', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   const cli = cliOf(t, service)
@@ -154,7 +160,7 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
 })
 
 test('registrations recover shows what a failed request left, and undoes it with --yes', async (t) => {
-  const past = Date.now() - 3_600_000 // The commands run later: the lease has expired.
+  const past = Date.now() - 3_600_000 // The lease has expired when the commands run.
   const service = await startService(t, { clock: () => past })
   const { account, faults } = service.gateway
   faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'refused', times: 9 })
@@ -207,7 +213,7 @@ test('reconcile accepts a key renamed in AWS, and deletes nothing if the store k
   await runCli(t, ['tokens', 'create', '--label', 'x'], env)
   const wrong = await runCli(t, ['reconcile', '--yes'], env)
   assert.equal(wrong.code, 1)
-  assert.match(wrong.stderr, /knows not one of the 1 keys.*is STORE the right one/)
+  assert.match(wrong.stderr, /knows none of the firstkey keys in AWS \(1\).*check STORE/)
   assert.equal(service.gateway.account.keys.size, 2)
   const memory = await runCli(t, ['reconcile', '--yes'], { ...env, STORE: 'sqlite::memory:' })
   assert.match(memory.stderr, /no other process can see/)
@@ -215,24 +221,24 @@ test('reconcile accepts a key renamed in AWS, and deletes nothing if the store k
   assert.deepEqual([...service.gateway.account.keys.keys()], [own.api_key_id])
 })
 
-test('a deletion that fails is seen by the operator and by the owner, with the reason', async (t) => {
+test('registrations list and show report a failed deletion with the reason, and the owner sees the old key', async (t) => {
   const service = await startService(t, { timing: fastTiming })
   const cli = cliOf(t, service)
   const own = await registered(service)
   await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })
   service.gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'denied', times: 9 })
   await endDue(service.deps, createDuty(service.deps, 'background'))
-  assert.match((await cli('registrations', 'list')).stdout, /active, not deleted yet/)
+  assert.match((await cli('registrations', 'list')).stdout, /active, key not deleted yet/)
   const shown = await cli('registrations', 'show', own.registration_id)
   assert.match(
     shown.stdout,
-    RegExp(`key ${own.api_key_id} not deleted yet: upstream_misconfigured, next try 2`),
+    RegExp(`: key not deleted yet \\(${own.api_key_id}\\); upstream_misconfigured, next attempt 2`),
   )
   const view = registrationSchema.parse(await (await manage(service, own, 'GET')).json())
   assert.equal(view.rotation.overlapping?.api_key_id, own.api_key_id)
 })
 
-test('tokens revoke --with-keys: what is being made at that moment is taken back too', async (t) => {
+test('tokens revoke --with-keys also revokes a registration that is still in progress', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 3_000 } } })
   const { token, secret } = await service.token()
   const registering = service.register(secret)
@@ -243,7 +249,7 @@ test('tokens revoke --with-keys: what is being made at that moment is taken back
   assert.equal(service.gateway.account.keys.size, 0)
 })
 
-test('a rotation by the operator keeps its lease, however slow AWS is, beside a server that recovers', async (t) => {
+test('registrations rotate keeps its lease while AWS is slow, beside a server that recovers', async (t) => {
   const latency = { CreateApiKey: 2_700, CreateUsagePlanKey: 2_700 } // Together longer than a lease.
   const service = await startService(t, { gateway: { latency } })
   const own = await registered(service)

@@ -4,7 +4,7 @@ import { formatDuration, parseDuration } from '../../src/cli/duration.ts'
 import { runCli, startServer } from '../e2e/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../service.ts'
 
-test('create, use, show, list and revoke a token beside a running server', async (t) => {
+test('tokens are created, used, shown, listed and revoked beside a running server', async (t) => {
   const env = serverEnv(await testGateway(t), tempDir(t))
   const { url } = await startServer(t, env)
   const cli = (...args: string[]) => runCli(t, ['tokens', ...args], env)
@@ -20,7 +20,7 @@ test('create, use, show, list and revoke a token beside a running server', async
     ...['--expires', '7d', '--key-ttl', '30d', '--name-prefix', 'p-', '--rate', '60'],
   )
   assert.equal(created.code, 0)
-  assert.match(created.stdout, /^fkb_[0-9A-Za-z]{38}\n$/, 'the secret, alone on stdout')
+  assert.match(created.stdout, /^fkb_[0-9A-Za-z]{38}\n$/, 'the secret is the only output on stdout')
   assert.ok(!created.stderr.includes(created.stdout.trim()))
   const id = created.stderr.match(/tok_[0-9A-Za-z]{20}/)?.[0] ?? ''
 
@@ -47,7 +47,7 @@ test('create, use, show, list and revoke a token beside a running server', async
   assert.equal(JSON.parse((await cli('list', '--json')).stdout)[0].status, 'revoked')
 })
 
-test('--json prints the secret inside the JSON, and nothing else', async (t) => {
+test('tokens create --json prints only JSON, including the secret', async (t) => {
   const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
   const { code, stdout, stderr } = await runCli(t, ['tokens', 'create', '--label', 'x', '--json'], env)
   assert.equal(code, 0)
@@ -55,13 +55,13 @@ test('--json prints the secret inside the JSON, and nothing else', async (t) => 
   assert.equal(stderr, '')
 })
 
-test('what is wrong is named, on stderr, with exit code 1', async (t) => {
+test('errors are printed on stderr, with exit code 1', async (t) => {
   const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
   const cases: [args: string[], message: RegExp, env?: Record<string, string>][] = [
     [['tokens', 'create'], /required option '--label <text>' not specified/],
-    [['tokens', 'create', '--label', 'x', '--expires', '7'], /--expires.*A duration as in/],
-    [['tokens', 'create', '--label', 'x', '--max-uses', '0'], /--max-uses.*A whole number from 1/],
-    [['tokens', 'create', '--label', 'x', '--plan', 'G!'], /--plan.*A plan name/],
+    [['tokens', 'create', '--label', 'x', '--expires', '7'], /--expires.*Expected a duration such as/],
+    [['tokens', 'create', '--label', 'x', '--max-uses', '0'], /--max-uses.*Expected a whole number from 1/],
+    [['tokens', 'create', '--label', 'x', '--plan', 'G!'], /--plan.*Expected a plan name/],
     [['tokens', 'create', '--label', 'a\nb'], /--label[\s\S]*printable/],
     [['tokens', 'show', 'tok_none'], /there is no token tok_none/],
     [['tokens', 'revoke', 'tok_none'], /there is no token tok_none/],
@@ -70,7 +70,7 @@ test('what is wrong is named, on stderr, with exit code 1', async (t) => {
     [['tokens', 'create', '--label', 'x'], /cannot be opened/, { STORE: 'sqlite:/dev/null/x' }],
     [['tokens', 'list'], /no other process can see/, { STORE: 'sqlite::memory:' }],
   ]
-  assert.match((await runCli(t, ['tokens', 'list'], env)).stderr, /there is no store .*x\.db: STORE names it/)
+  assert.match((await runCli(t, ['tokens', 'list'], env)).stderr, /there is no store .*x\.db: correct STORE/)
   await runCli(t, ['tokens', 'create', '--label', 'first'], env)
   for (const [args, message, other] of cases) {
     const { code, stdout, stderr } = await runCli(t, args, other ?? env)
@@ -80,7 +80,7 @@ test('what is wrong is named, on stderr, with exit code 1', async (t) => {
   }
 })
 
-test('durations', () => {
+test('durations are parsed and formatted', () => {
   assert.equal(parseDuration('90s'), 90_000)
   assert.equal(parseDuration('7d'), 604_800_000)
   for (const wrong of ['', '7', 'd', '0d', '-1d', '1.5h', '7 d', '9999999999w', '1y'])

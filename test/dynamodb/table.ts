@@ -51,10 +51,10 @@ test('store init makes the table with expiry and deletion protection, once; the 
   const table = newName()
   const made = await runCli(t, ['store', 'init'], dynamoEnv(table))
   assert.equal(made.code, 0, made.stderr)
-  assert.match(made.stderr, /is made/)
+  assert.match(made.stderr, /^Created table/)
   const again = await runCli(t, ['store', 'init'], dynamoEnv(table))
   assert.equal(again.code, 0)
-  assert.match(again.stderr, RegExp(`^The table ${table} in eu-west-1 is there already`))
+  assert.match(again.stderr, RegExp(`^Table ${table} in eu-west-1 already exists`))
 
   const client = new DynamoDBClient({ region, endpoint })
   t.after(() => client.destroy())
