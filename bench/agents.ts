@@ -1,21 +1,21 @@
 import { connect } from 'node:net'
 
-/** What one agent saw. */
+/** The result of one agent. */
 export interface Outcome {
-  /** Milliseconds from the moment when all were let loose. */
+  /** Milliseconds since all agents were started. */
   readonly ms: number
-  /** 0: no answer. */
+  /** 0: no response. */
   readonly status: number
-  /** The key it was given. */
+  /** The value of the key that it received. */
   readonly key: string | undefined
 }
 
-/** An agent that has no answer by then has given up (ms). */
+/** An agent gives up after this time without a response (ms). */
 const PATIENCE_MS = 60_000
 
 /**
- * Lets agents register at once, one at each of `urls`: each opens a connection of its own and sends one request, and none
- * tries again. Plain sockets, so that the load takes as little as possible of the machine that it loads.
+ * Registers agents at the same time, one at each of `urls`. Each opens its own connection and sends one request, without
+ * retries. Plain sockets keep the load generator's share of the machine small.
  */
 export async function letLoose(urls: readonly string[], secret: string): Promise<Outcome[]> {
   const body = '{"name":"bench-agent"}'

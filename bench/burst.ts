@@ -1,6 +1,6 @@
-// Agents that arrive together, against a gateway with the published quotas and realistic latencies: firstkey and,
-// beside it, a plain implementation; or with --replicas or --store several processes of firstkey on one store. What each
-// agent was given is tried on the data plane.
+// Measures agents that register at the same time, against an emulator with the published quotas and realistic latencies:
+// firstkey and a plain implementation, or with --replicas or --store several firstkey processes on one store. Each key is
+// then tried on the data plane.
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ALONE_TIMES, measure } from './measure.ts'
@@ -11,11 +11,11 @@ import { isStoreKind } from './shared-store.ts'
 import { firstkey, plain, type StartSubject } from './subjects.ts'
 
 const SIZES = [1, 10, 50, 1_000, 10_000]
-/** What firstkey has to reach by itself. */
+/** The bars for one firstkey process. */
 const BARS: Bars = { allWithinMs: { 1000: 2_000, 10000: 5_000 }, callsEach: { 1000: 0.02 } }
-/** And where several processes share a store, and meet at ImportApiKeys, which costs calls. */
+/** The bars for several processes on one store. Their imports collide, and retries cost calls. */
 const SHARED_BARS: Bars = { allWithinMs: { 1000: 5_000 }, callsEach: {} }
-/** One alone: no slower than the plain implementation, which does the two calls and nothing else, and so much. */
+/** The most milliseconds that one agent alone may take beyond the plain implementation, which only makes the two calls. */
 const OWN_MS = 5
 
 const { values } = parseArgs({
@@ -52,12 +52,12 @@ for (const agents of sizes) {
       own[name] = percentile(row.own, 0.5)
       const [p50, p99] = [0.5, 0.99].map((share) => percentile(row.own, share).toFixed(1))
       notes.push(
-        `${name}, one alone ${ALONE_TIMES} times: p50 ${p50}, p99 ${p99} ms beyond the gateway's part`,
+        `${name}, one agent alone, ${ALONE_TIMES} times: p50 ${p50}, p99 ${p99} ms beyond the emulator's share`,
       )
     }
     if (name !== 'plain') for (const bar of missedBars(row, bars)) missed(agents, bar)
   }
   const { firstkey = 0, plain = 0 } = own
-  if (firstkey > plain + OWN_MS) missed(agents, `the two calls and ${OWN_MS} ms`)
+  if (firstkey > plain + OWN_MS) missed(agents, `at most ${OWN_MS} ms slower than plain`)
 }
 console.log(`\n${notes.join('\n')}`)

@@ -1,6 +1,6 @@
-// Counts what a registration costs in DynamoDB's read and write units. The service's requests pass through a proxy that
-// asks for the consumed capacity of each, and dynoxide computes it by DynamoDB's rules: 4 KB a read unit, half for a read
-// of an index, 1 KB a write unit, two for each item of a transaction, one for each change of an index.
+// Measures the DynamoDB read and write units of a registration. The service's requests pass through a proxy that asks for
+// the consumed capacity of each. dynoxide computes it by DynamoDB's rules: 4 KB a read unit, half for a read of an index,
+// 1 KB a write unit, two for each item of a transaction, one for each change of an index.
 import { once } from 'node:events'
 import { createServer, request as forward, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -86,7 +86,7 @@ const store = await openDynamoDbStore({ table, region, endpoint: proxyUrl })
 const { secret } = await issueBootstrapToken(store, anyUse, SERVICE, Date.now())
 await store.close()
 
-/** Registers with idempotency keys, at once; answers when all have their keys. */
+/** Registers `count` agents at the same time, with idempotency keys. Resolves when all have their keys. */
 async function register(count: number): Promise<void> {
   const answers = await Promise.all(
     Array.from({ length: count }, () =>
@@ -131,7 +131,7 @@ const print = (...columns: string[]) =>
 print('read units', 'write units', 'of its indexes', 'with an Idempotency-Key')
 for (const [name, measured] of rows)
   print(each(measured, 'read'), each(measured, 'write'), each(measured, 'indexWrite'), name)
-print(anHour('read'), anHour('write'), anHour('indexWrite'), 'an idle service, an hour')
+print(anHour('read'), anHour('write'), anHour('indexWrite'), 'an idle service, per hour')
 
 await service.stop()
 await gateway.stop()

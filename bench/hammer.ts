@@ -4,17 +4,17 @@ export interface Load {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
-  /** Connections, each of which sends its next request when it has the answer to the last. */
+  /** The number of connections. Each sends its next request when it has the response to the previous one. */
   readonly connections: number
   readonly seconds: number
 }
 
-/** Answers by status, over one interval. */
+/** The number of responses by status. */
 export type Counts = Map<number, number>
 
 /**
- * POSTs the same request over kept-alive connections, as fast as it is answered. Plain sockets, so that the load takes
- * as little as possible of the machine that it loads.
+ * POSTs the same request over keep-alive connections, as fast as responses arrive. Plain sockets keep the load
+ * generator's share of the machine small.
  */
 export async function hammer({ url, headers, body, connections, seconds }: Load): Promise<Counts> {
   const { host, hostname, port, pathname } = new URL(url)

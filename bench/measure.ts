@@ -6,10 +6,10 @@ import type { StartSubject } from './subjects.ts'
 import { sum } from './sum.ts'
 
 const GOOD_MS = 5_000
-/** One agent alone is measured so often, one after the other: a single time would be the luck of the latencies. */
+/** The number of measurements, one after the other, of one agent alone. A single one would depend on random latency. */
 export const ALONE_TIMES = 30
 
-/** What the gateway saw. */
+/** The emulator's state, from `/_local/state`. */
 interface State {
   readonly keys: { id: string; name: string }[]
   readonly answers: Record<string, Record<string, number>>
@@ -17,31 +17,32 @@ interface State {
   readonly concurrentChanges: number
 }
 
-/** What one burst came to. */
+/** The result of one burst. */
 export interface Row {
   readonly name: string
   readonly agents: number
   readonly outcomes: readonly Outcome[]
-  /** How many were given a key that the data plane lets in, and how many of them in time. */
+  /** The number of agents whose key the data plane accepts. */
   readonly working: number
+  /** The number of these that received their key within {@link GOOD_MS}. */
   readonly good: number
   readonly state: State
   readonly memoryMb: number | undefined
-  /** One agent alone: its time less the time that its two calls took at the gateway, in milliseconds. */
+  /** For one agent alone: its time in milliseconds without the time that its two calls took in the emulator. */
   readonly own: readonly number[]
 }
 
-/** Lets `agents` come together at a subject and a gateway that are started for them alone. */
+/** Starts an emulator and a subject, and registers `agents` at the same time. */
 export async function measure(name: string, start: StartSubject, agents: number): Promise<Row> {
   const gateway = await startProcess('emulator/main.ts', ['--port', '0', '--quotas', '--latency'], {})
   const subject = await start(gateway)
   const secret = subject.secret()
-  // The process is idle, and has not yet done what is measured.
+  // Lets the start-up finish. The subject has not registered anything yet.
   await sleep(2_000)
   const before = await readState(gateway)
   const outcomes: Outcome[] = []
   const own: number[] = []
-  /** In turns at every process of the subject. */
+  /** The agents' URLs, spread over the subject's processes in turn. */
   const targets = Array.from(
     { length: agents > 1 ? agents : ALONE_TIMES },
     (_, i) => subject.urls[i % subject.urls.length] ?? '',
@@ -59,10 +60,10 @@ export async function measure(name: string, start: StartSubject, agents: number)
       await sleep(300) // The quotas refill.
     }
   }
-  // What goes on behind the answers comes to an end, and a clean-up has the time that it needs.
+  // Lets work that continues after the responses finish, such as clean-up.
   await sleep(3_000)
-  const line = pLimit(50)
-  const works = await Promise.all(outcomes.map((outcome) => line(() => opens(gateway.url, outcome))))
+  const limit = pLimit(50)
+  const works = await Promise.all(outcomes.map((outcome) => limit(() => opens(gateway.url, outcome))))
   const after = await readState(gateway)
   const memoryMb = subject.memoryMb()
   await subject.stop()
@@ -88,9 +89,9 @@ export async function measure(name: string, start: StartSubject, agents: number)
 
 async function opens(gatewayUrl: string, { key }: Outcome): Promise<boolean> {
   if (key === undefined) return false
-  const answer = await fetch(`${gatewayUrl}/execute-api/demo/prod/hello`, { headers: { 'x-api-key': key } })
-  await answer.arrayBuffer()
-  return answer.status === 200
+  const response = await fetch(`${gatewayUrl}/execute-api/demo/prod/hello`, { headers: { 'x-api-key': key } })
+  await response.arrayBuffer()
+  return response.status === 200
 }
 
 async function readState(gateway: BenchProcess): Promise<State> {

@@ -1,7 +1,7 @@
-// What bench:steady is measured against: dynamic client registration of oidc-provider, with its in-memory store.
+// The peer of bench:steady: dynamic client registration of oidc-provider, with its in-memory store.
 
 import getPort from 'get-port'
-// @ts-expect-error It brings no types.
+// @ts-expect-error The package contains no types.
 import { Provider } from 'oidc-provider'
 
 const url = `http://127.0.0.1:${await getPort()}`

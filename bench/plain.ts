@@ -1,4 +1,4 @@
-// What firstkey is measured against: POST /register as it is usually written, two calls with the SDK's defaults.
+// The baseline of bench:burst: POST /register as it is usually written, two calls with the SDK's defaults.
 import { APIGatewayClient, CreateApiKeyCommand, CreateUsagePlanKeyCommand } from '@aws-sdk/client-api-gateway'
 import Fastify from 'fastify'
 

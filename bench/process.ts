@@ -7,12 +7,12 @@ export const root = join(import.meta.dirname, '..')
 
 export interface BenchProcess {
   readonly child: ChildProcess
-  /** The first URL that it printed. */
+  /** The first URL that the process printed. */
   readonly url: string
   stop(): Promise<void>
 }
 
-/** Starts a program of this project as a process of its own; ready when it has printed its URL on stdout. */
+/** Starts a program of this project as a separate process. Resolves when it has printed its URL on stdout. */
 export async function startProcess(
   script: string,
   args: readonly string[],
@@ -29,7 +29,7 @@ export async function startProcess(
       const found = printed.match(/https?:\/\/[\d.]+:\d+/)?.[0]
       if (found) resolve(found)
     })
-    child.once('exit', (code) => reject(new Error(`${script} ended with ${code} before it was ready`)))
+    child.once('exit', (code) => reject(new Error(`${script} exited with ${code} before it was ready`)))
   })
   return {
     child,
@@ -45,7 +45,7 @@ export async function stopProcess(child: ChildProcess): Promise<void> {
   await exit
 }
 
-/** Resident memory of a process now or at its most, in megabytes (10^6 bytes), where /proc tells it (Linux). */
+/** Reads a process's resident memory, current or peak, in megabytes (10^6 bytes). Needs /proc (Linux). */
 export function memoryMb({ pid }: ChildProcess, when: 'now' | 'peak'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
   const line = when === 'now' ? /^VmRSS:\s+(\d+) kB/m : /^VmHWM:\s+(\d+) kB/m

@@ -2,10 +2,10 @@ import { type BenchServer, startBenchServer } from './server.ts'
 import { type StoreKind, sharedStores } from './shared-store.ts'
 import type { StartSubject } from './subjects.ts'
 
-/** API Gateway's quota of control-plane calls a second, which is the account's and not a process's. */
+/** API Gateway's quota of control-plane calls a second. It applies to the account, so the processes share it. */
 const ACCOUNT_CALLS_PER_SECOND = 10
 
-/** Several processes of the service on one store, each with its part of the account's quota, as an operator sets it. */
+/** Returns a subject of several service processes on one store, each with its share of the account's quota. */
 export function replicas(count: number, store: StoreKind): StartSubject {
   const callsPerSecond = Math.max(1, Math.floor(ACCOUNT_CALLS_PER_SECOND / count))
   return async (gateway) => {

@@ -7,7 +7,7 @@ export const COLUMNS = [
   ...['stray keys', 'dead keys', 'refused', 'peak MB'],
 ]
 
-/** A row of the table. */
+/** Formats a row of the table, in the order of {@link COLUMNS}. */
 export function cells({ name, agents, outcomes, working, good, state, memoryMb }: Row): string[] {
   const given = outcomes.filter(({ key }) => key !== undefined)
   const times = given.map(({ ms }) => ms / 1_000)
@@ -34,15 +34,15 @@ export function cells({ name, agents, outcomes, working, good, state, memoryMb }
 
 const MEMORY_MB = 400
 
-/** What a burst has to reach, by the number of agents. */
+/** The bars that a burst must meet, by the number of agents. */
 export interface Bars {
-  /** Everybody within so many milliseconds. */
+  /** The milliseconds within which all agents have a key. */
   readonly allWithinMs: Readonly<Record<number, number>>
-  /** Fewer calls to API Gateway for each agent. */
+  /** The calls to API Gateway for each agent must stay below this number. */
   readonly callsEach: Readonly<Record<number, number>>
 }
 
-/** What a row should have reached and did not. */
+/** Returns the bars that a row misses. */
 export function missedBars(row: Row, { allWithinMs, callsEach: callsEachBelow }: Bars): string[] {
   const [, , , , , , callsEach = '', throttled = '', , stray = '', dead = ''] = cells(row)
   const allWithin = allWithinMs[row.agents]
@@ -52,7 +52,7 @@ export function missedBars(row: Row, { allWithinMs, callsEach: callsEachBelow }:
   )
   const bars: [held: boolean, text: string][] = [
     [throttled === '0', 'no 429 from AWS'],
-    [stray === '0' && dead === '0', 'no stray and no dead key'],
+    [stray === '0' && dead === '0', 'no stray or dead keys'],
     [allWithin === undefined || last <= allWithin, `all within ${(allWithin ?? 0) / 1_000} s`],
     [callsBelow === undefined || Number(callsEach) < callsBelow, `calls each below ${callsBelow}`],
     [row.memoryMb === undefined || row.memoryMb < MEMORY_MB, `memory below ${MEMORY_MB} MB`],

@@ -9,16 +9,16 @@ import { memoryMb, root, stopProcess } from './process.ts'
 
 export interface BenchServer {
   readonly url: string
-  /** Milliseconds from starting the process to the first 200 of `/readyz`. */
+  /** Milliseconds from the start of the process to the first 200 of `/readyz`. */
   readonly coldStartMs: number
-  /** Resident memory now, in megabytes (10^6 bytes). */
+  /** Reads the resident memory, current or peak, in megabytes (10^6 bytes). */
   memoryMb(when: 'now' | 'peak'): number
-  /** Makes a bootstrap token without limits with the operator's command; answers its secret. */
+  /** Creates a bootstrap token without limits with the CLI. @returns its secret */
   createToken(): string
   stop(): Promise<void>
 }
 
-/** What points a program at a local gateway. */
+/** Returns the environment variables that point a program at an emulator. */
 export function gatewayEnv(gatewayUrl: string): Record<string, string> {
   return {
     AWS_REGION: defaultGatewayOptions.region,
@@ -29,7 +29,7 @@ export function gatewayEnv(gatewayUrl: string): Record<string, string> {
   }
 }
 
-/** Starts the service as a real process on its durable default store, in a folder of its own. */
+/** Starts the service as a separate process on SQLite, its durable default store, in a temporary folder. */
 export async function startBenchServer(
   gatewayUrl: string,
   settings: Readonly<Record<string, string>> = {},
@@ -79,7 +79,7 @@ export async function startBenchServer(
 
 async function ready(url: string, child: ChildProcess): Promise<void> {
   for (;;) {
-    if (child.exitCode !== null) throw new Error('the service ended before it was ready')
+    if (child.exitCode !== null) throw new Error('the service exited before it was ready')
     const ok = await fetch(url).then(
       (response) => response.ok,
       () => false,
@@ -89,7 +89,7 @@ async function ready(url: string, child: ChildProcess): Promise<void> {
   }
 }
 
-/** What `npm start` gives to node. */
+/** Returns the arguments that `npm start` passes to node. */
 function startArguments(): string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   return scripts.start.split(' ').slice(1)

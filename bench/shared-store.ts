@@ -7,11 +7,11 @@ import { createTable } from '../src/store/dynamodb/create-table.ts'
 import { findOrBuildDynoxide } from '../test/support/dynamodb/binary.ts'
 import { startDynoxide } from '../test/support/dynamodb/server.ts'
 
-/** A new, empty store for any number of processes. */
+/** A new, empty store that several processes can share. */
 export interface SharedStore {
-  /** The variables that name it to the service. */
+  /** The environment variables that configure the service for it. */
   readonly settings: Readonly<Record<string, string>>
-  /** Deletes it. */
+  /** Deletes the store. */
   remove(): Promise<void>
 }
 

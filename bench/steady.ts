@@ -1,5 +1,5 @@
-// Registrations a second, against a gateway without latency and quotas; and beside it, in turns, the registration
-// endpoint of oidc-provider with its in-memory store. firstkey is durable, that peer is not.
+// Measures registrations a second against an emulator without latency and quotas, in turn with the registration endpoint
+// of oidc-provider on its in-memory store. firstkey stores registrations durably, the peer does not.
 import { cpus } from 'node:os'
 import { hammer, type Load } from './hammer.ts'
 import { percentile } from './percentile.ts'
@@ -12,7 +12,7 @@ const ROUND_S = 5
 const ROUNDS = 5
 
 const gateway = await startProcess('emulator/main.ts', ['--port', '0', '--max-keys', '1000000'], {})
-// The queue is never long here, and this gateway has no quotas that would be the service's to keep.
+// This emulator has no quotas, so the service need not limit its calls.
 const service = await startBenchServer(gateway.url, { AWS_CALLS_PER_SECOND: '0' })
 const peer = await startProcess('bench/peer.ts', [], { PATH: process.env['PATH'] })
 
@@ -33,7 +33,7 @@ const loads = {
 async function perSecond(load: Pick<Load, 'url' | 'headers' | 'body'>, seconds: number): Promise<number> {
   const counts = await hammer({ ...load, connections: CONNECTIONS, seconds })
   const failed = [...counts].filter(([status]) => status !== 201)
-  if (failed.length > 0) throw new Error(`${load.url} answered ${JSON.stringify(failed)}`)
+  if (failed.length > 0) throw new Error(`${load.url} returned ${JSON.stringify(failed)}`)
   return (counts.get(201) ?? 0) / seconds
 }
 
@@ -48,7 +48,7 @@ await peer.stop()
 await gateway.stop()
 
 console.log(`Node.js ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}`)
-console.log(`${CONNECTIONS} connections, ${ROUNDS} rounds of ${ROUND_S} s in turns; registrations a second\n`)
+console.log(`${CONNECTIONS} connections, ${ROUNDS} rounds of ${ROUND_S} s in turn; registrations a second\n`)
 for (const [name, samples] of Object.entries(rates)) {
   const [median, low, high] = [percentile(samples, 0.5), Math.min(...samples), Math.max(...samples)]
   console.log(

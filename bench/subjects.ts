@@ -1,20 +1,20 @@
 import { type BenchProcess, startProcess } from './process.ts'
 import { gatewayEnv, startBenchServer } from './server.ts'
 
-/** What a burst is measured against, by itself or as several processes. */
+/** The system that a burst is sent to, one process or several. */
 export interface Subject {
-  /** Where agents register: they are spread evenly over these. */
+  /** The URLs at which agents register, spread evenly over them. */
   readonly urls: readonly string[]
-  /** Makes a bootstrap token without limits; answers its secret. */
+  /** Creates a bootstrap token without limits. @returns its secret */
   secret(): string
-  /** The highest resident memory, of the process that had most; `undefined` where it is not measured. */
+  /** The peak resident memory of the largest process, in megabytes (10^6 bytes); `undefined` if it is not measured. */
   memoryMb(): number | undefined
   stop(): Promise<void>
 }
 
 export type StartSubject = (gateway: BenchProcess) => Promise<Subject>
 
-/** One process of the service on SQLite. */
+/** Starts one process of the service on SQLite. */
 export async function firstkey(gateway: BenchProcess): Promise<Subject> {
   const server = await startBenchServer(gateway.url)
   return {
@@ -25,7 +25,7 @@ export async function firstkey(gateway: BenchProcess): Promise<Subject> {
   }
 }
 
-/** The same endpoint as it is usually written. */
+/** Starts the same endpoint as it is usually written (bench/plain.ts). */
 export async function plain(gateway: BenchProcess): Promise<Subject> {
   const env = { PATH: process.env['PATH'], ...gatewayEnv(gateway.url) }
   const server = await startProcess('bench/plain.ts', [], env)

@@ -1,4 +1,4 @@
-// The demo's steps in a container beside the service: `docker compose up`.
+// Runs the demo's steps in a container of docker-compose.yml, beside the service.
 import { execFileSync } from 'node:child_process'
 import { runSteps, say } from './steps.ts'
 

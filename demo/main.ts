@@ -13,11 +13,11 @@ import { runSteps, say } from './steps.ts'
 
 const USAGE = `usage: npm run demo -- [--once] [--port NUMBER]
 
-  --once         end after the steps, instead of serving until Ctrl-C
-  --port NUMBER  where the service listens, if that is free (default: 3000; 0: anywhere)
+  --once         exit after the steps, instead of serving until Ctrl-C
+  --port NUMBER  port of the service (default: 3000); 0, or a port in use: any free port
 `
 const options = readOptions()
-/** What the programs get of this shell's environment: a profile or a setting of the person's own must not interfere. */
+/** The variables that the programs inherit. Others, such as AWS_PROFILE or STORE, could change what the demo does. */
 const inherited = Object.fromEntries(
   ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'SystemRoot'].flatMap((name) =>
     process.env[name] === undefined ? [] : [[name, process.env[name]]],
@@ -25,7 +25,7 @@ const inherited = Object.fromEntries(
 )
 const root = join(import.meta.dirname, '..')
 const dataDir = mkdtempSync(join(tmpdir(), 'firstkey-demo-'))
-/** Undone in reverse order when the demo ends, however it ends. */
+/** The clean-up steps, which run in reverse order when the demo ends or fails. */
 const cleanUp: (() => unknown)[] = [() => rmSync(dataDir, { recursive: true, force: true })]
 /** Starts one of the project's programs on this runtime. */
 function run(program: string, args: string[], env: NodeJS.ProcessEnv) {
@@ -60,7 +60,7 @@ async function main(): Promise<void> {
   const gateway = await startGateway({}, { port: await getPort({ port: 4000 }) })
   cleanUp.push(() => gateway.close())
   const apiUrl = `${gateway.url}/execute-api/demo/prod/hello`
-  say(`Local API Gateway on ${gateway.url}, with a demo API at ${apiUrl}`)
+  say(`API Gateway emulator on ${gateway.url}, with a demo API at ${apiUrl}`)
 
   const port = await getPort({ port: options.port })
   const publicUrl = `http://localhost:${port}`
@@ -82,13 +82,13 @@ async function main(): Promise<void> {
   }
   const service = run('src/start.js', [], env)
   service.stdout.pipe(process.stderr)
-  const serviceEnded = once(service, 'exit').then(() => Promise.reject(new Error('the service ended')))
+  const serviceEnded = once(service, 'exit').then(() => Promise.reject(new Error('the service exited')))
   serviceEnded.catch(() => undefined)
   cleanUp.push(async () => {
     if (service.exitCode === null && service.kill('SIGTERM')) await once(service, 'exit')
   })
   await Promise.race([until(`${publicUrl}/readyz`), serviceEnded])
-  say(`firstkey on ${publicUrl}, ready`)
+  say(`firstkey is ready on ${publicUrl}`)
 
   const token = await createToken(env)
   say(`Bootstrap token (firstkey tokens create --label demo --plan free --max-uses 100):\n   ${token}`)

@@ -1,18 +1,18 @@
 import { z } from 'zod'
 
-/** What the demo needs of the answer of `POST /register`. */
-const credentialAnswer = z.object({
+/** The fields of a `POST /register` response that the demo uses. */
+const credentialResponse = z.object({
   registration_id: z.string(),
   api_key_value: z.string(),
   use: z.object({ curl: z.string() }),
 })
 
 export interface Steps {
-  /** Where the service and the protected demo API are reached from here. */
+  /** The URLs of the service and of the protected demo API, as this process reaches them. */
   readonly serviceUrl: string
   readonly apiUrl: string
   readonly token: string
-  /** The service as the person at the terminal reaches it. */
+  /** The URL of the service, as the user reaches it. */
   readonly publicUrl: string
 }
 
@@ -24,9 +24,9 @@ export function say(text: string): void {
 }
 
 /**
- * Registers once over HTTP, calls the protected API with the new key and without, and prints each step.
- * @returns what to try next, with curl lines to paste
- * @throws Error that names the step that did not go as it should
+ * Registers once over HTTP, calls the protected API with the new key and without one, and prints each step.
+ * @returns a text that suggests next steps, with curl commands to paste
+ * @throws Error that names the request with an unexpected status
  */
 export async function runSteps({ serviceUrl, apiUrl, token, publicUrl }: Steps): Promise<string> {
   const body = await expect('POST /register', 201, `${serviceUrl}/register`, {
@@ -34,7 +34,7 @@ export async function runSteps({ serviceUrl, apiUrl, token, publicUrl }: Steps):
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', prefer: 'wait=20' },
     body: JSON.stringify({ name: 'acme-agent' }),
   })
-  const { registration_id, api_key_value, use } = credentialAnswer.parse(body)
+  const { registration_id, api_key_value, use } = credentialResponse.parse(body)
   say(`POST /register {"name":"acme-agent"} → 201\n${indent(JSON.stringify(body, null, 2))}`)
 
   const hello = await expect('the demo API with the new key', 200, apiUrl, {
@@ -45,23 +45,23 @@ export async function runSteps({ serviceUrl, apiUrl, token, publicUrl }: Steps):
   say(`The demo API without a key → 403 ${JSON.stringify(refused)}`)
 
   return `
-Done: ${registration_id} holds a working key. Register another agent:
+Done: ${registration_id} has a working key. To register another agent:
 
   curl ${publicUrl}/register -H 'Authorization: Bearer ${token}' -H 'Content-Type: application/json' -d '{"name":"my-agent"}'
 
-Use the key from above:
+To use the key from above:
 
   ${use.curl}
 
-Or open ${publicUrl}/ in a browser, and get one there with the same token.
+To register in a browser, open ${publicUrl}/ and enter the same token.
 `
 }
 
 async function expect(what: string, status: number, url: string, init?: RequestInit): Promise<unknown> {
-  const answer = await fetch(url, init)
-  const body: unknown = await answer.json()
-  if (answer.status === status) return body
-  throw new Error(`${what} answered ${answer.status}, not ${status}: ${JSON.stringify(body)}`)
+  const response = await fetch(url, init)
+  const body: unknown = await response.json()
+  if (response.status === status) return body
+  throw new Error(`${what} returned ${response.status}, not ${status}: ${JSON.stringify(body)}`)
 }
 
 function indent(text: string): string {

@@ -5,7 +5,7 @@ import type { GatewayOptions, UsagePlan } from './options.ts'
 export interface ApiKey {
   readonly id: string
   readonly value: string
-  /** Changed by {@link Account.rename} only. */
+  /** Only {@link Account.rename} changes it. */
   readonly name: string
   description: string | undefined
   customerId: string | undefined
@@ -13,7 +13,7 @@ export interface ApiKey {
   readonly createdAt: number
   updatedAt: number
   tags: Record<string, string>
-  /** The plans it is on. */
+  /** The usage plans that the key is attached to. */
   readonly planIds: Set<string>
 }
 
@@ -26,10 +26,10 @@ export interface NewKey {
   readonly tags?: Record<string, string> | undefined
 }
 
-/** Names are indexed by so many first characters, so that looking for a prefix does not pass every key. */
+/** Names are indexed by this many leading characters, so that a prefix search does not scan every key. */
 const INDEXED_LENGTH = 12
 
-/** What an account holds in one Region, with the rules that API Gateway keeps. In memory, gone with the process. */
+/** The keys and usage plans of an account in one Region, with API Gateway's rules. Kept in memory only. */
 export class Account {
   readonly keys = new Map<string, ApiKey>()
   readonly plans = new Map<string, UsagePlan>()
@@ -101,7 +101,7 @@ export class Account {
     this.#indexName(key)
   }
 
-  /** The keys whose name starts with `prefix`, oldest first. */
+  /** Returns the keys whose name starts with `prefix`, oldest first. */
   keysNamed(prefix: string): ApiKey[] {
     const start = prefix.slice(0, INDEXED_LENGTH)
     const candidates =

@@ -1,4 +1,4 @@
-/** An error as API Gateway's control plane answers it: status, type in `x-amzn-ErrorType`, message in the body. */
+/** An error response of API Gateway's control plane: status, type in `x-amzn-ErrorType`, message in the body. */
 export class ApiError extends Error {
   override readonly name = 'ApiError'
   readonly status: number

@@ -10,7 +10,7 @@ import type { Quotas } from './quotas.ts'
 import { verifySignature } from './sigv4.ts'
 import type { Usage } from './usage.ts'
 
-/** The operations that API Gateway runs one at a time in a Region. */
+/** The operations of which API Gateway runs only one at a time in a Region. */
 const EXCLUSIVE = new Set<OperationName>(['CreateUsagePlanKey', 'ImportApiKeys'])
 
 export interface ControlPlane {
@@ -19,26 +19,26 @@ export interface ControlPlane {
   readonly usage: Usage
   readonly faults: Faults
   readonly quotas: Quotas
-  /** Told of every call, when it arrives and when it has taken effect. */
+  /** Called for every call, when it arrives and when it has taken effect. */
   readonly onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
-  /** Told of every answer, and of the milliseconds from the last byte of its request to the last of it. */
+  /** Called for every response, with the milliseconds from the request's last byte to the response's last byte. */
   readonly onAnswer: (operation: OperationName, status: number, ms: number) => void
-  /** Told of every call that is refused because another change is in progress. */
+  /** Called for every call that is rejected because another change is in progress. */
   readonly onConcurrentChange: () => void
 }
 
 const record = z.record(z.string(), z.string())
 
-/** Adds the routes of the control plane. Each call is verified, counted, delayed and broken as the options say. */
+/** Adds the control plane's routes. Each call is verified, counted, delayed and made to fail as the options and faults say. */
 export async function controlPlane(app: FastifyInstance, plane: ControlPlane): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.setErrorHandler((error, _request, reply) => answerError(reply, error))
-  /** The exclusive operations in progress: at most one. */
+  /** The exclusive operation in progress, if any. */
   const running = new Set<OperationName>()
 
   for (const name of Object.keys(operations) as OperationName[]) {
-    if (name === 'ImportApiKeys') continue // Shares its path with CreateApiKey, which tells them apart.
+    if (name === 'ImportApiKeys') continue // CreateApiKey's handler serves it: both have the same path.
     const { method, path } = operations[name]
     app.route({
       method,
@@ -86,7 +86,7 @@ async function answer(
   let result: unknown
   try {
     const latency = latencyOf(plane.options, operation, parsed)
-    if (latency > 0) await sleep(latency) // Even 0 would be a millisecond.
+    if (latency > 0) await sleep(latency) // Sleeping for 0 ms takes 1 ms.
     result = operations[operation].run({ ...plane, ...input, body: parsed })
   } finally {
     if (exclusive) plane.running.delete(operation)
@@ -96,7 +96,7 @@ async function answer(
   reply.code(operations[operation].status).send(result ?? '')
 }
 
-/** Answers as the fault says: an error is thrown, otherwise `true` when the answer is dealt with. */
+/** Applies a fault. @returns `true`: no response is to be sent @throws ApiError if the fault is an error response */
 function breakAnswer(kind: Parameters<typeof faultError>[0], reply: FastifyReply): boolean {
   const error = faultError(kind)
   if (error !== undefined) throw error

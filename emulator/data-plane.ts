@@ -10,8 +10,8 @@ export interface DataPlane {
 }
 
 /**
- * The protected demo API under `/execute-api/{apiId}/{stage}/…`: 200 with a key whose plan covers the stage, 403
- * without one, 429 over the limits of the plan. As a method with `apiKeyRequired` behaves in API Gateway.
+ * Adds the protected demo API under `/execute-api/{apiId}/{stage}/…`. Like a method with `apiKeyRequired`, it returns 200
+ * for a key whose plan covers the stage, 403 for any other key or none, and 429 above the plan's limits.
  */
 export async function dataPlane(app: FastifyInstance, { options, account, usage }: DataPlane): Promise<void> {
   app.all<{ Params: { apiId: string; stage: string; '*': string } }>(

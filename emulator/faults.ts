@@ -3,16 +3,17 @@ import { ApiError, badRequest, concurrentChange, tooManyRequests } from './api-e
 import { operationNames } from './options.ts'
 
 /**
- * Trouble on order. `fail`: 500. `throttle`: 429. `conflict`: the 409 of a concurrent change. `quota`: the 429 of a
- * full account. `denied`: 403. `unsupported`: 404, as where there is no such operation. `refused`: 400. `hang`: no answer until the client gives up. `cut`: the connection breaks.
+ * A failure to inject. `fail`: 500. `throttle`: 429. `conflict`: the 409 of a concurrent change. `quota`: the 429 when the
+ * account's API key quota is used up. `denied`: 403. `unsupported`: 404, as for an unknown operation. `refused`: 400.
+ * `hang`: no response until the client gives up. `cut`: the connection is closed without a response.
  */
 export const faultSchema = z.strictObject({
   operation: z.enum(operationNames),
-  /** The first call that is hit, counted from the order: 1 is the next. */
+  /** The first call that fails, counted from when the fault is ordered: 1 is the next. */
   nth: z.int().min(1).default(1),
-  /** How many calls in a row are hit. */
+  /** The number of consecutive calls that fail. */
   times: z.int().min(1).default(1),
-  /** Before the operation takes effect, or after it did. */
+  /** Before or after the operation takes effect. */
   when: z.enum(['before', 'after']),
   kind: z.enum(['fail', 'throttle', 'conflict', 'quota', 'denied', 'unsupported', 'refused', 'hang', 'cut']),
 })
@@ -23,7 +24,7 @@ type Fault = z.infer<typeof faultSchema>
 export interface Faults {
   order(fault: FaultOrder): void
   clear(): void
-  /** Counts a call of `operation` and answers the fault that hits it. */
+  /** Counts a call of `operation`. @returns the fault that applies to it, `undefined` if none */
   next(operation: string): Fault | undefined
 }
 
@@ -49,7 +50,7 @@ export function createFaults(): Faults {
   }
 }
 
-/** The error that a fault answers with; `hang` and `cut` answer nothing. */
+/** Returns the error response of a fault; `undefined` for `hang` and `cut`, which have none. */
 export function faultError(kind: Fault['kind']): ApiError | undefined {
   switch (kind) {
     case 'fail':

@@ -12,24 +12,25 @@ import { createUsage } from './usage.ts'
 export interface Gateway {
   /** `http://127.0.0.1:PORT`: the endpoint for the SDK, and the base of the demo API. */
   readonly url: string
-  /** What the account holds now. */
+  /** The account's current keys and usage plans. */
   readonly account: Account
   readonly faults: Faults
-  /** Answers so far: operation, then status, then how many. */
+  /** The number of responses so far, by operation and status. */
   readonly answers: Record<string, Record<number, number>>
-  /** Operation, then the milliseconds that its calls took so far, seen from here. */
+  /** The milliseconds that calls took so far, by operation, measured in the emulator. */
   readonly busyMs: Record<string, number>
-  /** How many of the 409s refused a change because another one was in progress. */
+  /** The number of 409s so far because another change was in progress. */
   readonly concurrentChanges: number
-  /** Called for every control-plane call; replace it to act at an exact moment. */
+  /** Called for every control-plane call. Tests replace it to act at an exact moment. */
   onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
   close(): Promise<void>
 }
 
 /**
- * Starts a local API Gateway: the real protocol over a real socket, for the unmodified SDK. `/_local/state` and
- * `/_local/faults` show and break it from other processes. Loopback only, everything in memory.
- * @param port 0 for any free one
+ * Starts the emulator of API Gateway: the real protocol over a real socket, for the unmodified SDK. Other processes read
+ * its state at `/_local/state` and inject failures at `/_local/faults`. All state is kept in memory.
+ * @param host `127.0.0.1` by default, so that only this machine reaches it
+ * @param port 0 for any free port
  */
 export async function startGateway(
   overrides: Partial<GatewayOptions> = {},

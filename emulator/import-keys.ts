@@ -15,9 +15,10 @@ const row = z.object({
 })
 
 /**
- * ImportApiKeys: makes, or overwrites, the keys of a CSV file and puts them on their plans.
- * @param failOnWarnings nothing is changed if any row is wrong; otherwise wrong rows are left out
- * @returns the ids in no particular order: callers must not pair them with rows
+ * Implements ImportApiKeys: creates or overwrites the keys of a CSV file and attaches them to their usage plans.
+ * @param failOnWarnings `true`: one invalid row rejects the whole import; `false`: invalid rows are skipped
+ * @returns the ids; as in API Gateway, their order is unrelated to the rows
+ * @throws ApiError 400 for invalid CSV, and for an invalid row with `failOnWarnings`
  */
 export function importKeys(
   account: Account,

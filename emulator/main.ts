@@ -4,15 +4,15 @@ import { defaultGatewayOptions, realisticLatency } from './options.ts'
 
 const USAGE = `usage: npm run local-gateway -- [options]
 
-A local API Gateway: control plane and demo API on one port, everything in memory.
+An emulator of API Gateway: the control plane and a demo API on one port. All state is kept in memory.
 
-  --host HOST     listen address (127.0.0.1)
-  --port PORT     port, 0 for any free one (4000)
+  --host HOST     address to listen on (default: 127.0.0.1)
+  --port PORT     port to listen on; 0: any free port (default: 4000)
   --quotas        enforce the published quotas of the control plane
-  --parallel      let attaches and imports run at the same time, as the real one does not
-  --latency       take as long as the real operations do, ±30 %
-  --max-keys N    how many keys the account may hold (10000)
-  --help          this text
+  --parallel      run attaches and imports at the same time, which API Gateway rejects
+  --latency       take as long as API Gateway does, ±30 %
+  --max-keys N    API key quota of the account (default: 10000)
+  --help          print this help
 `
 
 async function main(): Promise<void> {
@@ -45,7 +45,7 @@ async function main(): Promise<void> {
     { host: values.host, port: Number(values.port) },
   )
   const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
-  process.stdout.write(`Local API Gateway on ${gateway.url}. To use it:
+  process.stdout.write(`API Gateway emulator on ${gateway.url}. To use it:
 
   export AWS_ENDPOINT_URL_API_GATEWAY=${gateway.url} AWS_REGION=${region}
   export AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey}
@@ -54,7 +54,7 @@ async function main(): Promise<void> {
   export API_BASE_URL=${gateway.url}/execute-api/demo/prod/hello
 
 Usage plans:  ${plans.map((plan) => `${plan.name}=${plan.id}`).join(', ')}
-Demo API:     ${gateway.url}/execute-api/demo/prod/hello   (needs an x-api-key)
+Demo API:     ${gateway.url}/execute-api/demo/prod/hello   (requires an x-api-key header)
 State:        ${gateway.url}/_local/state
 Faults:       POST ${gateway.url}/_local/faults   {"operation":"CreateApiKey","when":"after","kind":"cut"}
 `)

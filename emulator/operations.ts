@@ -5,13 +5,13 @@ import { importKeys } from './import-keys.ts'
 import type { OperationName, UsagePlan } from './options.ts'
 import type { Usage } from './usage.ts'
 
-/** One call as an operation sees it. */
+/** The input of an operation. */
 export interface Call {
   readonly account: Account
   readonly usage: Usage
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, string>>
-  /** The parsed JSON, or the text of an import. */
+  /** The parsed JSON, or the CSV text of an import. */
   readonly body: unknown
 }
 
@@ -57,7 +57,7 @@ const patch = z.object({
 const attachment = z.object({ keyId: z.string(), keyType: z.literal('API_KEY') })
 const usageQuery = z.object({ startDate: z.iso.date(), endDate: z.iso.date(), keyId: z.string().optional() })
 
-/** The control plane, operation by operation. Each `run` is synchronous: an effect happens whole or not at all. */
+/** The operations of the control plane. Each `run` is synchronous, so that it takes effect completely or not at all. */
 export const operations: Record<OperationName, Operation> = {
   CreateApiKey: {
     ...on('POST', '/apikeys', 201),
@@ -122,7 +122,7 @@ export const operations: Record<OperationName, Operation> = {
   },
   GetUsagePlanKeys: {
     ...on('GET', '/usageplans/:planId/keys', 200),
-    // An unknown plan answers an empty list here, not 404: so does the real one.
+    // API Gateway returns an empty list for an unknown usage plan, not 404.
     run: ({ account, params, query }) =>
       page(account.keysOn(params['planId'] ?? '', query['name']), query, planKeyBody),
   },
@@ -158,7 +158,7 @@ function read<T>(schema: z.ZodType<T>, data: unknown): T {
   return result.data
 }
 
-/** A page of `items`: `limit` defaults to 25 and is 500 at most; `position` is where the next page begins. */
+/** Returns a page of `items`: `limit` defaults to 25, at most 500; `position` is the first item of the next page. */
 function page<T extends { id: string }>(items: T[], query: Call['query'], body: (item: T) => unknown) {
   const limit = Math.min(500, Math.max(1, Number(query['limit'] ?? 25) || 25))
   const start = query['position'] === undefined ? 0 : items.findIndex((item) => item.id === query['position'])

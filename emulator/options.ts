@@ -1,4 +1,4 @@
-/** The operations of API Gateway's control plane that the local gateway has. */
+/** The control-plane operations that the emulator implements. */
 export const operationNames = [
   'CreateApiKey',
   'ImportApiKeys',
@@ -19,7 +19,7 @@ export const operationNames = [
 
 export type OperationName = (typeof operationNames)[number]
 
-/** A usage plan as API Gateway describes one. */
+/** A usage plan, with API Gateway's fields. */
 export interface UsagePlan {
   readonly id: string
   name: string
@@ -37,25 +37,25 @@ export interface GatewayOptions {
   readonly region: string
   readonly accessKeyId: string
   readonly secretAccessKey: string
-  /** The plans it starts with. */
+  /** The usage plans at the start. */
   readonly plans: readonly UsagePlan[]
-  /** Enforce the published quotas of the control plane. */
+  /** Enforces the published quotas of the control plane. */
   readonly quotas: boolean
-  /** Refuse attaches and imports that run at the same time, as the real one does. */
+  /** Rejects an attach or import while another one is in progress, as API Gateway does. */
   readonly oneAttachAtATime: boolean
-  /** Milliseconds that an operation takes; those that are not named take none. */
+  /** The milliseconds that each operation takes; 0 if not given. */
   readonly latency: Readonly<Partial<Record<OperationName, number>>>
-  /** Milliseconds that an import takes for each key, on top. */
+  /** The additional milliseconds that an import takes for each key. */
   readonly importPerKeyMs: number
-  /** The share by which latencies vary: 0.3 is ±30 %. */
+  /** The fraction by which latencies vary: 0.3 is ±30 %. */
   readonly latencyJitter: number
-  /** How many keys the account may hold. */
+  /** The account's API key quota. */
   readonly maxKeys: number
-  /** Milliseconds until the data plane knows a new key. */
+  /** The milliseconds until the data plane accepts a new key. */
   readonly propagationMs: number
 }
 
-/** The credentials of AWS's own documentation: known to everybody, so nobody takes them for a leak. */
+/** The defaults. The credentials are the examples of AWS's documentation, so that no scanner reports them as a leak. */
 export const defaultGatewayOptions: GatewayOptions = {
   region: 'eu-west-1',
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
@@ -79,7 +79,7 @@ export const defaultGatewayOptions: GatewayOptions = {
   propagationMs: 0,
 }
 
-/** How long the real operations take, as far as it has been measured (ms); for `latency`. */
+/** The latencies of API Gateway's operations in milliseconds, as far as they were measured; for `latency`. */
 export const realisticLatency: GatewayOptions['latency'] = {
   CreateApiKey: 110,
   CreateUsagePlanKey: 160,

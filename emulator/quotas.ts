@@ -5,7 +5,7 @@ import type { OperationName } from './options.ts'
 /** Counts a call against the control plane's quotas. @throws ApiError 429 with `Retry-After` */
 export type Quotas = (operation: OperationName) => void
 
-/** The published quotas of an account: 10 calls a second with a burst of 40, and less for three operations. */
+/** Creates the published quotas of an account: 10 calls a second with a burst of 40, and less for three operations. */
 export function createQuotas(): Quotas {
   const total = createTokenBucket(10, 40)
   const own: Partial<Record<OperationName, TokenBucket>> = {

@@ -3,18 +3,18 @@ import { SignatureV4 } from '@smithy/signature-v4'
 import { ApiError } from './api-error.ts'
 import type { GatewayOptions } from './options.ts'
 
-/** How far the clocks of client and server may be apart. */
+/** The largest allowed difference between the clocks of client and server. */
 const MAX_SKEW_MS = 5 * 60_000
 
 export interface SignedRequest {
   readonly method: string
-  /** Path and query as they came. */
+  /** The path and query of the request, unchanged. */
   readonly url: string
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   readonly body: Buffer
 }
 
-/** The hash that the signer asks for, on node:crypto. */
+/** The hash interface that the signer requires, on `node:crypto`. */
 class Sha256 {
   #hash
   constructor(secret?: unknown) {
@@ -27,7 +27,7 @@ class Sha256 {
     return this.#hash.digest()
   }
   reset(): void {
-    throw new Error('a hash is used once')
+    throw new Error('this hash cannot be reset')
   }
 }
 
@@ -35,12 +35,12 @@ function toBytes(data: unknown): Uint8Array {
   if (typeof data === 'string') return Buffer.from(data)
   if (data instanceof ArrayBuffer) return new Uint8Array(data)
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-  throw new TypeError('neither text nor bytes')
+  throw new TypeError('the data is neither text nor bytes')
 }
 
 /**
- * Verifies AWS Signature Version 4 by signing what came once more, with the one known secret.
- * @throws ApiError 403, with the types and messages that AWS answers
+ * Verifies an AWS Signature Version 4: signs the request again with the configured secret and compares the signatures.
+ * @throws ApiError 403, with AWS's error types and messages
  */
 export async function verifySignature(request: SignedRequest, options: GatewayOptions): Promise<void> {
   const authorization = single(request.headers['authorization'])
@@ -104,7 +104,7 @@ async function sign(
   return signed.headers['authorization']?.split('Signature=')[1] ?? ''
 }
 
-/** The signature covers the hash that the client claims; the claim must be true. */
+/** Compares the body with the hash in the client's header: the signature covers only that hash. */
 function bodyMatches({ headers, body }: SignedRequest): boolean {
   const claimed = single(headers['x-amz-content-sha256'])
   return claimed === undefined || claimed === createHash('sha256').update(body).digest('hex')

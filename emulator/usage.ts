@@ -3,11 +3,11 @@ import type { Account, ApiKey } from './account.ts'
 import { badRequest } from './api-error.ts'
 import type { UsagePlan } from './options.ts'
 
-/** Throttling and quotas of the data plane, and the figures of GetUsage. */
+/** The throttling and quotas of the data plane, and the figures of GetUsage. */
 export interface Usage {
-  /** Counts a request with `key`: `'ok'`, or why it is refused. */
+  /** Counts a request with `key`. @returns `'ok'`, or the reason to reject it */
   count(plan: UsagePlan, key: ApiKey): 'ok' | 'throttled' | 'over quota'
-  /** Per key id a list of `[used, remaining]` for each day from `startDate` to `endDate` (`YYYY-MM-DD`). */
+  /** Returns `[used, remaining]` by key id for each day from `startDate` to `endDate` (`YYYY-MM-DD`). @throws ApiError 400 */
   report(
     account: Account,
     plan: UsagePlan,
@@ -27,7 +27,7 @@ const MAX_DAYS = 90
 
 export function createUsage(): Usage {
   const buckets = new Map<string, TokenBucket>()
-  /** Per plan and key, the requests of each day since the epoch. */
+  /** The requests by plan and key, then by day since the epoch. */
   const days = new Map<string, Map<number, number>>()
 
   const usedOn = (planId: string, keyId: string, day: number) => days.get(`${planId}/${keyId}`)?.get(day) ?? 0

@@ -46,7 +46,7 @@ async function attachedKey(sdk: APIGatewayClient, value: string, usagePlanId = '
   return keyId
 }
 
-test('a key opens the API when it is enabled and on a plan of the stage, and not before', async (t) => {
+test('the API accepts a key only when it is enabled and attached to a plan of the stage', async (t) => {
   const { sdk, call } = await setUp(t)
   assert.equal((await call('')).status, 403)
   const created = await sdk.send(new CreateApiKeyCommand({ name: 'a', value: `${VALUE}1` }))
@@ -107,7 +107,7 @@ test('a 409 of CreateUsagePlanKey has three meanings', async (t) => {
   })
 })
 
-test('lists have pages and a case-sensitive name prefix; values only on request', async (t) => {
+test('lists are paged, filter by a case-sensitive name prefix, and contain values only on request', async (t) => {
   const { sdk } = await setUp(t)
   for (let i = 0; i < 30; i++) await attachedKey(sdk, VALUE + String(i).padStart(3, '0'))
   await sdk.send(new CreateApiKeyCommand({ name: 'Nope' }))
@@ -124,13 +124,13 @@ test('lists have pages and a case-sensitive name prefix; values only on request'
   const onPlan = await sdk.send(new GetUsagePlanKeysCommand({ usagePlanId: 'demofree', limit: 500 }))
   assert.equal(onPlan.items?.length, 30)
   const unknown = await sdk.send(new GetUsagePlanKeysCommand({ usagePlanId: 'none' }))
-  assert.deepEqual(unknown.items, [], 'an unknown plan answers an empty list')
+  assert.deepEqual(unknown.items, [], 'an unknown plan returns an empty list')
   const keyId = onPlan.items?.[0]?.id
   const one = await sdk.send(new GetUsagePlanKeyCommand({ usagePlanId: 'demofree', keyId }))
   assert.equal(one.id, keyId)
 })
 
-test('an import attaches, overwrites when repeated, and does not order its ids', async (t) => {
+test('an import attaches keys, overwrites them when repeated, and returns unordered ids', async (t) => {
   const { sdk, gateway, call } = await setUp(t)
   const csv = `name,KEY,usageplanIds,other\n${[3, 1, 2].map((i) => `n${i},${VALUE}${i},"demofree",x`).join('\n')}\n`
   const send = (body: string, failOnWarnings = true) =>
@@ -152,7 +152,7 @@ test('an import attaches, overwrites when repeated, and does not order its ids',
   await assert.rejects(send('Name\nx\n'), { name: 'BadRequestException' })
 })
 
-test('every request must be signed, by the known key, for the region, over the body', async (t) => {
+test('every request must be signed with the configured key, for the Region, over the body', async (t) => {
   const { gateway } = await setUp(t)
   const { accessKeyId, secretAccessKey, region } = defaultGatewayOptions
   const unsigned = await fetch(`${gateway.url}/apikeys`)
@@ -205,7 +205,7 @@ test('quotas: five CreateApiKey at once, then 429 with Retry-After', async (t) =
   })
 })
 
-test('quotas: 40 calls at once in all, then 429', async (t) => {
+test('quotas: a burst of 40 calls, then 429', async (t) => {
   const { sdk } = await setUp(t, { quotas: true })
   const reads = await Promise.allSettled(
     Array.from({ length: 60 }, () => sdk.send(new GetUsagePlanCommand({ usagePlanId: 'demofree' }))),
@@ -214,13 +214,13 @@ test('quotas: 40 calls at once in all, then 429', async (t) => {
   assert.ok(served >= 40 && served < 60, String(served))
 })
 
-test('a full account: LimitExceededException, status 429', async (t) => {
+test('a used-up API key quota: LimitExceededException, status 429', async (t) => {
   const { sdk } = await setUp(t, { maxKeys: 1 })
   await sdk.send(new CreateApiKeyCommand({ name: 'a' }))
   await assert.rejects(sdk.send(new CreateApiKeyCommand({ name: 'b' })), { name: 'LimitExceededException' })
 })
 
-test('the plan throttles and counts: 429 by throttle, 429 by quota, and GetUsage tells', async (t) => {
+test('a plan enforces its throttle and quota with 429, and GetUsage reports the requests', async (t) => {
   const { sdk, call } = await setUp(t)
   const apiStages = [{ apiId: 'demo', stage: 'prod' }]
   const slow = await sdk.send(
@@ -251,13 +251,13 @@ test('the plan throttles and counts: 429 by throttle, 429 by quota, and GetUsage
   assert.equal((await call(`${VALUE}2`)).status, 200)
 })
 
-test('a new key takes its time where propagation is asked for', async (t) => {
+test('the API rejects a new key until propagationMs has passed', async (t) => {
   const { sdk, call } = await setUp(t, { propagationMs: 60_000 })
   await attachedKey(sdk, `${VALUE}1`)
   assert.equal((await call(`${VALUE}1`)).status, 403)
 })
 
-test('faults hit the nth call, before or after the effect', async (t) => {
+test('a fault applies to the nth call, before or after its effect', async (t) => {
   const { sdk, gateway } = await setUp(t)
   const create = () => sdk.send(new CreateApiKeyCommand({ name: 'a' }))
   gateway.faults.order({ operation: 'CreateApiKey', nth: 2, when: 'before', kind: 'fail' })
@@ -270,7 +270,7 @@ test('faults hit the nth call, before or after the effect', async (t) => {
   await create()
 })
 
-test('faults and state are there for other processes too', async (t) => {
+test('other processes inject faults and read the state over HTTP', async (t) => {
   const { sdk, gateway } = await setUp(t)
   const order = (body: object) =>
     fetch(`${gateway.url}/_local/faults`, {
