@@ -2,8 +2,8 @@ import { ServiceError } from '../errors.ts'
 import type { Actor } from '../store/audit.ts'
 import type { BootstrapToken, TokenPolicy } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
-import { requireForm } from './form.ts'
 import { createSecret, hashSecret, randomBase62, sameHash } from './secret.ts'
+import { requireTokenFormat } from './token-format.ts'
 
 /** Who asks: the token, and the secret that was presented. */
 export interface Caller {
@@ -36,7 +36,7 @@ export async function issueBootstrapToken(
  * @throws ServiceError `invalid_token`; a typing error is told apart by the checksum, without a look-up.
  */
 export async function authenticateBootstrapToken(store: Store, secret: string): Promise<BootstrapToken> {
-  requireForm('fkb_', secret, 'bootstrap token')
+  requireTokenFormat('fkb_', secret, 'bootstrap token')
   const hash = hashSecret(secret)
   const token = await store.findTokenByHash(hash)
   if (token === undefined || !sameHash(token.secretHash, hash)) {

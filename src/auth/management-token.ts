@@ -1,8 +1,8 @@
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
-import { requireForm } from './form.ts'
 import { hashSecret, sameHash } from './secret.ts'
+import { requireTokenFormat } from './token-format.ts'
 
 /** Who manages a registration: the registration, and the secret that was presented. */
 export interface Manager {
@@ -22,7 +22,7 @@ export async function authenticateManagementToken(
   registrationId: string,
   secret: string,
 ): Promise<Manager> {
-  requireForm('fkm_', secret, 'management token')
+  requireTokenFormat('fkm_', secret, 'management token')
   const hash = hashSecret(secret)
   const asked = await store.getRegistration(registrationId)
   if (asked !== undefined && asked.rotation === null) {

@@ -52,15 +52,15 @@ export async function createRateLimits(
 }
 
 /** Where a caller stands; only an address on the allow list, of which there is none, would be without figures. */
-type Standing = Awaited<ReturnType<ReturnType<FastifyInstance['createRateLimit']>>> | TokenRate
+type RateLimitStatus = Awaited<ReturnType<ReturnType<FastifyInstance['createRateLimit']>>> | TokenRate
 
 /**
  * Says where the caller stands, in the fields of draft-ietf-httpapi-ratelimit-headers-10.
  * @throws ServiceError `rate_limited`
  */
-function check(policy: string, max: number, standing: Standing, reply: FastifyReply): void {
-  if (!('ttlInSeconds' in standing)) return
-  const { isExceeded, remaining, ttlInSeconds } = standing
+function check(policy: string, max: number, status: RateLimitStatus, reply: FastifyReply): void {
+  if (!('ttlInSeconds' in status)) return
+  const { isExceeded, remaining, ttlInSeconds } = status
   append(reply, 'ratelimit-policy', `"${policy}";q=${max};w=${WINDOW_S}`)
   append(reply, 'ratelimit', `"${policy}";r=${remaining};t=${ttlInSeconds}`)
   if (isExceeded) {

@@ -12,7 +12,6 @@ import { headersOf } from '../http/response-headers.ts'
 import { describe } from '../registration/describe.ts'
 import { register } from '../registration/register.ts'
 import { revoke } from '../registration/revoke.ts'
-import { announce, callOf } from './call.ts'
 import {
   clientExample,
   clientInformation,
@@ -27,6 +26,7 @@ import { REGISTER_ERRORS } from './register.ts'
 import { registerHeaders } from './register-schema.ts'
 import { MANAGE_ERRORS } from './registration.ts'
 import { registrationParams } from './registration-schema.ts'
+import { requestContext, setCredentialHeaders } from './request-context.ts'
 
 /**
  * OAuth dynamic client registration (RFC 7591) and its management (RFC 7592): the same registrations as at `/register`, in
@@ -73,9 +73,9 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
           // The whole request is echoed, so the same request is only one that is the same as a whole.
           alsoAsked: JSON.stringify(metadata),
         },
-        callOf(request, reply, config),
+        requestContext(request, reply, config),
       )
-      announce(reply, credential)
+      setCredentialHeaders(reply, credential)
       return reply.code(201).header('pragma', 'no-cache').send(toClientInformation(credential, metadata))
     },
   })

@@ -7,7 +7,6 @@ import { tagged } from '../http/openapi.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
 import { register } from '../registration/register.ts'
-import { announce, callOf } from './call.ts'
 import {
   credentialExample,
   credentialSchema,
@@ -19,6 +18,7 @@ import {
   toAnswer,
   toShellLines,
 } from './register-schema.ts'
+import { requestContext, setCredentialHeaders } from './request-context.ts'
 
 /** Every code that the making of a key can end with, at first or when it is asked for again. */
 export const MINT_ERRORS = [
@@ -71,10 +71,10 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
         deps,
         authenticated(request),
         { name, description, plan, idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']) },
-        callOf(request, reply, config),
+        requestContext(request, reply, config),
       )
       const answer = toAnswer(credential)
-      announce(reply, credential)
+      setCredentialHeaders(reply, credential)
       reply.code(201).headers({ location: answer.management.url, vary: 'Accept, Prefer' })
       if (request.accepts().type(['application/json', 'text/plain']) === 'text/plain') {
         return reply.type('text/plain; charset=utf-8').send(toShellLines(answer))

@@ -11,7 +11,6 @@ import { describe } from '../registration/describe.ts'
 import { revoke } from '../registration/revoke.ts'
 import { rotate } from '../registration/rotate.ts'
 import { readUsage } from '../registration/usage.ts'
-import { announce, callOf } from './call.ts'
 import { MINT_ERRORS } from './register.ts'
 import { registerHeaders } from './register-schema.ts'
 import {
@@ -24,6 +23,7 @@ import {
   toRegistrationAnswer,
   toRotatedAnswer,
 } from './registration-schema.ts'
+import { requestContext, setCredentialHeaders } from './request-context.ts'
 import { toUsageAnswer, usageExample, usageQuery, usageSchema } from './usage-schema.ts'
 
 const security = [{ managementToken: [] }]
@@ -149,9 +149,9 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
         deps,
         managing(request),
         { overlapMs: overlap_seconds * 1_000, renewsManagement, idempotencyKey },
-        callOf(request, reply, config),
+        requestContext(request, reply, config),
       )
-      announce(reply, credential)
+      setCredentialHeaders(reply, credential)
       return reply.code(201).send(toRotatedAnswer(credential))
     },
   })

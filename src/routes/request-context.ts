@@ -10,7 +10,7 @@ const ANSWER_RESERVE_MS = 100
 const RECORD_RESERVE_MS = 1_000
 
 /** The circumstances of a request that makes a key, to be answered in `registerTimeoutMs` from its arrival on. */
-export function callOf(
+export function requestContext(
   request: FastifyRequest,
   reply: FastifyReply,
   { registerTimeoutMs }: Pick<Config, 'registerTimeoutMs'>,
@@ -29,7 +29,7 @@ export function callOf(
 }
 
 /** Says in the headers of an answer with a new key how it came about: a replay; a preference that was heeded (RFC 7240). */
-export function announce(reply: FastifyReply, { replayed, ready }: Credential): void {
+export function setCredentialHeaders(reply: FastifyReply, { replayed, ready }: Credential): void {
   if (replayed) reply.header('idempotency-replayed', 'true')
   if (ready !== null) reply.header('preference-applied', 'wait')
 }
