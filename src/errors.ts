@@ -1,27 +1,26 @@
-/** What a code means to the one who gets it. The edge adds the HTTP status. */
+/** The meaning of an error code for the caller. `http/problem.ts` adds the HTTP status. */
 export interface ErrorInfo {
   /** One line, the same for every occurrence. */
   readonly title: string
-  /** Whether the same request may succeed later, unchanged. */
+  /** `true` if the same request may succeed later without changes. */
   readonly retryable: boolean
-  /** What the caller should do now. */
+  /** Tells the caller what to do next. */
   readonly nextStep: string
 }
 
-/** Every error the service can answer. Message texts are free to change; the codes are the contract. */
+/** Every error that the service can return. The codes are the contract; the texts may change. */
 export const errorCatalogue = {
   missing_token: {
     title: 'A token is required',
     retryable: false,
     nextStep:
-      'Send "Authorization: Bearer …": to register the bootstrap token (fkb_…) the operator gave you, to manage a ' +
-      'registration its management token (fkm_…).',
+      'Send "Authorization: Bearer …" with the bootstrap token (fkb_…) from the operator to register, or with the ' +
+      'management token (fkm_…) of a registration to manage it.',
   },
   invalid_token: {
     title: 'The token is not valid',
     retryable: false,
-    nextStep:
-      'Check that it is the right token and that all of it was copied, or ask the operator for a new one.',
+    nextStep: 'Check that you sent the right token and copied all of it, or ask the operator for a new one.',
   },
   token_expired: {
     title: 'The bootstrap token has expired',
@@ -39,120 +38,126 @@ export const errorCatalogue = {
     nextStep: 'Ask the operator for a new bootstrap token.',
   },
   plan_not_allowed: {
-    title: 'The bootstrap token may not ask for this plan',
+    title: 'The bootstrap token does not allow this plan',
     retryable: false,
-    nextStep: 'Leave "plan" out to get the default plan of the token, or ask the operator for another token.',
+    nextStep:
+      'Omit "plan" to get the default plan of the token, choose a plan that "detail" lists, or ask the operator for ' +
+      'another token.',
   },
   name_not_allowed: {
-    title: 'The bootstrap token may not use this name',
+    title: 'The bootstrap token does not allow this name',
     retryable: false,
-    nextStep: 'Choose a name that starts with the prefix named in "detail".',
+    nextStep: 'Choose a name that starts with the prefix in "detail".',
   },
   invalid_request: {
     title: 'The request is not valid',
     retryable: false,
-    nextStep: 'Correct the request as "detail" and "errors" say.',
+    nextStep:
+      'Correct what "detail" describes and send the request again; "errors" lists the invalid fields.',
   },
   invalid_idempotency_key: {
-    title: 'The Idempotency-Key is not valid',
+    title: 'The Idempotency-Key is missing or not valid',
     retryable: false,
-    nextStep: 'Send a new UUID as the Idempotency-Key, and the same one with every retry.',
+    nextStep: 'Send a new UUID as the Idempotency-Key, and reuse it for every retry of this request.',
   },
   idempotency_in_progress: {
-    title: 'The same request is still being worked on',
+    title: 'The same request is still in progress',
     retryable: true,
-    nextStep: 'Wait for the seconds in Retry-After, then send the same request again for its result.',
+    nextStep:
+      'Wait the number of seconds in Retry-After, then send the same request again to get its result.',
   },
   idempotency_mismatch: {
-    title: 'The Idempotency-Key was used for another request',
+    title: 'The Idempotency-Key was already used for a different request',
     retryable: false,
-    nextStep: 'Send the first request again unchanged, or this one with a new Idempotency-Key.',
+    nextStep: 'Send the original request again unchanged, or send this one with a new Idempotency-Key.',
   },
   registration_ended: {
     title: 'The registration has ended',
     retryable: false,
-    nextStep: 'Register anew with POST /register, with a new Idempotency-Key if you use one.',
+    nextStep: 'Register again with POST /register; if you send an Idempotency-Key, use a new one.',
   },
   key_replaced: {
     title: 'The key was replaced by a rotation',
     retryable: false,
     nextStep:
-      'Use the key of the latest rotation; if you do not have it, rotate again with a new Idempotency-Key.',
+      'Use the key of the latest rotation. If you do not have it, rotate again with a new Idempotency-Key.',
   },
   rotation_in_progress: {
-    title: 'The key is being rotated already',
+    title: 'The key is already being rotated',
     retryable: true,
-    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
   },
   not_found: {
-    title: 'Nothing is here',
+    title: 'Nothing exists at this path',
     retryable: false,
-    nextStep: 'Register with POST /register; /openapi.json describes every path.',
+    nextStep: 'Check the path: /openapi.json describes every path. To register, send POST /register.',
   },
   method_not_allowed: {
-    title: 'This path does not have that method',
+    title: 'The path does not support this method',
     retryable: false,
     nextStep: 'Use one of the methods in the Allow header.',
   },
   payload_too_large: {
-    title: 'The request body is too large',
+    title: 'The request is too large',
     retryable: false,
-    nextStep: 'Send a body of at most 16 KiB.',
+    nextStep: 'Send a body of at most 16 KiB, and headers of at most 16 KiB in total.',
   },
   request_timeout: {
     title: 'The request took too long to arrive',
     retryable: true,
-    nextStep: 'Send the same request again, whole.',
+    nextStep: 'Send the complete request again, without pauses.',
   },
   unsupported_media_type: {
-    title: 'The content type is not supported',
+    title: 'The content type or encoding of the body is not supported',
     retryable: false,
-    nextStep: 'Send the body as "Content-Type: application/json".',
+    nextStep: 'Send the body uncompressed, with "Content-Type: application/json".',
   },
   rate_limited: {
     title: 'Too many requests',
     retryable: true,
-    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
   },
   upstream_throttled: {
-    title: 'API Gateway is throttling',
+    title: 'A service behind this one is throttling requests',
     retryable: true,
-    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
   },
   upstream_unavailable: {
-    title: 'API Gateway could not finish the request',
+    title: 'The request could not be completed right now',
     retryable: true,
-    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
   },
   overloaded: {
-    title: 'The service has more work than it can do in time',
+    title: 'The service is overloaded',
     retryable: true,
-    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
   },
   store_unavailable: {
-    title: 'The service cannot write to its store',
+    title: 'The store of the service is unavailable',
     retryable: true,
-    nextStep: 'Wait for the seconds in Retry-After, then send the same request again.',
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
   },
   shutting_down: {
-    title: 'This server is stopping',
+    title: 'This server is shutting down',
     retryable: true,
-    nextStep: 'Send the same request again; another server, or this one restarted, will answer.',
+    nextStep:
+      'Wait the number of seconds in Retry-After, then send the same request again: another server, or this one ' +
+      'after its restart, handles it.',
   },
   upstream_misconfigured: {
     title: 'The service is not set up correctly',
     retryable: false,
-    nextStep: 'Tell the operator the request id in "instance"; the reason is in the log of the service.',
+    nextStep: 'Give the operator the request id in "instance"; the log of the service has the reason.',
   },
   key_quota_reached: {
-    title: 'API Gateway holds no more keys',
+    title: "The account's API key quota is used up",
     retryable: false,
-    nextStep: 'Tell the operator that the API key quota of the account is used up.',
+    nextStep: 'Tell the operator: deleting unused API keys of the account makes room for new ones.',
   },
   internal: {
-    title: 'The service failed',
+    title: 'The service failed unexpectedly',
     retryable: false,
-    nextStep: 'Tell the operator the request id in "instance".',
+    nextStep: 'Give the operator the request id in "instance"; the log of the service has the reason.',
   },
 } as const satisfies Record<string, ErrorInfo>
 
@@ -161,29 +166,29 @@ export type ErrorCode = keyof typeof errorCatalogue
 /** Every code, in the order of the catalogue. */
 export const errorCodes = Object.keys(errorCatalogue) as readonly ErrorCode[]
 
-/** The code of an error: its own, or `internal`. */
+/** Returns the code of an error: its own, or `internal`. */
 export function codeOf(error: unknown): ErrorCode {
   return error instanceof ServiceError ? error.code : 'internal'
 }
 
-/** One fault of one field. `path` is a JSON Pointer (RFC 6901) into the body; `""` is the body itself. */
+/** One error in one field. `path` is a JSON Pointer (RFC 6901) into the body or the query; `""` is the whole body. */
 export interface FieldError {
   readonly path: string
   readonly message: string
 }
 
 export interface ServiceErrorOptions {
-  /** Seconds after which the same request is worth repeating. */
+  /** Seconds after which the same request may succeed. */
   readonly retryAfter?: number | undefined
   readonly errors?: readonly FieldError[] | undefined
-  /** What the caller should do now, where the catalogue's word for the code does not fit. */
+  /** Replaces the catalogue's next step where that does not fit. */
   readonly nextStep?: string | undefined
-  /** `'possible'`: what failed may have taken effect upstream all the same, as after a time-out. */
+  /** `'possible'` if the failed operation may have taken effect upstream, for example after a time-out. */
   readonly effect?: 'none' | 'possible' | undefined
   readonly cause?: unknown
 }
 
-/** The one error type of the service: everything that is expected to go wrong, with a stable code. */
+/** The only error type of the service: every expected failure, with a stable code. */
 export class ServiceError extends Error {
   override readonly name = 'ServiceError'
   readonly code: ErrorCode
@@ -192,7 +197,7 @@ export class ServiceError extends Error {
   readonly nextStep: string
   readonly effect: 'none' | 'possible'
 
-  /** @param detail what went wrong this time, as the caller may read it: no secret, no internals. */
+  /** @param detail what went wrong in this request; the caller reads it, so it contains no secrets and no internals */
   constructor(code: ErrorCode, detail: string, options: ServiceErrorOptions = {}) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code

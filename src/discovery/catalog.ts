@@ -1,6 +1,6 @@
 import { linksOf } from './links.ts'
 
-/** The API catalog (RFC 9727) as a link set (RFC 9264, application/linkset+json). */
+/** Returns the API catalog (RFC 9727) as a link set (RFC 9264, application/linkset+json). */
 export function apiCatalog(publicUrl: string): object {
   const links = linksOf(publicUrl)
   return {
@@ -22,7 +22,7 @@ export function apiCatalog(publicUrl: string): object {
   }
 }
 
-/** The metadata of this service as a protected resource (RFC 9728): bootstrap tokens are bearer tokens of its own making. */
+/** Returns the metadata of this service as a protected resource (RFC 9728). It issues its bearer tokens itself. */
 export function resourceMetadata(publicUrl: string): object {
   const links = linksOf(publicUrl)
   return {
@@ -33,7 +33,7 @@ export function resourceMetadata(publicUrl: string): object {
   }
 }
 
-/** The `Link` header (RFC 8288) by which whoever knows only the base URL finds the rest. */
+/** Returns the `Link` header (RFC 8288), by which a client that has only the base URL finds all other documents. */
 export function linkHeader(publicUrl: string): string {
   const links = linksOf(publicUrl)
   const relations = [

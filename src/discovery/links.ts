@@ -1,13 +1,13 @@
-/** Where this service says what of itself: absolute, below `PUBLIC_URL`. */
+/** Returns the absolute URLs of this service's routes and documents, below `PUBLIC_URL`. */
 export function linksOf(publicUrl: string) {
   return {
-    /** The path of it all, without a slash at the end. */
+    /** The path of `PUBLIC_URL`, without a slash at the end. */
     basePath: new URL(publicUrl).pathname.replace(/\/+$/, ''),
     home: `${publicUrl}/`,
     register: `${publicUrl}/register`,
     connect: `${publicUrl}/connect/register`,
     openapi: `${publicUrl}/openapi.json`,
-    /** For people. */
+    /** The API reference, for people. */
     docs: `${publicUrl}/docs`,
     onboarding: `${publicUrl}/.well-known/api-onboarding`,
     catalog: `${publicUrl}/.well-known/api-catalog`,

@@ -2,7 +2,7 @@ import type { Config } from '../config.ts'
 import { type ErrorCode, errorCatalogue } from '../errors.ts'
 import { linksOf } from './links.ts'
 
-/** `/llms.txt` (llmstxt.org): what this is, the request, the answer, and what to do about each error. */
+/** Returns `/llms.txt` (llmstxt.org): an introduction, the request, the response, and the next step for every error. */
 export function llmsText(
   {
     publicUrl,
@@ -19,11 +19,11 @@ export function llmsText(
   )
   const untilItWorks =
     apiProbeUrl === null
-      ? 'try again'
-      : 'register with `Prefer: wait=20` to be answered when it does (`ready` says so, where the service can tell), or try again'
+      ? 'retry the call'
+      : 'register with `Prefer: wait=20`, which waits up to 20 seconds until the API accepts the key (`ready` says whether it did, if the service can tell), or retry the call'
   return `# firstkey
 
-> One request turns a bootstrap token into an API key of your own for ${apiBaseUrl}, attached to a usage plan and working
+> One request turns a bootstrap token into an API key for ${apiBaseUrl}. The key is attached to a usage plan and works
 > seconds later.
 
 ## Register
@@ -31,43 +31,43 @@ export function llmsText(
     POST ${links.register}
     Authorization: Bearer fkb_…          the bootstrap token, from the operator
     Content-Type: application/json
-    Idempotency-Key: <a new UUID>        recommended: the same request with the same key gets the same answer for a day
+    Idempotency-Key: <a new UUID>        recommended: for a day, a retry with the same key gets the same credential
 
     {"name": "acme-agent", "description": "optional", "plan": "optional: ${plans.map(({ name }) => name).join(' or ')}"}
 
-The answer is 201 with \`registration_id\`, \`api_key_id\`, \`api_key_value\`, \`usage_plan_id\`, \`plan\`, \`created_at\`, \`expires_at\`,
+The response is 201 with \`registration_id\`, \`api_key_id\`, \`api_key_value\`, \`usage_plan_id\`, \`plan\`, \`created_at\`, \`expires_at\`,
 \`use\` (the header to send, the base URL, a curl command) and \`management\` (a token and a URL). The key and the
-management token are shown only there: keep them at once. \`Accept: text/plain\` answers the same as name=value lines.
+management token are shown only there: store them at once. With \`Accept: text/plain\` the response is name=value lines.
 
-Use the key: \`x-api-key: <api_key_value>\` with every request to ${apiBaseUrl}. A new key takes seconds, sometimes minutes,
-until API Gateway takes it (403 until then): ${untilItWorks}.
+To use the key, send \`x-api-key: <api_key_value>\` with every request to ${apiBaseUrl}. API Gateway rejects a new key with
+403 for some seconds, sometimes minutes: ${untilItWorks}.
 
-With Node.js 20 or newer a script does all of it, retries included:
+With Node.js 20 or newer, a script does all of this, including retries:
 
     curl -O ${links.script}
     FIRSTKEY_TOKEN=fkb_… node register.mjs --name acme-agent
 
 ## Manage
 
-With \`Authorization: Bearer fkm_…\`, the management token: \`GET ${links.register}/<registration_id>\` tells how the
-registration stands, \`GET …/usage\` what was used, \`POST …/rotate\` makes a new key, \`DELETE\` gives the key back.
+Send \`Authorization: Bearer fkm_…\` with the management token: \`GET ${links.register}/<registration_id>\` returns the
+status of the registration, \`GET …/usage\` its usage, \`POST …/rotate\` mints a new key, and \`DELETE\` revokes the key.
 
-An OAuth client may register at ${links.connect} instead (RFC 7591): \`client_name\` in, \`client_id\` and
-\`client_secret\` (the key) out; errors there are as RFC 7591 has them, with the same \`code\`.
+An OAuth client can register at ${links.connect} instead (RFC 7591): it sends \`client_name\` and gets
+\`client_id\` and \`client_secret\` (the key). Errors there have the format of RFC 7591, with the same \`code\`.
 
 ## Errors
 
-Every other error is application/problem+json (RFC 9457). Decide on \`code\`; where \`retryable\` is true, wait for \`Retry-After\`
-seconds and send the same request again.
+Every other error is application/problem+json (RFC 9457). Base decisions on \`code\`. If \`retryable\` is true, wait
+\`Retry-After\` seconds and send the same request again.
 
-| code | status | retryable | what to do |
+| code | status | retryable | next step |
 | --- | --- | --- | --- |
 ${errors.join('\n')}
 
 ## More
 
 - [OpenAPI](${links.openapi}): every path, field and error
-- [API Onboarding Descriptor](${links.onboarding}): the same for a generic engine
+- [API Onboarding Descriptor](${links.onboarding}): the registration for a generic engine
 - [API catalog](${links.catalog})
 `
 }

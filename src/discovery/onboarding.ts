@@ -1,13 +1,13 @@
 import type { Config } from '../config.ts'
 import { linksOf } from './links.ts'
 
-/** Of which environment variable a program takes the bootstrap token. */
+/** The environment variable from which a program reads the bootstrap token. */
 const TOKEN_VARIABLE = 'FIRSTKEY_TOKEN'
 const BOOTSTRAP = 'bootstrap-token'
 
 /**
- * The API Onboarding Descriptor (AOD 0.1, apionboarding.org) of this deployment: all that a generic engine needs to get
- * from a bootstrap token to a working API key.
+ * Returns the API Onboarding Descriptor (AOD 0.1, apionboarding.org) of this deployment: everything that a generic
+ * engine needs to turn a bootstrap token into a working API key.
  */
 export function onboardingDescriptor({
   publicUrl,
@@ -22,7 +22,7 @@ export function onboardingDescriptor({
     account: {
       required: false,
       agentPolicy: 'allowed',
-      prerequisites: ['A bootstrap token (fkb_…), which the operator hands out'],
+      prerequisites: ['A bootstrap token (fkb_…) from the operator'],
       plans: plans.map(({ name }) => ({ name, requiredFor: `The limits of the usage plan "${name}"` })),
     },
     registration: {
@@ -31,7 +31,7 @@ export function onboardingDescriptor({
       mechanisms: [
         {
           type: 'management-api',
-          description: 'One request: a bootstrap token in, an API key on a usage plan out.',
+          description: 'One request turns a bootstrap token into an API key on a usage plan.',
           baseUrl: publicUrl,
           docsUrls: [links.llms, links.openapi],
           auth: BOOTSTRAP,
@@ -39,7 +39,7 @@ export function onboardingDescriptor({
         {
           type: 'dcr',
           description:
-            'The same as OAuth dynamic client registration: the initial access token is the bootstrap token.',
+            'The same as OAuth dynamic client registration; the bootstrap token is the initial access token.',
           registrationEndpoint: links.connect,
           auth: BOOTSTRAP,
         },
@@ -52,8 +52,8 @@ export function onboardingDescriptor({
           type: 'bearer-env',
           env: [TOKEN_VARIABLE],
           tokenPrefix: 'fkb_',
-          bootstrap: 'The operator makes a bootstrap token (firstkey tokens create) and hands it out.',
-          notes: 'One token may allow several registrations; a refused or failed one costs no use.',
+          bootstrap: 'The operator creates a bootstrap token (firstkey tokens create) and hands it out.',
+          notes: 'A token may allow several registrations; a rejected or failed registration costs no use.',
         },
       ],
     },
@@ -61,22 +61,25 @@ export function onboardingDescriptor({
       {
         type: 'api-key',
         fields: { api_key: 'api_key_value', client_id: 'api_key_id', client_secret: 'api_key_value' },
-        ttl: 'as the bootstrap token says; expires_at in the answer, null: none',
-        rotation: `POST ${links.register}/{registration_id}/rotate with the management token of the answer`,
+        ttl: 'set by the bootstrap token; "expires_at" in the response, null if the key never expires',
+        rotation: `POST ${links.register}/{registration_id}/rotate with the management token from the response`,
         oneTimeDisplay: true,
       },
     ],
-    scopes: { model: 'product-tiers', notes: 'The usage plan decides how much may be asked for.' },
+    scopes: { model: 'product-tiers', notes: 'The usage plan limits the requests.' },
     flow: {
       args: [
-        { name: 'name', description: 'Who the key is for; need not be unique', required: true },
-        { name: 'description', description: 'What it is for', required: false, default: '' },
+        {
+          name: 'name',
+          description: 'The name of the agent or partner that gets the key; it need not be unique',
+          required: true,
+        },
+        { name: 'description', description: 'The purpose of the key', required: false, default: '' },
       ],
       steps: [
         {
           id: 'register',
-          description:
-            'Makes the key. To retry safely add the header Idempotency-Key with a UUID of your own.',
+          description: 'Mints the key. To make retries safe, add an Idempotency-Key header with a new UUID.',
           auth: BOOTSTRAP,
           request: {
             method: 'POST',
@@ -109,25 +112,38 @@ export function onboardingDescriptor({
 }
 
 function onStatus(): Record<string, { action: 'continue' | 'fail'; message?: string }> {
-  const later = 'Wait for the seconds in Retry-After, then send the same request again.'
+  const later = 'Wait the number of seconds in Retry-After, then send the same request again.'
   return {
     201: { action: 'continue' },
-    400: { action: 'fail', message: 'Correct the request as "errors" in the answer says.' },
+    400: {
+      action: 'fail',
+      message: 'Correct the request as "detail" and "errors" in the response describe.',
+    },
     401: {
       action: 'fail',
-      message: 'The bootstrap token is missing, wrong, expired or revoked: ask the operator.',
+      message: 'The bootstrap token is missing, not valid, expired or revoked: ask the operator.',
     },
     403: {
       action: 'fail',
-      message: 'The token allows no more uses, or not this name or plan: see "detail".',
+      message: 'The token has no uses left, or does not allow this name or plan: see "detail".',
     },
     408: { action: 'fail', message: 'The request took too long to arrive: send it again.' },
-    409: { action: 'fail', message: 'The same request is being worked on, or its key is over: see "code".' },
-    413: { action: 'fail', message: 'The request is too large: 16 KiB at most.' },
-    415: { action: 'fail', message: 'Send the body as application/json.' },
-    422: { action: 'fail', message: 'The Idempotency-Key was used for another request: choose a new one.' },
+    409: {
+      action: 'fail',
+      message:
+        'The same request is still in progress, or its key expired, was revoked or was replaced: see "code".',
+    },
+    413: { action: 'fail', message: 'The request is too large: send at most 16 KiB.' },
+    415: { action: 'fail', message: 'Send the body uncompressed, as application/json.' },
+    422: {
+      action: 'fail',
+      message: 'The Idempotency-Key was already used for a different request: send a new one.',
+    },
     429: { action: 'fail', message: later },
-    500: { action: 'fail', message: 'The service failed: tell the operator the "instance" of the answer.' },
+    500: {
+      action: 'fail',
+      message: 'The service failed unexpectedly: give the operator the "instance" of the response.',
+    },
     502: { action: 'fail', message: 'The service is not set up correctly: tell the operator.' },
     503: { action: 'fail', message: later },
   }

@@ -1,7 +1,7 @@
 import { type ErrorCode, errorCatalogue } from '../errors.ts'
 import { linksOf } from './links.ts'
 
-/** What a reader of the API reference wants to see first, in Markdown: the `description` of the OpenAPI document. */
+/** Returns the introduction of the API reference in Markdown: the `description` of the OpenAPI document. */
 export function referenceText(publicUrl: string, statusOf: Readonly<Record<ErrorCode, number>>): string {
   const links = linksOf(publicUrl)
   const codes = Object.keys(errorCatalogue) as ErrorCode[]
@@ -12,38 +12,38 @@ export function referenceText(publicUrl: string, statusOf: Readonly<Record<Error
     )
     return `| ${status} | ${cells.join(', ')} |`
   })
-  return `\`POST /register\` turns a bootstrap token into an API key of your own, attached to a usage plan and working
-seconds later. With the management token of the answer you look at the key, rotate it and give it back.
+  return `\`POST /register\` turns a bootstrap token into an API key. The key is attached to a usage plan and works seconds
+later. With the management token from the response you view, rotate and revoke the key.
 
 ## Authentication
 
-\`Authorization: Bearer …\`: to register with the bootstrap token (\`fkb_…\`) that the operator gave you, to manage a
-registration with its management token (\`fkm_…\`). Everything under Discovery and Health is open. The key and the
-management token are shown once: keep them at once.
+Send \`Authorization: Bearer …\`: with the bootstrap token (\`fkb_…\`) from the operator to register, or with the management
+token (\`fkm_…\`) of a registration to manage it. The operations under Discovery and Health need no credentials. The key
+and the management token are shown only once: store them at once.
 
 ## Idempotency
 
-Send an \`Idempotency-Key\` (a new UUID) with every \`POST\`. For a day the same request with the same key gets the same
-credential, to the byte, with \`Idempotency-Replayed: true\`: after a time-out, a lost answer, a crash of the service.
-A refused or failed registration costs no use of the token.
+Send an \`Idempotency-Key\` (a new UUID) with every \`POST\`. For a day, a retry of the request with the same key returns the
+same credential with \`Idempotency-Replayed: true\`. This recovers a lost response, for example after a time-out or a
+crash of the service. A rejected or failed registration costs no use of the token.
 
 ## Errors
 
-Every error is a problem document (RFC 9457; below \`/connect\` an error as OAuth has it) with a stable \`code\`. Decide
-on it; \`type\` (\`error_uri\`) is a page that says what to do. Codes marked ↻ are \`retryable\`: wait the seconds in
-\`Retry-After\`, then send the same request again, unchanged.
+Every error is a problem document (RFC 9457), or an OAuth error below \`/connect\`, with a stable \`code\`. Base decisions on
+the code; \`type\` (\`error_uri\` in OAuth errors) is the URL of a page that explains it. Codes marked ↻ are \`retryable\`:
+wait the number of seconds in \`Retry-After\`, then send the same request again, unchanged.
 
 | status | codes |
 | --- | --- |
 ${rows.join('\n')}
 
-Two belong to no operation: 404 \`not_found\` on a path that does not exist, and 405 \`method_not_allowed\` on one that
-does, for other methods, which \`Allow\` names.
+Two errors belong to no operation: 404 \`not_found\` for a path that does not exist, and 405 \`method_not_allowed\` for a
+method that the path does not support. \`Allow\` lists the supported methods.
 
 ## Rate limits
 
-Requests are counted by address, by bootstrap token and by registration. \`RateLimit-Policy\` and \`RateLimit\` say where
-you stand; over the limit the answer is 429 with \`Retry-After\`.
+Requests are counted per address, per bootstrap token and per registration. \`RateLimit-Policy\` and \`RateLimit\` report your
+limits and what is left of them. Over a limit, the response is 429 with \`Retry-After\`.
 
 More: [the guide](${links.llms}), [the onboarding descriptor](${links.onboarding}), [the API catalog](${links.catalog}).
 `

@@ -12,15 +12,15 @@ import type { Store } from '../store/store.ts'
 const CALLER = 'caller'
 const MANAGER = 'manager'
 
-/** Makes room on every request for whom {@link authenticate} and {@link authenticateManager} find. */
+/** Adds the request properties that the hooks of {@link authenticate} and {@link authenticateManager} set. */
 export function prepareAuthentication(app: FastifyInstance): void {
   app.decorateRequest(CALLER, null)
   app.decorateRequest(MANAGER, null)
 }
 
 /**
- * A hook that finds the bootstrap token of a request by its headers alone, before the body is read.
- * It throws ServiceError `missing_token` or `invalid_token`.
+ * Creates a hook that authenticates a request by its bootstrap token, from the headers alone, before the body is read.
+ * The hook throws ServiceError `missing_token` or `invalid_token`, and the errors of the store.
  */
 export function authenticate(store: Store): onRequestAsyncHookHandler {
   return async (request) => {
@@ -29,15 +29,16 @@ export function authenticate(store: Store): onRequestAsyncHookHandler {
   }
 }
 
-/** Who {@link authenticate} found. Only for routes behind it. */
+/** Returns the caller that {@link authenticate} identified. Only for routes with that hook. */
 export function authenticated(request: FastifyRequest): Caller {
   return request.getDecorator<Caller>(CALLER)
 }
 
 /**
- * A hook that finds the registration of a management token, and refuses every other id in the path as if there were
- * none. With `acceptOutdated` also by the token before the last renewal.
- * It throws ServiceError `missing_token`, `invalid_token` or `not_found`.
+ * Creates a hook that authenticates a request by the management token of the registration in its path. If the path has
+ * the id of another registration, the hook rejects the request as if that registration did not exist. With
+ * `acceptOutdated` it also accepts the management token that the last renewal replaced.
+ * The hook throws ServiceError `missing_token`, `invalid_token` or `not_found`, and the errors of the store.
  */
 export function authenticateManager(
   store: Store,
@@ -51,26 +52,27 @@ export function authenticateManager(
     if (manager.isOutdated && !acceptOutdated) throw unknownManagementToken()
     if (id !== manager.registration.id) {
       throw new ServiceError('not_found', 'There is no such registration.', {
-        nextStep: 'Check the id in the path: "management.url" in the answer of the registration has it.',
+        nextStep:
+          'Check the id in the path: "management.url" in the response to the registration contains it.',
       })
     }
   }
 }
 
-/** Whom {@link authenticateManager} found. Only for routes behind it. */
+/** Returns the manager that {@link authenticateManager} identified. Only for routes with that hook. */
 export function managing(request: FastifyRequest): Manager {
   return request.getDecorator<Manager>(MANAGER)
 }
 
-/** Whose token came with a request, for the audit trail. */
+/** The token that a request was sent with, for the audit trail. */
 export interface Identified {
   readonly actor: Actor
   readonly tokenId: string
-  /** Whose management token it was; `null`: it was a bootstrap token. */
+  /** The registration that the management token belongs to; `null` for a bootstrap token. */
   readonly registrationId: string | null
 }
 
-/** Who was found for a request, refused or not; `undefined`: nobody. */
+/** Returns the known token of a request, even if the request was rejected; `undefined` if it had none. */
 export function identified(request: FastifyRequest): Identified | undefined {
   const caller = request.getDecorator<Caller | null>(CALLER)
   const manager = request.getDecorator<Manager | null>(MANAGER)
@@ -84,18 +86,25 @@ export function identified(request: FastifyRequest): Identified | undefined {
   return { actor: { kind: 'registration', id, ...where }, tokenId, registrationId: id }
 }
 
-/** Who acts by a request. Only for routes behind {@link authenticate} or {@link authenticateManager}. */
+/**
+ * Returns the actor of a request for the audit trail. Only for routes with the hook of {@link authenticate} or
+ * {@link authenticateManager}.
+ */
 export function actorOf(request: FastifyRequest): Actor {
   const found = identified(request)
   if (found === undefined) throw new Error('the route does not authenticate')
   return found.actor
 }
 
-/** `Authorization: Bearer <credential>` (RFC 6750, section 2.1); the scheme's name in any case (RFC 9110). */
+/**
+ * Reads the credential of `Authorization: Bearer <credential>` (RFC 6750, section 2.1). The name of the scheme is
+ * case-insensitive (RFC 9110).
+ * @throws ServiceError `missing_token`
+ */
 function bearerCredential(header: string | undefined): string {
   const [, scheme = '', credential = ''] = header?.match(/^(\S+) +(\S+) *$/) ?? []
   if (scheme.toLowerCase() !== 'bearer') {
-    throw new ServiceError('missing_token', 'The request carries no "Authorization: Bearer …" header.')
+    throw new ServiceError('missing_token', 'The request has no "Authorization: Bearer …" header.')
   }
   return credential
 }

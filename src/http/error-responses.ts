@@ -5,33 +5,34 @@ import { PROBLEM_TYPE, problemSchema, problemStatus, toProblem } from './problem
 import { headersOf } from './response-headers.ts'
 
 /**
- * What any route can answer, before its own work begins or instead of it: no Host, bad JSON, a request that comes too
- * slowly, too large a body or headers, a compressed or foreign body, a fault, a server that stops.
+ * The codes that any route can return before or instead of its own work: a missing Host header, invalid JSON, a request
+ * that arrives too slowly, a body or headers that are too large, a compressed body or one of another content type, an
+ * unexpected failure, a server that is shutting down.
  */
 const ANY_ROUTE: readonly ErrorCode[] = [
   ...(['invalid_request', 'request_timeout', 'payload_too_large', 'unsupported_media_type'] as const),
   ...(['internal', 'shutting_down'] as const),
 ]
-/** Where the store is asked. It throttles as API Gateway does, if it is DynamoDB. */
+/** The codes of routes that use the store. DynamoDB throttles, as API Gateway does. */
 export const STORE_ERRORS = ['store_unavailable', 'upstream_throttled'] as const
-/** Where API Gateway is asked. */
+/** The codes of routes that call API Gateway. */
 export const UPSTREAM_ERRORS = [
   'upstream_misconfigured',
   'upstream_throttled',
   'upstream_unavailable',
 ] as const
 
-/** How errors are told on some routes. */
+/** The format of errors on a set of routes. */
 export interface Dialect {
   /** The id of {@link schema}. */
   readonly name: string
   readonly mediaType: string
   readonly schema: z.ZodType
-  /** The body of an error. `instance` is the request id. */
+  /** Returns the body of an error. `instance` is the request id. */
   toBody(error: ServiceError, instance: string, publicUrl: string): unknown
-  /** A field of the bodies there, for the example of a fault in one. */
+  /** A field of the request bodies on these routes, for the example of `invalid_request`. */
   readonly field: string
-  /** What the routes answer in the place of some code. */
+  /** The codes that these routes replace, with their replacements. */
   readonly instead: Partial<Record<ErrorCode, ErrorCode>>
 }
 
@@ -44,12 +45,12 @@ const problems: Dialect = {
   instead: {},
 }
 
-/** The `responses` of a route for these codes and those of any route, for its schema. */
+/** Returns the `responses` of a route's schema for these codes and for the codes that any route can return. */
 export function problemResponses(...codes: ErrorCode[]) {
   return responsesOf(problems, codes)
 }
 
-/** As {@link problemResponses}, in another dialect. */
+/** Returns the same as {@link problemResponses}, in another dialect. */
 export function responsesOf(dialect: Dialect, codes: readonly ErrorCode[]) {
   const all = new Set([...ANY_ROUTE, ...codes].map((code) => dialect.instead[code] ?? code))
   const byStatus = Map.groupBy(
@@ -89,13 +90,16 @@ function contentOf(codes: readonly ErrorCode[], dialect: Dialect) {
   )
 }
 
-/** What never becomes a request has no route whose dialect it could be told in. */
+/**
+ * Returns the dialects that a code can have on a route. A request that Node.js rejects before it reaches a route gets a
+ * problem document: every `request_timeout`, and a `payload_too_large` for headers.
+ */
 function dialectsOf(code: ErrorCode, dialect: Dialect): Dialect[] {
   if (code === 'request_timeout') return [problems]
   return code === 'payload_too_large' ? [...new Set([dialect, problems])] : [dialect]
 }
 
-/** An example of every error, for the document: its `components.examples`. */
+/** Returns an example of every error, for `components.examples` of the OpenAPI document. */
 export function errorExamples(dialects: readonly Dialect[], publicUrl: string) {
   return Object.fromEntries(
     [problems, ...dialects].flatMap(({ name, toBody, field }) =>

@@ -1,11 +1,11 @@
 import { ServiceError } from '../errors.ts'
 
 const RULE =
-  'Idempotency-Key must be 16 to 255 visible ASCII characters, bare or in double quotes, as in a UUID.'
+  'Idempotency-Key must be 16 to 255 visible ASCII characters, for example a UUID, bare or in double quotes.'
 
 /**
- * Reads `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a quoted string as the draft has it, or the
- * bare value that most clients send; both mean the same key. `undefined` where there is no such header.
+ * Reads `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a quoted string as in the draft, or the bare
+ * value that most clients send; both mean the same key. Returns `undefined` if the header is missing.
  * @throws ServiceError `invalid_idempotency_key`
  */
 export function readIdempotencyKey(header: string | string[] | undefined): string | undefined {

@@ -1,15 +1,16 @@
 import type { FastifyInstance } from 'fastify'
 import { ServiceError } from '../errors.ts'
 
-/**
- * Answers 405 with `Allow` on every path that exists for other methods (RFC 9110, section 15.5.6).
- * Call {@link MethodsInUse.refuseOthers} after the last route was added.
- */
+/** The methods that each path supports. */
 export interface MethodsInUse {
+  /**
+   * Adds routes that respond with 405 and `Allow` to all other methods of every path (RFC 9110, section 15.5.6).
+   * Call it after the last route is added.
+   */
   refuseOthers(): void
 }
 
-/** Call before the first route is added. */
+/** Starts to collect the methods of every path. Call it before the first route is added. */
 export function watchMethods(app: FastifyInstance): MethodsInUse {
   const inUse = new Map<string, Set<string>>()
   app.addHook('onRoute', ({ url, method }) => {
@@ -25,10 +26,10 @@ export function watchMethods(app: FastifyInstance): MethodsInUse {
           method: app.supportedMethods.filter((method) => !methods.has(method)),
           url,
           schema: { hide: true },
-          // Before the body is looked at: a wrong method with a wrong body is a wrong method.
+          // Before the body is parsed: an unsupported method takes precedence over an invalid body.
           onRequest: async (_request, reply) => {
             reply.header('allow', allow)
-            throw new ServiceError('method_not_allowed', `This path has: ${allow}.`)
+            throw new ServiceError('method_not_allowed', `This path supports: ${allow}.`)
           },
           handler: () => undefined,
         })

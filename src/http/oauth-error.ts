@@ -5,29 +5,31 @@ import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 import { type Dialect, responsesOf } from './error-responses.ts'
 import { answerHeaders, problemStatus, toServiceError } from './problem.ts'
 
-/** The body of an error in the dialect of OAuth (RFC 7591, section 3.2.2; RFC 6750), with members of this service. */
+/** The body of an error in the OAuth dialect (RFC 7591, section 3.2.2; RFC 6750), with additional members. */
 export const oauthErrorSchema = z
   .object({
-    error: z.string().describe('As RFC 7591 and RFC 6750 have it, otherwise the code'),
-    error_description: z.string().describe('What went wrong this time, in ASCII'),
-    code: z.string().describe('The code of the same error everywhere else: stable, decide on this'),
-    retryable: z.boolean().describe('Whether the same request may succeed later, unchanged'),
-    next_step: z.string().describe('What to do now'),
-    error_uri: z.string().describe('A page that explains the code'),
+    error: z
+      .string()
+      .describe('The error name of RFC 7591 or RFC 6750 if there is one, otherwise the `code`'),
+    error_description: z.string().describe('A description of this occurrence of the error, in ASCII'),
+    code: z.string().describe('The error code that all other routes use. It is stable: base decisions on it'),
+    retryable: z.boolean().describe('`true` if the same request may succeed later without changes'),
+    next_step: z.string().describe('Advice on what to do next'),
+    error_uri: z.string().describe('The URL of a page that explains the code'),
     instance: z.string().describe('The request id'),
     errors: z
       .array(
         z.object({
-          path: z.string().describe('JSON Pointer into the body'),
-          message: z.string().describe('What is wrong there'),
+          path: z.string().describe('A JSON Pointer (RFC 6901) to the invalid part of the body'),
+          message: z.string().describe('A description of the error there'),
         }),
       )
       .optional()
-      .describe('Every fault of the request that has a place in it'),
+      .describe('Every invalid part of the request'),
   })
   .meta({ id: 'OAuthError' })
 
-/** The errors that the RFCs name; every other one goes by its code. */
+/** The error names that the RFCs define. For all other errors the code is the name. */
 const NAMES: Partial<Record<ErrorCode, string>> = {
   invalid_request: 'invalid_client_metadata',
   name_not_allowed: 'invalid_client_metadata',
@@ -37,10 +39,10 @@ const NAMES: Partial<Record<ErrorCode, string>> = {
   token_revoked: 'invalid_token',
 }
 
-/** Characters that `error_description` may have (RFC 6749, section 5.2). */
+/** Matches the characters that `error_description` must not contain (RFC 6749, section 5.2). */
 const NOT_PRINTABLE = /[^\x20-\x21\x23-\x5b\x5d-\x7e]/g
 
-/** Answers the errors of the routes of a plugin in the dialect of OAuth. */
+/** Sends the errors of a plugin's routes in the OAuth dialect. */
 export function answerOauthErrors(app: FastifyInstance, publicUrl: string): void {
   app.setErrorHandler((error: Error, request, reply) => {
     const mapped = asClientError(toServiceError(error))
@@ -54,10 +56,10 @@ export function answerOauthErrors(app: FastifyInstance, publicUrl: string): void
   })
 }
 
-/** RFC 7592, section 2: a client that is not there is a token that is good for nothing. */
+/** Maps `not_found` to `invalid_token`: the token of a client that does not exist is invalid (RFC 7592, section 2). */
 function asClientError(error: ServiceError): ServiceError {
   if (error.code !== 'not_found') return error
-  return new ServiceError('invalid_token', 'There is no such client.', { cause: error })
+  return new ServiceError('invalid_token', 'This client does not exist.', { cause: error })
 }
 
 function toOauthError(error: ServiceError, instance: string, publicUrl: string) {
@@ -76,7 +78,7 @@ function toOauthError(error: ServiceError, instance: string, publicUrl: string) 
   }
 }
 
-/** The same for the document. */
+/** The OAuth dialect, for the OpenAPI document. */
 export const oauthDialect: Dialect = {
   name: 'OAuthError',
   mediaType: 'application/json',
@@ -86,7 +88,7 @@ export const oauthDialect: Dialect = {
   instead: { not_found: 'invalid_token' },
 }
 
-/** The `responses` of a route for these codes and those of any route, in this dialect. */
+/** Returns the `responses` of a route's schema for these codes and those of any route, in the OAuth dialect. */
 export function oauthErrorResponses(...codes: ErrorCode[]) {
   return responsesOf(oauthDialect, codes)
 }

@@ -12,36 +12,36 @@ import { problemStatus } from './problem.ts'
 import { headersOf, responseHeaders } from './response-headers.ts'
 import { tidyDocument } from './tidy-document.ts'
 
-/** What the routes are sorted by in the document. */
+/** The groups of routes in the OpenAPI document, with their descriptions. */
 const TAGS = {
-  Register: 'A bootstrap token in, an API key out.',
-  Manage: 'A registration in the hands of its owner, by the management token that came with it.',
+  Register: 'Get an API key with a bootstrap token.',
+  Manage: 'View, rotate and revoke a registration with its management token.',
   'OAuth clients':
-    'The same registrations for clients that know OAuth dynamic client registration (RFC 7591, RFC 7592) and ' +
-    'nothing else. There is no authorization and no token endpoint: the client secret is an API key.',
-  Discovery: 'What the service says of itself, for programs, language models and people.',
-  Health: 'For whoever watches the process. Not counted by the rate limits.',
+    'The same registrations for clients that support only OAuth dynamic client registration (RFC 7591, RFC 7592). ' +
+    'There is no authorization endpoint and no token endpoint: the client secret is an API key.',
+  Discovery: 'Descriptions of this service for programs, language models and people.',
+  Health: 'Health checks for monitoring. The rate limits do not count them.',
 }
 
-/** The `tags` of a route, for its schema. */
+/** Returns the `tags` of a route's schema. */
 export function tagged(tag: keyof typeof TAGS): readonly string[] {
   return [tag]
 }
 
-/** What the schema of every route has by which the service tells of itself: anybody may ask. */
+/** The part that the schemas of all discovery routes share: their tag, and that they need no credentials. */
 export const OPEN = { tags: tagged('Discovery'), security: [] }
 
-/** Collects the schemas of every route added after it into one OpenAPI 3.1 document: `app.swagger()`. */
+/** Collects the schemas of all routes added afterwards into one OpenAPI 3.1 document, which `app.swagger()` returns. */
 export async function describeApi(app: FastifyInstance, publicUrl: string): Promise<void> {
   const links = linksOf(publicUrl)
   await app.register(swagger, {
-    stripBasePath: false, // No route has the path of PUBLIC_URL in it.
+    stripBasePath: false, // The routes do not include the path of PUBLIC_URL.
     openapi: {
       openapi: '3.1.0',
       info: {
         title: pkg.name,
         version: pkg.version,
-        summary: 'A bootstrap token in, an AWS API Gateway API key on a usage plan out.',
+        summary: 'Turns a bootstrap token into an AWS API Gateway API key on a usage plan.',
         description: referenceText(publicUrl, problemStatus),
         license: { name: 'MIT', identifier: 'MIT' },
       },
@@ -55,13 +55,13 @@ export async function describeApi(app: FastifyInstance, publicUrl: string): Prom
           bootstrapToken: {
             type: 'http',
             scheme: 'bearer',
-            description: 'A bootstrap token, `fkb_…`: the operator makes it and hands it out.',
+            description: 'A bootstrap token (`fkb_…`), which the operator issues.',
           },
           managementToken: {
             type: 'http',
             scheme: 'bearer',
             description:
-              'The management token of one registration, `fkm_…`: the answer of the registration has it.',
+              'The management token (`fkm_…`) of one registration, which the response to the registration contains.',
           },
         },
       },
@@ -92,8 +92,8 @@ const responsesSchema = z.record(
 )
 
 /**
- * The transform takes only schemas: this gives every response the headers and examples that its route names, and the
- * headers that all have.
+ * Adds to every response the headers and examples that its route declares, and the headers that all responses have: the
+ * transform keeps only schemas.
  */
 function completed(transformed: unknown, declared: unknown, isCounted: boolean) {
   const named = responsesSchema.parse(declared ?? {})
@@ -106,7 +106,7 @@ function completed(transformed: unknown, declared: unknown, isCounted: boolean) 
           ...response,
           headers: {
             ...headersOf('X-Request-Id'),
-            // Whose request comes too slowly is not counted yet.
+            // A request that times out (408) has not been counted.
             ...(isCounted && status !== '408' ? headersOf('RateLimit-Policy', 'RateLimit') : {}),
             ...headers,
           },
@@ -126,7 +126,7 @@ function withExamples(transformed: Record<string, object>, declared: Record<stri
   )
 }
 
-/** The document that {@link describeApi} collected, once the app is ready. */
+/** Returns the document that {@link describeApi} collected. Call it when the app is ready. */
 export function openapiOf(app: FastifyInstance): OpenAPIV3_1.Document {
   const document = app.swagger()
   if (!isOpenapi31(document)) throw new Error('the document is not OpenAPI 3.1')

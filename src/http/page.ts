@@ -2,10 +2,10 @@ import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
 import { PAGE_POLICY } from '../pages/layout.ts'
 
-/** The `content` of a response that is a page, for the schema of its route. */
+/** The `content` of an HTML response, for the schema of its route. */
 export const pageContent = { 'text/html': { schema: z.string(), example: '<!doctype html>…' } }
 
-/** Answers a page of `pages/`, with what keeps anything else out of it. */
+/** Sends a page of `pages/`, with a content security policy that blocks everything else, and without a referrer. */
 export function sendPage(reply: FastifyReply, page: string): FastifyReply {
   return reply
     .headers({

@@ -1,9 +1,9 @@
-/** The longest wait that is understood, in seconds: what is more is as good as this. */
+/** The longest wait, in seconds; a longer one is reduced to it. */
 const LONGEST_S = 3_600
 
 /**
- * The seconds of `Prefer: wait=…` (RFC 7240, section 4.3); `undefined` where there is none that can be read, or it says not
- * to wait: a preference is never an error. Of several the first counts (section 2).
+ * Reads the seconds of `Prefer: wait=…` (RFC 7240, section 4.3). Of several valid ones the first counts (section 2).
+ * Returns `undefined` if there is no valid one, or if it is 0: a preference is never an error.
  */
 export function readWait(header: string | string[] | undefined): number | undefined {
   const preferences = [header ?? []]

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 
-/** The HTTP status of every code. */
+/** The HTTP status of every error code. */
 export const problemStatus = {
   missing_token: 401,
   invalid_token: 401,
@@ -38,33 +38,33 @@ export const problemStatus = {
 
 export const PROBLEM_TYPE = 'application/problem+json'
 
-/** The body of every error: problem details (RFC 9457) with members of this service. */
+/** The body of an error: problem details (RFC 9457) with additional members. */
 export const problemSchema = z
   .object({
-    type: z.string().describe('A page that explains the code'),
-    title: z.string().describe('The same for every occurrence of the code'),
+    type: z.string().describe('The URL of a page that explains the code'),
+    title: z.string().describe('A summary of the error, the same for every occurrence of the code'),
     status: z.int().describe('The HTTP status'),
-    detail: z.string().describe('What went wrong this time'),
-    instance: z.string().describe('The request id, as in the X-Request-Id header and the log'),
-    code: z.string().describe('Stable: decide on this'),
-    retryable: z.boolean().describe('Whether the same request may succeed later, unchanged'),
+    detail: z.string().describe('A description of this occurrence of the error'),
+    instance: z.string().describe('The request id, as in the X-Request-Id header and the log of the service'),
+    code: z.string().describe('The error code. It is stable: base decisions on it'),
+    retryable: z.boolean().describe('`true` if the same request may succeed later without changes'),
     retry_after: z.number().optional().describe('Seconds to wait, as in the Retry-After header'),
     errors: z
       .array(
         z.object({
-          path: z.string().describe('JSON Pointer into the body, or into the query'),
-          message: z.string().describe('What is wrong there'),
+          path: z.string().describe('A JSON Pointer (RFC 6901) to the invalid part of the body or the query'),
+          message: z.string().describe('A description of the error there'),
         }),
       )
       .optional()
-      .describe('Every fault of the request that has a place in it'),
-    next_step: z.string().describe('What to do now'),
+      .describe('Every invalid part of the request'),
+    next_step: z.string().describe('Advice on what to do next'),
   })
   .meta({ id: 'Problem' })
 
 export type Problem = z.infer<typeof problemSchema>
 
-/** The problem document of an error. `instance` is the request id. */
+/** Returns the problem document of an error. `instance` is the request id. */
 export function toProblem(error: ServiceError, instance: string, publicUrl: string): Problem {
   const { title, retryable } = errorCatalogue[error.code]
   return {
@@ -81,7 +81,10 @@ export function toProblem(error: ServiceError, instance: string, publicUrl: stri
   }
 }
 
-/** Answers every error and every unknown path with a problem document. The one place that maps errors to HTTP. */
+/**
+ * Responds to every error and every unknown path with a problem document, except where a plugin sets an error handler
+ * of its own.
+ */
 export function answerProblems(app: FastifyInstance, publicUrl: string): void {
   app.setErrorHandler((error: FastifyError | Error, request, reply) => {
     const mapped = toServiceError(error)
@@ -94,6 +97,7 @@ export function answerProblems(app: FastifyInstance, publicUrl: string): void {
   )
 }
 
+/** Sends the problem document of an error, with its status and headers. */
 export function sendProblem(
   reply: FastifyReply,
   request: FastifyRequest,
@@ -105,20 +109,23 @@ export function sendProblem(
   return reply.code(problem.status).type(PROBLEM_TYPE).send(problem)
 }
 
-/** The headers that an error has in any dialect: who it asks for, and when to come back. */
+/** Sets the headers that an error has in every dialect: `WWW-Authenticate` for status 401, and `Retry-After`. */
 export function answerHeaders(reply: FastifyReply, error: ServiceError, publicUrl: string): void {
   if (problemStatus[error.code] === 401) reply.header('www-authenticate', challenge(error, publicUrl))
   if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
 }
 
-/** RFC 6750, section 3: no error code where no credentials came. RFC 9728, section 5.1: where to read on. */
+/**
+ * Returns the challenge of a 401: with the URL of the resource metadata (RFC 9728, section 5.1), and without an error
+ * code if the request had no credentials (RFC 6750, section 3).
+ */
 function challenge(error: ServiceError, publicUrl: string): string {
   const realm = `Bearer realm="firstkey", resource_metadata="${linksOf(publicUrl).resource}"`
   if (error.code === 'missing_token') return realm
   return `${realm}, error="invalid_token", error_description="${errorCatalogue[error.code].title}"`
 }
 
-/** What an error of a request is, as one of the service's own. */
+/** Maps any error of a request to a ServiceError. */
 export function toServiceError(error: FastifyError | Error): ServiceError {
   if (error instanceof ServiceError) return error
   if (hasZodFastifySchemaValidationErrors(error)) return mapValidation(error.validation)
@@ -135,9 +142,9 @@ export function toServiceError(error: FastifyError | Error): ServiceError {
       return new ServiceError('not_found', 'This path does not exist.')
   }
   const status = 'statusCode' in error ? error.statusCode : undefined
-  // What else Fastify refuses before a handler runs: a wrong Content-Length, a body cut short.
+  // Fastify rejects other requests before a handler runs, too: a wrong Content-Length, a truncated body.
   if (status !== undefined && status >= 400 && status < 500) return bodyError('could not be read')
-  return new ServiceError('internal', 'An unexpected error happened.', { cause: error })
+  return new ServiceError('internal', 'An unexpected error occurred.', { cause: error })
 }
 
 function bodyError(message: string): ServiceError {
@@ -145,7 +152,7 @@ function bodyError(message: string): ServiceError {
 }
 
 function mapValidation(faults: ReadonlyArray<{ instancePath: string; message?: string }>): ServiceError {
-  // The body as a whole is "" in a JSON Pointer (RFC 6901); the validator says "/".
+  // The JSON Pointer of the whole body is "" (RFC 6901); the validator reports "/".
   const errors = faults.map(({ instancePath, message = 'is not valid' }) => ({
     path: instancePath === '/' ? '' : instancePath,
     message,

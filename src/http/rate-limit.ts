@@ -7,23 +7,26 @@ import { authenticated, managing } from './authenticate.ts'
 import { createTokenRate, type TokenRate } from './token-rate.ts'
 
 const WINDOW_S = 60
-/** Each asks API Gateway something, whose quota is for all. */
+/** Management requests a minute for one registration: each may call API Gateway, whose quota all of them share. */
 const PER_REGISTRATION = 60
 
-/** The limits, each a hook. That of a token is counted in the store, for all processes; the others in memory, for this one. */
+/**
+ * The rate limits, each as a hook. Requests of a token are counted in the store, for all processes; the others in
+ * memory, for this process. Each hook throws ServiceError `rate_limited`.
+ */
 export interface RateLimits {
   /**
-   * Requests a minute from one address (IPv6: one /64); asked before anything of the body is read. Routes with
+   * Limits the requests a minute from one address (IPv6: one /64), before any of the body is read. Routes with
    * `config: { rateLimit: false }` are not counted.
    */
   byAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
-  /** Requests a minute with one bootstrap token, as its policy says; asked after authentication. */
+  /** Limits the requests a minute with one bootstrap token, as its policy says. It runs after authentication. */
   byToken(request: FastifyRequest, reply: FastifyReply): Promise<void>
-  /** Requests a minute that manage one registration; asked after authentication. */
+  /** Limits the management requests a minute for one registration. It runs after authentication. */
   byRegistration(request: FastifyRequest, reply: FastifyReply): Promise<void>
 }
 
-/** @param perAddress requests a minute; 0: no limit */
+/** Creates the rate limits. @param perAddress requests a minute from one address; 0: no limit */
 export async function createRateLimits(
   app: FastifyInstance,
   perAddress: number,
@@ -51,11 +54,11 @@ export async function createRateLimits(
   }
 }
 
-/** Where a caller stands; only an address on the allow list, of which there is none, would be without figures. */
+/** The status of a caller under one limit. Only addresses on an allow list have no figures, and there is no list. */
 type RateLimitStatus = Awaited<ReturnType<ReturnType<FastifyInstance['createRateLimit']>>> | TokenRate
 
 /**
- * Says where the caller stands, in the fields of draft-ietf-httpapi-ratelimit-headers-10.
+ * Sets the caller's status under a limit in the header fields of draft-ietf-httpapi-ratelimit-headers-10.
  * @throws ServiceError `rate_limited`
  */
 function check(policy: string, max: number, status: RateLimitStatus, reply: FastifyReply): void {
@@ -64,13 +67,13 @@ function check(policy: string, max: number, status: RateLimitStatus, reply: Fast
   append(reply, 'ratelimit-policy', `"${policy}";q=${max};w=${WINDOW_S}`)
   append(reply, 'ratelimit', `"${policy}";r=${remaining};t=${ttlInSeconds}`)
   if (isExceeded) {
-    throw new ServiceError('rate_limited', `More than ${max} requests a minute from this ${policy}.`, {
+    throw new ServiceError('rate_limited', `The limit for this ${policy} is ${max} requests a minute.`, {
       retryAfter: Math.max(1, ttlInSeconds),
     })
   }
 }
 
-/** Both fields are lists (RFC 9651): a second policy joins the first. */
+/** Appends an item to a header field that is a list (RFC 9651): two limits can apply to one request. */
 function append(reply: FastifyReply, name: string, item: string): void {
   const present = reply.getHeader(name)
   reply.header(name, present === undefined ? item : `${String(present)}, ${item}`)

@@ -3,7 +3,7 @@ import type { ErrorCode } from '../errors.ts'
 import { type Identified, identified } from './authenticate.ts'
 import { toServiceError } from './problem.ts'
 
-/** Has every refusal of somebody whose token is known recorded, before it is answered. For routes added after it. */
+/** Records each rejected request with a known token before the response is sent. Applies to routes added afterwards. */
 export function recordRefusals(
   app: FastifyInstance,
   record: (refusal: Identified & { code: ErrorCode }) => Promise<void>,

@@ -12,9 +12,9 @@ import { randomBase62 } from '../auth/secret.ts'
 import { ServiceError } from '../errors.ts'
 import { PROBLEM_TYPE, sendProblem, toProblem } from './problem.ts'
 
-/** The largest body read, in bytes. */
+/** The largest body that is accepted, in bytes. */
 const BODY_LIMIT = 16 * 1_024
-/** A client that is slower than this to send its headers, or its whole request, is cut off (ms). */
+/** The time (ms) that a client has to send its headers, and its whole request, before it is disconnected. */
 const HEADERS_TIMEOUT = 5_000
 const REQUEST_TIMEOUT = 10_000
 
@@ -25,27 +25,27 @@ export interface ServerOptions {
 }
 
 /**
- * Fastify as this service wants it: bounded bodies and times, request ids of its own, nothing cached, and
- * problem documents even for what never becomes a request.
+ * Creates the Fastify instance of this service: with limits on sizes and times, request ids of its own, responses that
+ * must not be cached, and problem documents even for input that is no valid request.
  */
 export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions): FastifyInstance {
-  /** How many answers each connection waits for. */
+  /** The number of responses that each connection is still waiting for. */
   const owed = new WeakMap<Socket, number>()
   const app = Fastify({
     loggerInstance: log,
-    // One line a request, written in the onResponse hook below.
+    // The onResponse hook below logs one line per request instead.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
-    // Hop 0 is the peer of the socket itself.
+    // Hop 0 is the peer of the socket.
     trustProxy: typeof trustProxy === 'number' ? (_address, hop) => hop < trustProxy : trustProxy,
     bodyLimit: BODY_LIMIT,
-    // /register/ is /register, and not a registration without an id.
+    // /register/ means /register, not a registration with an empty id.
     routerOptions: { ignoreTrailingSlash: true },
     requestTimeout: REQUEST_TIMEOUT,
-    return503OnClosing: false, // Answered as a problem below.
+    return503OnClosing: false, // A hook below responds with a problem document instead.
     genReqId: () => `req_${randomBase62(20)}`,
     requestIdHeader: false,
     http: {
-      requireHostHeader: false, // Checked below, for a problem document.
+      requireHostHeader: false, // A hook below checks it and responds with a problem document.
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
       connectionsCheckingInterval: 1_000,
@@ -53,17 +53,17 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     frameworkErrors: (error, request, reply) => {
       const detail =
         error.code === 'FST_ERR_BAD_URL' ? 'The path is not a valid URL path.' : 'This path does not exist.'
-      setCommonHeaders(request, reply) // No hook runs for these.
+      setCommonHeaders(request, reply) // Hooks do not run for these errors.
       sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
     },
     clientErrorHandler: (error, socket) => {
-      // An answer that is still owed on this connection must not be taken for the one to this.
+      // The client could take this for the response to an earlier request on the connection.
       if (!socket.writable || (owed.get(socket) ?? 0) > 0) return void socket.destroy()
       const instance = `req_${randomBase62(20)}`
       const refusal = rawRefusal(error.code)
       const problem = toProblem(refusal, instance, publicUrl)
       const body = JSON.stringify(problem)
-      log.debug({ request_id: instance, status: problem.status, err: error }, 'not a request')
+      log.debug({ request_id: instance, status: problem.status, err: error }, 'invalid request received')
       socket.end(
         `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\n` +
           `x-request-id: ${instance}\r\ncache-control: no-store\r\n` +
@@ -72,10 +72,10 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
       )
     },
   })
-  // An expectation that is not 100-continue is ignored, as RFC 9110 allows, instead of a bare 417.
+  // Expectations other than 100-continue are ignored, as RFC 9110 allows; Node.js would send a bare 417.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   for (const method of METHODS) {
-    // So that 405 is answered to them too.
+    // Without this, Fastify would not respond with 405 to these methods.
     if (!app.supportedMethods.includes(method) && method !== 'CONNECT') app.addHttpMethod(method)
   }
   app.setValidatorCompiler(validatorCompiler)
@@ -98,10 +98,10 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     if ((request.headers['content-encoding'] ?? 'identity') !== 'identity') {
       throw new ServiceError('unsupported_media_type', 'The body must not be compressed.')
     }
-    if (closing) throw new ServiceError('shutting_down', 'This server is stopping.', { retryAfter: 1 })
+    if (closing) throw new ServiceError('shutting_down', 'This server is shutting down.', { retryAfter: 1 })
   })
   app.addHook('onSend', async (_request, reply) => {
-    // A kept-alive connection would hold the stop up until its client goes away.
+    // A kept-alive connection would delay the shutdown until its client disconnects.
     if (closing) reply.header('connection', 'close')
   })
   app.addHook('onResponse', async (request, reply) => {
@@ -113,13 +113,16 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
         ms: Math.round(reply.elapsedTime * 10) / 10,
         ip: request.ip,
       },
-      'answered',
+      'request completed',
     )
   })
   return app
 }
 
-/** Many clients name the content type of a body that they do not send. The schema says whether one is needed. */
+/**
+ * Accepts an empty body with the content type of JSON, which many clients send with no body at all. The schema of the
+ * route decides whether a body is required.
+ */
 function acceptEmptyJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
@@ -136,12 +139,12 @@ function setCommonHeaders(request: FastifyRequest, reply: FastifyReply): void {
   })
 }
 
-/** What Node.js refused before it was a request. */
+/** Maps an error of Node's HTTP parser, by its code, to a ServiceError. */
 function rawRefusal(code: string | undefined): ServiceError {
   if (code === 'HPE_HEADER_OVERFLOW')
     return new ServiceError('payload_too_large', 'The headers are too large.')
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
     return new ServiceError('request_timeout', 'The request took too long to arrive.', { retryAfter: 1 })
   }
-  return new ServiceError('invalid_request', 'What arrived is not an HTTP request.')
+  return new ServiceError('invalid_request', 'The received data is not a valid HTTP request.')
 }

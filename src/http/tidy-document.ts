@@ -9,7 +9,10 @@ interface Operation {
   readonly requestBody?: OpenAPIV3.ReferenceObject | OpenAPIV3.RequestBodyObject
 }
 
-/** Says what the transforms of the plugins could not say, says it once, and drops what nothing refers to. */
+/**
+ * Corrects what the transforms of the plugins cannot express, moves identical responses into components, and removes
+ * components that nothing refers to.
+ */
 export function tidyDocument(document: ApiDocument): void {
   const operations = operationsOf(document)
   for (const operation of operations) {
@@ -30,7 +33,7 @@ function operationsOf({ paths = {} }: ApiDocument): Operation[] {
   )
 }
 
-/** A header that is a reference was made the schema of a header. */
+/** Turns a header whose schema is a reference into the reference itself: the transform wraps it in a schema. */
 function unwrapHeaders({ responses }: Operation): void {
   for (const response of Object.values(responses)) {
     if ('$ref' in response || response.headers === undefined) continue
@@ -41,12 +44,12 @@ function unwrapHeaders({ responses }: Operation): void {
   }
 }
 
-/** Every body was made required, also one that the schema lets be left out: such a one may be null as well. */
+/** Marks a body as optional if its schema allows null: the transform marks every body as required. */
 function letBodyBeAbsent({ requestBody }: Operation): void {
   if (requestBody === undefined || '$ref' in requestBody) return
   for (const { schema } of Object.values(requestBody.content)) {
     const variants = schema && 'anyOf' in schema ? (schema.anyOf ?? []) : []
-    // The types are those of OpenAPI 3.0, which has no null.
+    // The TypeScript types are those of OpenAPI 3.0, which has no null.
     if (variants.some((variant) => 'type' in variant && String(variant.type) === 'null')) {
       requestBody.required = false
     }
@@ -54,8 +57,8 @@ function letBodyBeAbsent({ requestBody }: Operation): void {
 }
 
 /**
- * Takes what several operations answer alike out of them.
- * @returns it, by the name of the first of these operations
+ * Replaces responses that several operations share with references.
+ * @returns the shared responses, each named after the first operation that has it
  */
 function shareResponses(operations: readonly Operation[]): Responses {
   const uses = operations.flatMap((operation) =>
@@ -74,7 +77,7 @@ function shareResponses(operations: readonly Operation[]): Responses {
   return shared
 }
 
-/** Examples of errors that no operation answers, and the variants of shared schemas that are made for requests. */
+/** Removes examples of errors that no operation returns, and the request variants of shared schemas. */
 function dropUnused(document: ApiDocument): void {
   const { schemas = {}, examples = {} } = document.components ?? {}
   for (const name of Object.keys(schemas)) if (name.endsWith('Input')) delete schemas[name]

@@ -3,10 +3,10 @@ import type { Clock } from '../clock.ts'
 import type { Store } from '../store/store.ts'
 
 const WINDOW_MS = 60_000
-/** How many tokens are remembered that have used up their minute. */
+/** The most tokens to remember that have reached the limit of their minute. */
 const REMEMBERED = 10_000
 
-/** Where a token stands in its minute. */
+/** The status of a token in the current minute. */
 export interface TokenRate {
   readonly isExceeded: boolean
   readonly remaining: number
@@ -15,14 +15,15 @@ export interface TokenRate {
 }
 
 /**
- * Counts requests with bootstrap tokens, minute by minute, in all processes that share the store.
- * @returns counts a request of a token that may make `max` a minute. It throws ServiceError of the store.
+ * Counts the requests of each bootstrap token, minute by minute, for all processes that share the store.
+ * @returns a function that counts one request of a token with a limit of `max` a minute; it throws the ServiceErrors of
+ *   the store
  */
 export function createTokenRate(
   store: Store,
   clock: Clock,
 ): (tokenId: string, max: number) => Promise<TokenRate> {
-  // Who is over need not be counted on: a flood of refusals costs the store nothing.
+  // A token over its limit is not counted further, so that a flood of rejected requests does not load the store.
   const usedUp = new LRUCache<string, number>({ max: REMEMBERED })
   return async (tokenId, max) => {
     const now = clock()

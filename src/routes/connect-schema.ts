@@ -6,29 +6,35 @@ import { ready, registerBody } from './register-schema.ts'
 
 const { name, plan } = registerBody.shape
 const text = z.string('must be a string').max(2_000, 'must have at most 2000 characters')
-const ECHOED = 'Echoed: there is no OAuth flow here'
+const ECHOED = 'Returned unchanged and not used: there is no OAuth flow'
 const texts = z.array(text, 'must be an array of strings').max(50, 'must have at most 50 items')
 
 /**
- * Client metadata (RFC 7591, section 2). What says something of an OAuth flow is echoed, and means nothing here: the client
- * secret is an API key. Fields that nobody knows are ignored, as the RFC wants it.
+ * Client metadata (RFC 7591, section 2). Fields about an OAuth flow are returned unchanged and have no effect, because
+ * the client secret is an API key. Unknown fields are ignored, as the RFC requires.
  */
 export const clientMetadata = z.object(
   {
     client_name: name,
-    redirect_uris: texts.default([]).describe('Echoed: nobody is redirected'),
+    redirect_uris: texts
+      .default([])
+      .describe('Returned unchanged and not used: the service does not redirect'),
     grant_types: texts.optional().describe(ECHOED),
     response_types: texts.optional().describe(ECHOED),
     token_endpoint_auth_method: text.optional().describe(ECHOED),
     scope: text.optional().describe(ECHOED),
-    client_uri: text.optional().describe('Echoed: the home page of the client'),
-    logo_uri: text.optional().describe('Echoed: a picture of the client'),
-    tos_uri: text.optional().describe('Echoed: its terms of service'),
-    policy_uri: text.optional().describe('Echoed: its privacy policy'),
-    contacts: texts.optional().describe('Echoed: who is responsible for the client'),
-    software_id: text.optional().describe('Echoed: the same for all copies of the client'),
-    software_version: text.optional().describe('Echoed: the version of the client'),
-    plan: plan.describe('Not of the RFC: the plan to be on, as in POST /register'),
+    client_uri: text.optional().describe('Returned unchanged: the home page of the client'),
+    logo_uri: text.optional().describe('Returned unchanged: the logo of the client'),
+    tos_uri: text.optional().describe('Returned unchanged: the terms of service of the client'),
+    policy_uri: text.optional().describe('Returned unchanged: the privacy policy of the client'),
+    contacts: texts
+      .optional()
+      .describe('Returned unchanged: ways to contact the people responsible for the client'),
+    software_id: text
+      .optional()
+      .describe('Returned unchanged: the id of the software, the same for all its instances'),
+    software_version: text.optional().describe('Returned unchanged: the version of the software'),
+    plan: plan.describe('An extension to the RFC: the plan, as in POST /register'),
   },
   { error: 'must be a JSON object with "client_name"' },
 )
@@ -41,20 +47,22 @@ export const metadataExample: z.input<typeof clientMetadata> = {
   plan: 'gold',
 }
 
-/** The answer of a registration (RFC 7591, section 3.2.1), and where it is managed (RFC 7592, section 3). */
+/** The response to a registration (RFC 7591, section 3.2.1), with the URL to manage it (RFC 7592, section 3). */
 export const clientInformation = clientMetadata
   .extend({
-    client_id: z.string().describe('The id of the key in API Gateway'),
-    client_secret: z.string().describe('The key: send it in the header x-api-key'),
-    client_id_issued_at: z.int().describe('Seconds since the epoch'),
-    client_secret_expires_at: z.int().describe('Seconds since the epoch; 0: never'),
-    registration_access_token: z.string().describe('The secret that manages this registration'),
-    registration_client_uri: z.string().describe('Where it is managed: GET, DELETE'),
+    client_id: z.string().describe('The id of the API key in API Gateway'),
+    client_secret: z.string().describe('The API key: send it in the header x-api-key'),
+    client_id_issued_at: z.int().describe('The time of the registration, in seconds since the Unix epoch'),
+    client_secret_expires_at: z
+      .int()
+      .describe('The time when the key expires, in seconds since the Unix epoch; 0 if it never expires'),
+    registration_access_token: z.string().describe('The management token of this registration'),
+    registration_client_uri: z.string().describe('The URL to manage this registration: GET and DELETE'),
     ready,
   })
   .meta({ id: 'ClientInformation' })
 
-/** The answer of a look at a registration (RFC 7592, section 2.1): without the secret, which nobody has but its owner. */
+/** The response to reading a registration (RFC 7592, section 2.1): without the secret, which only its owner has. */
 export const readClientInformation = clientInformation
   .omit({ client_secret: true, ready: true })
   .meta({ id: 'RegisteredClient' })

@@ -29,8 +29,8 @@ import { registrationParams } from './registration-schema.ts'
 import { requestContext, setCredentialHeaders } from './request-context.ts'
 
 /**
- * OAuth dynamic client registration (RFC 7591) and its management (RFC 7592): the same registrations as at `/register`, in
- * the words of clients that know no others. The bootstrap token is the initial access token.
+ * OAuth dynamic client registration (RFC 7591) and its management (RFC 7592): the same registrations as at `/register`,
+ * for clients that support only OAuth. The bootstrap token is the initial access token.
  */
 export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (
   app,
@@ -44,16 +44,17 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
     onRequest: [authenticate(store), limits.byToken],
     schema: {
       operationId: 'registerClient',
-      summary: 'Get an API key as an OAuth client does (RFC 7591)',
+      summary: 'Register an OAuth client and get an API key (RFC 7591)',
       description:
-        'The client secret is the API key, the client id its id. The secret and the access token are shown only here.',
+        'The client secret is the API key, and the client id is the id of the key. Store the secret and the registration ' +
+        'access token: they cannot be retrieved later.',
       tags: tagged('OAuth clients'),
       security: [{ bootstrapToken: [] }],
       headers: registerHeaders,
       body: clientMetadata.meta({ examples: [metadataExample] }),
       response: {
         201: {
-          description: 'The new client',
+          description: 'The new client.',
           headers: headersOf('Idempotency-Replayed', 'Preference-Applied'),
           content: { 'application/json': { schema: clientInformation, example: clientExample } },
         },
@@ -70,7 +71,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
           description: '',
           plan: metadata.plan,
           idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
-          // The whole request is echoed, so the same request is only one that is the same as a whole.
+          // The response echoes the whole request, so a retry has to match the whole request.
           alsoAsked: JSON.stringify(metadata),
         },
         requestContext(request, reply, config),
@@ -87,14 +88,14 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
     onRequest,
     schema: {
       operationId: 'readClient',
-      summary: 'Look at a client (RFC 7592)',
-      description: 'Without the client secret, which is shown only when it is made.',
+      summary: 'Read a client (RFC 7592)',
+      description: 'Returns the client without its secret, which is shown only at registration.',
       tags: tagged('OAuth clients'),
       security: [{ managementToken: [] }],
       params: registrationParams,
       response: {
         200: {
-          description: 'The client',
+          description: 'The client.',
           content: { 'application/json': { schema: readClientInformation, example: readClientExample } },
         },
         ...oauthErrorResponses(...MANAGE_ERRORS),
@@ -114,13 +115,13 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
     onRequest,
     schema: {
       operationId: 'deleteClient',
-      summary: 'Give a client back (RFC 7592)',
-      description: 'Deletes the key, and the one that overlaps with it.',
+      summary: 'Delete a client (RFC 7592)',
+      description: 'Deletes the key, and the previous key if it still overlaps.',
       tags: tagged('OAuth clients'),
       security: [{ managementToken: [] }],
       params: registrationParams,
       response: {
-        204: z.null().describe('The key is gone'),
+        204: z.null().describe('The key is deleted.'),
         ...oauthErrorResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
       },
     },
@@ -134,7 +135,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   })
 }
 
-/** RFC 7592, section 2: the token of a client that is not there any more is good for nothing. */
+/** Returns the error for a client that no longer exists: its token is invalid (RFC 7592, section 2). */
 function gone(): ServiceError {
   return new ServiceError('invalid_token', 'The key of this client has expired or was revoked.', {
     nextStep: errorCatalogue.registration_ended.nextStep.replace('/register', '/connect/register'),

@@ -12,10 +12,13 @@ import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
 
 const ERRORS = problemResponses('rate_limited')
-/** RFC 9727, appendix A: the media type of a link set, with the profile of a catalog. */
+/** The media type of a link set, with the profile of an API catalog (RFC 9727, appendix A). */
 const CATALOG_TYPE = 'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
 
-/** How whoever knows only the base URL finds everything else: well-known documents, and a text for language models. */
+/**
+ * The documents from which a client that has only the base URL finds everything else: well-known documents, a guide for
+ * language models, and the registration script.
+ */
 export const discoveryRoutes: FastifyPluginAsyncZod<{
   config: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'apiProbeUrl' | 'plans'>
 }> = async (app, { config }) => {
@@ -32,9 +35,10 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     schema: {
       operationId: 'onboarding',
       ...OPEN,
-      summary: 'How to onboard, for a generic engine',
-      description: 'All that it needs to get from a bootstrap token to a working API key: apionboarding.org.',
-      response: document('An API Onboarding Descriptor, AOD 0.1', {
+      summary: 'API Onboarding Descriptor',
+      description:
+        'Everything that a generic engine needs to turn a bootstrap token into a working API key (apionboarding.org).',
+      response: document('The API Onboarding Descriptor (AOD 0.1).', {
         aod: '0.1',
         provider: { name: 'api.example.com', url: 'https://api.example.com/v1' },
         maturity: 'bootstrap-token',
@@ -48,12 +52,12 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     schema: {
       operationId: 'apiCatalog',
       ...OPEN,
-      summary: 'What there is, as links',
+      summary: 'API catalog',
       description:
-        'Where the description, the guide, the onboarding descriptor and the status of the service are.',
+        'Links to the OpenAPI document, the guide, the onboarding descriptor and the status of the service.',
       response: {
         200: {
-          description: 'An API catalog (RFC 9727)',
+          description: 'The API catalog (RFC 9727).',
           headers: headersOf('Link'),
           content: {
             'application/linkset+json': { schema: z.looseObject({}), example: apiCatalog(publicUrl) },
@@ -73,9 +77,11 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     schema: {
       operationId: 'protectedResource',
       ...OPEN,
-      summary: 'This service as an OAuth protected resource',
-      description: 'Where the challenge of a 401 points: who is asked for, and where to read on.',
-      response: document('Protected resource metadata (RFC 9728)', resourceMetadata(publicUrl)),
+      summary: 'OAuth protected resource metadata',
+      description:
+        'The challenge of every 401 response refers to this document. It describes how to send a token and links to the ' +
+        'guide.',
+      response: document('The protected resource metadata (RFC 9728).', resourceMetadata(publicUrl)),
     },
     handler: async () => ({ ...resourceMetadata(publicUrl) }),
   })
@@ -85,11 +91,12 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     schema: {
       operationId: 'registerScript',
       ...OPEN,
-      summary: 'A script that registers, for Node.js',
-      description: 'One file without dependencies: FIRSTKEY_TOKEN=… node register.mjs --name acme-agent',
+      summary: 'Registration script for Node.js',
+      description:
+        'One file without dependencies. Run it with `FIRSTKEY_TOKEN=… node register.mjs --name acme-agent`.',
       response: {
         200: {
-          description: 'JavaScript',
+          description: 'The script, as JavaScript.',
           content: { 'text/javascript': { schema: z.string(), example: firstLines(script) } },
         },
         ...ERRORS,
@@ -103,11 +110,11 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     schema: {
       operationId: 'llms',
       ...OPEN,
-      summary: 'What this is and how to use it, for a language model',
-      description: 'The request, the answer, and what to do about every error, on one page (llmstxt.org).',
+      summary: 'Guide for language models',
+      description: 'The request, the response, and the next step for every error, on one page (llmstxt.org).',
       response: {
         200: {
-          description: 'Markdown',
+          description: 'The guide, as Markdown.',
           headers: headersOf('Link'),
           content: { 'text/plain': { schema: z.string(), example: firstLines(guide) } },
         },
@@ -121,7 +128,7 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
   })
 }
 
-/** The beginning of a text, as an example of it. */
+/** Returns the first lines of a text, as an example of it. */
 function firstLines(text: string): string {
   return text.split('\n').slice(0, 4).join('\n')
 }

@@ -11,16 +11,16 @@ import { headersOf } from '../http/response-headers.ts'
 import { problemPage } from '../pages/problem.ts'
 
 const problemSchema = z.object({
-  code: z.string().describe('The code'),
-  status: z.int().describe('The HTTP status of its errors'),
-  title: z.string().describe('What it means'),
-  retryable: z.boolean().describe('Whether the same request may succeed later, unchanged'),
-  next_step: z.string().describe('What to do'),
+  code: z.string().describe('The error code'),
+  status: z.int().describe('The HTTP status of errors with this code'),
+  title: z.string().describe('The meaning of the code'),
+  retryable: z.boolean().describe('`true` if the same request may succeed later without changes'),
+  next_step: z.string().describe('Advice on what to do next'),
 })
 
 const problemExample = explain('token_expired')
 
-/** What the service says of itself: `/openapi.json`, and a page for every `type` of a problem document. */
+/** `/openapi.json`, and a page for every `type` of a problem document. */
 export const documentRoutes: FastifyPluginAsyncZod<{ config: Pick<Config, 'publicUrl'> }> = async (
   app,
   { config },
@@ -31,12 +31,12 @@ export const documentRoutes: FastifyPluginAsyncZod<{ config: Pick<Config, 'publi
     url: '/openapi.json',
     schema: {
       operationId: 'openapi',
-      summary: 'This API as an OpenAPI 3.1 document',
-      description: 'Generated from the schemas that validate.',
+      summary: 'OpenAPI 3.1 document of this API',
+      description: 'Generated from the schemas that validate the requests.',
       ...OPEN,
       response: {
         200: {
-          description: 'The document',
+          description: 'The document.',
           content: {
             'application/json': {
               schema: z.looseObject({}),
@@ -54,18 +54,19 @@ export const documentRoutes: FastifyPluginAsyncZod<{ config: Pick<Config, 'publi
     url: '/problems/:code',
     schema: {
       operationId: 'problem',
-      summary: 'What an error code means and what to do about it',
-      description: 'Where the "type" of a problem, and the "error_uri" of an OAuth error, points.',
+      summary: 'Explanation of an error code',
+      description:
+        'The `type` of a problem document and the `error_uri` of an OAuth error refer to this page.',
       ...OPEN,
       params: z.object({
         code: z
           .string()
-          .describe('The "code" of an error')
+          .describe('The `code` of an error')
           .meta({ examples: ['token_expired'] }),
       }),
       response: {
         200: {
-          description: 'The same as a page where HTML is asked for.',
+          description: 'The explanation, as JSON or, if the request prefers it, as an HTML page.',
           headers: headersOf('Vary'),
           content: {
             'application/json': { schema: problemSchema, example: problemExample },

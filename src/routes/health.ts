@@ -4,10 +4,12 @@ import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/error-r
 import { tagged } from '../http/openapi.ts'
 import type { Readiness } from '../registration/readiness.ts'
 
-const liveSchema = z.object({ status: z.literal('live').describe('That it answers says all') })
-const readySchema = z.object({ status: z.literal('ready').describe('Why not is told by an error') })
+const liveSchema = z.object({ status: z.literal('live').describe('Always `live`') })
+const readySchema = z.object({
+  status: z.literal('ready').describe('Always `ready`; otherwise an error is returned'),
+})
 
-/** `GET /livez` and `GET /readyz`, for whoever watches the process. Their requests are neither logged nor counted. */
+/** `GET /livez` and `GET /readyz`, for monitoring. Only failed requests are logged; rate limits do not count them. */
 export const healthRoutes: FastifyPluginAsyncZod<{ readiness: Readiness }> = async (app, { readiness }) => {
   app.route({
     method: 'GET',
@@ -16,13 +18,13 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: Readiness }> = asy
     config: { rateLimit: false },
     schema: {
       operationId: 'livez',
-      summary: 'Whether the process runs',
-      description: 'Asks nobody: neither the store nor API Gateway.',
+      summary: 'Liveness check',
+      description: 'Reports that the process is running. It uses neither the store nor API Gateway.',
       tags: tagged('Health'),
       security: [],
       response: {
         200: {
-          description: 'It runs.',
+          description: 'The process is running.',
           content: { 'application/json': { schema: liveSchema, example: { status: 'live' } } },
         },
         ...problemResponses(),
@@ -37,13 +39,15 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: Readiness }> = asy
     config: { rateLimit: false },
     schema: {
       operationId: 'readyz',
-      summary: 'Whether a registration could succeed now',
-      description: 'Asks the store and API Gateway; the answer is some seconds old at most.',
+      summary: 'Readiness check',
+      description:
+        'Checks that the store and API Gateway are usable, so that a registration can succeed. The result is at most 10 ' +
+        'seconds old.',
       tags: tagged('Health'),
       security: [],
       response: {
         200: {
-          description: 'It could.',
+          description: 'A registration can succeed.',
           content: { 'application/json': { schema: readySchema, example: { status: 'ready' } } },
         },
         ...problemResponses(...STORE_ERRORS, ...UPSTREAM_ERRORS),

@@ -14,7 +14,7 @@ import { assets } from '../pages/assets.ts'
 import { homePage } from '../pages/home.ts'
 import { referencePage } from '../pages/reference.ts'
 
-/** What a person sees in a browser, and what those pages load. */
+/** The pages for people, and the assets that those pages load. */
 export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'planLimits'> }> = async (
   app,
   { deps: { config, planLimits } },
@@ -28,14 +28,14 @@ export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'pl
     url: '/',
     schema: {
       operationId: 'home',
-      summary: 'What this is and how to use it',
+      summary: 'Home page',
       description:
-        'A page with a form for people, where HTML is asked for; otherwise the same text as /llms.txt. ' +
-        'The Link header names every other document (RFC 8288).',
+        'A page with a registration form if the request prefers HTML, otherwise the same text as /llms.txt. ' +
+        'The Link header lists the documents that describe this service (RFC 8288).',
       ...OPEN,
       response: {
         200: {
-          description: 'The page, or the text',
+          description: 'The page, or the text.',
           headers: headersOf('Link', 'Vary'),
           content: { ...pageContent, 'text/plain': { schema: z.string(), example: '# firstkey' } },
         },
@@ -55,11 +55,11 @@ export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'pl
     url: '/docs',
     schema: {
       operationId: 'docs',
-      summary: 'The API reference, as a page',
-      description: 'The document of /openapi.json for people to read.',
+      summary: 'API reference',
+      description: 'The content of /openapi.json as a page for people.',
       ...OPEN,
       response: {
-        200: { description: 'The page', content: pageContent },
+        200: { description: 'The page.', content: pageContent },
         ...problemResponses('rate_limited'),
       },
     },

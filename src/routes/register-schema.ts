@@ -4,22 +4,25 @@ import type { Credential } from '../registration/context.ts'
 import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/name.ts'
 import { shellAssignments, shellQuote } from './shell.ts'
 
-/** The headers of `POST /register` that are its own. Only for the documentation: the key has an error code of its own. */
+/**
+ * The request headers of `POST /register`. They are only for the documentation: `readIdempotencyKey` validates the key,
+ * because an invalid key has an error code of its own.
+ */
 export const registerHeaders = z.looseObject({
   'idempotency-key': z
     .string()
     .optional()
     .describe(
-      '16 to 255 visible characters, as a UUID, bare or quoted. For a day the same request with the same key gets ' +
-        'the same credential, whatever broke in between.',
+      '16 to 255 visible ASCII characters, for example a UUID, bare or in double quotes. For a day, a retry with the ' +
+        'same key returns the same credential, whatever failed in between.',
     )
     .meta({ examples: ['9c5b94b1-35ad-49bb-b118-8e8fc24abf80'] }),
   prefer: z
     .string()
     .optional()
     .describe(
-      '`wait=20` holds the answer for up to so many seconds until the API takes the new key, and says in `ready` whether ' +
-        'it does (RFC 7240). Ignored where the service cannot ask the API.',
+      '`Prefer: wait=20` waits up to 20 seconds until the API accepts the key; `ready` says whether it did (RFC 7240). ' +
+        'It needs `API_PROBE_PATH`; the check counts as one request. Without `API_PROBE_PATH` the preference is ignored.',
     )
     .meta({ examples: ['wait=20'] }),
 })
@@ -32,20 +35,20 @@ export const registerBody = z.strictObject(
       .min(1, { error: 'must not be empty', abort: true })
       .max(128, 'must have at most 128 characters')
       .regex(NAME, NAME_RULE)
-      .describe('Who the key is for; need not be unique')
+      .describe('The name of the agent or partner that gets the key; it need not be unique')
       .meta({ examples: ['acme-agent'] }),
     description: z
       .string('must be a string')
       .max(256, 'must have at most 256 characters')
       .regex(NAME_OR_EMPTY, NAME_RULE)
       .optional()
-      .describe('What the key is for'),
+      .describe('The purpose of the key'),
     plan: z
       .string('must be a string')
       .min(1, 'must not be empty')
       .max(50, 'must have at most 50 characters')
       .optional()
-      .describe('One of the plans the token may ask for; left out: the first of them'),
+      .describe('A plan that the token allows. If omitted, the default plan of the token'),
   },
   {
     error: (issue) =>
@@ -63,40 +66,43 @@ export const registerExample: z.infer<typeof registerBody> = {
 
 export const timestamp = z.iso.datetime().describe('RFC 3339, UTC')
 
-/** In every answer with a new key. */
+/** The field of every response with a new key that reports whether the API accepts it. */
 export const ready = z
   .boolean()
   .optional()
   .describe(
-    'Whether the API was seen to take the key; only with `Prefer: wait`. If not, try the key again in a while',
+    'Present only with `Prefer: wait`. `true` if the API accepts the key; `false` if it does not accept it yet: try the ' +
+      'key again later',
   )
 
-/** The answer of `POST /register`. The two secrets in it are shown once. */
+/** The response to `POST /register`. Its two secrets are shown only there. */
 export const credentialSchema = z
   .object({
-    registration_id: z.string().describe('The id of the registration; it stays when the key is rotated'),
+    registration_id: z.string().describe('The id of the registration. A rotation does not change it'),
     api_key_id: z.string().describe('The id of the key in API Gateway'),
-    api_key_value: z.string().describe('The secret: send it in the header named in "use"'),
-    name: z.string().describe('As asked for'),
-    description: z.string().describe('As asked for; empty: none'),
+    api_key_value: z.string().describe('The API key, a secret. Send it in the header that `use` names'),
+    name: z.string().describe('The name from the request'),
+    description: z.string().describe('The description from the request; empty if there was none'),
     usage_plan_id: z.string().describe('The id of the usage plan in API Gateway'),
-    plan: z.string().describe('The name of the plan, as a registration asks for it'),
-    created_at: timestamp.describe('When the key was made: RFC 3339, UTC'),
-    expires_at: timestamp.nullable().describe('When the key ends; null: never'),
+    plan: z.string().describe('The name of the plan in this service'),
+    created_at: timestamp.describe('The time when the key was created: RFC 3339, UTC'),
+    expires_at: timestamp.nullable().describe('The time when the key expires; `null` if it never expires'),
     ready,
     use: z
       .object({
         header: z.literal('x-api-key').describe('The header to send the key in'),
-        base_url: z.string().describe('The API that the key opens'),
-        curl: z.string().describe('A command to paste'),
+        base_url: z.string().describe('The base URL of the API'),
+        curl: z.string().describe('A command that calls the API with the key'),
       })
-      .describe('How to use the key'),
+      .describe('Instructions to use the key'),
     management: z
       .object({
-        token: z.string().describe('The secret that manages this registration'),
-        url: z.string().describe('Where: GET, DELETE, and what is below it'),
+        token: z.string().describe('The management token of the registration, a secret'),
+        url: z
+          .string()
+          .describe('The URL to manage the registration: GET and DELETE, and the paths below it'),
       })
-      .describe('How to look at the key, rotate it and give it back'),
+      .describe('Instructions to view, rotate and revoke the key'),
   })
   .meta({ id: 'Credential' })
 
@@ -121,11 +127,12 @@ export const credentialExample: CredentialAnswer = {
   management: { token: 'fkm_…', url: 'https://keys.example.com/register/reg_pyJ4MCUwP1RpDiJX72D7' },
 }
 
-/** The same answer as text. */
+/** The same response as text. */
 export const shellLinesSchema = z.string().describe('name=value lines, quoted for a POSIX shell')
 
 export const shellLinesExample = toShellLines(credentialExample)
 
+/** Returns the response to `POST /register`. */
 export function toAnswer({ registration, apiKeyId, answer, ready }: Credential): CredentialAnswer {
   const { apiKeyValue, managementToken, publicUrl, apiBaseUrl } = answer
   const id = registration.rotation?.of ?? registration.id
@@ -149,7 +156,7 @@ export function toAnswer({ registration, apiKeyId, answer, ready }: Credential):
   }
 }
 
-/** The answer for `Accept: text/plain`: safe to `eval` or to source, whatever is in the name. */
+/** Returns the response for `Accept: text/plain`: safe to `eval` or to source, whatever the name contains. */
 export function toShellLines({ use, management, expires_at, ready, ...answer }: CredentialAnswer): string {
   return shellAssignments({
     ...answer,
@@ -163,6 +170,7 @@ export function toShellLines({ use, management, expires_at, ready, ...answer }: 
   })
 }
 
+/** Formats milliseconds since the Unix epoch (RFC 3339, UTC). */
 export function toTimestamp(ms: number): string {
   return new Date(ms).toISOString()
 }

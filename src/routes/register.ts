@@ -20,7 +20,7 @@ import {
 } from './register-schema.ts'
 import { requestContext, setCredentialHeaders } from './request-context.ts'
 
-/** Every code that the making of a key can end with, at first or when it is asked for again. */
+/** The codes that a request to mint a key can return, at first or as a retry. */
 export const MINT_ERRORS = [
   ...(['missing_token', 'invalid_token', 'rate_limited', 'overloaded', 'key_quota_reached'] as const),
   ...(['invalid_idempotency_key', 'idempotency_in_progress', 'idempotency_mismatch'] as const),
@@ -28,13 +28,13 @@ export const MINT_ERRORS = [
   ...STORE_ERRORS,
   ...UPSTREAM_ERRORS,
 ]
-/** Every code that a registration can end with. */
+/** The codes that a registration can return. */
 export const REGISTER_ERRORS = [
   ...(['token_expired', 'token_revoked', 'token_exhausted', 'plan_not_allowed', 'name_not_allowed'] as const),
   ...MINT_ERRORS,
 ]
 
-/** `POST /register`: a bootstrap token in, a working API key out. */
+/** `POST /register`: turns a bootstrap token into a working API key. */
 export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (
   app,
   { deps, limits },
@@ -46,16 +46,17 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
     onRequest: [authenticate(deps.store), limits.byToken],
     schema: {
       operationId: 'register',
-      summary: 'Get an API key of your own',
+      summary: 'Get an API key',
       description:
-        'Mints an API key on a usage plan. The key value and the management token are shown only here.',
+        'Mints an API key on a usage plan. The key value and the management token are shown only in this response.',
       tags: tagged('Register'),
       security: [{ bootstrapToken: [] }],
       headers: registerHeaders,
       body: registerBody.meta({ examples: [registerExample] }),
       response: {
         201: {
-          description: 'The new key. With `Accept: text/plain`, lines for a shell instead.',
+          description:
+            'The new key, as JSON or, with `Accept: text/plain`, as `name=value` lines for a shell.',
           headers: headersOf('Location', 'Idempotency-Replayed', 'Preference-Applied', 'Vary'),
           content: {
             'application/json': { schema: credentialSchema, example: credentialExample },

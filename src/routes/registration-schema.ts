@@ -8,7 +8,7 @@ import { credentialExample, credentialSchema, timestamp, toAnswer, toTimestamp }
 export const registrationParams = z.object({
   id: z
     .string()
-    .describe('The registration_id: reg_…')
+    .describe('The `registration_id` (reg_…)')
     .meta({ examples: ['reg_pyJ4MCUwP1RpDiJX72D7'] }),
 })
 
@@ -18,45 +18,54 @@ const OVERLAP_RULE = `must be a whole number from 0 to ${LONGEST_OVERLAP_S}`
 
 const endingKey = z.object({
   api_key_id: z.string().describe('The id of that key in API Gateway'),
-  ends_at: timestamp.describe('When it goes, at the latest'),
+  ends_at: timestamp.describe('The latest time when that key expires'),
 })
 
-/** The answer of `GET /register/{id}`: no secret in it. */
+/** The response to `GET /register/{id}`. It contains no secret. */
 export const registrationSchema = z
   .object({
     registration_id: z.string().describe('The id of the registration'),
-    name: z.string().describe('As asked for'),
-    description: z.string().describe('As asked for; empty: none'),
-    plan: z.string().describe('The name of the plan, as a registration asks for it'),
+    name: z.string().describe('The name from the registration'),
+    description: z.string().describe('The description from the registration; empty if there was none'),
+    plan: z.string().describe('The name of the plan in this service'),
     usage_plan_id: z.string().describe('The id of the usage plan in API Gateway'),
     status: z
       .enum(['active', 'expired', 'revoked', 'pending', 'failed'])
-      .describe('How the present key stands; pending: it is being made; failed: there never was one'),
-    created_at: timestamp.describe('When it was registered: RFC 3339, UTC'),
-    expires_at: timestamp.nullable().describe('When the key ends; null: never'),
+      .describe(
+        'The status of the current key. `pending`: it is being minted; `failed`: it was never minted',
+      ),
+    created_at: timestamp.describe('The time of the registration: RFC 3339, UTC'),
+    expires_at: timestamp.nullable().describe('The time when the key expires; `null` if it never expires'),
     expires_soon: z
       .boolean()
-      .describe('The key ends within a week, or within the last tenth of a shorter life'),
+      .describe(
+        '`true` if the key expires within a week or, if that is shorter, within the last tenth of its lifetime',
+      ),
     api_key_id: z
       .string()
       .nullable()
-      .describe('The id of the present key in API Gateway; null: there is none'),
+      .describe('The id of the current key in API Gateway; `null` if there is none'),
     live: z
       .boolean()
       .nullable()
       .describe(
-        'Whether API Gateway has the key, enabled and on its plan, some seconds ago; null: it did not say',
+        '`true` if the key exists in API Gateway, enabled and on its usage plan, as of a few seconds ago; `null` if that ' +
+          'is unknown',
       ),
     ready: z
       .boolean()
       .nullable()
-      .describe('Whether the API takes the key yet; null: it cannot be asked, or did not say'),
+      .describe('`true` if the API accepts the key, `false` if it rejects it; `null` if that is unknown'),
     rotation: z
       .object({
-        rotated_at: timestamp.nullable().describe('When the key was made, if it is not the first'),
-        overlapping: endingKey.nullable().describe('The key before, while it still works'),
+        rotated_at: timestamp
+          .nullable()
+          .describe('The time when the current key was created; `null` if it is the first key'),
+        overlapping: endingKey
+          .nullable()
+          .describe('The previous key, while it still works; otherwise `null`'),
       })
-      .describe('What became of the first key'),
+      .describe('The latest rotation of the key'),
   })
   .meta({ id: 'Registration' })
 
@@ -106,7 +115,7 @@ export function toRegistrationAnswer(
   }
 }
 
-/** The body of `POST /register/{id}/rotate`; it may be left out. */
+/** The optional body of `POST /register/{id}/rotate`. */
 export const rotateBody = z
   .strictObject({
     overlap_seconds: z
@@ -114,26 +123,37 @@ export const rotateBody = z
       .min(0, OVERLAP_RULE)
       .max(LONGEST_OVERLAP_S, OVERLAP_RULE)
       .default(HOUR_S)
-      .describe('How long the present key still works beside the new one, unless it expires before'),
+      .describe(
+        'The seconds for which the current key keeps working beside the new one, unless it expires first',
+      ),
     management_token: z
       .boolean('must be true or false')
       .default(false)
-      .describe('Renew the management token too; the present one ends. Requires an Idempotency-Key'),
+      .describe(
+        '`true` to also replace the management token; the current one stops working. It requires an Idempotency-Key',
+      ),
   })
   .nullish()
   .meta({ examples: [{ overlap_seconds: HOUR_S }] })
   .transform((body) => body ?? { overlap_seconds: HOUR_S, management_token: false })
 
-/** The answer of a rotation: a credential, and what it replaces. */
+/** The response to a rotation: a credential, and the key that it replaces. */
 export const rotatedSchema = credentialSchema
   .extend({
     management: z
       .object({
-        token: z.string().optional().describe('Only where it was renewed; the one before ends'),
-        url: z.string().describe('Where: GET, DELETE, and what is below it'),
+        token: z
+          .string()
+          .optional()
+          .describe(
+            'The new management token, a secret. Present only if it was replaced; the previous one no longer works',
+          ),
+        url: z
+          .string()
+          .describe('The URL to manage the registration: GET and DELETE, and the paths below it'),
       })
-      .describe('How to look at the key, rotate it and give it back'),
-    replaced: endingKey.nullable().describe('The key before; null: it is gone'),
+      .describe('Instructions to view, rotate and revoke the key'),
+    replaced: endingKey.nullable().describe('The previous key; `null` if it no longer exists'),
   })
   .meta({ id: 'RotatedCredential' })
 

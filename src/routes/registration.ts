@@ -27,13 +27,13 @@ import { requestContext, setCredentialHeaders } from './request-context.ts'
 import { toUsageAnswer, usageExample, usageQuery, usageSchema } from './usage-schema.ts'
 
 const security = [{ managementToken: [] }]
-/** Every code that managing a registration can end with, whatever is asked for. */
+/** The codes that every request to manage a registration can return. */
 export const MANAGE_ERRORS = [
   ...(['missing_token', 'invalid_token', 'not_found', 'rate_limited'] as const),
   ...STORE_ERRORS,
 ]
 
-/** `/register/{id}`: a registration in the hands of its owner, by its management token. */
+/** `/register/{id}`: lets the owner of a registration manage it with its management token. */
 export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (
   app,
   { deps, limits },
@@ -46,8 +46,8 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     onRequest,
     schema: {
       operationId: 'getRegistration',
-      summary: 'How a registration stands',
-      description: 'Everything but the value of the key, which nobody has but its owner.',
+      summary: 'Get the status of a registration',
+      description: 'Returns everything but the value of the key, which only its owner has.',
       tags: tagged('Manage'),
       security,
       params: registrationParams,
@@ -75,16 +75,17 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     onRequest,
     schema: {
       operationId: 'getUsage',
-      summary: 'What a registration used of its plan, day by day',
+      summary: 'Get the usage of a registration, day by day',
       description:
-        'The key and the one that overlaps with it, taken together; what keys before them used is not counted. Limits are for each key, and best effort.',
+        'Adds up the requests of the current key and of a previous key that still overlaps; earlier keys are not ' +
+        'counted. The limits apply to each key separately, on a best-effort basis.',
       tags: tagged('Manage'),
       security,
       params: registrationParams,
       querystring: usageQuery,
       response: {
         200: {
-          description: 'The figures of API Gateway, day by day.',
+          description: 'The usage figures of API Gateway, day by day.',
           content: { 'application/json': { schema: usageSchema, example: usageExample } },
         },
         ...problemResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
@@ -102,13 +103,14 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     onRequest,
     schema: {
       operationId: 'revokeRegistration',
-      summary: 'Give a key back',
-      description: 'Deletes the key, and the one that overlaps with it. To delete it again is fine.',
+      summary: 'Revoke a registration',
+      description:
+        'Deletes the key, and the previous key if it still overlaps. Repeating the request is safe and returns the same.',
       tags: tagged('Manage'),
       security,
       params: registrationParams,
       response: {
-        204: z.null().describe('The key is gone'),
+        204: z.null().describe('The key is deleted.'),
         ...problemResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
       },
     },
@@ -124,10 +126,11 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     onRequest: [authenticateManager(store, { acceptOutdated: true }), limits.byRegistration],
     schema: {
       operationId: 'rotateKey',
-      summary: 'Get a new key, and let the present one go after an overlap',
+      summary: 'Rotate the key',
       description:
-        'The new key is on the same plan, and shown only here. A second rotation ends the key that still overlaps. ' +
-        'Until the answer was given the present key stays.',
+        'Mints a new key on the same plan, which is shown only in this response. The current key keeps working for ' +
+        '`overlap_seconds`, counted from the response; until then it is not changed. If the previous key still overlaps ' +
+        'from an earlier rotation, it is deleted.',
       tags: tagged('Manage'),
       security,
       params: registrationParams,

@@ -4,12 +4,12 @@ import { actorOf } from '../http/authenticate.ts'
 import { readWait } from '../http/prefer.ts'
 import type { Credential, RegistrationCall } from '../registration/context.ts'
 
-/** Time kept back from the deadline for writing the answer, in milliseconds. */
+/** Time reserved before the deadline to send the response, in milliseconds. */
 const ANSWER_RESERVE_MS = 100
-/** Time kept back from it, where a key was waited for, to record that it is answered; at most half of it. */
+/** Time reserved after a wait for the API to record the response, in milliseconds; at most half of the deadline. */
 const RECORD_RESERVE_MS = 1_000
 
-/** The circumstances of a request that makes a key, to be answered in `registerTimeoutMs` from its arrival on. */
+/** Returns the context of a request that mints a key. The response is due `registerTimeoutMs` after its arrival. */
 export function requestContext(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -22,13 +22,16 @@ export function requestContext(
     actor: actorOf(request),
     timeoutMs: Math.max(0, Math.floor(registerTimeoutMs - reply.elapsedTime - ANSWER_RESERVE_MS)),
     readyBy: wait === undefined ? null : arrivedAt + Math.min(wait * 1_000, longest),
-    // Closed before it was written: the connection broke.
+    // It closes before the response is written only if the connection breaks.
     isGone: () => reply.raw.closed,
     log: request.log,
   }
 }
 
-/** Says in the headers of an answer with a new key how it came about: a replay; a preference that was heeded (RFC 7240). */
+/**
+ * Sets the headers of a response with a new key: `Idempotency-Replayed` for a replay, and `Preference-Applied` if the
+ * service waited for the API (RFC 7240).
+ */
 export function setCredentialHeaders(reply: FastifyReply, { replayed, ready }: Credential): void {
   if (replayed) reply.header('idempotency-replayed', 'true')
   if (ready !== null) reply.header('preference-applied', 'wait')

@@ -1,9 +1,9 @@
-/** `text` as one word of a POSIX shell: as it is where that is safe, otherwise in single quotes. */
+/** Quotes `text` as one word of a POSIX shell: unchanged if that is safe, otherwise in single quotes. */
 export function shellQuote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }
 
-/** `name=value` lines that a POSIX shell can read with `eval` or `.`. */
+/** Formats values as `name=value` lines that a POSIX shell can read with `eval` or `.`. */
 export function shellAssignments(values: Readonly<Record<string, string>>): string {
   return Object.entries(values)
     .map(([name, value]) => `${name}=${shellQuote(value)}\n`)

@@ -2,19 +2,21 @@ import { z } from 'zod'
 import type { UsageReport } from '../registration/usage.ts'
 import { timestamp, toTimestamp } from './register-schema.ts'
 
-/** "Up to half an hour late", as API Gateway's figures are. */
+/** The most seconds that API Gateway's usage figures lag behind: half an hour. */
 const LAG_S = 1_800
 
 const date = z.iso.date('must be a date as in 2026-11-24').optional()
 
 export const usageQuery = z.strictObject({
   from: date
-    .describe('The first day, UTC; left out: a week before the last')
+    .describe('The first day, UTC. If omitted, six days before `to`')
     .meta({ examples: ['2026-11-23'] }),
-  to: date.describe('The last day, UTC; left out: today. At most 90 days').meta({ examples: ['2026-11-24'] }),
+  to: date
+    .describe('The last day, UTC. If omitted, today. The range is at most 90 days')
+    .meta({ examples: ['2026-11-24'] }),
 })
 
-/** The answer of `GET /register/{id}/usage`. */
+/** The response to `GET /register/{id}/usage`. */
 export const usageSchema = z
   .object({
     from: z.iso.date().describe('The first day, UTC'),
@@ -22,27 +24,35 @@ export const usageSchema = z
     days: z
       .array(
         z.object({
-          date: z.iso.date().describe('UTC'),
-          used: z.int().describe('Requests'),
-          remaining: z.int().nullable().describe('What the quota leaves over; null: the plan has none'),
+          date: z.iso.date().describe('The day, UTC'),
+          used: z.int().describe('The requests of the day'),
+          remaining: z
+            .int()
+            .nullable()
+            .describe(
+              'The requests left in the quota at the end of the day; `null` if the plan has no quota',
+            ),
         }),
       )
       .describe('Every day from the first to the last'),
     limits: z
       .object({
-        requests_per_second: z.number().nullable().describe('null: no limit'),
-        burst: z.number().nullable().describe('Requests at once; null: no limit'),
+        requests_per_second: z
+          .number()
+          .nullable()
+          .describe('The requests a second on average; `null` if there is no limit'),
+        burst: z.number().nullable().describe('The requests at once; `null` if there is no limit'),
         quota: z
           .object({
-            requests: z.int().describe('How many in each period'),
-            period: z.enum(['DAY', 'WEEK', 'MONTH']).describe('After which it counts from 0 again'),
+            requests: z.int().describe('The requests in each period'),
+            period: z.enum(['DAY', 'WEEK', 'MONTH']).describe('The period after which the quota is reset'),
           })
           .nullable()
-          .describe('null: any number of requests'),
+          .describe('The quota; `null` if there is none'),
       })
-      .describe('Of the usage plan, for each key'),
-    read_at: timestamp.describe('When API Gateway was asked: RFC 3339, UTC'),
-    may_lag_seconds: z.int().describe('How much older than read_at the figures may be'),
+      .describe('The limits that the usage plan sets for each key'),
+    read_at: timestamp.describe('The time when the figures were read from API Gateway: RFC 3339, UTC'),
+    may_lag_seconds: z.int().describe('The seconds by which the figures may be older than `read_at`'),
   })
   .meta({ id: 'Usage' })
 

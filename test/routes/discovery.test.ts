@@ -10,7 +10,7 @@ import { dataPlane, startService } from '../service.ts'
 
 const PUBLIC_URL = 'https://keys.example.com/base'
 
-/** A service that callers reach at {@link PUBLIC_URL}, and how to reach what it calls so. */
+/** Starts a service that callers reach at {@link PUBLIC_URL}. `reach` fetches such a URL from the service. */
 async function startBehindGateway(t: Parameters<typeof startService>[0]) {
   const service = await startService(t, { env: { PUBLIC_URL } })
   const reach = (url: string, init?: RequestInit) => {
@@ -20,7 +20,7 @@ async function startBehindGateway(t: Parameters<typeof startService>[0]) {
   return { service, reach }
 }
 
-test('the onboarding descriptor is valid by its schema (AOD 0.1), and about this deployment', async (t) => {
+test('the onboarding descriptor matches its schema (AOD 0.1) and describes this deployment', async (t) => {
   const { reach } = await startBehindGateway(t)
   const answer = await reach(`${PUBLIC_URL}/.well-known/api-onboarding`)
   assert.match(answer.headers.get('content-type') ?? '', /^application\/json/)
@@ -74,7 +74,7 @@ const flowSchema = z.looseObject({
   }),
 })
 
-/** What a template of a descriptor stands for: `{env.VAR}`, `{arg.name}`, `{steps.<id>.<json.path>}`. */
+/** Expands a template of a descriptor: `{env.VAR}`, `{arg.name}`, `{steps.<id>.<json.path>}`. */
 function expand(template: string, scope: object): string {
   return template.replace(/\{([\w.]+)\}/g, (_whole, path: string) => {
     const value = path
@@ -84,7 +84,7 @@ function expand(template: string, scope: object): string {
   })
 }
 
-test('a generic engine that has read only the onboarding descriptor registers', async (t) => {
+test('a generic engine can register with the onboarding descriptor alone', async (t) => {
   const { service, reach } = await startBehindGateway(t)
   const { secret } = await service.token({ maxUses: 1 })
   const { flow } = flowSchema.parse(await (await reach(`${PUBLIC_URL}/.well-known/api-onboarding`)).json())
@@ -114,11 +114,11 @@ test('a generic engine that has read only the onboarding descriptor registers', 
   assert.equal(outputs['client_id'], outputs['api_key_id'])
   assert.equal(outputs['usage_plan_id'], 'demofree')
   assert.match(outputs['management_token'] ?? '', /^fkm_/)
-  assert.match(String(await run(secret)), /no more uses/)
+  assert.match(String(await run(secret)), /no uses left/)
   assert.match(String(await run('fkb_wrong')), /ask the operator/)
 })
 
-test('from the refusal of a request without a token to everything else: each link leads somewhere', async (t) => {
+test('the challenge for a request without a token leads to all documents, and every link works', async (t) => {
   const { reach } = await startBehindGateway(t)
   const refused = await reach(`${PUBLIC_URL}/register`, { method: 'POST' })
   const challenge = refused.headers.get('www-authenticate') ?? ''
@@ -151,7 +151,7 @@ test('from the refusal of a request without a token to everything else: each lin
   for (const href of hrefs) assert.equal((await reach(href)).status, 200, href)
 })
 
-test('/llms.txt tells the request, the answer, and what to do about every error', async (t) => {
+test('/llms.txt has the request, the response, and the next step for every error', async (t) => {
   const { reach } = await startBehindGateway(t)
   const text = await (await reach(`${PUBLIC_URL}/llms.txt`)).text()
   assert.ok(text.includes(`POST ${PUBLIC_URL}/register`))
@@ -162,7 +162,7 @@ test('/llms.txt tells the request, the answer, and what to do about every error'
   assert.ok(text.length < 10_000, 'it is short')
 })
 
-test('the type of a problem leads to a page: JSON for programs, HTML for people, by Accept', async (t) => {
+test('the type of a problem is the URL of a page, as JSON or HTML by Accept', async (t) => {
   const { reach } = await startBehindGateway(t)
   const refused = await reach(`${PUBLIC_URL}/register`, { method: 'POST' })
   const { type } = z.object({ type: z.string() }).parse(await refused.json())
