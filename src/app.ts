@@ -16,7 +16,7 @@ import { pageRoutes } from './routes/pages.ts'
 import { registerRoute } from './routes/register.ts'
 import { registrationRoutes } from './routes/registration.ts'
 
-/** The whole HTTP service: the one list of its plugins and routes. Does not listen, and does not close `deps`. */
+/** Builds the HTTP service with all plugins and routes. It does not listen yet; closing it does not close `deps`. */
 export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   const { config, log } = deps
   const app = createHttpServer({ log, publicUrl: config.publicUrl, trustProxy: config.trustProxy })
@@ -28,7 +28,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   await describeApi(app, config.publicUrl)
   const limits = await createRateLimits(app, config.rateLimitPerIp, deps)
 
-  app.addHook('onRequest', limits.byAddress) // Here, so that unknown paths are counted too.
+  app.addHook('onRequest', limits.byAddress) // On the root instance, so that unknown paths are counted, too.
   await app.register(healthRoutes, { readiness: deps.readiness })
   await app.register(pageRoutes, { deps })
   await app.register(documentRoutes, { config })

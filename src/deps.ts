@@ -15,20 +15,20 @@ import { createRefusals, type Refusals } from './registration/refusals.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
 import { openStore } from './store/open.ts'
 
-/** Everything the routes and the use cases work with, wired once. */
+/** The dependencies of the routes and the use cases, created once per process. */
 export interface Deps extends ObtainDeps {
   readonly config: Config
   readonly log: Logger
   readonly readiness: Readiness
   readonly liveness: Liveness
   readonly refusals: Refusals
-  /** What every plan of this deployment allows. */
+  /** Returns every plan of this deployment, with its limits. */
   readonly planLimits: () => Promise<OfferedPlan[]>
-  /** Waits for what is in flight, then closes the store and the connections to AWS. */
+  /** Waits for the registrations in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
 
-/** Opens the store and makes the client. @throws Error that says why the store cannot be used, and what would mend it */
+/** Opens the store and creates the AWS clients. @throws Error why the store cannot be used and how to fix that */
 export async function createDeps(
   config: Config,
   log: Logger,

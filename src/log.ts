@@ -2,24 +2,24 @@ import { createRequire } from 'node:module'
 import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino'
 import type { LogLevel } from './config.ts'
 
-/** What the service needs of a logger; pino and Fastify's request loggers have it. */
+/** The part of a logger that the service uses; pino's loggers and Fastify's request loggers provide it. */
 export interface Log {
   info(fields: object, message: string): void
   warn(fields: object, message: string): void
   error(fields: object, message: string): void
 }
 
-/** What looks like a secret: the service's tokens, any key value of 40 letters and digits, what a bearer header carries. */
+/** Matches what looks like a secret: firstkey tokens, API key values (40 letters and digits), bearer credentials. */
 const SECRETS = /fk[bm]_[0-9A-Za-z]+|\b[0-9A-Za-z]{40}\b|[Bb]earer +[^\s"\\]+/g
 
-/** `text` without anything that looks like a secret. */
+/** Replaces everything in `text` that looks like a secret. */
 export function redact(text: string): string {
   return text.replace(SECRETS, '[redacted]')
 }
 
 /**
- * JSON lines on stdout, or readable ones where stdout is a terminal. Headers and bodies are never logged;
- * every message and every error text passes {@link redact} all the same.
+ * Creates a logger that writes JSON lines to stdout, or readable lines if stdout is a terminal. Headers and bodies are
+ * never logged; in addition, every line passes through {@link redact}.
  */
 export function createLogger(level: LogLevel, destination?: DestinationStream): Logger {
   const options: LoggerOptions = {
@@ -28,12 +28,12 @@ export function createLogger(level: LogLevel, destination?: DestinationStream): 
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
     serializers: { err: (error: unknown) => describeError(error) },
-    // On the whole line, wherever in it a secret may be: half the cost of looking into each field by its name.
+    // Redacting the whole line covers every field and costs half as much as looking up fields by name.
     hooks: { streamWrite: redact },
   }
   if (destination !== undefined) return pino(options, destination)
   if (!process.stdout.isTTY) return pino(options)
-  // Loaded only here: a container has no terminal and pays nothing for it.
+  // Loaded only if it is needed: a container has no terminal and saves the cost.
   const pretty = createRequire(import.meta.url)('pino-pretty')
   return pino(options, pretty({ sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' }))
 }
@@ -47,7 +47,10 @@ interface DescribedError {
   readonly cause?: DescribedError
 }
 
-/** The parts of an error that help, and none that may carry a request: the SDK's errors hold whole ones. */
+/**
+ * Returns the fields of an error that help to diagnose it, and none that may contain a request: errors of the AWS SDK
+ * hold whole requests.
+ */
 function describeError(error: unknown, depth = 0): DescribedError {
   if (!(error instanceof Error)) return { type: typeof error, message: String(error) }
   const metadata = '$metadata' in error && typeof error.$metadata === 'object' ? error.$metadata : null

@@ -1,6 +1,7 @@
-// `npm start`. JavaScript, so that the compile cache is on before the first line of TypeScript is loaded: every
-// start but the first on a machine then skips the type stripper and the compiler, and needs less memory. A smaller
-// young generation than Node's own (--max-semi-space-size) keeps the memory of a burst down.
+// The entry point of `npm start`. It is JavaScript so that the compile cache is enabled before any TypeScript is
+// loaded: every start after the first on a machine then skips type stripping and compilation, and needs less memory.
+// `npm start` also sets a smaller young generation than Node's default (--max-semi-space-size), which limits the
+// memory that a burst uses.
 import { enableCompileCache } from 'node:module'
 
 enableCompileCache()

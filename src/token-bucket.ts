@@ -1,16 +1,16 @@
-/** A token bucket: `rate` a second on average, `burst` at once. */
+/** A token bucket: it gains `rate` tokens a second and holds at most `burst`. */
 export interface TokenBucket {
-  /** Seconds until there is a token; 0: there is one now. */
+  /** Returns the seconds until a token is available; 0 if there is one now. */
   wait(): number
-  /** Takes one token if there is one. Answers 0, or as {@link wait}. */
+  /** Takes a token if one is available and returns 0; otherwise takes none and returns the same as {@link wait}. */
   take(): number
-  /** Tokens there are now. */
+  /** Returns the number of tokens available now; it may be fractional. */
   level(): number
-  /** Throws all tokens away. */
+  /** Removes all tokens. */
   empty(): void
 }
 
-/** @param now milliseconds of any clock */
+/** Creates a full token bucket. @param now a clock in milliseconds, with any starting point */
 export function createTokenBucket(rate: number, burst: number, now: () => number = Date.now): TokenBucket {
   let tokens = burst
   let filledAt = now()

@@ -5,13 +5,13 @@ import type { Store } from '../store/store.ts'
 import { createSecret, hashSecret, randomBase62, sameHash } from './secret.ts'
 import { requireTokenFormat } from './token-format.ts'
 
-/** Who asks: the token, and the secret that was presented. */
+/** The caller of a registration: its bootstrap token, and the secret that it presented. */
 export interface Caller {
   readonly token: BootstrapToken
   readonly secret: string
 }
 
-/** Creates and stores a bootstrap token. The secret is in the answer and nowhere else. */
+/** Creates and stores a bootstrap token. Only its hash is stored: the returned secret exists nowhere else. */
 export async function issueBootstrapToken(
   store: Store,
   policy: TokenPolicy,
@@ -32,22 +32,22 @@ export async function issueBootstrapToken(
 }
 
 /**
- * Finds the token that `secret` belongs to. Whether it may still be used is asked by {@link whyUnusable}.
- * @throws ServiceError `invalid_token`; a typing error is told apart by the checksum, without a look-up.
+ * Finds the token that `secret` belongs to. {@link whyUnusable} checks whether the token may still be used.
+ * @throws ServiceError `invalid_token`; the checksum reveals a typing error without a look-up
  */
 export async function authenticateBootstrapToken(store: Store, secret: string): Promise<BootstrapToken> {
   requireTokenFormat('fkb_', secret, 'bootstrap token')
   const hash = hashSecret(secret)
   const token = await store.findTokenByHash(hash)
   if (token === undefined || !sameHash(token.secretHash, hash)) {
-    throw new ServiceError('invalid_token', 'The bootstrap token is not known here.')
+    throw new ServiceError('invalid_token', 'The bootstrap token is not known to this service.')
   }
   return token
 }
 
 /**
- * Why a token that matched may not be used any more: `token_revoked`, `token_expired`, `token_exhausted`; `undefined`
- * where it may.
+ * Returns the reason why a known token may no longer be used: `token_revoked`, `token_expired` or `token_exhausted`;
+ * `undefined` if it may be used.
  */
 export function whyUnusable(token: BootstrapToken, now: number): ServiceError | undefined {
   const { revokedAt, expiresAt, maxUses, uses } = token
@@ -60,7 +60,7 @@ export function whyUnusable(token: BootstrapToken, now: number): ServiceError | 
   if (maxUses !== null && uses >= maxUses) {
     return new ServiceError(
       'token_exhausted',
-      maxUses === 1 ? 'The one use of the token is spent.' : `All ${maxUses} uses of the token are spent.`,
+      maxUses === 1 ? 'The only use of the token is spent.' : `All ${maxUses} uses of the token are spent.`,
     )
   }
   return undefined

@@ -4,18 +4,19 @@ import type { Store } from '../store/store.ts'
 import { hashSecret, sameHash } from './secret.ts'
 import { requireTokenFormat } from './token-format.ts'
 
-/** Who manages a registration: the registration, and the secret that was presented. */
+/** The caller that manages a registration: the registration, and the management token that was presented. */
 export interface Manager {
   readonly registration: Registration
   readonly secret: string
-  /** The token was renewed since: it is good for nothing but asking again for the answer that renewed it. */
+  /** `true` if the token has been renewed since: then it is valid only to retry the request that renewed it. */
   readonly isOutdated: boolean
 }
 
 /**
  * Finds the registration that a management token belongs to.
- * @param registrationId the one that is asked for, which is looked at first; whether it is that one is up to the caller
- * @throws ServiceError `invalid_token`; a typing error is told apart by the checksum, without a look-up
+ * @param registrationId the registration that the request names, which is checked first. The result may be another one:
+ *   the caller has to compare them.
+ * @throws ServiceError `invalid_token`; the checksum reveals a typing error without a look-up
  */
 export async function authenticateManagementToken(
   store: Store,
@@ -36,6 +37,7 @@ export async function authenticateManagementToken(
   return { registration: own, secret, isOutdated: false }
 }
 
+/** Returns the error for a management token that is unknown, or that has been replaced. */
 export function unknownManagementToken(): ServiceError {
-  return new ServiceError('invalid_token', 'The management token is not known here.')
+  return new ServiceError('invalid_token', 'The management token is not known to this service.')
 }

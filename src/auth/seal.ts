@@ -4,9 +4,9 @@ const VERSION = 1
 const IV_BYTES = 12
 const TAG_BYTES = 16
 
-/** What only the caller has: without both, what is sealed cannot be read. */
+/** The secrets that only the caller has. Without both, the sealed text cannot be read. */
 export interface SealingSecrets {
-  /** The bootstrap or management token as it was presented. */
+  /** The bootstrap token or management token, as presented. */
   readonly token: string
   readonly idempotencyKey: string
 }
@@ -24,10 +24,14 @@ export function seal(secrets: SealingSecrets, registrationId: string, text: stri
   return Buffer.concat([Buffer.of(VERSION), iv, ciphertext, cipher.getAuthTag()])
 }
 
-/** Reads what {@link seal} made. @throws Error if it was sealed for other secrets or another registration, or changed */
+/**
+ * Decrypts the result of {@link seal}.
+ * @throws Error if it was sealed with other secrets or for another registration, or was changed
+ */
 export function unseal(secrets: SealingSecrets, registrationId: string, sealed: Uint8Array): string {
   const bytes = Buffer.from(sealed)
-  if (bytes.length < 1 + IV_BYTES + TAG_BYTES || bytes[0] !== VERSION) throw new Error('not a sealed answer')
+  if (bytes.length < 1 + IV_BYTES + TAG_BYTES || bytes[0] !== VERSION)
+    throw new Error('not in the format of a sealed text')
   const iv = bytes.subarray(1, 1 + IV_BYTES)
   const key = deriveKey(secrets, registrationId)
   const decipher = createDecipheriv('aes-256-gcm', key, iv, { authTagLength: TAG_BYTES })
@@ -38,6 +42,7 @@ export function unseal(secrets: SealingSecrets, registrationId: string, sealed: 
 }
 
 function deriveKey({ token, idempotencyKey }: SealingSecrets, registrationId: string): Uint8Array {
+  // Part of the stored format: if it changes, no text that is already in the store can be read.
   const info = `firstkey sealed answer v${VERSION}\0${idempotencyKey}`
   return new Uint8Array(hkdfSync('sha256', token, registrationId, info, 32))
 }

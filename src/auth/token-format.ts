@@ -1,13 +1,17 @@
 import { ServiceError } from '../errors.ts'
 import { inspectSecret, type SecretPrefix } from './secret.ts'
 
-/** @throws ServiceError `invalid_token` if `secret` cannot be a token of this kind; a typing error is told as one */
+/**
+ * Checks that `secret` has the format of a token.
+ * @param kind the name of that kind of token, for the detail of the error
+ * @throws ServiceError `invalid_token` if it does not; the detail distinguishes a typing error from another format
+ */
 export function requireTokenFormat(prefix: SecretPrefix, secret: string, kind: string): void {
-  const form = inspectSecret(prefix, secret)
-  if (form === 'mistyped') {
+  const format = inspectSecret(prefix, secret)
+  if (format === 'mistyped') {
     throw new ServiceError('invalid_token', 'The token has a typing error: its checksum does not match.')
   }
-  if (form === 'malformed') {
-    throw new ServiceError('invalid_token', `A ${kind} is "${prefix}" and 38 letters and digits.`)
+  if (format === 'malformed') {
+    throw new ServiceError('invalid_token', `A ${kind} consists of "${prefix}" and 38 letters and digits.`)
   }
 }

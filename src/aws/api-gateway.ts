@@ -15,46 +15,48 @@ import {
 } from './usage-plans.ts'
 
 /**
- * API Gateway's control plane as this service needs it. Every call ends when its signal does (a change that stands in
- * line, when its turn comes), and throws ServiceError (`upstream_…`, `key_quota_reached`) where it fails.
+ * The operations of API Gateway's control plane that this service uses. Every call ends when its signal aborts; a
+ * change that waits in the queue ends when its turn comes. A call that fails throws ServiceError (`upstream_…`,
+ * `key_quota_reached`).
  */
 export interface ApiGateway {
-  /** Creates an enabled key, or finds the one an earlier attempt made; answers its id. */
+  /** Creates an enabled key, or finds the one that an earlier attempt created, and returns its id. */
   createKey(key: KeyToCreate, signal: AbortSignal): Promise<string>
-  /** Puts a key on its plan. Attaches and imports of this process wait for one another. */
+  /** Attaches a key to its usage plan. Attaches and imports of this process wait for one another. */
   attachKey(attachment: Attachment, signal: AbortSignal): Promise<void>
-  /** Creates, or overwrites, many keys and puts them on their plans: all or none. Safe to repeat. */
+  /** Creates or overwrites many keys and attaches them to their usage plans: all or none. Safe to repeat. */
   importKeys(keys: readonly KeyToImport[], signal: AbortSignal): Promise<ImportOutcome>
-  /** The keys on a plan whose name starts with `namePrefix`. */
+  /** Returns the keys on a usage plan whose name starts with `namePrefix`. */
   findAttached(usagePlanId: string, namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
-  /** Deletes a key; one that is gone already is fine. */
+  /** Deletes a key. Succeeds if the key no longer exists. */
   deleteKey(id: string, signal: AbortSignal): Promise<void>
-  /** The keys whose name starts with `namePrefix`. */
+  /** Returns the keys whose name starts with `namePrefix`. */
   findKeys(namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
-  /** Whether there is a key of this id. */
+  /** Returns `true` if a key with this id exists. */
   hasKey(id: string, signal: AbortSignal): Promise<boolean>
-  /** Whether a key exists, is enabled and is on its plan. */
+  /** Reads whether a key exists, is enabled and is on its usage plan. */
   readKey(query: KeyQuery, signal: AbortSignal): Promise<KeyState>
-  /** What a plan covers and allows. */
+  /** Reads the API stages and the limits of a usage plan. */
   describePlan(usagePlanId: string, signal: AbortSignal): Promise<PlanDescription>
-  /** What a key used of its plan, a day each; up to half an hour late. */
+  /** Reads the daily usage of a key on its usage plan; the figures are up to half an hour late. */
   readUsage(query: UsageQuery, signal: AbortSignal): Promise<UsageDay[]>
 }
 
 export interface ApiGatewayAccess {
-  /** For what a caller waits for. */
+  /** For work that a caller waits for. */
   readonly apiGateway: ApiGateway
-  /** The same, for what can wait: it takes only the share of the quotas that registrations leave over. */
+  /** The same for work that can wait: it uses only the share of the quotas that registrations leave over. */
   readonly background: ApiGateway
   close(): void
 }
 
 export interface AccessOptions extends ClientOptions {
-  /** Calls a second that this process may make; 0: any number. */
+  /** The calls a second that this process may make; 0: no limit. */
   readonly callsPerSecond: number
   readonly log: Log
 }
 
+/** Creates the clients of both priorities. They share the pace and the queue for changes. */
 export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   const pace = createPace(options.callsPerSecond)
   const changeLine = createChangeLine(options.log)
@@ -79,7 +81,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   const background = open('background')
   return {
     apiGateway: registration.calls,
-    // A change that waits for leftovers would hold up the line in which registrations stand.
+    // A change that waits for leftover quota would block the registrations behind it in the queue.
     background: { ...background.calls, attachKey: registration.calls.attachKey },
     close() {
       registration.client.destroy()

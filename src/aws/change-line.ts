@@ -3,28 +3,28 @@ import pLimit from 'p-limit'
 import { ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 
-/** The pause before a change is tried again grows from the first to the last, each with full jitter. */
+/** The pause before a change is retried grows from the first to the last value (ms), with full jitter. */
 const FIRST_PAUSE_MS = 100
 const LAST_PAUSE_MS = 500
 
-/** What a change was answered; `conflict`: the message of a 409. */
+/** The response to a change; `conflict` is the message of a 409. */
 interface Answer {
   readonly conflict?: string
 }
 
 /**
- * API Gateway changes one thing at a time in a Region. Here the changes of this process stand in line. Those of others do
- * not: one that meets another is tried again.
+ * The queue for changes: API Gateway makes only one change at a time in a Region. The changes of this process wait for
+ * one another. Those of other processes do not: a change that collides with one of them is retried.
  */
 export interface ChangeLine {
   /**
-   * Makes a change when its turn comes, and again as long as API Gateway is busy with another one.
-   * @throws ServiceError `upstream_unavailable` when `signal` ends that
+   * Makes a change when its turn comes, and retries it while API Gateway is busy with another change.
+   * @throws ServiceError `upstream_unavailable` if `signal` aborts before a retry; what `change` throws
    */
   run<T extends Answer>(signal: AbortSignal, change: () => Promise<T>): Promise<T>
 }
 
-/** @param log hears of every change that met others, how often, and how often that was so since the start */
+/** Creates a queue. @param log records each change that collided with others: its conflicts, and the total so far */
 export function createChangeLine(log: Log): ChangeLine {
   const line = pLimit(1)
   let total = 0
@@ -53,7 +53,7 @@ async function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
   } catch {
     throw new ServiceError('upstream_unavailable', 'API Gateway is busy with other changes.', {
       retryAfter: 5,
-      effect: 'possible', // Such an answer is no proof that nothing was done.
+      effect: 'possible', // A conflict response does not prove that nothing was changed.
     })
   }
 }

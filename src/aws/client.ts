@@ -4,22 +4,22 @@ import type { Pace, Urgency } from './pace.ts'
 
 export interface ClientOptions {
   readonly region: string
-  /** Another endpoint than the Region's own; `undefined`: none. */
+  /** An endpoint other than that of the Region; `undefined` for that of the Region. */
   readonly endpoint: string | undefined
-  /** How long one attempt of one call may take, in milliseconds. */
+  /** The time limit for one attempt of one call, in milliseconds. */
   readonly callTimeoutMs: number
 }
 
 type Handler = Pick<NodeHttpHandler, 'handle'>
 type Request = Parameters<Handler['handle']>[0]
 
-/** Seconds to wait after a 429 that names none. */
+/** Seconds to wait after a 429 without Retry-After. */
 const DEFAULT_PAUSE_S = 1
 
 /**
- * The SDK's client with bounded time: at most 3 attempts (standard retry mode), so that a call that
- * hangs leaves time within one registration to try again. Every attempt waits for its turn, and a refused one slows
- * all others down. Credentials come from the SDK's chain.
+ * Creates the SDK's client with time limits: at most 3 attempts (standard retry mode), so that after a call that hangs
+ * there is time within the registration for a retry. Every attempt waits for its turn, and a throttled attempt slows
+ * down all others. The credentials come from the SDK's default chain.
  */
 export function createClient(
   { region, endpoint, callTimeoutMs }: ClientOptions,
@@ -37,7 +37,7 @@ export function createClient(
       await pace.turn(operationOf(request), urgency, options?.abortSignal as AbortSignal | undefined)
       const result = await http.handle(request, options)
       const { statusCode, headers } = result.response
-      // The other 429, a full account, does not pass with time.
+      // The other 429, a used-up key quota, does not pass with time.
       if (statusCode === 429 && !headers['x-amzn-errortype']?.startsWith('LimitExceeded')) {
         pace.slowDown(Number(headers['retry-after']) || DEFAULT_PAUSE_S)
       }
@@ -56,7 +56,7 @@ export function createClient(
   })
 }
 
-/** The operations that have a quota of their own; any other is its method. */
+/** Returns the name of an operation that has a quota of its own; for any other, the HTTP method. */
 function operationOf({ method, path, query }: Request): string {
   if (method === 'DELETE' && path.includes('/apikeys/')) return 'DeleteApiKey'
   return method === 'POST' && path.endsWith('/apikeys') && query['mode'] !== 'import'

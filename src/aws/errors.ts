@@ -1,29 +1,30 @@
 import { APIGatewayServiceException, TooManyRequestsException } from '@aws-sdk/client-api-gateway'
 import { ServiceError } from '../errors.ts'
 
-/** Seconds to wait where API Gateway names none: its burst allowance refills within this time. */
+/** Seconds to wait if API Gateway names none: its burst allowance refills within this time. */
 const DEFAULT_RETRY_AFTER_S = 5
 
 const CREDENTIAL_FAULTS = new Set(['CredentialsProviderError', 'TokenProviderError', 'ProviderError'])
 const HOST_FAULTS = new Set(['ENOTFOUND', 'ERR_INVALID_URL'])
 
 /**
- * What a failed call to API Gateway means to the service, as one of its own errors with the original as cause:
- * `upstream_throttled`, `key_quota_reached`, `upstream_misconfigured` (denied, unknown plan, refused request) or
- * `upstream_unavailable` (time-out, cut connection, 5xx). `effect` says whether the call may have taken effect.
+ * Maps an error of a call to API Gateway to a ServiceError with the original as its cause: `upstream_throttled`,
+ * `key_quota_reached`, `upstream_misconfigured` (access denied, unknown plan, request rejected) or
+ * `upstream_unavailable` (time-out, broken connection, 5xx). `effect` says whether the call may have taken effect.
+ * @param doing the operation, as in "create an API key"
  */
 export function toServiceError(error: unknown, doing: string): ServiceError {
   if (error instanceof ServiceError) return error
   const { name, status, attempts } = describe(error)
-  // Only an answer to the first attempt is certain: an earlier attempt that timed out may have worked.
+  // Only a response to the first attempt is conclusive: an earlier attempt that timed out may have taken effect.
   const effect = status >= 400 && status < 500 && attempts === 1 ? 'none' : 'possible'
   const options = { cause: error, effect } as const
 
   if (name === 'LimitExceededException') {
-    return new ServiceError('key_quota_reached', 'The account holds as many API keys as it may.', options)
+    return new ServiceError('key_quota_reached', "The account's API key quota is used up.", options)
   }
   if (status === 429) {
-    return new ServiceError('upstream_throttled', 'API Gateway asks to slow down.', {
+    return new ServiceError('upstream_throttled', 'API Gateway is throttling requests.', {
       ...options,
       retryAfter: retryAfter(error),
     })
@@ -37,22 +38,29 @@ export function toServiceError(error: unknown, doing: string): ServiceError {
   if (CREDENTIAL_FAULTS.has(name) || (status >= 400 && status < 500)) {
     return new ServiceError(
       'upstream_misconfigured',
-      `API Gateway does not let the service ${doing}.`,
+      `API Gateway does not allow the service to ${doing}.`,
       options,
     )
   }
-  return new ServiceError('upstream_unavailable', `API Gateway did not answer when asked to ${doing}.`, {
-    ...options,
-    retryAfter: DEFAULT_RETRY_AFTER_S,
-  })
+  return new ServiceError(
+    'upstream_unavailable',
+    `API Gateway failed or did not respond when asked to ${doing}.`,
+    {
+      ...options,
+      retryAfter: DEFAULT_RETRY_AFTER_S,
+    },
+  )
 }
 
-/** Whether `error` says that no request can succeed until the configuration is changed. */
+/** Returns `true` if no request can succeed until the configuration is changed. */
 export function isMisconfigured(error: ServiceError): boolean {
   return error.code === 'upstream_misconfigured' || HOST_FAULTS.has(describe(error.cause).code)
 }
 
-/** `ConflictException` and the like: an error that API Gateway answered, or `undefined`. `status` 0: unknown. */
+/**
+ * Returns an error that API Gateway responded with, such as `ConflictException`; `undefined` for any other error.
+ * `status` is 0 if it is unknown.
+ */
 export function answeredError(error: unknown): { name: string; message: string; status: number } | undefined {
   if (!(error instanceof APIGatewayServiceException)) return undefined
   return { name: error.name, message: error.message, status: error.$metadata.httpStatusCode ?? 0 }

@@ -9,21 +9,22 @@ export interface KeyToImport extends KeyToCreate {
 }
 
 /**
- * `imported`: API Gateway says so, after `ms` milliseconds; whether the keys are on their plans is still to be looked up. `refused`: it does
- * not take these keys, and none of them is there. `unsupported`: it has no such operation.
+ * The outcome of an import. `imported`: API Gateway reported success after `ms` milliseconds; the caller has to check
+ * that the keys are on their usage plans. `refused`: API Gateway rejected these keys and created none of them.
+ * `unsupported`: API Gateway has no such operation.
  */
 export type ImportOutcome =
   | { readonly outcome: 'imported'; readonly ms: number }
   | { readonly outcome: 'refused' | 'unsupported'; readonly error: ServiceError }
 
 const UNSUPPORTED = new Set([404, 405, 501])
-/** Refusals that mean what they say of every other call as well: they are thrown. */
+/** Statuses of errors that are not about the keys: any other call would fail in the same way. They are thrown. */
 const NOT_FOR_THE_KEYS = new Set([401, 403, 429])
 
 /**
- * Imports keys as CSV with the plans they belong on (ImportApiKeys). A repeated import overwrites: the values are the
- * caller's. Stands in `line` with every other change of this process.
- * @throws ServiceError as {@link toServiceError}; the keys may then be there or not
+ * Imports keys as CSV with their usage plans (ImportApiKeys). A repeated import overwrites the same keys, because the
+ * caller chooses their values. It waits in `line` for the other changes of this process.
+ * @throws ServiceError see {@link toServiceError}; the keys may then exist or not
  */
 export async function importKeys(
   client: APIGatewayClient,
@@ -43,7 +44,7 @@ async function tryImport(
 ): Promise<ImportOutcome & { conflict?: string }> {
   const startedAt = performance.now()
   try {
-    // Whole or not at all: a warning for one row must not leave the others half-made.
+    // All or nothing: a warning for one row must not leave a partial import.
     const command = new ImportApiKeysCommand({ body, format: 'csv', failOnWarnings: true })
     await client.send(command, { abortSignal: signal })
     return { outcome: 'imported', ms: performance.now() - startedAt }
@@ -52,17 +53,17 @@ async function tryImport(
     const answered = answeredError(cause)
     if (answered === undefined) throw error
     const { name, status } = answered
-    // What is not found may be a plan; an operation that is not there has another name, if any.
+    // NotFoundException can mean a usage plan. An unsupported operation has another error name, or none.
     if (UNSUPPORTED.has(status) && name !== 'NotFoundException') return { outcome: 'unsupported', error }
     const refused = { outcome: 'refused', error } as const
-    // A part of the keys may still fit.
+    // Some of the keys may still fit in the quota.
     if (error.code === 'key_quota_reached') return refused
     if (status >= 500 || NOT_FOR_THE_KEYS.has(status)) throw error
     return status === 409 ? { ...refused, conflict: answered.message } : refused
   }
 }
 
-/** `Name,Key,Description,UsagePlanIds`; `Enabled` is true where it is left out, and said all the same. */
+/** Formats keys as CSV. `Enabled` is true by default; the column states it explicitly. */
 function toCsv(keys: readonly KeyToImport[]): string {
   const rows = keys.map(
     ({ name, value, description, usagePlanId }) =>
@@ -71,7 +72,7 @@ function toCsv(keys: readonly KeyToImport[]): string {
   return `Name,Key,Description,Enabled,UsagePlanIds\n${rows.join('')}`
 }
 
-/** RFC 4180, section 2. */
+/** Quotes a CSV field (RFC 4180, section 2). */
 function quote(text: string): string {
   return `"${text.replaceAll('"', '""')}"`
 }

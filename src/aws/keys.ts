@@ -8,7 +8,7 @@ import { ServiceError } from '../errors.ts'
 import { answeredError, toServiceError } from './errors.ts'
 
 export interface KeyToCreate {
-  /** Unique: a key can be found again by it. */
+  /** A unique name, by which the key can be found. */
   readonly name: string
   /** May be empty. */
   readonly description: string
@@ -17,8 +17,8 @@ export interface KeyToCreate {
 }
 
 /**
- * Creates an enabled API key and answers its id. Safe to repeat: the value is the caller's, so a second attempt
- * collides with the first (409) and the key that is there already is found by its name.
+ * Creates an enabled API key and returns its id. Safe to repeat: the caller chooses the value, so a second attempt
+ * collides with the first (409), and the existing key is found by its name.
  * @throws ServiceError see {@link toServiceError}
  */
 export async function createKey(
@@ -32,7 +32,7 @@ export async function createKey(
     const command = new CreateApiKeyCommand({ name, value, ...description, enabled: true })
     const answer = await client.send(command, { abortSignal: signal })
     if (answer.id === undefined || answer.enabled !== true) {
-      throw new ServiceError('upstream_unavailable', 'API Gateway answered with a key that is not enabled.', {
+      throw new ServiceError('upstream_unavailable', 'API Gateway returned a key that is not enabled.', {
         effect: 'possible',
         retryAfter: 5,
       })
@@ -44,7 +44,7 @@ export async function createKey(
   }
 }
 
-/** The key that an earlier attempt made: the value is taken, and nobody else can have it. */
+/** Finds the key that an earlier attempt created: its value is in use, and no other request can know that value. */
 async function findOwn(client: APIGatewayClient, name: string, signal: AbortSignal): Promise<string> {
   let cause: unknown
   try {
@@ -53,21 +53,21 @@ async function findOwn(client: APIGatewayClient, name: string, signal: AbortSign
   } catch (error) {
     cause = error
   }
-  // Not the error of the look-up: whatever that was, the key may be there.
-  throw new ServiceError('upstream_unavailable', 'API Gateway has the key, but does not show it yet.', {
+  // Not the error of the look-up: whatever failed there, the key may exist.
+  throw new ServiceError('upstream_unavailable', 'API Gateway has the key but does not list it yet.', {
     effect: 'possible',
     retryAfter: 5,
     cause,
   })
 }
 
-/** A key that is there, without its value. */
+/** An existing key, without its value. */
 export interface FoundKey {
   readonly id: string
   readonly name: string
 }
 
-/** The keys whose name starts with `namePrefix`. @throws ServiceError */
+/** Returns the keys whose name starts with `namePrefix`. @throws ServiceError see {@link toServiceError} */
 export async function findKeys(
   client: APIGatewayClient,
   namePrefix: string,
@@ -89,7 +89,7 @@ export async function findKeys(
   }
 }
 
-/** The filter is the server's; a server that ignores it must not have other keys taken for ours. */
+/** Keeps only the keys with the prefix: if a server ignores the filter of the query, other keys must not match. */
 export function keysNamed(
   items: readonly { id?: string | undefined; name?: string | undefined }[] | undefined,
   namePrefix: string,
@@ -99,7 +99,10 @@ export function keysNamed(
   )
 }
 
-/** Deletes a key, which also takes it off its plans. A key that is gone already is fine. @throws ServiceError */
+/**
+ * Deletes a key, which also removes it from its usage plans. Succeeds if the key no longer exists.
+ * @throws ServiceError see {@link toServiceError}
+ */
 export async function deleteKey(client: APIGatewayClient, id: string, signal: AbortSignal): Promise<void> {
   try {
     await client.send(new DeleteApiKeyCommand({ apiKey: id }), { abortSignal: signal })

@@ -4,18 +4,18 @@ import { answeredError, toServiceError } from './errors.ts'
 export interface KeyQuery {
   readonly keyId: string
   readonly usagePlanId: string
-  /** Whether to ask for the secret, too. */
+  /** `true` to also read the secret. */
   readonly withValue: boolean
 }
 
 export interface KeyState {
-  /** Whether the key exists, is enabled and is on the plan. */
+  /** `true` if the key exists, is enabled and is on the usage plan. */
   readonly live: boolean
-  /** The secret, where it was asked for and the key exists. */
+  /** The secret; `undefined` if it was not requested, or if the key does not exist or is not on the usage plan. */
   readonly value: string | undefined
 }
 
-/** How a key stands, by GetApiKey and GetUsagePlanKey. @throws ServiceError */
+/** Reads the state of a key with GetApiKey and GetUsagePlanKey. @throws ServiceError see {@link toServiceError} */
 export async function readKey(
   client: APIGatewayClient,
   { keyId, usagePlanId, withValue }: KeyQuery,
@@ -33,7 +33,10 @@ export async function readKey(
   }
 }
 
-/** Whether there is a key of this id (GetApiKey), whatever its name is now. @throws ServiceError */
+/**
+ * Returns `true` if a key with this id exists, whatever its name (GetApiKey).
+ * @throws ServiceError see {@link toServiceError}
+ */
 export async function hasKey(
   client: APIGatewayClient,
   id: string,

@@ -1,16 +1,16 @@
 import { createTokenBucket } from '../token-bucket.ts'
 
-/** `background` work (recovery, clean-up, checks) takes what registrations leave over, but does not wait for ever. */
+/** `background` work (recovery, clean-up, checks) uses what registrations leave over, but is not starved by them. */
 export type Urgency = 'registration' | 'background'
 
 /**
- * The service's own view of the control plane's quotas: every call waits here for its turn, so that API Gateway need
- * not refuse it. What waits goes in the order it came, registrations first.
+ * The service's model of the control plane's quotas: every call waits here for its turn, so that API Gateway does not
+ * throttle it. Calls are sent in the order of their arrival, those of registrations first.
  */
 export interface Pace {
-  /** Resolves when the call may be sent. @throws the reason of `signal` when that aborts first */
+  /** Resolves when the call may be sent. @throws the reason of `signal` if that aborts first */
   turn(operation: string, urgency: Urgency, signal?: AbortSignal): Promise<void>
-  /** API Gateway refused a call: nothing is sent for so many seconds, and then slowly. */
+  /** Reports that API Gateway throttled a call: no call is sent for `seconds`, and then there is no burst at first. */
   slowDown(seconds: number): void
 }
 
@@ -21,20 +21,23 @@ interface Waiting {
   readonly go: () => void
 }
 
-/** How much more than a second's calls may be made at once (developer guide: 10 a second, burst 40). */
+/** The burst, as the calls of this many seconds (developer guide: 10 a second, burst 40). */
 const BURST_SECONDS = 4
-/** Two operations have a quota of their own: half of the total. */
+/** The operations that have a quota of their own: half of the total. */
 const HALF_RATE = ['CreateApiKey', 'DeleteApiKey']
-/** Calls fewer at once than the quota allows: they do not arrive exactly as they were sent. */
+/** The calls by which a burst stays below the quota: calls do not arrive exactly as they were sent. */
 const BURST_MARGIN = 1
-/** Background work that waited so long (ms) need not spare the burst, and has its turns among registrations. */
+/** After this wait (ms) background work no longer spares the burst, and takes turns with registrations. */
 const PATIENCE_MS = 1_000
-/** So many calls of registrations go before one of background work that waited too long: neither ends the other. */
+/** The calls of registrations between two calls of overdue background work, so that neither starves the other. */
 const REGISTRATIONS_IN_A_ROW = 3
-/** The longest time that a `Retry-After` is obeyed, in seconds. */
+/** The longest `Retry-After` that is obeyed, in seconds; a longer one is reduced to it. */
 const LONGEST_PAUSE_S = 30
 
-/** @param perSecond calls a second that this process may make; 0: any number, only refusals slow it down */
+/**
+ * Creates a pace.
+ * @param perSecond calls a second that this process may make; 0: no limit, only throttling slows it down
+ */
 export function createPace(perSecond: number): Pace {
   const now = () => performance.now()
   const burst = perSecond * BURST_SECONDS
@@ -52,16 +55,16 @@ export function createPace(perSecond: number): Pace {
   let pausedUntil = 0
   let timer: NodeJS.Timeout | undefined
 
-  /** Milliseconds for which a call has to let registrations go first; 0: it is as urgent as they are. */
+  /** Returns the milliseconds for which a call gives way to registrations; 0 if it is as urgent as they are. */
   function yields({ urgency, since }: Waiting): number {
     return urgency === 'registration' ? 0 : Math.max(0, since + PATIENCE_MS - now())
   }
 
-  /** Milliseconds until a call may be sent; 0: now. */
+  /** Returns the milliseconds until a call may be sent; 0 for now. */
   function waitFor(one: Waiting): number {
     const pause = Math.max(0, pausedUntil - now())
     const quota = 1_000 * Math.max(total?.wait() ?? 0, own.get(one.operation)?.wait() ?? 0)
-    // Background work leaves half of the burst to a registration that may come now.
+    // Background work leaves half of the burst to registrations that may arrive at any moment.
     const missing = total === undefined ? 0 : Math.max(0, burst / 2 - total.level())
     const reserve = missing === 0 ? 0 : Math.min(yields(one), (1_000 * missing) / perSecond)
     return Math.max(pause, quota, reserve)

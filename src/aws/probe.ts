@@ -1,21 +1,25 @@
-/** What the data plane says to a key: `unclear` where it says neither, as when it is throttled or cannot be reached. */
+/**
+ * The data plane's verdict on a key: `taken` if it accepts the key, `refused` if it rejects the key, `unclear` if the
+ * response proves neither or there is none, for example when the API is throttled or cannot be reached.
+ */
 export type Verdict = 'taken' | 'refused' | 'unclear'
 
 export interface ProbeAnswer {
   readonly verdict: Verdict
-  /** The HTTP status; `undefined`: there was no answer. */
+  /** The HTTP status; `undefined` if there was no response. */
   readonly status: number | undefined
-  /** The path is no method of the API, so that it refuses every key. */
+  /** `true` if the path is no method of the API, so that it rejects every key. */
   readonly isUnknownPath: boolean
-  /** Why there was no answer. */
+  /** The reason if there was no response. */
   readonly error?: unknown
 }
 
 /**
- * Asks a method with `apiKeyRequired` whether API Gateway's data plane lets a key through. It refuses with 403 one that it
- * does not know yet (developer guide). What a back end says behind it means that the key was taken, 404 too, but not 401 or
- * 403, which cannot be told from a refusal. A redirection is not followed, and says nothing: it may be of anybody in between.
- * @param apiKey `undefined`: without any
+ * Probes a method with `apiKeyRequired` to see whether API Gateway's data plane accepts a key. The data plane rejects a
+ * key that it does not know yet with 403 (developer guide). A response of the back end, even a 404, proves that the key
+ * was accepted. A 401 or 403 does not, because it looks the same as a rejection. A redirect is not followed and proves
+ * nothing: a proxy in between may have sent it. Never throws.
+ * @param apiKey the key to send; `undefined` to send none
  */
 export async function probe(
   url: string,

@@ -14,15 +14,15 @@ export interface Attachment {
   /** The name of the key, or a prefix of it that no other key has. */
   readonly keyName: string
   readonly usagePlanId: string
-  /** Look at the plan whatever the answer says; otherwise a 201 that names the key is believed. */
+  /** `true` to check the keys of the plan in any case; `false` to trust a 201 that names the key. */
   readonly check: boolean
 }
 
 /**
- * Puts a key on its usage plan. It stands in `line` with every other change of this process.
+ * Attaches a key to its usage plan. It waits in `line` for the other changes of this process.
  *
- * What a 201 leaves open, and the other meanings of a 409, are told by looking: a key that is on the plan is
- * attached, whoever did it.
+ * After a 201 that does not name the key, or a 409 for another reason than a concurrent change, the keys of the plan
+ * decide: a key that is on the plan is attached, whichever request attached it.
  * @throws ServiceError `upstream_misconfigured` if the plan is unknown, or the key is on another plan of the same
  *   stage; otherwise see {@link toServiceError}
  */
@@ -38,7 +38,7 @@ export async function attachKey(
   if (!found.some(({ id }) => id === to.keyId)) throw notAttached(answer.conflict)
 }
 
-/** What CreateUsagePlanKey said: the key is attached, or the message of a 409, or a 201 that says too little. */
+/** The response to CreateUsagePlanKey: `attached` if it names the key; `conflict` is the message of a 409. */
 interface AttachAnswer {
   readonly attached: boolean
   readonly conflict?: string
@@ -56,7 +56,7 @@ async function tryAttach(
   } catch (error) {
     const answered = answeredError(error)
     if (answered?.name === 'ConflictException') return { attached: false, conflict: answered.message }
-    throw toServiceError(error, 'put a key on the usage plan')
+    throw toServiceError(error, 'attach a key to the usage plan')
   }
 }
 
@@ -65,13 +65,16 @@ function notAttached(conflict: string | undefined): ServiceError {
     const detail = 'The plans of the service overlap: the key is on another plan of the same API stage.'
     return new ServiceError('upstream_misconfigured', detail, { cause: new Error(conflict) })
   }
-  return new ServiceError('upstream_unavailable', 'API Gateway did not put the key on its usage plan.', {
+  return new ServiceError('upstream_unavailable', 'API Gateway did not attach the key to its usage plan.', {
     retryAfter: 5,
     cause: new Error(conflict ?? 'CreateUsagePlanKey succeeded, but GetUsagePlanKeys does not list the key'),
   })
 }
 
-/** The keys on a plan whose name starts with `namePrefix`. An unknown plan has none. @throws ServiceError */
+/**
+ * Returns the keys on a usage plan whose name starts with `namePrefix`. An unknown plan has none.
+ * @throws ServiceError see {@link toServiceError}
+ */
 export async function findAttached(
   client: APIGatewayClient,
   { usagePlanId, namePrefix }: { usagePlanId: string; namePrefix: string },
@@ -91,22 +94,22 @@ export async function findAttached(
   }
 }
 
-/** What a plan allows each of its keys. */
+/** The limits that a usage plan sets for each of its keys. */
 export interface PlanLimits {
-  /** Requests a second, and at once; `null`: no limit. */
+  /** Requests a second on average, and requests at once; `null`: no limit. */
   readonly ratePerSecond: number | null
   readonly burst: number | null
-  /** Requests in a day, week or month; `null`: any number. */
+  /** Requests in a day, week or month; `null`: no limit. */
   readonly quota: { readonly limit: number; readonly period: 'DAY' | 'WEEK' | 'MONTH' } | null
 }
 
 export interface PlanDescription {
-  /** How many API stages it covers. */
+  /** The number of API stages that the plan covers. */
   readonly stages: number
   readonly limits: PlanLimits
 }
 
-/** A plan as API Gateway has it. @throws ServiceError */
+/** Reads a usage plan (GetUsagePlan). @throws ServiceError see {@link toServiceError} */
 export async function describePlan(
   client: APIGatewayClient,
   usagePlanId: string,

@@ -12,18 +12,18 @@ export interface UsageQuery {
 export interface UsageDay {
   /** `YYYY-MM-DD`, UTC. */
   readonly date: string
-  /** Requests of the day. */
+  /** The requests of the day. */
   readonly used: number
-  /** What the quota of the plan left over at the end of it; meaningless where the plan has none. */
+  /** The requests left in the plan's quota at the end of the day; meaningless if the plan has no quota. */
   readonly remaining: number
 }
 
 const DAY_MS = 86_400_000
 
 /**
- * What a key used of its plan, a day each (GetUsage). API Gateway's figures are up to half an hour late. No days for a
- * key that was never used, or is gone.
- * @throws ServiceError
+ * Reads the daily usage of a key on its usage plan (GetUsage). API Gateway's figures are up to half an hour late.
+ * Returns no days for a key that was never used or no longer exists.
+ * @throws ServiceError see {@link toServiceError}
  */
 export async function readUsage(
   client: APIGatewayClient,
@@ -34,7 +34,7 @@ export async function readUsage(
     const days: UsageDay[] = []
     const query = { usagePlanId, keyId, startDate: from, endDate: to }
     for await (const { items = {} } of paginateGetUsage({ client, pageSize: 500 }, query, { abortSignal })) {
-      // By the id of the key or by its value, which AWS does not say: only this key was asked for.
+      // AWS does not document whether the id or the value of the key is the index; the query names only this key.
       const [figures = []] = items[keyId] === undefined ? Object.values(items) : [items[keyId]]
       for (const [used = 0, remaining = 0] of figures) {
         const date = new Date(Date.parse(from) + days.length * DAY_MS).toISOString().slice(0, 10)
