@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { createSecret, randomBase62 } from '../src/auth/secret.ts'
 import { createLogger } from '../src/log.ts'
 
-test('no secret gets into a log line, in whatever field or text it is', () => {
+test('no secret appears in a log line, whatever field or text contains it', () => {
   const lines: string[] = []
   const log = createLogger('trace', { write: (line) => void lines.push(line) })
   const secrets = [createSecret('fkb_'), createSecret('fkm_'), randomBase62(40), 'not-one-of-ours-but-secret']

@@ -3,7 +3,7 @@ import { type Problem, problemSchema, problemStatus } from '../src/http/problem.
 
 const known = problemSchema.strict()
 
-/** Reads the problem document of an error and checks what every one of them must have. */
+/** Reads the problem document of an error and checks what all problem documents have in common. */
 export async function readProblem(answer: Response): Promise<Problem> {
   assert.match(answer.headers.get('content-type') ?? '', /^application\/problem\+json/)
   const problem = known.parse(await answer.json())

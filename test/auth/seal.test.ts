@@ -4,14 +4,14 @@ import { seal, unseal } from '../../src/auth/seal.ts'
 
 const secrets = { token: 'fkb_secret', idempotencyKey: '0123456789abcdef' }
 
-test('what is sealed is read with the same secrets, for the same registration', () => {
+test('a sealed text can be read with the same secrets, for the same registration', () => {
   const sealed = seal(secrets, 'reg_1', 'the value')
   assert.equal(unseal(secrets, 'reg_1', sealed), 'the value')
   assert.ok(!Buffer.from(sealed).includes('value'))
   assert.notDeepEqual(seal(secrets, 'reg_1', 'the value'), sealed)
 })
 
-test('another token, key, registration or any changed bit is refused', () => {
+test('another token, idempotency key or registration, or a changed bit, is rejected', () => {
   const sealed = seal(secrets, 'reg_1', 'the value')
   assert.throws(() => unseal({ ...secrets, token: 'fkb_other' }, 'reg_1', sealed))
   assert.throws(() => unseal({ ...secrets, idempotencyKey: '0123456789abcdeF' }, 'reg_1', sealed))

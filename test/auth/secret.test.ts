@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createSecret, hashSecret, inspectSecret, randomBase62, sameHash } from '../../src/auth/secret.ts'
 
-test('a secret is its prefix, 32 random characters and 6 of checksum', () => {
+test('a secret consists of its prefix, 32 random characters and a checksum of 6 characters', () => {
   const secret = createSecret('fkb_')
   assert.match(secret, /^fkb_[0-9A-Za-z]{38}$/)
   assert.equal(inspectSecret('fkb_', secret), 'ok')
@@ -11,12 +11,12 @@ test('a secret is its prefix, 32 random characters and 6 of checksum', () => {
 
 test('the checksum is the CRC-32 of the random part in base62, so that scanners can compute it', () => {
   const zeros = '0'.repeat(32)
-  // Computed with another implementation: crc32 = 0xA0F292D0.
+  // Computed with another implementation: the CRC-32 is 0xA0F292D0.
   assert.equal(inspectSecret('fkb_', `fkb_${zeros}2wjyrI`), 'ok')
   assert.equal(inspectSecret('fkb_', `fkb_${zeros}000000`), 'mistyped')
 })
 
-test('every single wrong character is noticed by the checksum', () => {
+test('the checksum detects every single wrong character', () => {
   const secret = createSecret('fkm_')
   for (let i = 4; i < secret.length; i++) {
     const wrong = secret[i] === 'a' ? 'b' : 'a'

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { TestContext } from 'node:test'
 
-/** An API of one method, which says to every request what `status` says of its key. */
+/** Starts an API with one method, which responds to every request with the status that `status` returns for its key. */
 export async function startApi(
   t: TestContext,
   status: (key: string | undefined) => number,

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createPace, type Urgency } from '../../src/aws/pace.ts'
 import { startService } from '../service.ts'
 
-/** Starts `count` turns; answers the milliseconds after which each was given, in that order. */
+/** Waits for `count` turns at once. Returns the milliseconds after which each came, in the order of the requests. */
 async function turns(
   pace: ReturnType<typeof createPace>,
   count: number,
@@ -20,17 +20,17 @@ async function turns(
   )
 }
 
-test('a burst at once, then as many a second as there may be', async () => {
+test('a burst is sent at once, and further calls at the rate per second', async () => {
   const times = await turns(createPace(50), 219)
   assert.ok(
     times.slice(0, 199).every((ms) => ms < 200),
-    '4 seconds of calls, but one',
+    'the calls of 4 seconds, less one',
   )
   const last = times.at(-1) ?? 0
   assert.ok(last > 350, `20 more at 50 a second took ${last} ms`)
 })
 
-test('CreateApiKey and DeleteApiKey have half of that, and do not hold up other calls', async () => {
+test('CreateApiKey and DeleteApiKey have half of the rate, and do not delay other calls', async () => {
   const pace = createPace(20)
   const creates = turns(pace, 12, 'CreateApiKey')
   const reads = await turns(pace, 10)
@@ -45,12 +45,12 @@ test('background work leaves half of the burst to registrations', async () => {
   const registrations = await turns(pace, 90)
   assert.ok(
     registrations.every((ms) => ms < 100),
-    'there was room',
+    'registrations did not wait',
   )
-  assert.ok(((await background).at(-1) ?? 0) > 100, 'and this waited')
+  assert.ok(((await background).at(-1) ?? 0) > 100, 'background work waited')
 })
 
-test('background work gets its turns though registrations never end', async () => {
+test('background work gets turns even while registrations keep coming', async () => {
   const pace = createPace(20)
   pace.slowDown(0.05)
   let ended = false
@@ -63,7 +63,7 @@ test('background work gets its turns though registrations never end', async () =
   assert.ok((times.at(-1) ?? 0) < 3_000, `${times}`)
 })
 
-test('background work that waited long does not stand before registrations, and is not forgotten either', async () => {
+test('overdue background work does not go before registrations, and takes turns with them', async () => {
   const pace = createPace(20)
   const order: string[] = []
   const drain = Array.from({ length: 79 }, () => pace.turn('GET', 'registration'))
@@ -76,7 +76,7 @@ test('background work that waited long does not stand before registrations, and 
   assert.match(order.slice(before).join(''), /^b{0,3}(?:rrrb){3}b*$/)
 })
 
-test('a refusal stops all calls for as long as it says', async () => {
+test('a throttled call stops all calls for the seconds of its Retry-After', async () => {
   const pace = createPace(0)
   await pace.turn('GET', 'registration')
   pace.slowDown(0.3)
@@ -84,7 +84,7 @@ test('a refusal stops all calls for as long as it says', async () => {
   assert.ok(ms >= 290, `${ms} ms`)
 })
 
-test('who gives up waiting is told so, and takes no turn', async () => {
+test('a call whose signal aborts is rejected with the reason, and takes no turn', async () => {
   const pace = createPace(10)
   pace.slowDown(0.2)
   const reason = new Error('given up')
@@ -108,12 +108,12 @@ test('invariant 7: a burst against the published quotas is not throttled once', 
   assert.deepEqual(throttled, [])
 })
 
-test('a throttled import obeys Retry-After, and everybody is served', async (t) => {
+test('a throttled import obeys Retry-After, and every registration succeeds', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateApiKey: 100 } } })
   const { secret } = await service.token()
   service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind: 'throttle' })
   const startedAt = performance.now()
   const answers = await Promise.all(Array.from({ length: 10 }, () => service.register(secret)))
   assert.ok(answers.every(({ status }) => status === 201))
-  assert.ok(performance.now() - startedAt >= 1_000, 'it said one second')
+  assert.ok(performance.now() - startedAt >= 1_000, 'Retry-After was one second')
 })

@@ -13,14 +13,14 @@ for (const [status, verdict] of [
   [429, 'unclear'],
   [502, 'unclear'],
 ] as const)
-  test(`an API that answers ${status} to a key: ${verdict}`, async (t) => {
+  test(`status ${status} in response to a key means: ${verdict}`, async (t) => {
     const api = await startApi(t, () => status, status === 302 ? { location: 'http://127.0.0.1:1/' } : {})
     const answer = await probe(api.url, 'a'.repeat(40), AbortSignal.timeout(2_000))
     assert.deepEqual([answer.verdict, answer.status], [verdict, status])
     assert.equal(api.probes[0]?.key, 'a'.repeat(40))
   })
 
-test('an API that cannot be reached: unclear, and why', async () => {
+test('for an API that cannot be reached the verdict is unclear, with the error', async () => {
   const answer = await probe('http://127.0.0.1:1', undefined, AbortSignal.timeout(2_000))
   assert.equal(answer.verdict, 'unclear')
   assert.ok(answer.error instanceof Error)

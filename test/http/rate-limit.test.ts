@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { readProblem } from '../problem.ts'
 import { startService } from '../service.ts'
 
-test('a token with a rate is limited, says where it stands, and others are not affected', async (t) => {
+test('a token with a rate is limited, the headers report its status, and other tokens are not affected', async (t) => {
   const { token, register, deps } = await startService(t)
   const limited = await token({ ratePerMinute: 2 })
   const other = await token()
@@ -21,7 +21,7 @@ test('a token with a rate is limited, says where it stands, and others are not a
   assert.equal((await deps.store.getToken(limited.token.id))?.uses, 2)
 })
 
-test('the rate of a token is one for all processes on the store, and starts anew with the minute', async (t) => {
+test('all processes on the store share the rate of a token, which is reset every minute', async (t) => {
   let now = Date.UTC(2026, 10, 24, 12, 0, 10)
   const one = await startService(t, { clock: () => now })
   const two = await startService(t, { clock: () => now, beside: one })
@@ -35,7 +35,7 @@ test('the rate of a token is one for all processes on the store, and starts anew
   assert.deepEqual(await statuses(one, two), [201, 201])
 })
 
-test('an address is limited before its body is read, on every path but the probes', async (t) => {
+test('an address is limited before the body is read, on every path except the health checks', async (t) => {
   const { url, register } = await startService(t, { env: { RATE_LIMIT_PER_IP: '3' } })
   for (const left of [2, 1, 0]) {
     const answer = await fetch(`${url}/nowhere`)
@@ -49,14 +49,14 @@ test('an address is limited before its body is read, on every path but the probe
   assert.equal((await fetch(`${url}/readyz`)).status, 200)
 })
 
-test('both limits stand in the same fields', async (t) => {
+test('both limits are reported in the same header fields', async (t) => {
   const { token, register } = await startService(t, { env: { RATE_LIMIT_PER_IP: '9' } })
   const { secret } = await token({ ratePerMinute: 5 })
   const answer = await register(secret)
   assert.equal(answer.headers.get('ratelimit-policy'), '"address";q=9;w=60, "token";q=5;w=60')
 })
 
-/** How many different addresses the limiter sees when two clients say who they are in X-Forwarded-For. */
+/** Returns the number of addresses that the limiter sees when two clients send different X-Forwarded-For headers. */
 async function addressesSeen(url: string): Promise<number> {
   const remaining = new Set<string | null>()
   for (const client of ['203.0.113.1', '203.0.113.2']) {

@@ -3,7 +3,7 @@ import { readConfig } from '../../src/config.ts'
 import { createDeps } from '../../src/deps.ts'
 import { createLogger } from '../../src/log.ts'
 
-/** `/openapi.json` of a service at https://keys.example.com, as `docs/openapi.json` holds it. */
+/** Returns `/openapi.json` of a service at https://keys.example.com, the content of `docs/openapi.json`. */
 export async function openapiText(): Promise<string> {
   const config = readConfig({
     AWS_REGION: 'eu-west-1',

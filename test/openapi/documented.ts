@@ -29,7 +29,7 @@ const documentSchema = z.object({
 
 type DocumentedResponse = z.infer<typeof responseSchema>
 
-/** An operation of the document, its responses in full. */
+/** An operation of the document, with its responses in full. */
 export interface DocumentedOperation {
   readonly path: string
   readonly method: string
@@ -38,7 +38,7 @@ export interface DocumentedOperation {
   readonly responses: Readonly<Record<string, DocumentedResponse>>
 }
 
-/** What the document says of operations and of headers. */
+/** Reads the operations, the headers and the description of an OpenAPI document. */
 export function readDocument(document: unknown) {
   const { paths, components, info } = documentSchema.parse(document)
   const operations: DocumentedOperation[] = Object.entries(paths).flatMap(([path, methods]) =>
@@ -64,17 +64,20 @@ function resolve(reference: string, responses: Record<string, DocumentedResponse
   return response
 }
 
-/** The codes of errors that a response of the document may have. */
+/** Returns the error codes that a response of the document can have. */
 export function codesOf({ content }: DocumentedResponse): string[] {
   return Object.values(content).flatMap(({ examples = {} }) => Object.keys(examples))
 }
 
-/** Looks at every answer of a service from now on. @returns what of them its document does not say, filled as they come */
+/**
+ * Checks every response of a service from now on against its OpenAPI document.
+ * @returns the undocumented parts of the responses; the set grows with every response
+ */
 export function watchAnswers(app: FastifyInstance): ReadonlySet<string> {
   const undocumented = new Set<string>()
   let document: ReturnType<typeof readDocument> | undefined
   app.server.prependListener('request', (request, response) => {
-    // Fastify hands the headers of an answer to writeHead, and the whole body to end.
+    // Fastify passes the headers of a response to writeHead, and the whole body to end.
     let headers: Record<string, unknown> = {}
     let body: unknown
     const { writeHead, end } = response

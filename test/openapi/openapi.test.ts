@@ -12,11 +12,11 @@ import { codesOf, readDocument } from './documented.ts'
 const written = readFileSync(join(import.meta.dirname, '../../docs/openapi.json'), 'utf8')
 const { operations, description } = readDocument(JSON.parse(written))
 
-test('docs/openapi.json is what the service says of itself; npm run openapi writes it', async () => {
+test('docs/openapi.json is the OpenAPI document of the service; npm run openapi writes it', async () => {
   assert.ok(written === (await openapiText()), 'docs/openapi.json is out of date: npm run openapi')
 })
 
-test('every code is an error of some operation, under its status; only 405 belongs to none', () => {
+test('every code is an error of an operation, under its status; only 405 belongs to none', () => {
   const told = new Map<string, Set<string>>()
   for (const { responses } of operations)
     for (const [status, response] of Object.entries(responses))
@@ -30,7 +30,7 @@ test('every code is an error of some operation, under its status; only 405 belon
   assert.equal(method_not_allowed, 405)
 })
 
-test('every operation lists the errors that any can answer, and those of its tokens, limits and bodies', () => {
+test('every operation lists the errors that any can return, and those of its tokens and limits', () => {
   assert.ok(operations.length > 15)
   for (const { path, method, tag, isOpen, responses } of operations) {
     const codes = Object.values(responses).flatMap(codesOf)
@@ -45,7 +45,7 @@ test('every operation lists the errors that any can answer, and those of its tok
   }
 })
 
-test('the example of an error is what the service answers', async (t) => {
+test('the example of an error is the response of the service', async (t) => {
   const { url, app } = await startService(t)
   const { components } = JSON.parse(JSON.stringify(app.swagger()))
   const answer = await fetch(`${url}/register`, { method: 'POST' })
@@ -59,7 +59,7 @@ test('the example of an error is what the service answers', async (t) => {
   assert.ok(instance.length === _instance.length && detail !== '')
 })
 
-test('paths are whole whatever the path of PUBLIC_URL is', async (t) => {
+test('the paths in the document are complete, whatever the path of PUBLIC_URL', async (t) => {
   const { app } = await startService(t, { env: { PUBLIC_URL: 'https://keys.example.com/register' } })
   const whole = new Set(operations.map(({ path }) => path))
   assert.deepEqual(new Set(readDocument(app.swagger()).operations.map(({ path }) => path)), whole)

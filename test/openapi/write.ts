@@ -1,4 +1,4 @@
-// npm run openapi: writes docs/openapi.json, which a test holds against what the service says.
+// npm run openapi: writes docs/openapi.json, which a test compares with the document of the service.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openapiText } from './document.ts'

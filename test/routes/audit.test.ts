@@ -10,7 +10,7 @@ import { manage, registered, type Service, startService } from '../service.ts'
 
 const DAY_MS = 86_400_000
 
-/** The entries of a registration or a token, oldest first: who, what, why. */
+/** Returns the entries of a registration or a token, oldest first: the kind of actor, the action and the detail. */
 async function trail(
   { deps }: Service,
   filter: { registrationId?: string; tokenId?: string } = {},
@@ -23,7 +23,7 @@ async function trail(
 
 const requestIdOf = (answer: Response) => answer.headers.get('x-request-id')
 
-test('the audit trail tells the life of a key: who did what, by which request, from where', async (t) => {
+test('the audit trail records the life of a key: actor, action, request id and client address', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now, timing: fastTiming, env: { TRUST_PROXY: '1' } })
   const duty = createDuty(service.deps, 'background')
@@ -56,10 +56,10 @@ test('the audit trail tells the life of a key: who did what, by which request, f
   })
   assert.equal(first?.apiKeyId, own.api_key_id)
   assert.equal(first?.tokenId, token.id)
-  assert.equal((await trail(service, { tokenId: token.id })).length, 7, 'with the making of the token')
+  assert.equal((await trail(service, { tokenId: token.id })).length, 7, 'including the creation of the token')
 })
 
-test('a revocation and its deletion are recorded once, however often it is asked for', async (t) => {
+test('a revocation and the deletion of the key are recorded once, however often the request is repeated', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   for (let i = 0; i < 3; i++) assert.equal((await manage(service, own, 'DELETE')).status, 204)
@@ -69,7 +69,7 @@ test('a revocation and its deletion are recorded once, however often it is asked
   ])
 })
 
-test('refusals with a known token are recorded before they are answered, others are not', async (t) => {
+test('rejected requests with a known token are recorded before the response, others are not', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token({ maxUses: 1, namePrefix: 'acme-', ratePerMinute: 5 })
   const own = await registered(service, {}, {}, secret)
@@ -105,7 +105,7 @@ test('refusals with a known token are recorded before they are answered, others 
   assert.equal(refusals.at(-1)?.registrationId, own.registration_id)
 })
 
-test('what was undone is recorded, with the reason; a flood of refusals whole', async (t) => {
+test('an undone registration is recorded with the reason; a flood of rejected requests is recorded completely', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token({ maxUses: 1 })
   service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
@@ -120,7 +120,7 @@ test('what was undone is recorded, with the reason; a flood of refusals whole', 
   assert.equal(entries.filter(({ detail }) => detail === 'token_exhausted').length, 200)
 })
 
-test('old entries are removed, but never those of a key that is still there', async (t) => {
+test('old entries are purged, except those of a key that still exists', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now, env: { AUDIT_RETENTION_DAYS: '30' } })
   const [kept, gone] = [await registered(service), await registered(service)]
@@ -136,7 +136,7 @@ test('old entries are removed, but never those of a key that is still there', as
     new Set(entries.map(({ registrationId }) => registrationId))
   const left = await service.deps.store.listAudit({ limit: 100 })
   assert.deepEqual(of(left), new Set([kept.registration_id, null, recent.registration_id]))
-  assert.equal(left.length, 4, 'the making and the rotation of the kept one; the recent one and its token')
+  assert.equal(left.length, 4, 'the creation and the rotation of the kept one; the recent one and its token')
 })
 
 test('no secret is in the audit trail', async (t) => {

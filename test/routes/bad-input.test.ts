@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { readProblem } from '../problem.ts'
 import { type Service, startService } from '../service.ts'
 
-/** Nothing was minted and no use was spent. */
+/** Asserts that no key was minted and no use was spent. */
 async function assertNothingDone({ gateway, deps }: Service, tokenId: string): Promise<void> {
   assert.equal(gateway.account.keys.size, 0)
   assert.equal((await deps.store.getToken(tokenId))?.uses, 0)
@@ -33,7 +33,7 @@ const badBodies: [title: string, body: unknown, path: string][] = [
 ]
 
 for (const [title, body, path] of badBodies) {
-  test(`400 names the field: ${title}`, async (t) => {
+  test(`status 400 names the field: ${title}`, async (t) => {
     const service = await startService(t)
     const { secret, token } = await service.token()
     const problem = await readProblem(await service.register(secret, body))
@@ -46,14 +46,14 @@ for (const [title, body, path] of badBodies) {
   })
 }
 
-test('every fault of a body is listed at once', async (t) => {
+test('every error in a body is listed at once', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const problem = await readProblem(await service.register(secret, { name: '', plan: 1, x: 1 }))
   assert.deepEqual(problem.errors?.map((error) => error.path).sort(), ['', '/name', '/plan'])
 })
 
-test('names in other scripts are welcome', async (t) => {
+test('names in other scripts are accepted', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   for (const name of ['Zoë', '東京エージェント', 'агент 1', 'وكيل', "O'Neil & Sons (prod)"]) {
@@ -76,7 +76,7 @@ const badRequests: [title: string, init: RequestInit, status: number, code: stri
 ]
 
 for (const [title, init, status, code] of badRequests) {
-  test(`${status}: ${title}`, async (t) => {
+  test(`status ${status}: ${title}`, async (t) => {
     const service = await startService(t)
     const { secret, token } = await service.token()
     const headers = { 'content-type': 'application/json', ...init.headers, authorization: `Bearer ${secret}` }
@@ -87,7 +87,7 @@ for (const [title, init, status, code] of badRequests) {
   })
 }
 
-test('400: no body and no content type', async (t) => {
+test('status 400: no body and no content type', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const headers = { authorization: `Bearer ${secret}` }
@@ -95,7 +95,7 @@ test('400: no body and no content type', async (t) => {
   assert.equal(problem.code, 'invalid_request')
 })
 
-test('413: a body of 10 MB is refused without being read', async (t) => {
+test('status 413: a body of 10 MB is rejected without being read', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
@@ -108,7 +108,7 @@ test('413: a body of 10 MB is refused without being read', async (t) => {
   assert.match(String(first), /^HTTP\/1\.1 413 /)
 })
 
-test('404 and 405 are problems too; 405 names the methods', async (t) => {
+test('404 and 405 are problem documents, too; a 405 lists the methods', async (t) => {
   const { url } = await startService(t)
   const missing = await fetch(`${url}/nowhere`)
   assert.equal(missing.status, 404)
@@ -128,12 +128,12 @@ test('404 and 405 are problems too; 405 names the methods', async (t) => {
   }
 })
 
-test('a path that is not a URL path is a problem too', async (t) => {
+test('a path that is not a valid URL path gets a problem document', async (t) => {
   const { url } = await startService(t)
   assert.equal((await readProblem(await fetch(`${url}/%zz`))).code, 'not_found')
 })
 
-test('what is no HTTP at all gets a problem and a closed connection', async (t) => {
+test('data that is not HTTP gets a problem document, and the connection is closed', async (t) => {
   const { url } = await startService(t)
   const socket = connect(Number(new URL(url).port), '127.0.0.1')
   socket.write('hello?\r\n\r\n')
@@ -142,7 +142,7 @@ test('what is no HTTP at all gets a problem and a closed connection', async (t) 
   assert.match(text, /content-type: application\/problem\+json/)
 })
 
-test('a request without Host, with an odd expectation or a compressed body is a problem or is ignored', async (t) => {
+test('a missing Host, a compressed body and large headers get a problem document; an unknown expectation is ignored', async (t) => {
   const { url } = await startService(t)
   const send = async (head: string) => {
     const socket = connect(Number(new URL(url).port), '127.0.0.1')
@@ -158,7 +158,7 @@ test('a request without Host, with an odd expectation or a compressed body is a 
   )
 })
 
-test('garbage after a request does not take the answer of the request', async (t) => {
+test('an error for garbage after a request is not sent in place of the response to the request', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateApiKey: 100 } } })
   const { secret } = await service.token()
   const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
@@ -170,7 +170,7 @@ test('garbage after a request does not take the answer of the request', async (t
   assert.doesNotMatch((await socket.toArray()).join(''), /HTTP\/1\.1 400/)
 })
 
-test('a client that hangs up in the middle of its body leaves nothing behind', async (t) => {
+test('a client that disconnects while sending its body leaves no key and no spent use', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token()
   const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
@@ -185,7 +185,7 @@ test('a client that hangs up in the middle of its body leaves nothing behind', a
   assert.equal(service.gateway.account.keys.size, 1)
 })
 
-test('invariant 2: a client that hangs up before the answer leaves no key that nobody has', async (t) => {
+test('invariant 2: if a client disconnects before the response, no key without an owner remains', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 100 } } })
   const { secret, token } = await service.token()
   const gone = new AbortController()

@@ -35,7 +35,7 @@ function post(
 const managed = (service: Pick<Service, 'url'>, uri: string, token: string, method = 'GET') =>
   fetch(service.url + new URL(uri).pathname, { method, headers: { authorization: `Bearer ${token}` } })
 
-test('oauth4webapi registers a client, unmodified; the secret opens the API', async (t) => {
+test('an unmodified oauth4webapi registers a client, and the API accepts its secret', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const server = { issuer: service.url, registration_endpoint: `${service.url}/connect/register` }
@@ -50,7 +50,7 @@ test('oauth4webapi registers a client, unmodified; the secret opens the API', as
   assert.equal(await dataPlane(service, String(client['client_secret'])), 200)
 })
 
-test('the MCP SDK registers a client, unmodified; its error is the one of the RFC', async (t) => {
+test('an unmodified MCP SDK registers a client, and understands the error', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token({ maxUses: 1 })
   const register = () =>
@@ -63,7 +63,7 @@ test('the MCP SDK registers a client, unmodified; its error is the one of the RF
         registration_endpoint: `${service.url}/connect/register`,
       },
       clientMetadata: { client_name: 'acme-agent', redirect_uris: [] },
-      // Its initial access token is the caller's affair.
+      // The SDK leaves the initial access token to its caller.
       fetchFn: (url, init) => {
         const headers = new Headers(init?.headers)
         headers.set('authorization', `Bearer ${secret}`)
@@ -75,7 +75,7 @@ test('the MCP SDK registers a client, unmodified; its error is the one of the RF
   await assert.rejects(register(), /use of the token is spent/)
 })
 
-test('a registration in the dialect: metadata echoed, redirect_uris always there, unknown fields ignored', async (t) => {
+test('the OAuth response echoes the metadata, always has redirect_uris, and ignores unknown fields', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token({ plans: ['gold', 'free'], keyTtlMs: 3_600_000 })
   const metadata = { client_name: 'acme-agent', scope: 'a b', contacts: ['me@example.com'], plan: 'free' }
@@ -96,7 +96,7 @@ test('a registration in the dialect: metadata echoed, redirect_uris always there
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
 })
 
-test('it is the same registration as elsewhere: RFC 7592 looks at it and ends it, and so do the commands', async (t) => {
+test('a client is an ordinary registration: RFC 7592 reads and deletes it, and /register/{id} reads it', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const client = clientInformation.parse(await (await post(service, secret, { client_name: 'a' })).json())
@@ -120,7 +120,7 @@ test('it is the same registration as elsewhere: RFC 7592 looks at it and ends it
   }
 })
 
-test('retries are free here too: the same client, and a clear refusal of another request', async (t) => {
+test('a retry costs no use and returns the same client; a different request with the same key is rejected', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token({ maxUses: 1 })
   const key = { 'idempotency-key': randomUUID() }
@@ -138,7 +138,7 @@ test('retries are free here too: the same client, and a clear refusal of another
   assert.equal(service.gateway.account.keys.size, 1)
 })
 
-test('errors are in the dialect of OAuth, with the codes of every other place', async (t) => {
+test('errors have the OAuth format, with the same codes as all other routes', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token({ namePrefix: 'acme-', maxUses: 1 })
   const cases: [body: unknown, status: number, error: string, code: string, token?: string][] = [
@@ -173,11 +173,11 @@ test('errors are in the dialect of OAuth, with the codes of every other place', 
   const refusals = await service.deps.store.listAudit({ limit: 100 })
   assert.ok(
     refusals.some(({ detail }) => detail === 'name_not_allowed'),
-    'refusals are in the audit trail',
+    'rejected requests are in the audit trail',
   )
 })
 
-test('another client, or none, behind a management token is 401, as the RFC has it; PUT is refused', async (t) => {
+test('a management token for another client, or for none, gets a 401 as in RFC 7592; PUT is rejected', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const [one, two] = await Promise.all(

@@ -6,7 +6,7 @@ import { problemStatus } from '../../src/http/problem.ts'
 import { startService } from '../service.ts'
 
 const response = z.object({
-  // 204 has none.
+  // A 204 has no content.
   content: z.record(z.string(), z.object({ schema: z.record(z.string(), z.unknown()) })).optional(),
 })
 const openapi = z.object({
@@ -22,7 +22,7 @@ const openapi = z.object({
   components: z.object({ schemas: z.record(z.string(), z.looseObject({ type: z.literal('object') })) }),
 })
 
-test('/openapi.json is OpenAPI 3.1 with every route, every status and a schema for each', async (t) => {
+test('/openapi.json is an OpenAPI 3.1 document with every route, every status and a schema for each', async (t) => {
   const { url, deps } = await startService(t)
   const document = openapi.parse(await (await fetch(`${url}/openapi.json`)).json())
   assert.equal(document.servers[0]?.url, deps.config.publicUrl)
@@ -55,7 +55,7 @@ test('/openapi.json is OpenAPI 3.1 with every route, every status and a schema f
   }
 })
 
-test('the schema of the body in the document is the one that validates', async (t) => {
+test('the document contains the schema that validates the body', async (t) => {
   const { url } = await startService(t)
   const document = openapi.parse(await (await fetch(`${url}/openapi.json`)).json())
   const body = z
@@ -78,7 +78,7 @@ test('the schema of the body in the document is the one that validates', async (
   assert.equal(schema.properties.name.maxLength, 128)
 })
 
-test('every code has a page under /problems/, where the type of a problem points', async (t) => {
+test('every code has a page under /problems/, which is the type of its problem documents', async (t) => {
   const { url } = await startService(t)
   for (const code of Object.keys(errorCatalogue)) {
     const answer = await fetch(`${url}/problems/${code}`)
@@ -89,7 +89,7 @@ test('every code has a page under /problems/, where the type of a problem points
   assert.equal((await fetch(`${url}/problems/toString`)).status, 404)
 })
 
-test('/livez answers without asking anybody; /readyz asks the control plane at most once in some seconds', async (t) => {
+test('/livez does not call the control plane; /readyz calls it at most once in some seconds', async (t) => {
   let now = Date.now()
   const { url, gateway, deps } = await startService(t, { clock: () => now })
   for (let i = 0; i < 5; i++) assert.equal((await fetch(`${url}/livez`)).status, 200)

@@ -4,14 +4,14 @@ import { createSecret } from '../../src/auth/secret.ts'
 import { readProblem } from '../problem.ts'
 import { type Registered, registered, type Service, startService } from '../service.ts'
 
-/** Sends a request that is right but for whose registration it is about and what its `Authorization` says. */
+/** Sends a request that is valid except for the given registration and `Authorization` header. */
 export type ManagementCall = (
   service: Service,
   registration: Registered,
   authorization: string | null,
 ) => Promise<Response>
 
-/** What every route behind a management token must refuse. */
+/** Tests that a route with a management token rejects all other tokens and registrations. */
 export function refusesOtherManagers(route: string, call: ManagementCall): void {
   test(`${route}: without credentials the challenge has no error code (RFC 6750)`, async (t) => {
     const service = await startService(t)
@@ -46,7 +46,7 @@ export function refusesOtherManagers(route: string, call: ManagementCall): void 
     assert.equal(service.gateway.account.keys.size, 1)
   })
 
-  test(`${route}: another's registration is not told apart from one that does not exist`, async (t) => {
+  test(`${route}: the registration of another owner looks like one that does not exist`, async (t) => {
     const service = await startService(t)
     const [own, other] = [await registered(service), await registered(service)]
     const authorization = `Bearer ${own.management.token}`

@@ -10,7 +10,7 @@ const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8
 
 const get = (url: string, accept?: string) => fetch(url, { headers: accept === undefined ? {} : { accept } })
 
-test('/ is a page for a browser, and the text of /llms.txt for everybody else', async (t) => {
+test('/ is a page for a browser, and the text of /llms.txt for all other clients', async (t) => {
   const { url } = await startService(t)
   const page = await get(`${url}/`, BROWSER)
   assert.match(page.headers.get('content-type') ?? '', /^text\/html/)
@@ -31,7 +31,7 @@ test('/ is a page for a browser, and the text of /llms.txt for everybody else', 
   }
 })
 
-test('pages are kept in by a strict policy, and have no script or style of their own', async (t) => {
+test('pages have a strict content security policy, and no inline script or style', async (t) => {
   const { url } = await startService(t)
   for (const path of ['/', '/docs', '/problems/invalid_token']) {
     const answer = await get(url + path, BROWSER)
@@ -47,7 +47,7 @@ test('pages are kept in by a strict policy, and have no script or style of their
   }
 })
 
-test('what the pages load is served by name, and nothing else of the disk', async (t) => {
+test('the assets of the pages are served by name, and no other file is', async (t) => {
   const { url } = await startService(t)
   const names = readdirSync(join(import.meta.dirname, '../../src/pages/assets'))
   for (const name of names) {
@@ -60,7 +60,7 @@ test('what the pages load is served by name, and nothing else of the disk', asyn
     assert.equal((await readProblem(await get(`${url}/assets/${name}`))).code, 'not_found', name)
 })
 
-test('a page says what API Gateway allows, a minute ago at most, and asks it no more than that', async (t) => {
+test('a page shows the limits from API Gateway, and many page views read each plan only once', async (t) => {
   const { url, gateway } = await startService(t)
   const text = async () => (await get(`${url}/`, BROWSER)).text()
   const pages = await Promise.all(Array.from({ length: 20 }, text))
@@ -69,7 +69,7 @@ test('a page says what API Gateway allows, a minute ago at most, and asks it no 
   assert.equal(gateway.answers['GetUsagePlan']?.[200], 2, 'one for each plan')
 })
 
-test('limits in words', () => {
+test('limits are described in words', () => {
   const none = { ratePerSecond: null, burst: null, quota: null }
   assert.equal(describeLimits(null), 'Its limits cannot be told at the moment.')
   assert.equal(describeLimits(none), 'No limit on requests.')

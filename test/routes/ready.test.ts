@@ -13,7 +13,7 @@ import { dataPlane, manage, registered, type ServiceOptions, startService } from
 
 const env = { API_PROBE_PATH: '/probe' }
 
-/** A service whose keys reach the data plane so many milliseconds after they were made. */
+/** Starts a service whose keys reach the data plane `propagationMs` milliseconds after they are created. */
 const slowApi = (t: TestContext, propagationMs: number, options: ServiceOptions = {}) =>
   startService(t, { env, gateway: { propagationMs }, ...options })
 
@@ -23,7 +23,7 @@ const readCredential = async (answer: Response) => {
 }
 
 describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
-  test('Prefer: wait holds the answer until the API takes the key, and then it does', async (t) => {
+  test('Prefer: wait delays the response until the API accepts the key, and the key then works', async (t) => {
     const service = await slowApi(t, 700)
     const { secret } = await service.token()
     const startedAt = performance.now()
@@ -37,7 +37,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.equal(await dataPlane(service, credential.api_key_value), 200)
   })
 
-  test('when the time is over the answer says that the key is not ready yet', async (t) => {
+  test('when the wait is over, the response says that the key is not ready yet', async (t) => {
     const service = await slowApi(t, 60_000)
     const { secret } = await service.token()
     const startedAt = performance.now()
@@ -47,14 +47,14 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.equal((await readCredential(answer)).ready, false)
   })
 
-  test('a longer wait than the service may take is cut, never an error', async (t) => {
+  test('a wait beyond the deadline of the service is shortened, and is not an error', async (t) => {
     const service = await slowApi(t, 60_000, { env: { ...env, REGISTER_TIMEOUT_MS: '2000' } })
     const { secret } = await service.token()
     const answer = await service.register(secret, undefined, { prefer: 'wait=600' })
     assert.equal((await readCredential(answer)).ready, false)
   })
 
-  test('an API that hangs does not hold the answer longer than asked', async (t) => {
+  test('an API that hangs does not delay the response beyond the wait', async (t) => {
     const hanging = createServer(() => undefined).listen(0, '127.0.0.1')
     await once(hanging, 'listening')
     t.after(() => {
@@ -74,7 +74,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.equal((await readCredential(answer)).ready, false)
   })
 
-  test('without Prefer, or without API_PROBE_PATH, nothing is held and nothing is said', async (t) => {
+  test('without Prefer, or without API_PROBE_PATH, the response is not delayed and has no ready field', async (t) => {
     const service = await slowApi(t, 60_000)
     const { secret } = await service.token()
     const plain = await service.register(secret)
@@ -87,7 +87,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.ok(!('ready' in (await readCredential(own))))
   })
 
-  test('those who wait hold nobody up, in the same batch neither', async (t) => {
+  test('requests that wait do not delay others, even in the same batch', async (t) => {
     const service = await slowApi(t, 2_000, { env: { ...env, MINT_MODE: 'bulk' } })
     const { secret } = await service.token()
     const startedAt = performance.now()
@@ -101,7 +101,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     for (const { ready, ms } of await Promise.all(waiting)) assert.ok(ready === true && ms > 2_000)
   })
 
-  test('lines for a shell, an OAuth client and a rotation say it too', async (t) => {
+  test('shell lines, OAuth clients and rotations report ready, too', async (t) => {
     const service = await slowApi(t, 300)
     const { secret } = await service.token()
     const prefer = { prefer: 'wait=10' }
@@ -121,7 +121,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.equal(rotatedSchema.parse(await rotation.json()).ready, true)
   })
 
-  test('a retry waits anew, and gets the same credential', async (t) => {
+  test('a retry waits again and gets the same credential', async (t) => {
     const service = await slowApi(t, 1_500)
     const { secret } = await service.token()
     const key = { 'idempotency-key': randomUUID() }
@@ -135,7 +135,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.equal(again.api_key_value, first.api_key_value)
   })
 
-  test('GET says whether the API takes the key yet, also where another process made it', async (t) => {
+  test('GET reports whether the API accepts the key, also if another process minted it', async (t) => {
     const service = await slowApi(t, 1_000)
     const other = await startService(t, { env, beside: service })
     const own = await registered(service)
@@ -149,7 +149,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.equal(await readyAt(service), false)
   })
 
-  test('a caller who hangs up while it waits: without a key nothing is left, with one the retry has it', async (t) => {
+  test('if a caller disconnects while it waits, the key is deleted, or kept for a retry with its Idempotency-Key', async (t) => {
     const service = await slowApi(t, 1_500)
     const { secret, token } = await service.token({ maxUses: 2 })
     const hangUp = (headers: Record<string, string>) =>
@@ -177,7 +177,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     await assertInvariants(service.gateway, service.deps.store, [retried])
   })
 
-  test('probing is bounded in rate, whoever waits, and the log has no key', async (t) => {
+  test('the rate of probes is limited, however many requests wait, and no key is logged', async (t) => {
     const api = await startApi(t, () => 403)
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
     const { secret } = await service.token()
@@ -188,17 +188,17 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.ok(credentials.every(({ ready }) => ready === false))
     for (const { at } of api.probes) {
       const inOneSecond = api.probes.filter((one) => one.at >= at && one.at < at + 1_000).length
-      // Some arrive late.
+      // Some probes arrive late.
       assert.ok(inOneSecond <= 230, `${inOneSecond} probes in a second`)
     }
     const asked = new Set(api.probes.map(({ key }) => key))
     const unasked = credentials.filter(({ api_key_value }) => !asked.has(api_key_value))
-    assert.equal(unasked.length, 0, 'each had its turn')
+    assert.equal(unasked.length, 0, 'every key was probed')
     const log = service.logLines.join('')
     for (const { api_key_value } of credentials) assert.ok(!log.includes(api_key_value))
   })
 
-  test('a path that cannot tell anything is said in the log at start', async (t) => {
+  test('a probe path that proves nothing is logged at start', async (t) => {
     const says = async (status: number, headers: Record<string, string> = {}) => {
       const api = await startApi(t, () => status, headers)
       const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
@@ -217,7 +217,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.match(await says(403, unknown), /is no method of the API/)
   })
 
-  test('an API that takes any key proves nothing, seen at start or later: nothing is said', async (t) => {
+  test('if the API accepts requests without a key, at start or later, ready is not reported', async (t) => {
     const api = await startApi(t, () => 200)
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
     const { secret } = await service.token()
@@ -231,7 +231,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     }
   })
 
-  test('a path that never let a key through is said in the log, once', async (t) => {
+  test('a probe path that has rejected every key is logged once', async (t) => {
     const api = await startApi(t, () => 403)
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
     const { secret } = await service.token()
@@ -241,7 +241,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.equal(said.length, 1)
   })
 
-  test('a flood of one token does not keep the keys of another from being looked at', async (t) => {
+  test('a flood of registrations with one token does not keep the keys of another token from being probed', async (t) => {
     const flooded = new Set<string>()
     const api = await startApi(t, (key) => (key === undefined || flooded.has(key) ? 403 : 200))
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url, MINT_MODE: 'bulk' } })
@@ -264,7 +264,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.ok((await Promise.all(answers)).every(({ status }) => status === 201))
   })
 
-  test('a stop: nobody probes any more, and all that were held are recorded together', async (t) => {
+  test('at shutdown probing stops, and all waiting registrations are recorded together', async (t) => {
     const api = await startApi(t, () => 403)
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url, MINT_MODE: 'bulk' } })
     const { store } = service.deps
@@ -288,7 +288,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.ok(commits < 5, `${commits} commits`)
   })
 
-  test('the same request again, by someone in a hurry, ends the waiting of both', async (t) => {
+  test('a retry that does not wait also ends the wait of the first request', async (t) => {
     const service = await slowApi(t, 60_000)
     const { secret } = await service.token()
     const key = { 'idempotency-key': randomUUID() }
@@ -302,7 +302,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.deepEqual([made.ready, again.ready, again.api_key_value], [false, undefined, made.api_key_value])
   })
 
-  test('a replay looks anew: a key that worked may not work any more', async (t) => {
+  test('a replay probes again: a key that worked before may be rejected now', async (t) => {
     let status = 200
     const api = await startApi(t, (key) => (key === undefined ? 403 : status))
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
@@ -315,7 +315,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.deepEqual([first.ready, again.ready], [true, false])
   })
 
-  test('GET: null where the API says neither, false where AWS has no such key', async (t) => {
+  test('GET returns ready as null if the API gives no verdict, and as false if AWS has no such key', async (t) => {
     let status = 500
     const api = await startApi(t, (key) => (key === undefined ? 403 : status))
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })

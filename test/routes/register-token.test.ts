@@ -12,12 +12,12 @@ refusesBadTokens('POST /register', (url, authorization) =>
   }),
 )
 
-test('a token is refused before the body is read: a wrong body with a wrong token is 401', async (t) => {
+test('a token is rejected before the body is read: an invalid body with an invalid token gets a 401', async (t) => {
   const { register } = await startService(t)
   assert.equal((await register('nonsense', { wrong: true })).status, 401)
 })
 
-test('the token decides which plans it may ask for; the first is its default', async (t) => {
+test('a token allows certain plans; the first is its default', async (t) => {
   const { token, register } = await startService(t)
   const both = await token({ plans: ['gold', 'free'] })
   const byDefault = await token()
@@ -35,7 +35,7 @@ test('the token decides which plans it may ask for; the first is its default', a
   assert.match(problem.detail, /may ask for: free/)
 })
 
-test('a plan that the service offers no more is the operator’s fault, not the caller’s', async (t) => {
+test('a plan that the service no longer offers is an error of the operator, not of the caller', async (t) => {
   const { token, register } = await startService(t)
   const { secret } = await token({ plans: ['silver'] })
   const answer = await register(secret)
@@ -43,7 +43,7 @@ test('a plan that the service offers no more is the operator’s fault, not the 
   assert.equal((await readProblem(answer)).code, 'upstream_misconfigured')
 })
 
-test('name_prefix binds the names', async (t) => {
+test('a token with a name prefix allows only names with that prefix', async (t) => {
   const { token, register } = await startService(t)
   const { secret } = await token({ namePrefix: 'acme-' })
   assert.equal((await register(secret, { name: 'acme-1' })).status, 201)
@@ -52,7 +52,7 @@ test('name_prefix binds the names', async (t) => {
   assert.equal((await readProblem(refused)).code, 'name_not_allowed')
 })
 
-test('invariant 3: a refused registration costs no use', async (t) => {
+test('invariant 3: a rejected registration costs no use', async (t) => {
   const { token, register, deps } = await startService(t)
   const { secret, token: issued } = await token({ maxUses: 1, namePrefix: 'acme-' })
   await register(secret, { name: 'evil' })

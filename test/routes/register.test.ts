@@ -5,7 +5,7 @@ import { credentialSchema } from '../../src/routes/register-schema.ts'
 import { readProblem } from '../problem.ts'
 import { startService } from '../service.ts'
 
-test('invariant 1: a registered key opens the API at once, and no other value does', async (t) => {
+test('invariant 1: the API accepts a registered key at once, and no other value', async (t) => {
   const { token, register, deps } = await startService(t)
   const { secret } = await token()
 
@@ -26,7 +26,7 @@ test('invariant 1: a registered key opens the API at once, and no other value do
   )
 })
 
-test('the key in API Gateway carries the registration id, the name, the description and the plan', async (t) => {
+test('the key in API Gateway has the registration id, the name, the description and the plan', async (t) => {
   const { token, register, gateway } = await startService(t)
   const { secret } = await token({ plans: ['gold'] })
 
@@ -62,7 +62,7 @@ test('the record is pending before API Gateway is called and active after', asyn
   assert.equal(registration?.apiKeyId, body.api_key_id)
 })
 
-test('Accept: text/plain answers lines that a shell can source, whatever the name holds', async (t) => {
+test('Accept: text/plain returns lines that a shell can source, whatever the name contains', async (t) => {
   const { token, register } = await startService(t)
   const { secret } = await token()
   const name = `it's $HOME;\`touch owned\`&&"x"`
@@ -78,7 +78,7 @@ test('Accept: text/plain answers lines that a shell can source, whatever the nam
   assert.equal(sourced, name)
 })
 
-test('application/json is answered where both are welcome, or anything', async (t) => {
+test('the response is application/json if the client accepts both types, or any', async (t) => {
   const { token, register } = await startService(t)
   const { secret } = await token()
   for (const accept of ['*/*', 'text/plain;q=0.5, application/json', 'text/*;q=0.1, */*']) {
@@ -87,7 +87,7 @@ test('application/json is answered where both are welcome, or anything', async (
   }
 })
 
-test('invariant 3: 200 racers with a single-use token: exactly one 201, and one key', async (t) => {
+test('invariant 3: of 200 concurrent requests with a single-use token exactly one gets a 201, with one key', async (t) => {
   const { token, register, gateway, deps } = await startService(t)
   const { secret, token: issued } = await token({ maxUses: 1 })
 
@@ -112,7 +112,7 @@ test('key_ttl of the token becomes expires_at of the key', async (t) => {
   assert.equal(body.expires_at, '2030-01-31T00:00:00.000Z')
 })
 
-test('a registration writes one log line with its ids; no line holds a secret', async (t) => {
+test('a registration writes one log line with its ids; no line contains a secret', async (t) => {
   const { token, register, logLines } = await startService(t)
   const { secret } = await token()
   const body = credentialSchema.parse(await (await register(secret)).json())

@@ -22,7 +22,7 @@ for (const [method, path] of [
   )
 }
 
-test('GET tells everything but the secrets, and whether API Gateway has the key', async (t) => {
+test('GET returns everything but the secrets, and whether API Gateway has the key', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   const answer = await manage(service, own, 'GET')
@@ -48,7 +48,7 @@ test('GET tells everything but the secrets, and whether API Gateway has the key'
   })
 })
 
-test('GET says that a key which somebody deleted in AWS is not live, and null where AWS does not say', async (t) => {
+test('GET reports a key that was deleted in AWS as not live, and null if AWS does not respond with its state', async (t) => {
   const service = await startService(t)
   const [gone, unknown] = [await registered(service), await registered(service)]
   service.gateway.account.deleteKey(gone.api_key_id)
@@ -59,7 +59,7 @@ test('GET says that a key which somebody deleted in AWS is not live, and null wh
   assert.deepEqual([second.status, second.live], ['active', null])
 })
 
-test('GET flags a key near its end', async (t) => {
+test('GET flags a key that expires soon', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now })
   const own = await registered(service, { keyTtlMs: 10 * DAY_MS })
@@ -74,7 +74,7 @@ test('GET flags a key near its end', async (t) => {
   assert.deepEqual([after.status, after.expires_soon], ['expired', false])
 })
 
-test('DELETE: the key is gone from AWS when it answers 204; again: 204', async (t) => {
+test('when DELETE returns 204, the key is deleted in AWS; a repeated DELETE returns 204, too', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   assert.equal(await dataPlane(service, own.api_key_value), 200)
@@ -89,7 +89,7 @@ test('DELETE: the key is gone from AWS when it answers 204; again: 204', async (
   assert.deepEqual([view.status, view.live], ['revoked', false])
 })
 
-test('GET right after DELETE does not call the key live, though it was a moment ago', async (t) => {
+test('GET right after DELETE does not report the key as live from a cached result', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   assert.equal((await viewed(manage(service, own, 'GET'))).live, true)
@@ -97,7 +97,7 @@ test('GET right after DELETE does not call the key live, though it was a moment 
   assert.equal((await viewed(manage(service, own, 'GET'))).live, false)
 })
 
-test('a body that is announced and not sent is no body', async (t) => {
+test('a content type without a body counts as no body', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   const headers = { 'content-type': 'application/json' }
@@ -105,7 +105,7 @@ test('a body that is announced and not sent is no body', async (t) => {
   assert.equal((await manage(service, own, 'DELETE', '', undefined, headers)).status, 204)
 })
 
-test('DELETE that API Gateway refuses: 503, nobody is given the key any more, and it goes by itself', async (t) => {
+test('if API Gateway fails during DELETE, the response is 503, the key is not replayed, and a retry deletes it', async (t) => {
   const service = await startService(t)
   const headers = { 'idempotency-key': 'e3b0c442-98fc-4c14' }
   const { secret } = await service.token()
@@ -126,11 +126,11 @@ test('DELETE that API Gateway refuses: 503, nobody is given the key any more, an
   assert.equal(service.gateway.account.keys.size, 0)
 })
 
-test('more than 60 requests a minute for one registration are refused, others are not', async (t) => {
+test('each registration accepts 60 management requests a minute; other registrations are not affected', async (t) => {
   const service = await startService(t)
   const [own, other] = [await registered(service), await registered(service)]
   const answers = await Promise.all(Array.from({ length: 65 }, () => manage(service, own, 'GET')))
   assert.equal(answers.filter(({ status }) => status === 200).length, 60)
   assert.equal((await manage(service, other, 'GET')).status, 200)
-  assert.equal(service.gateway.answers['GetApiKey']?.[200], 2, 'whoever polls waits for the same look')
+  assert.equal(service.gateway.answers['GetApiKey']?.[200], 2, 'concurrent requests share one look-up')
 })

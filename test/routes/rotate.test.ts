@@ -23,7 +23,7 @@ const viewed = async (answer: Promise<Response>) => registrationSchema.parse(awa
 
 const rotated = async (answer: Promise<Response>) => rotatedSchema.parse(await (await answer).json())
 
-test('a rotation: a new key at once, the old one until the overlap is over, the management token stays', async (t) => {
+test('after a rotation the new key works at once, the old one until the overlap ends; the management token stays', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now, timing: fastTiming })
   const duty = createDuty(service.deps, 'background')
@@ -60,7 +60,7 @@ test('a rotation: a new key at once, the old one until the overlap is over, the 
   assert.equal(token?.uses, 1, 'a rotation costs no use')
 })
 
-test('a second rotation while one overlaps ends the oldest', async (t) => {
+test('a second rotation during an overlap deletes the oldest key', async (t) => {
   const service = await startService(t, { timing: fastTiming })
   const duty = createDuty(service.deps, 'background')
   const own = await registered(service)
@@ -74,7 +74,7 @@ test('a second rotation while one overlaps ends the oldest', async (t) => {
   assert.equal(third.replaced?.api_key_id, second.api_key_id)
 })
 
-test('the overlap does not outlive the key; the new key has a life of its own', async (t) => {
+test('the overlap ends when the old key expires; the new key has its own lifetime', async (t) => {
   const now = Date.now()
   const service = await startService(t, { clock: () => now })
   const own = await registered(service, { keyTtlMs: HOUR_MS })
@@ -83,7 +83,7 @@ test('the overlap does not outlive the key; the new key has a life of its own', 
   assert.equal(next.expires_at, new Date(now + HOUR_MS).toISOString())
 })
 
-test('the same rotation with the same key is the same credential, also after the management token was renewed', async (t) => {
+test('a retry of a rotation returns the same credential, even after it renewed the management token', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   const headers = { 'idempotency-key': randomUUID() }
@@ -104,7 +104,7 @@ test('the same rotation with the same key is the same credential, also after the
     'idempotency_mismatch',
   )
 
-  // The old one is good for nothing else.
+  // The old management token is accepted only for that retry.
   assert.equal((await manage(service, own, 'GET')).status, 401)
   assert.equal((await manage(service, own, 'DELETE')).status, 401)
   assert.equal((await rotate(service, own)).status, 401)
@@ -115,7 +115,7 @@ test('the same rotation with the same key is the same credential, also after the
   assert.equal((await rotate(service, renewed)).status, 201)
 })
 
-test('a rotation whose answer nobody got changes nothing, and its retry is given its key', async (t) => {
+test('a rotation whose response is lost does not affect the current key, and its retry returns the new one', async (t) => {
   const service = await startService(t, {
     timing: fastTiming,
     gateway: { latency: { CreateUsagePlanKey: 50 } },
@@ -132,7 +132,7 @@ test('a rotation whose answer nobody got changes nothing, and its retry is given
   assert.equal(service.gateway.account.keys.size, 2)
   await recover(service.deps)
   await endDue(service.deps, duty)
-  assert.equal(await dataPlane(service, own.api_key_value), 200, 'the present key stays')
+  assert.equal(await dataPlane(service, own.api_key_value), 200, 'the current key still works')
   const retry = await rotate(service, own, { overlap_seconds: 0 }, headers)
   assert.equal(retry.status, 201)
   const next = rotatedSchema.parse(await retry.json())
@@ -143,7 +143,7 @@ test('a rotation whose answer nobody got changes nothing, and its retry is given
   )
 })
 
-test('rotating what was revoked or has expired is refused, and nothing changed', async (t) => {
+test('a rotation of a revoked or expired registration is rejected, and mints no key', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now })
   const revoked = await registered(service)
@@ -160,7 +160,7 @@ test('rotating what was revoked or has expired is refused, and nothing changed',
   assert.equal(service.gateway.answers['CreateApiKey']?.[201], 2)
 })
 
-test('overlaps out of bounds and unknown fields are refused, and nothing changed', async (t) => {
+test('overlaps out of range and unknown fields are rejected, and mint no key', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   for (const body of [
@@ -181,7 +181,7 @@ test('overlaps out of bounds and unknown fields are refused, and nothing changed
   assert.equal((await rotate(service, own, { overlap_seconds: 7 * 86_400 })).status, 201)
 })
 
-test('a revocation and a rotation that race: whoever wins, no key is left', async (t) => {
+test('if a revocation and a rotation race, no key is left, whichever wins', async (t) => {
   const service = await startService(t, {
     timing: fastTiming,
     gateway: { latency: { CreateUsagePlanKey: 20 } },
@@ -199,7 +199,7 @@ test('a revocation and a rotation that race: whoever wins, no key is left', asyn
   assert.equal(service.gateway.account.keys.size, 0)
 })
 
-test('rotations that race: one at a time, and the last that was answered is the key', async (t) => {
+test('concurrent rotations run one at a time, and only the latest key and its predecessor remain', async (t) => {
   const service = await startService(t, { timing: fastTiming })
   const duty = createDuty(service.deps, 'background')
   const own = await registered(service)
@@ -214,7 +214,7 @@ test('rotations that race: one at a time, and the last that was answered is the 
   assert.equal(service.gateway.account.keys.size, 2)
 })
 
-test('a retry is not given a key that has been rotated since, and is told what to do', async (t) => {
+test('a retry does not return a key that has been rotated since, but the next step', async (t) => {
   const service = await startService(t)
   const headers = { 'idempotency-key': randomUUID() }
   const { secret } = await service.token()
@@ -229,7 +229,7 @@ test('a retry is not given a key that has been rotated since, and is told what t
   assert.equal((await readProblem(await rotate(service, own, undefined, first))).code, 'key_replaced')
 })
 
-test('a retry is not given a key that has expired, whether anybody noticed or not', async (t) => {
+test('a retry does not return a key that has expired, even if it is not deleted yet', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now })
   const headers = { 'idempotency-key': randomUUID() }
@@ -242,7 +242,7 @@ test('a retry is not given a key that has expired, whether anybody noticed or no
   )
 })
 
-test('the management token is renewed only where a lost answer can be had again', async (t) => {
+test('the management token is renewed only with an Idempotency-Key, so that a lost response can be recovered', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   const answer = await rotate(service, own, { management_token: true })
@@ -251,7 +251,7 @@ test('the management token is renewed only where a lost answer can be had again'
   assert.equal(service.gateway.account.keys.size, 1)
 })
 
-test('an unanswered rotation of what has expired since: its retry is told so, and its key goes', async (t) => {
+test('if a registration expires before a lost rotation is retried, the retry is rejected and the new key is deleted', async (t) => {
   let now = Date.now()
   const gateway = { latency: { CreateUsagePlanKey: 50 } }
   const service = await startService(t, { clock: () => now, timing: fastTiming, gateway })

@@ -5,7 +5,7 @@ import { SERVICE } from '../../src/store/audit.ts'
 import { readProblem } from '../problem.ts'
 import { startService } from '../service.ts'
 
-/** What every route behind a bootstrap token must refuse. `call` sends a request that is right but for its header. */
+/** Tests that a route with a bootstrap token rejects bad tokens. `call` sends a request that is otherwise valid. */
 export function refusesBadTokens(
   route: string,
   call: (url: string, authorization: string | null) => Promise<Response>,
@@ -23,7 +23,7 @@ export function refusesBadTokens(
     }
   })
 
-  test(`${route}: a token with a typing error is told so; an unknown one is not told apart`, async (t) => {
+  test(`${route}: the error distinguishes a typing error, an unknown token and another format, and never shows the token`, async (t) => {
     const { url, token, gateway } = await startService(t)
     const { secret } = await token()
     const mistyped = secret.slice(0, -1) + (secret.endsWith('0') ? '1' : '0')
@@ -48,7 +48,7 @@ export function refusesBadTokens(
     assert.equal(gateway.account.keys.size, 0)
   })
 
-  test(`${route}: a token that matched says why it may not be used any more`, async (t) => {
+  test(`${route}: the error for a known token says why it may no longer be used`, async (t) => {
     let now = Date.now()
     const { url, token, deps } = await startService(t, { clock: () => now })
     const expiring = await token({ expiresAt: now + 60_000 })
@@ -67,7 +67,7 @@ export function refusesBadTokens(
     }
   })
 
-  test(`${route}: the scheme's name is case-insensitive`, async (t) => {
+  test(`${route}: the name of the scheme is case-insensitive`, async (t) => {
     const { url, token } = await startService(t)
     const { secret } = await token()
     assert.equal((await call(url, `bEARER ${secret}`)).ok, true)

@@ -13,7 +13,7 @@ refusesOtherManagers('GET /register/{id}/usage', ({ url }, { registration_id }, 
 
 const today = () => new Date().toISOString().slice(0, 10)
 
-test('usage: a week by default, today last, with the limits of the plan and the age of the figures', async (t) => {
+test('usage covers a week up to today by default, with the limits of the plan and the age of the figures', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   for (let i = 0; i < 3; i++) assert.equal(await dataPlane(service, own.api_key_value), 200)
@@ -34,7 +34,7 @@ test('usage: a week by default, today last, with the limits of the plan and the 
   assert.equal(usage.may_lag_seconds, 1_800)
 })
 
-test('usage: after a rotation both keys count, and a plan without a quota has nothing remaining', async (t) => {
+test('after a rotation the usage of both keys is added up, and a plan without a quota has no remaining requests', async (t) => {
   const service = await startService(t, { env: { USAGE_PLANS: 'gold=demogold' } })
   const own = await registered(service)
   assert.equal(await dataPlane(service, own.api_key_value), 200)
@@ -48,7 +48,7 @@ test('usage: after a rotation both keys count, and a plan without a quota has no
   assert.deepEqual(usage.limits, { requests_per_second: null, burst: null, quota: null })
 })
 
-test('usage: an impossible range is refused', async (t) => {
+test('an invalid range for the usage is rejected', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   for (const query of [
