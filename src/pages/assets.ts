@@ -2,15 +2,15 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const TYPES = {
+  'error-messages.js': 'text/javascript; charset=utf-8',
   'icon.svg': 'image/svg+xml',
   'key.js': 'text/javascript; charset=utf-8',
   'register.js': 'text/javascript; charset=utf-8',
   'request.js': 'text/javascript; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
-  'words.js': 'text/javascript; charset=utf-8',
 } as const
 
-/** What the pages load, by its name below `/assets/`: small, and as it is in the repository. */
+/** The files that the pages load, by their names below `/assets/`. They are served as they are in the repository. */
 export const assets: ReadonlyMap<string, { readonly type: string; readonly content: Buffer }> = new Map(
   Object.entries(TYPES).map(([name, type]) => [
     name,

@@ -2,19 +2,19 @@ import type { OpenAPIV3_1 } from 'openapi-types'
 
 type Schema = OpenAPIV3_1.SchemaObject
 
-/** One value of a JSON document, by its path in it: `management.token`, `days[].used`. */
+/** A value of a JSON document, named by its path: `management.token`, `days[].used`. */
 export interface Field {
   readonly path: string
-  /** As a person reads it: `string, date-time, or null`. */
+  /** The type in words: `string, date-time, or null`. */
   readonly type: string
   readonly isRequired: boolean
   readonly description: string
 }
 
-/** Finds what a `$ref` of the document names; what is no reference is answered as it is. */
+/** Resolves a `$ref` of the document. Returns a value that is not a reference unchanged. */
 export type Resolve = <T extends object>(value: T | OpenAPIV3_1.ReferenceObject) => T
 
-/** The fields of an object's schema, those of objects in it below it. Anything else has none. */
+/** Lists the fields of an object's schema, each followed by the fields nested in it. Returns `[]` for other schemas. */
 export function fieldsOf(
   schema: Schema | OpenAPIV3_1.ReferenceObject | undefined,
   resolve: Resolve,
@@ -30,7 +30,7 @@ export function fieldsOf(
       type: [
         describeType(own, resolve),
         ...(isNullable ? ['or null'] : []),
-        ...(property.default === undefined ? [] : [`otherwise ${JSON.stringify(property.default)}`]),
+        ...(property.default === undefined ? [] : [`default ${JSON.stringify(property.default)}`]),
       ].join(', '),
       isRequired: object.required?.includes(name) ?? false,
       description: property.description ?? own.description ?? '',
@@ -43,12 +43,12 @@ export function fieldsOf(
   })
 }
 
-/** `null` as one of the types, or as one of `anyOf`, is said in a word; what is left is the type itself. */
+/** Separates `null` from the other type, where it is one of `type` or one of `anyOf`. */
 function withoutNull(schema: Schema, resolve: Resolve): { schema: Schema; isNullable: boolean } {
   if (Array.isArray(schema.type)) {
     const [type, ...more] = schema.type.filter((one) => one !== 'null')
     const isNullable = schema.type.includes('null')
-    // The types are those of the document's author: `array` with its items has no other beside it.
+    // The cast holds because the document never combines `array` and its `items` with another type.
     return more.length > 0
       ? { schema, isNullable: false }
       : { schema: { ...schema, type } as Schema, isNullable }
@@ -59,7 +59,7 @@ function withoutNull(schema: Schema, resolve: Resolve): { schema: Schema; isNull
   return { schema: other, isNullable: choices?.some(({ type }) => type === 'null') ?? false }
 }
 
-/** The type of a schema in words, with its bounds. */
+/** Describes the type of a schema in words, with its bounds. */
 export function describeType(schema: Schema, resolve: Resolve): string {
   const { type, format, enum: values } = schema
   if (schema.const !== undefined) return JSON.stringify(schema.const)

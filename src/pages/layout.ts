@@ -1,8 +1,8 @@
 import { html } from 'ghtml'
 
 /**
- * The Content-Security-Policy of every page: scripts, styles and requests of this service alone, nothing inline, no frames,
- * no form that the browser would send by itself, and no script that writes HTML.
+ * The Content-Security-Policy of every page. It allows scripts, styles, images and requests only from and to this
+ * service. It forbids inline code, frames, native form submission and scripts that write HTML.
  */
 export const PAGE_POLICY = [
   "default-src 'none'",
@@ -19,15 +19,15 @@ export const PAGE_POLICY = [
 
 export interface PageContent {
   readonly title: string
-  /** The path of `PUBLIC_URL`, without a slash at the end: pages are not always at the root of their host. */
+  /** The path of `PUBLIC_URL` without a trailing slash; empty if the service is at the root of its host. */
   readonly basePath: string
   /** HTML. */
   readonly main: string
-  /** The name of a script of `assets/`. */
+  /** The name of a script in `assets/`. */
   readonly script?: string
 }
 
-/** A whole page: one header, one main part, links to the others. */
+/** Renders a whole page: a header that links to the other pages, and the main part. */
 export function page({ title, basePath, main, script }: PageContent): string {
   return html`<!doctype html>
 <html lang="en">
@@ -41,7 +41,7 @@ export function page({ title, basePath, main, script }: PageContent): string {
 !${script === undefined ? '' : html`<script type="module" src="${basePath}/assets/${script}"></script>`}
 </head>
 <body>
-<a class="skip" href="#main">Skip to the content</a>
+<a class="skip" href="#main">Skip to main content</a>
 <header>
 <a class="brand" href="${basePath}/">firstkey</a>
 <nav aria-label="Pages">

@@ -2,9 +2,9 @@ import type { OfferedPlan } from '../registration/plan-limits.ts'
 
 const PERIODS = { DAY: 'day', WEEK: 'week', MONTH: 'month' } as const
 
-/** The limits of a plan as a person reads them; `null`: they are not known now. */
+/** Describes the limits of a plan in words. @param limits `null` if they cannot be read from API Gateway at present */
 export function describeLimits(limits: OfferedPlan['limits']): string {
-  if (limits === null) return 'Its limits cannot be told at the moment.'
+  if (limits === null) return 'Limits are not available right now.'
   const { ratePerSecond, burst, quota } = limits
   const parts = [
     ...(ratePerSecond === null

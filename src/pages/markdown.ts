@@ -9,17 +9,17 @@ const withIds = new Marked({
   },
 })
 
-/** The project's own text, which nobody else writes, as HTML. Its headings have ids. */
+/** Renders Markdown as HTML, with ids on the headings. The text must be the project's own: HTML in it is kept. */
 export function markdown(text = ''): string {
   return withIds.parse(text, { async: false })
 }
 
-/** The same for a part of a line. */
+/** Renders inline Markdown as HTML, without a paragraph around it. */
 export function inlineMarkdown(text: string): string {
   return withIds.parseInline(text, { async: false })
 }
 
-/** The headings of the second level, and their ids. */
+/** Lists the second-level headings with their ids. */
 export function headingsOf(text = ''): { readonly id: string; readonly text: string }[] {
   return withIds
     .lexer(text)

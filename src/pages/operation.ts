@@ -7,17 +7,17 @@ import { inlineMarkdown, markdown } from './markdown.ts'
 type Response = OpenAPIV3_1.ResponseObject
 type Schema = OpenAPIV3_1.SchemaObject
 
-/** An operation of an OpenAPI document, with where it is found. */
+/** An operation of an OpenAPI document, with its method and path. */
 export interface Operation extends OpenAPIV3_1.OperationObject {
   readonly method: string
   readonly path: string
   readonly id: string
 }
 
-/** Headers that are described once, for all answers. */
+/** Headers that are described once, for all responses. */
 export const COMMON_HEADERS: readonly string[] = ['X-Request-Id', 'RateLimit-Policy', 'RateLimit']
 
-/** What an operation takes and answers, as a section of the page. */
+/** Renders an operation as a section of the page: its parameters, request body, responses and errors. */
 export function operationSection(operation: Operation, resolve: Resolve, basePath: string): string {
   const { id, method, path, summary = '', description, parameters = [], requestBody, responses } = operation
   const body = requestBody && resolve<OpenAPIV3_1.RequestBodyObject>(requestBody)
@@ -31,7 +31,7 @@ export function operationSection(operation: Operation, resolve: Resolve, basePat
 !${markdown(description)}
 <p>Credentials: ${credentialsOf(operation)}.</p>
 !${fieldList('Parameters', fields)}
-!${body === undefined ? '' : bodyPart(`Request body${body.required ? '' : ', optional'}`, body, resolve)}
+!${body === undefined ? '' : bodyPart(`Request body${body.required ? '' : ' (optional)'}`, body, resolve)}
 !${answers.filter((one) => !isError(one)).map(([status, response]) => answerPart(status, response, resolve))}
 <h4>Errors</h4>
 <dl class="errors">
@@ -43,7 +43,7 @@ export function operationSection(operation: Operation, resolve: Resolve, basePat
 
 const isError = ([status]: readonly [string, Response]) => Number(status) >= 400
 
-/** The bodies that errors of these operations have, each once, by the names of their schemas. */
+/** Renders the schemas of the error responses of these operations, each once. */
 export function errorBodies(operations: readonly Operation[], resolve: Resolve): string {
   const bodies = new Map<string, string>()
   for (const { responses } of operations)
@@ -78,11 +78,11 @@ function parameterField(
 }
 
 function answerPart(status: string, response: Response, resolve: Resolve): string {
-  return html`!${bodyPart(`Answer ${status}`, response, resolve)}
-!${fieldList(`Headers of the answer ${status}`, headerFields(response.headers, resolve))}`
+  return html`!${bodyPart(`Response ${status}`, response, resolve)}
+!${fieldList(`Headers of response ${status}`, headerFields(response.headers, resolve))}`
 }
 
-/** Those of an answer which not every answer has. */
+/** Lists the headers of a response. @param isShown by default, leaves out {@link COMMON_HEADERS} */
 export function headerFields(
   headers: OpenAPIV3_1.ResponseObject['headers'] = {},
   resolve: Resolve,
@@ -119,7 +119,7 @@ function exampleOf({ example, examples = {} }: OpenAPIV3_1.MediaTypeObject, reso
 
 const retryableSchema = z.object({ retryable: z.literal(true) })
 
-/** An error as its codes, each with its page. */
+/** Renders the codes of an error status, each with a link to its page. */
 function errorItem(status: string, response: Response, resolve: Resolve, basePath: string): string {
   const codes = Object.values(response.content ?? {})
     .flatMap(({ examples = {} }) => Object.entries(examples))
@@ -137,7 +137,7 @@ function fieldList(title: string, fields: readonly Field[]): string {
   return fields.length === 0 ? '' : html`<h4>${title}</h4>!${fieldItems(fields)}`
 }
 
-/** A list of fields; nothing where there are none. */
+/** Renders a list of fields. Returns an empty string if there are none. */
 export function fieldItems(fields: readonly Field[]): string {
   if (fields.length === 0) return ''
   return html`<dl class="fields">

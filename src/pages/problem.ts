@@ -10,7 +10,7 @@ export interface ProblemPageContent {
   readonly basePath: string
 }
 
-/** The page behind the `type` of a problem document. */
+/** Renders the page that the `type` of a problem document (RFC 9457) links to. */
 export function problemPage({
   code,
   status,
@@ -20,15 +20,15 @@ export function problemPage({
   basePath,
 }: ProblemPageContent): string {
   const again = retryable
-    ? 'Yes: the same request, unchanged, after the seconds in Retry-After.'
-    : 'No: the same request would be refused again.'
+    ? 'Yes. Wait for the number of seconds in the Retry-After header, then send the same request again, unchanged.'
+    : 'No. The same request would be rejected again.'
   return page({
     title: `${title} (${code})`,
     basePath,
     main: html`
 <h1>${title}</h1>
 <p>Code <code>${code}</code>, HTTP status ${status}.</p>
-<h2>Try again?</h2>
+<h2>Can I retry?</h2>
 <p>${again}</p>
 <h2>What to do</h2>
 <p>${next_step}</p>

@@ -15,7 +15,7 @@ import {
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
 const OTHERS = 'Other'
 
-/** The API reference: an OpenAPI 3.1 document as one page, readable without any script. */
+/** Renders an OpenAPI 3.1 document as one page, the API reference. It needs no JavaScript. */
 export function referencePage(document: OpenAPIV3_1.Document, basePath: string): string {
   const resolve = resolverOf(document)
   const { info, servers = [], tags = [], components = {} } = document
@@ -31,7 +31,7 @@ export function referencePage(document: OpenAPIV3_1.Document, basePath: string):
     basePath,
     main: html`
 <h1>API reference</h1>
-<p>Base URL <code>${servers[0]?.url ?? ''}</code>. The same as <a href="${basePath}/openapi.json">OpenAPI 3.1</a>.</p>
+<p>Base URL: <code>${servers[0]?.url ?? ''}</code>. Also available as <a href="${basePath}/openapi.json">OpenAPI 3.1</a>.</p>
 <nav aria-label="Contents" class="operations" id="operations" tabindex="-1">
 <ul>
 !${[...headingsOf(info.description), ...OF_ALL].map(
@@ -49,9 +49,9 @@ export function referencePage(document: OpenAPIV3_1.Document, basePath: string):
 </ul>
 </nav>
 !${markdown(info.description)}
-<h2 id="error-bodies">The body of an error</h2>
+<h2 id="error-bodies">Error response bodies</h2>
 !${errorBodies(operations, resolve)}
-<h2 id="common-headers">Headers of every answer</h2>
+<h2 id="common-headers">Headers of every response</h2>
 !${fieldItems(common)}
 !${groups.map(
       ({ name, description, operations }) => html`<h2>${name}</h2>
@@ -62,10 +62,10 @@ export function referencePage(document: OpenAPIV3_1.Document, basePath: string):
   })
 }
 
-/** What is told for all operations together. */
+/** The sections that apply to all operations. */
 const OF_ALL = [
-  { id: 'error-bodies', text: 'The body of an error' },
-  { id: 'common-headers', text: 'Headers of every answer' },
+  { id: 'error-bodies', text: 'Error response bodies' },
+  { id: 'common-headers', text: 'Headers of every response' },
 ]
 
 function operationsOf({ paths = {} }: OpenAPIV3_1.Document): Operation[] {
@@ -78,7 +78,7 @@ function operationsOf({ paths = {} }: OpenAPIV3_1.Document): Operation[] {
   )
 }
 
-/** @throws Error for a reference that leads nowhere, or out of the document */
+/** Returns a function that resolves the references of a document. It throws an Error if a target is not in the document. */
 function resolverOf(document: OpenAPIV3_1.Document): Resolve {
   return <T extends object>(value: T | OpenAPIV3_1.ReferenceObject): T => {
     if (!('$ref' in value) || typeof value.$ref !== 'string') return value as T
@@ -87,7 +87,7 @@ function resolverOf(document: OpenAPIV3_1.Document): Resolve {
       found = (found as Record<string, unknown> | undefined)?.[
         name.replaceAll('~1', '/').replaceAll('~0', '~')
       ]
-    if (typeof found !== 'object' || found === null) throw new Error(`${value.$ref} leads nowhere`)
+    if (typeof found !== 'object' || found === null) throw new Error(`${value.$ref} is not in the document`)
     return found as T
   }
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { assertAccessible, assertFits, keepScreenshot, openPage } from '../chromium/window.ts'
 import { startService } from '../service.ts'
 
-test('/docs has every operation of the OpenAPI document, each behind its link', async (t) => {
+test('/docs lists every operation of the OpenAPI document, with a link to each', async (t) => {
   const { url, app } = await startService(t)
   const page = await openPage(t, `${url}/docs`)
   const paths = Object.entries(app.swagger().paths ?? {})
@@ -29,13 +29,13 @@ for (const [name, path] of [
   ['problem', '/problems/token_exhausted'],
 ] as const)
   for (const colorScheme of ['light', 'dark'] as const)
-    test(`${path} can be read, in a wide window and at 320 px, ${colorScheme}`, async (t) => {
+    test(`${path} is readable in a wide window and at 320 px, ${colorScheme}`, async (t) => {
       const { url } = await startService(t)
       const isWide = colorScheme === 'light'
       for (const width of [1_000, 320]) {
         const page = await openPage(t, url + path, { viewport: { width, height: 800 }, colorScheme })
         await assertFits(page)
-        // The page is long, and these rules take seconds: both widths, both schemes, but not each with each.
+        // On a long page the axe rules take seconds, so they check each width in one colour scheme only.
         if (width > 320 === isWide) await assertAccessible(page)
         await keepScreenshot(page, `${name}-${width}-${colorScheme}`)
       }

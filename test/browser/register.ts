@@ -27,7 +27,7 @@ async function shownKey(page: Page): Promise<string> {
   return key
 }
 
-test('a person without a mouse gets a key that works, and copies it', async (t) => {
+test('a user without a mouse gets a working key and copies it', async (t) => {
   const service = await startShown(t, { gateway: { propagationMs: 1_500 } })
   const { secret } = await service.token({ plans: ['free', 'gold'] })
   const page = await openPage(t, service.url)
@@ -36,12 +36,12 @@ test('a person without a mouse gets a key that works, and copies it', async (t) 
     page.evaluate<string>('document.activeElement.id || document.activeElement.textContent')
   const tabTo = async (wanted: string) => {
     for (let presses = 0; (await focused()) !== wanted; presses++) {
-      assert.ok(presses < 20, `${wanted} is reached by the Tab key`)
+      assert.ok(presses < 20, `the Tab key reaches ${wanted}`)
       await keyboard.press('Tab')
     }
   }
   await keyboard.press('Tab')
-  assert.equal(await focused(), 'Skip to the content')
+  assert.equal(await focused(), 'Skip to main content')
   await tabTo('token')
   await keyboard.type(secret)
   assert.equal(await page.getByLabel('Bootstrap token').getAttribute('type'), 'password')
@@ -57,10 +57,10 @@ test('a person without a mouse gets a key that works, and copies it', async (t) 
   await keyboard.press('Enter')
 
   const key = await shownKey(page)
-  assert.equal(await focused(), 'key-title', 'who does not see the page is told')
-  await page.getByText('The API does not take the key yet.').waitFor()
+  assert.equal(await focused(), 'key-title', 'a screen reader announces the key')
+  await page.getByText('The API does not accept the key yet.').waitFor()
   await assertAccessible(page)
-  await page.getByText('The API takes the key: it works.').waitFor()
+  await page.getByText('The key works.').waitFor()
   await keepScreenshot(page, 'home-key')
   assert.equal(await dataPlane(service, key), 200)
   const [registration] = await service.deps.store.listRegistrations({ limit: 2 })
@@ -77,7 +77,7 @@ test('a person without a mouse gets a key that works, and copies it', async (t) 
   assert.equal(own.status, 200)
 })
 
-test('what is wrong is said in plain words, above the form and at its field', async (t) => {
+test('a fault is explained above the form and at its field', async (t) => {
   const service = await startShown(t)
   const { secret } = await service.token({ plans: ['free'], namePrefix: 'acme-' })
   const page = await openPage(t, service.url)
@@ -100,7 +100,7 @@ test('what is wrong is said in plain words, above the form and at its field', as
   await says('This is a management token.')
   await fill(page, createSecret('fkb_'))
   await submit(page)
-  await says('This token is not known here.')
+  await says('This token is not valid.')
   await fill(page, secret, 'other')
   await submit(page)
   await says(/acme-/)
@@ -111,12 +111,12 @@ test('what is wrong is said in plain words, above the form and at its field', as
   await page.getByLabel('gold').check()
   await submit(page)
   await says('The plan must be one of: free.')
-  await page.getByLabel('Let the token decide').check()
+  await page.getByLabel("Your token's default plan").check()
   await submit(page)
   await shownKey(page)
 })
 
-test('a service that is busy is asked again, and a lost answer makes no second key', async (t) => {
+test('a busy service is retried, and a lost response creates no second key', async (t) => {
   const service = await startShown(t)
   const { secret, token } = await service.token({ maxUses: 1 })
   const page = await openPage(t, service.url)
@@ -143,7 +143,7 @@ test('a service that is busy is asked again, and a lost answer makes no second k
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
 })
 
-test('an answer that was lost for long: the page says so, asks before it is left, and gets that same key', async (t) => {
+test('after a long loss of the response, the page says so, asks before it is closed, and recovers the same key', async (t) => {
   const service = await startShown(t)
   const { secret, token } = await service.token()
   const page = await openPage(t, service.url)
@@ -151,14 +151,14 @@ test('an answer that was lost for long: the page says so, asks before it is left
   await page.route('**/register', async (route) => {
     requests += 1
     const answer = await route.fetch()
-    // As a gateway in between does whose patience is over.
+    // The response of a gateway in between that times out.
     if (requests === 1)
       await route.fulfill({ status: 504, headers: { 'retry-after': '60' }, body: '<h1>Time-out</h1>' })
     else await route.fulfill({ response: answer })
   })
   await fill(page, secret)
   await submit(page)
-  await problem(page).getByText('A key may exist already.').waitFor()
+  await problem(page).getByText('Your key may already exist.').waitFor()
   await problem(page).getByText('Press the button again in 60 seconds.').waitFor()
   await assertAccessible(page)
   await keepScreenshot(page, 'home-unknown-outcome')
@@ -170,7 +170,7 @@ test('an answer that was lost for long: the page says so, asks before it is left
   await name.pressSequentially('x')
   await name.press('Backspace')
   await page.getByLabel('free').check()
-  await page.getByLabel('Let the token decide').check()
+  await page.getByLabel("Your token's default plan").check()
   await submit(page)
   const key = await shownKey(page)
   assert.equal(await dataPlane(service, key), 200)
@@ -178,7 +178,7 @@ test('an answer that was lost for long: the page says so, asks before it is left
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
 })
 
-test('whatever answers in between, the page stays usable', async (t) => {
+test('the page stays usable after unexpected responses from a proxy in between', async (t) => {
   const service = await startShown(t)
   const { secret } = await service.token()
   const page = await openPage(t, service.url)
@@ -200,7 +200,7 @@ test('whatever answers in between, the page stays usable', async (t) => {
   await fill(page, secret)
   for (const status of [502, 201, 403]) {
     await submit(page)
-    await problem(page).getByText(`The service answered ${status}, and not in its usual way.`).waitFor()
+    await problem(page).getByText(`The service sent an unexpected response (HTTP ${status}).`).waitFor()
   }
   await submit(page)
   await page.getByText('Trying again in 2 seconds.').waitFor()
@@ -209,7 +209,7 @@ test('whatever answers in between, the page stays usable', async (t) => {
   assert.equal(requests, 5)
 })
 
-test('where the page came without HTTPS, the key is had all the same, and copied by hand', async (t) => {
+test('on a page that was loaded without HTTPS, the key is shown and can be copied by hand', async (t) => {
   const service = await startShown(t, { env: { HOST: '127.0.0.1' } })
   const { secret } = await service.token()
   const page = await openPage(t, service.url.replace('127.0.0.1', 'keys.test'), { permissions: [] })
@@ -222,7 +222,7 @@ test('where the page came without HTTPS, the key is had all the same, and copied
   assert.equal(await page.evaluate('getSelection().toString()'), key)
 })
 
-test('nobody loses a key by closing the page: it asks, until key and management token were copied', async (t) => {
+test('closing the page asks for confirmation until the key and the management token are copied', async (t) => {
   const service = await startShown(t)
   const { secret } = await service.token()
   const page = await openPage(t, service.url)
@@ -235,16 +235,16 @@ test('nobody loses a key by closing the page: it asks, until key and management 
   assert.equal(dialog.type(), 'beforeunload')
   await dialog.dismiss()
   await page.getByRole('button', { name: 'Copy the API key' }).click()
-  await page.getByText('Copy the API key: copied.').waitFor()
+  await page.getByText('Copied the API key.').waitFor()
   await page.getByRole('button', { name: 'Copy the management token' }).click()
-  await page.getByText('Copy the management token: copied.').waitFor()
+  await page.getByText('Copied the management token.').waitFor()
   await page.getByRole('button', { name: 'Get another key' }).click()
   await page.getByLabel('Bootstrap token').waitFor()
   assert.equal(await page.getByLabel('Bootstrap token').inputValue(), '')
 })
 
 for (const colorScheme of ['light', 'dark'] as const)
-  test(`at 320 px, ${colorScheme}: everything fits and can be read, before and after`, async (t) => {
+  test(`at 320 px, ${colorScheme}: everything fits and is readable, before and after registration`, async (t) => {
     const service = await startShown(t)
     const { secret } = await service.token()
     const page = await openPage(t, service.url, { viewport: { width: 320, height: 640 }, colorScheme })
@@ -264,7 +264,7 @@ for (const colorScheme of ['light', 'dark'] as const)
     await keepScreenshot(page, `home-320-${colorScheme}-key`)
   })
 
-test('the limits of the plans are in words, also where there is one plan, or API Gateway is silent', async (t) => {
+test('the limits of the plans are in words, also with one plan, or if API Gateway does not report them', async (t) => {
   const several = await openPage(t, (await startShown(t)).url)
   await several.getByText('5 requests a second, and up to 10 at once; 1,000 requests a day.').waitFor()
   await several.getByText('No limit on requests.').waitFor()
@@ -272,15 +272,15 @@ test('the limits of the plans are in words, also where there is one plan, or API
   const single = { USAGE_PLANS: '', USAGE_PLAN_ID: 'demofree' }
   const one = await openPage(t, (await startShown(t, { env: single })).url)
   assert.equal(await one.getByRole('radio').count(), 0)
-  await one.getByText('What the key allows: 5 requests a second').waitFor()
+  await one.getByText('Your plan: 5 requests a second').waitFor()
 
   const silent = await startShown(t)
   silent.gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'denied', times: 9 })
   const page = await openPage(t, silent.url)
-  await page.getByText('Its limits cannot be told at the moment.').first().waitFor()
+  await page.getByText('Limits are not available right now.').first().waitFor()
 })
 
-test('without JavaScript the page says so, and shows the way without it', async (t) => {
+test('without JavaScript the page says so and shows the commands instead', async (t) => {
   const service = await startShown(t)
   const page = await openPage(t, service.url, { javaScriptEnabled: false })
   await page.getByText('The form needs JavaScript').waitFor()
@@ -289,7 +289,7 @@ test('without JavaScript the page says so, and shows the way without it', async 
   await keepScreenshot(page, 'home-without-javascript')
 })
 
-test('below a path, as behind a stage of API Gateway, the page works as well', async (t) => {
+test('the page works below a path, such as a stage of API Gateway', async (t) => {
   const service = await startShown(t, { env: { PUBLIC_URL: 'https://api.example.com/prod' } })
   const proxy = createServer((incoming, outgoing) => {
     const path = incoming.url?.replace(/^\/prod/, '') || '/'
@@ -315,5 +315,5 @@ test('below a path, as behind a stage of API Gateway, the page works as well', a
   await fill(page, (await service.token()).secret)
   await submit(page)
   await shownKey(page)
-  await page.getByText('Never, by itself').waitFor()
+  await page.getByText('never', { exact: true }).waitFor()
 })

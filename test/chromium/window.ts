@@ -6,7 +6,7 @@ import { AxeBuilder } from '@axe-core/playwright'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { launchChromium } from './launch.ts'
 
-/** Where the screenshots of the last run are, for a look. */
+/** The folder with the screenshots of the last run. */
 const SCREENSHOTS = join(import.meta.dirname, '../../test-results/screenshots')
 
 let browser: Browser
@@ -18,8 +18,8 @@ before(async () => {
 after(() => browser?.close())
 
 /**
- * A page of a browser of its own, which ends with the test. That fails if the page asks another host for anything, breaks
- * its own Content-Security-Policy or throws.
+ * Opens a page in a browser context of its own, which closes at the end of the test. The test fails if the page sends a
+ * request to another host, breaks its own Content-Security-Policy or throws.
  */
 export async function openPage(
   t: TestContext,
@@ -35,13 +35,13 @@ export async function openPage(
   page.setDefaultTimeout(15_000)
   const faults: string[] = []
   page.on('request', (request) => {
-    if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`asks ${request.url()}`)
+    if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`requests ${request.url()}`)
   })
   page.on('pageerror', (error) => faults.push(`throws ${error.message}`))
   page.on('console', (message) => {
-    // What the service refuses is an error of the network to the console.
+    // The console also reports responses with an error status.
     if (message.type() === 'error' && !/^Failed to load resource/.test(message.text()))
-      faults.push(`says ${message.text()}`)
+      faults.push(`logs ${message.text()}`)
   })
   t.after(async () => {
     await context.close()
@@ -51,12 +51,12 @@ export async function openPage(
   return page
 }
 
-/** Keeps what the page looks like, as `test-results/screenshots/NAME.png`. */
+/** Saves a screenshot of the whole page as `test-results/screenshots/NAME.png`. */
 export async function keepScreenshot(page: Page, name: string): Promise<void> {
   await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true })
 }
 
-/** Holds the page against the rules of axe-core: WCAG 2.2 A and AA, and its best practices. */
+/** Checks the page against the rules of axe-core: WCAG 2.2 A and AA, and its best practices. */
 export async function assertAccessible(page: Page): Promise<void> {
   const { violations } = await new AxeBuilder({ page }).analyze()
   const found = violations.map(
@@ -65,14 +65,14 @@ export async function assertAccessible(page: Page): Promise<void> {
   assert.deepEqual(found, [])
 }
 
-/** Nothing is wider than the window: nobody has to scroll sideways to read. */
+/** Asserts that nothing is wider than the window, so that no sideways scrolling is needed. */
 export async function assertFits(page: Page): Promise<void> {
   const content = await page.evaluate<number>('document.documentElement.scrollWidth')
   const window = await page.evaluate<number>('document.documentElement.clientWidth')
   assert.ok(content <= window, `${content} px in a window of ${window} px`)
 }
 
-/** An element is inside the window, without any scrolling. */
+/** Asserts that an element is inside the window without scrolling. */
 export async function assertInView(page: Page, selector: string): Promise<void> {
   const box = await page.locator(selector).boundingBox()
   const { height = 0 } = page.viewportSize() ?? {}

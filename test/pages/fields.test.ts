@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fieldsOf } from '../../src/pages/fields.ts'
 
-test('an object as a flat list of what is in it, with types that a person reads', () => {
+test('an object as a flat list of its fields, with their types in words', () => {
   const shared = {
     Day: { type: 'object' as const, properties: { used: { type: 'integer' as const, minimum: 0 } } },
   }
@@ -28,7 +28,7 @@ test('an object as a flat list of what is in it, with types that a person reads'
       ['name', 'string, 1 to 128 characters'],
       ['live', 'boolean, or null'],
       ['ends_at', 'string, date-time, or null'],
-      ['overlap', 'integer, 0 to 604800, otherwise 3600'],
+      ['overlap', 'integer, 0 to 604800, default 3600'],
       ['contacts', 'array of strings, at most 50 items, at most 2000 characters'],
       ['period', '"DAY" or "WEEK"'],
       ['days', 'array of objects'],

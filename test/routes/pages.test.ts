@@ -71,7 +71,7 @@ test('a page shows the limits from API Gateway, and many page views read each pl
 
 test('limits are described in words', () => {
   const none = { ratePerSecond: null, burst: null, quota: null }
-  assert.equal(describeLimits(null), 'Its limits cannot be told at the moment.')
+  assert.equal(describeLimits(null), 'Limits are not available right now.')
   assert.equal(describeLimits(none), 'No limit on requests.')
   assert.equal(describeLimits({ ...none, ratePerSecond: 1 }), '1 request a second.')
   assert.equal(

@@ -1,23 +1,23 @@
-// Shows a key, once, and whether the API takes it.
+// Shows the new key, and reports whether the API accepts it.
 
 const element = (id) => document.getElementById(id)
 
-/** How often to look whether the API takes the key, more and more seldom, and for how long (ms). */
+/** The first and the longest pause between checks of the key, and the time after which they stop (ms). */
 const FIRST_PAUSE_MS = 2_000
 const LONGEST_PAUSE_MS = 15_000
 const LOOK_FOR_MS = 5 * 60_000
-/** So often in a row nobody could say: nobody will. */
+/** The number of checks in a row without a result after which the page stops checking. */
 const MOST_UNKNOWN = 3
 
 const NOT_YET =
-  'The API does not take the key yet. That takes from seconds to a few minutes; this page keeps looking.'
+  'The API does not accept the key yet. This can take from a few seconds to a few minutes. This page keeps checking.'
 const UNKNOWN =
-  'A new key takes from seconds to a few minutes until the API takes it. If it is refused, try again.'
+  'It can take from a few seconds to a few minutes until the API accepts the key. If it rejects the key, try again later.'
 
-/** The secrets that were not copied yet. */
+/** The ids of the secrets that were not copied yet. */
 const uncopied = new Set()
 
-/** Whether leaving the page would lose a secret. */
+/** Returns `true` if a secret was not copied yet, so that leaving the page would lose it. */
 export const wouldLose = () => uncopied.size > 0
 
 export function showKey({
@@ -39,10 +39,10 @@ export function showKey({
     ['Name', name],
     ['Plan', plan],
     ['Key id', api_key_id],
-    ['Registration', registration_id],
-    ['Manage it at', management.url],
-    ['Made', date(created_at)],
-    ['Ends', expires_at === null ? 'Never, by itself' : date(expires_at)],
+    ['Registration id', registration_id],
+    ['Management URL', management.url],
+    ['Created', date(created_at)],
+    ['Expires', expires_at === null ? 'never' : date(expires_at)],
   ]
   element('details').replaceChildren(
     ...details.flatMap((pair) =>
@@ -58,14 +58,18 @@ export function showKey({
   title.scrollIntoView({ block: 'start' })
 }
 
-/** Tells whether the API takes the key, as long as that may change. @param url of the registration */
+/**
+ * Reports on the page whether the API accepts the key, until it does or the result can no longer change.
+ * @param url the management URL of the registration
+ * @param token the management token
+ */
 export async function watch(url, token) {
   const giveUpAt = Date.now() + LOOK_FOR_MS
   let unknown = 0
   for (let ms = FIRST_PAUSE_MS; Date.now() < giveUpAt; ms = Math.min(ms * 1.3, LONGEST_PAUSE_MS)) {
     await visible()
     const { status, retryAfter, ready } = await look(url, token)
-    if (ready === true) return tell('The API takes the key: it works.', 'works')
+    if (ready === true) return tell('The key works.', 'works')
     unknown = ready === false ? 0 : unknown + 1
     if (status === 401 || status === 404 || unknown === MOST_UNKNOWN) break
     tell(ready === false ? NOT_YET : UNKNOWN)
@@ -90,16 +94,16 @@ function visible() {
   return new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }))
 }
 
-/** Said once, and not at every look, to who listens. */
+/** Changes the text only if it is new, so that a screen reader does not announce it at every check. */
 function tell(text, className = '') {
   const ready = element('ready')
   if (ready.textContent !== text) ready.textContent = text
   ready.className = className
 }
 
-/** @param copied the id of what was copied whole */
+/** @param copied the id of the element whose whole text was copied */
 function noteCopy(copied) {
-  // The command has the key in it.
+  // The command contains the key.
   uncopied.delete(copied === 'use' ? 'api-key' : copied)
 }
 
@@ -114,14 +118,14 @@ for (const button of document.querySelectorAll('[data-copy]')) {
       await navigator.clipboard.writeText(source.value ?? source.textContent)
       noteCopy(source.id)
     } catch {
-      // Not allowed, or not over HTTPS: the person can still do it.
+      // Clipboard access is denied, or the page was not loaded over HTTPS: select the text for copying by hand.
       outcome = 'Selected'
       if (source.select) source.select()
       else getSelection().selectAllChildren(source)
     }
     label.textContent = outcome
     element('copied').textContent =
-      outcome === 'Copied' ? `${name}: copied.` : 'Selected. Copy it with your keyboard.'
+      outcome === 'Copied' ? `Copied${name.slice(before.length)}.` : 'Selected. Copy it with your keyboard.'
     setTimeout(() => {
       label.textContent = before
       element('copied').textContent = ''

@@ -1,7 +1,7 @@
-// The form of the page: registers, says what is wrong, and shows the key. Nothing is stored in the browser.
+// The registration form: registers, shows errors, and shows the key. It stores nothing in the browser.
+import { explain, findFaults } from './error-messages.js'
 import { showKey, watch, wouldLose } from './key.js'
 import { register } from './request.js'
-import { explain, findFaults } from './words.js'
 
 const element = (id) => document.getElementById(id)
 const form = element('register')
@@ -9,7 +9,7 @@ const problemBox = element('problem')
 const submit = element('submit')
 const { title } = document
 
-/** A request is under way, or made a key perhaps: this page alone can still get it. */
+/** `true` while a request is in flight or may have created a key: only this page can still recover that key. */
 let wouldLoseKey = false
 
 function readForm() {
@@ -22,7 +22,7 @@ function say(text) {
   element('progress').textContent = text
 }
 
-/** While a request is under way what it asks for stays as it is. */
+/** Makes the form read-only while a request is in flight. */
 function setBusy(isBusy) {
   submit.setAttribute('aria-disabled', String(isBusy))
   for (const field of form.querySelectorAll('input:not([type=radio])')) field.readOnly = isBusy
@@ -43,7 +43,7 @@ function clearProblem() {
   for (const field of form.querySelectorAll('[aria-invalid]')) field.removeAttribute('aria-invalid')
 }
 
-/** Says what went wrong above the form, and at each field that it is about. */
+/** Shows the problem above the form, and each fault at its field. */
 function showProblem(heading, { faults, texts = [] }) {
   const list = make('ul')
   for (const [name, text] of faults) {
@@ -85,7 +85,7 @@ async function submitted() {
   wouldLoseKey = mayExist === true
   if (credential === undefined) {
     const fields = ['token', 'name', 'plan'].filter((name) => form.elements[name] !== undefined)
-    return showProblem('You have no key yet', explain(problem, { mayExist, retryAfter, fields }))
+    return showProblem('Could not get your key', explain(problem, { mayExist, retryAfter, fields }))
   }
   showKey(credential)
   document.title = `Your API key. ${title}`

@@ -1,15 +1,15 @@
-// Asks for a key until the answer is final, so that one request makes one key, whatever is lost on the way.
+// Registers, and retries with the same Idempotency-Key until the outcome is final: a lost response costs no second key.
 
-/** How often, and for how long at a time (s), what may succeed later is tried again without a question. */
+/** Attempts before the user is asked to retry, and the longest pause (s) that is waited without asking. */
 const MOST_TRIES = 6
 const LONGEST_PAUSE_S = 30
 const USUAL_PAUSE_S = 2
 const TIMEOUT_MS = 35_000
 
-/** The Idempotency-Key of each request whose outcome is not known yet, by what was asked. */
+/** The Idempotency-Key of each request whose outcome is not known yet, by the request as JSON. */
 const keys = new Map()
 
-/** A UUID would be as good; `crypto.randomUUID` is only there where the page came over HTTPS. */
+/** Returns a random key. `crypto.randomUUID` is not available on a page that was loaded without HTTPS. */
 function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16))
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
@@ -19,9 +19,9 @@ const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds 
 
 /**
  * Registers.
- * @param say is told what goes on, in words
- * @returns `{ credential }`, or `{ problem }`, for a retryable one with `mayExist`: whether a key may have been made
- *   that nobody was given, and `retryAfter` (s)
+ * @param say receives progress messages for the user
+ * @returns `{ credential }` or `{ problem }`. A retryable problem comes with `retryAfter` (s) and `mayExist`: `true` if a
+ *   key may have been created although its response was lost
  */
 export async function register(url, request, say) {
   const asked = JSON.stringify(request)
@@ -30,7 +30,7 @@ export async function register(url, request, say) {
   keys.set(asked, key)
   let mayExist = known !== undefined
   for (let attempt = 1; ; attempt++) {
-    say(attempt === 1 ? 'Making your key…' : 'Trying again…')
+    say(attempt === 1 ? 'Creating your key…' : 'Trying again…')
     const { credential, problem, retryAfter } = await send(url, request, key)
     if (credential === undefined && problem.retryable) {
       mayExist ||= isOutcomeUnknown(problem)
@@ -68,13 +68,13 @@ async function send(url, { token, name, plan }, key) {
   }
   const content = parse(text)
   if (answer.status === 201 && typeof content.api_key_value === 'string') return { credential: content }
-  // What is in between may answer, too: a gateway that says 429 or 5xx in its own words.
+  // A proxy or gateway in between responds in its own format; 429 and 5xx from it are worth a retry.
   const retryable =
     content.retryable ?? (answer.status === 201 || answer.status === 429 || answer.status >= 500)
   const after = Number(answer.headers.get('retry-after'))
   return {
     problem: {
-      title: `The service answered ${answer.status}, and not in its usual way`,
+      title: `The service sent an unexpected response (HTTP ${answer.status})`,
       ...content,
       retryable,
     },
@@ -82,7 +82,7 @@ async function send(url, { token, name, plan }, key) {
   }
 }
 
-/** The object that a JSON text is, or an empty one. */
+/** Parses JSON. Returns an empty object if the text is not JSON. */
 function parse(text) {
   try {
     return Object(JSON.parse(text))
@@ -91,7 +91,7 @@ function parse(text) {
   }
 }
 
-/** Whether the request may have made a key all the same: it was not answered, or not by the service, or not in time. */
+/** Returns `true` if the request may have created a key: no response came, or not from the service, or not in time. */
 function isOutcomeUnknown({ code }) {
   return code === undefined || code === 'upstream_unavailable' || code === 'idempotency_in_progress'
 }
