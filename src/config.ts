@@ -1,20 +1,20 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
 
-/** One usage plan as this deployment offers it: the name callers use, the id API Gateway knows. */
+/** A plan that this deployment offers: its name here, and the id of its usage plan in API Gateway. */
 export interface Plan {
   readonly name: string
   readonly usagePlanId: string
 }
 
-/** Where the store is, as `STORE` names it. `path` is a file or `:memory:`. */
+/** The location of the store, from `STORE`. `path` is a file or `:memory:`. */
 export type StoreLocation =
   | { readonly kind: 'sqlite'; readonly path: string }
   | {
       readonly kind: 'dynamodb'
       readonly table: string
       readonly region: string
-      /** Another endpoint for DynamoDB; `undefined`: the Region's own. */
+      /** A custom endpoint for DynamoDB; `undefined`: the endpoint of the Region. */
       readonly endpoint: string | undefined
     }
 
@@ -22,36 +22,37 @@ export interface Config {
   readonly host: string
   readonly port: number
   readonly logLevel: LogLevel
-  /** The base of every URL in an answer; no slash at the end. */
+  /** The base of every URL in a response, without a trailing slash. */
   readonly publicUrl: string
-  /** `false`, a number of hops, or the addresses and CIDRs of trusted proxies. */
+  /** `false`, the number of trusted proxies, or their addresses and CIDR ranges. */
   readonly trustProxy: false | number | string[]
   readonly region: string
-  /** Another endpoint for API Gateway; `undefined`: the Region's own. */
+  /** A custom endpoint for API Gateway; `undefined`: the endpoint of the Region. */
   readonly apiGatewayEndpoint: string | undefined
-  /** At least one; the first is the default. */
+  /** The plans on offer, at least one. The first is the default. */
   readonly plans: readonly [Plan, ...Plan[]]
   readonly store: StoreLocation
-  /** The API that the minted keys open. */
+  /** The URL of the API that the minted keys give access to. */
   readonly apiBaseUrl: string
-  /** A method of that API which tells whether a key works; `null`: there is none to ask. */
+  /** The URL of a method of that API that requires a key, for probes; `null`: keys are not probed. */
   readonly apiProbeUrl: string | null
-  /** Requests a minute from one address; 0: no limit. */
+  /** The maximum number of requests a minute from one address; 0: no limit. */
   readonly rateLimitPerIp: number
+  /** The time limit of a registration or rotation, in milliseconds. */
   readonly registerTimeoutMs: number
-  /** How keys are minted: one at a time, by imports, or whichever fits. */
+  /** `single`: one key at a time; `bulk`: always by bulk import; `auto`: by bulk import if several registrations wait. */
   readonly mintMode: MintMode
-  /** The most keys of one import. */
+  /** The maximum number of keys in one bulk import. */
   readonly mintBatchMax: number
-  /** How many registrations may wait. */
+  /** The maximum number of registrations that wait to be minted. */
   readonly queueMax: number
-  /** Calls to API Gateway a second; 0: any number. */
+  /** The maximum number of calls to API Gateway a second; 0: no limit. */
   readonly callsPerSecond: number
-  /** How long the audit trail is kept, in milliseconds. */
+  /** The retention time of audit entries, in milliseconds. */
   readonly auditRetentionMs: number
 }
 
-/** Thrown when the environment is not a configuration. The message lists every fault, a line each. */
+/** Reports an invalid configuration. The message lists every fault, one per line. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
 }
@@ -62,23 +63,26 @@ export type LogLevel = (typeof logLevels)[number]
 const mintModes = ['auto', 'single', 'bulk'] as const
 export type MintMode = (typeof mintModes)[number]
 
-/** What a plan may be called. */
+/** The syntax of a plan name. */
 export const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
 const DAY_MS = 86_400_000
 const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
 
-function integer(min: number, max: number) {
-  const text = `must be a whole number from ${min} to ${max}`
-  return z.string().regex(/^\d+$/, text).transform(Number).pipe(z.number().min(min, text).max(max, text))
+function integer(min: number, max: number, byDefault: number) {
+  const text = `must be a whole number from ${min} to ${max}, for example ${byDefault}`
+  const number = z.number().min(min, text).max(max, text)
+  return z.string().regex(/^\d+$/, text).transform(Number).pipe(number).default(byDefault)
 }
 
-const httpUrl = z
-  .url({
-    protocol: /^https?$/,
-    error: ({ input }) =>
-      `${input === undefined ? 'is required: it ' : ''}must be an absolute http:// or https:// URL`,
-  })
-  .refine((text) => !/[?#]/.test(text), 'must have no query and no fragment')
+function httpUrl(example: string) {
+  const rule = `must be an absolute http:// or https:// URL, for example ${example}`
+  return z
+    .url({
+      protocol: /^https?$/,
+      error: ({ input }) => `${input === undefined ? 'is required: it ' : ''}${rule}`,
+    })
+    .refine((text) => !/[?#]/.test(text), `must have no query (?) or fragment (#), for example ${example}`)
+}
 
 const usagePlans = z.string().transform((text, context): Plan[] => {
   const plans: Plan[] = []
@@ -87,10 +91,10 @@ const usagePlans = z.string().transform((text, context): Plan[] => {
     if (!PLAN_NAME.test(name) || !PLAN_ID.test(usagePlanId) || rest.length > 0) {
       context.addIssue({
         code: 'custom',
-        message: `"${entry.trim()}" must be name=usagePlanId, as in gold=abc123,free=def456`,
+        message: `contains "${entry.trim()}", which must be name=usagePlanId, for example gold=abc123,free=def456`,
       })
     } else if (plans.some((plan) => plan.name === name)) {
-      context.addIssue({ code: 'custom', message: `names the plan "${name}" twice` })
+      context.addIssue({ code: 'custom', message: `names the plan "${name}" twice: use unique names` })
     } else {
       plans.push({ name, usagePlanId })
     }
@@ -98,7 +102,7 @@ const usagePlans = z.string().transform((text, context): Plan[] => {
   return plans
 })
 
-/** What a table of DynamoDB may be called. */
+/** The syntax of a DynamoDB table name. */
 const TABLE_NAME = /^[A-Za-z0-9_.-]{3,255}$/
 
 type NamedStore =
@@ -112,14 +116,14 @@ const store = z.string().transform((text, context): NamedStore => {
   context.addIssue({
     code: 'custom',
     message:
-      'must be sqlite:PATH, as in sqlite:./data/firstkey.db, or dynamodb:TABLE, as in dynamodb:firstkey',
+      'must be sqlite:PATH, for example sqlite:./data/firstkey.db, or dynamodb:TABLE, for example dynamodb:firstkey',
   })
   return z.NEVER
 })
 
 const region = z
-  .string('is required: an AWS Region, as in eu-west-1')
-  .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be an AWS Region, as in eu-west-1')
+  .string('is required: it must be an AWS Region, for example eu-west-1')
+  .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be an AWS Region, for example eu-west-1')
 
 const trustProxy = z.string().transform((text, context): false | number | string[] => {
   if (text === '' || text === 'false' || text === '0') return false
@@ -128,7 +132,7 @@ const trustProxy = z.string().transform((text, context): false | number | string
   if (!addresses.every(isAddressOrCidr)) {
     context.addIssue({
       code: 'custom',
-      message: 'must be a number of proxies, as in 1, or their addresses, as in 10.0.0.0/8,127.0.0.1',
+      message: 'must be a number of proxies, for example 1, or addresses, for example 10.0.0.0/8,127.0.0.1',
     })
   }
   return addresses
@@ -143,42 +147,42 @@ function isAddressOrCidr(text: string): boolean {
 
 const variables = z.object({
   HOST: z.string().default('127.0.0.1'),
-  PORT: integer(0, 65_535).default(3000),
+  PORT: integer(0, 65_535, 3000),
   LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
-  PUBLIC_URL: httpUrl.optional(),
+  PUBLIC_URL: httpUrl('https://keys.example.com').optional(),
   TRUST_PROXY: trustProxy.default(false),
   AWS_REGION: region,
-  AWS_ENDPOINT_URL: httpUrl.optional(),
-  AWS_ENDPOINT_URL_API_GATEWAY: httpUrl.optional(),
-  AWS_ENDPOINT_URL_DYNAMODB: httpUrl.optional(),
-  USAGE_PLAN_ID: z.string().regex(PLAN_ID, 'must be the id of a usage plan: letters and digits').optional(),
+  AWS_ENDPOINT_URL: httpUrl('http://localhost:4000').optional(),
+  AWS_ENDPOINT_URL_API_GATEWAY: httpUrl('http://localhost:4000').optional(),
+  AWS_ENDPOINT_URL_DYNAMODB: httpUrl('http://localhost:8000').optional(),
+  USAGE_PLAN_ID: z.string().regex(PLAN_ID, 'must be a usage plan id, for example abc123').optional(),
   USAGE_PLANS: usagePlans.optional(),
   STORE: store.default({ kind: 'sqlite', path: './data/firstkey.db' }),
-  API_BASE_URL: httpUrl,
+  API_BASE_URL: httpUrl('https://api.example.com/v1'),
   API_PROBE_PATH: z
     .string()
-    .regex(/^\/[^\s#\\]*$/, 'must be a path below API_BASE_URL, as in /ping')
+    .regex(/^\/[^\s#\\]*$/, 'must be a path below API_BASE_URL that starts with a slash, for example /ping')
     .optional(),
-  RATE_LIMIT_PER_IP: integer(0, 1_000_000).default(300),
-  REGISTER_TIMEOUT_MS: integer(1_000, 29_000).default(25_000),
+  RATE_LIMIT_PER_IP: integer(0, 1_000_000, 300),
+  REGISTER_TIMEOUT_MS: integer(1_000, 29_000, 25_000),
   MINT_MODE: z.enum(mintModes, `must be one of ${mintModes.join(', ')}`).default('auto'),
-  MINT_BATCH_MAX: integer(2, 10_000).default(2_500),
-  QUEUE_MAX: integer(1, 100_000).default(15_000),
-  AWS_CALLS_PER_SECOND: integer(0, 1_000).default(10),
-  AUDIT_RETENTION_DAYS: integer(1, 36_500).default(400),
+  MINT_BATCH_MAX: integer(2, 10_000, 2_500),
+  QUEUE_MAX: integer(1, 100_000, 15_000),
+  AWS_CALLS_PER_SECOND: integer(0, 1_000, 10),
+  AUDIT_RETENTION_DAYS: integer(1, 36_500, 400),
 })
 
 const environment = variables
-  // `when`: said together with the faults of single variables, not after they are mended.
+  // `when`: reports this fault together with those of single variables, instead of only once they are corrected.
   .refine((env) => env.USAGE_PLAN_ID !== undefined || env.USAGE_PLANS !== undefined, {
     when: () => true,
     path: ['USAGE_PLAN_ID'],
-    error: 'is required: the id of the usage plan, as in abc123; or USAGE_PLANS for several',
+    error: 'is required: it must be a usage plan id, for example abc123, or set USAGE_PLANS for several',
   })
   .refine((env) => env.USAGE_PLAN_ID === undefined || env.USAGE_PLANS === undefined, {
     when: () => true,
     path: ['USAGE_PLAN_ID'],
-    error: 'must not be set beside USAGE_PLANS: choose one of the two',
+    error: 'must not be set together with USAGE_PLANS: unset one of the two',
   })
   .transform((env): Config => {
     const [first, ...others] = env.USAGE_PLANS ?? []
@@ -205,13 +209,13 @@ const environment = variables
     }
   })
 
-/** The part of the configuration that many of the operator's commands need: where the store is. */
+/** The only part of the configuration that many of the operator's commands need: the location of the store. */
 const storeEnvironment = variables
   .pick({ STORE: true, AWS_ENDPOINT_URL: true, AWS_ENDPOINT_URL_DYNAMODB: true })
   .extend({ AWS_REGION: region.optional() })
   .refine((env) => env.STORE.kind === 'sqlite' || env.AWS_REGION !== undefined, {
     path: ['AWS_REGION'],
-    error: 'is required: an AWS Region, as in eu-west-1',
+    error: 'is required: it must be an AWS Region, for example eu-west-1',
   })
   .transform((env) =>
     locate(env.STORE, env.AWS_REGION ?? '', env.AWS_ENDPOINT_URL_DYNAMODB ?? env.AWS_ENDPOINT_URL),
@@ -223,13 +227,13 @@ function locate(named: NamedStore, region: string, endpoint: string | undefined)
 
 /**
  * Reads the configuration from environment variables. An empty variable counts as not set.
- * @throws ConfigError listing every fault at once
+ * @throws ConfigError that lists every fault
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
   return Object.freeze(parse(environment, env))
 }
 
-/** Reads `STORE`, and what belongs to it, alone: for commands that touch nothing else. @throws ConfigError */
+/** Reads only `STORE` and its related variables, for commands that need nothing else. @throws ConfigError */
 export function readStoreLocation(env: NodeJS.ProcessEnv): StoreLocation {
   return parse(storeEnvironment, env)
 }

@@ -6,19 +6,19 @@ import { ServiceError } from './errors.ts'
 import { createLogger } from './log.ts'
 import { startBackground } from './registration/background.ts'
 
-/** Beyond the time that a registration and its undoing may take, how long a stop waits before it gives up (ms). */
+/** The time that a stop is allowed beyond the time limits of a registration and its undo (ms). */
 const STOP_RESERVE_MS = 5_000
 
-/** How many connections may wait to be accepted: a burst must not be told to come back a second later. */
+/** The maximum number of connections that wait to be accepted. With fewer, clients in a burst retry a second later. */
 const BACKLOG = 4_096
 
-/** Prints why the process cannot do its job, and ends it. */
+/** Prints the reason on stderr and exits with code 1. */
 function refuseToStart(reason: string): never {
   process.stderr.write(`firstkey: ${reason}\n`)
   process.exit(1)
 }
 
-/** Stops the start where no registration could ever succeed; a fault that may pass is logged. */
+/** Ends the process if no registration can succeed with this configuration. Logs a fault that may be temporary. */
 async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
   try {
     await readiness.check()
@@ -28,15 +28,15 @@ async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
       const plans = config.plans.map((plan) => `${plan.name}=${plan.usagePlanId}`).join(', ')
       const cause = error.cause instanceof Error ? ` (${error.cause.name}: ${error.cause.message})` : ''
       refuseToStart(
-        `API Gateway in ${config.region} refuses: ${error.message}${cause}\n` +
-          `  Check AWS_REGION, the AWS credentials and their policy, and the usage plans: ${plans}.`,
+        `API Gateway in ${config.region} cannot be used: ${error.message}${cause}\n` +
+          `  Check AWS_REGION, AWS_ENDPOINT_URL, the AWS credentials and their policy, and the usage plans: ${plans}.`,
       )
     }
-    log.warn({ err: error }, 'not ready yet')
+    log.warn({ err: error }, 'startup check failed; not ready yet')
   }
 }
 
-/** The result of `work`; what it throws is a reason not to start. */
+/** Returns the result of `work`. If it throws, prints the error and ends the process. */
 async function orRefuse<T>(work: () => T | Promise<T>): Promise<T> {
   try {
     return await work()
@@ -45,8 +45,8 @@ async function orRefuse<T>(work: () => T | Promise<T>): Promise<T> {
   }
 }
 
-// The process: configuration, parts, HTTP, and a graceful stop. What makes the job impossible ends it with one
-// message on stderr and exit code 1.
+// Starts the service: configuration, dependencies, HTTP, graceful stop. A fault that prevents the start ends the process
+// with one message on stderr and exit code 1.
 const config = await orRefuse(() => readConfig(process.env))
 const log = createLogger(config.logLevel)
 const deps = await orRefuse(() => createDeps(config, log))
@@ -62,9 +62,8 @@ try {
   })
 } catch (error) {
   const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
-  refuseToStart(
-    `cannot listen on ${config.host}, PORT ${config.port}: ${inUse ? 'it is in use' : String(error)}`,
-  )
+  const reason = inUse ? 'it is in use; set PORT to a free port' : String(error)
+  refuseToStart(`cannot listen on ${config.host}, PORT ${config.port}: ${reason}`)
 }
 const background = startBackground(deps)
 
@@ -75,7 +74,7 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
   log.info({ signal, in_flight: deps.inFlight.count() }, 'stopping')
   setTimeout(
     () => {
-      log.error({}, 'stopped before everything was finished')
+      log.error({}, 'stop timed out; requests or jobs are unfinished')
       process.exit(1)
     },
     config.registerTimeoutMs + deps.timing.undo + STOP_RESERVE_MS,

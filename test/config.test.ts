@@ -27,12 +27,12 @@ test('three variables are enough', () => {
   assert.ok(Object.isFrozen(config))
 })
 
-test('an empty environment names everything that is required, at once', () => {
+test('an empty environment reports every required variable at once', () => {
   const message = faults({})
   for (const name of Object.keys(minimal)) assert.match(message, RegExp(`^  ${name} is required`, 'm'))
 })
 
-test('every fault is reported with its variable and what would be right', () => {
+test('every fault is reported with its variable and with a valid value', () => {
   const wrong = {
     PORT: '70000',
     LOG_LEVEL: 'loud',
@@ -46,10 +46,11 @@ test('every fault is reported with its variable and what would be right', () => 
     REGISTER_TIMEOUT_MS: '60000',
   }
   const message = faults(wrong)
-  for (const name of Object.keys(wrong)) assert.match(message, RegExp(`^  ${name} `, 'm'))
+  for (const name of Object.keys(wrong))
+    assert.match(message, RegExp(`^  ${name} .*(for example|one of) \\S`, 'm'))
 })
 
-test('USAGE_PLANS keeps its order and refuses what is said twice', () => {
+test('USAGE_PLANS keeps its order and rejects a duplicate plan, and USAGE_PLAN_ID beside it', () => {
   const { USAGE_PLAN_ID: _, ...rest } = minimal
   const config = readConfig({ ...rest, USAGE_PLANS: 'gold=g1, free=f1' })
   assert.deepEqual(
@@ -59,11 +60,11 @@ test('USAGE_PLANS keeps its order and refuses what is said twice', () => {
   assert.match(faults({ ...rest, USAGE_PLANS: 'gold=g1,gold=g2' }), /names the plan "gold" twice/)
   assert.match(
     faults({ ...minimal, USAGE_PLANS: 'gold=g1' }),
-    /USAGE_PLAN_ID must not be set beside USAGE_PLANS/,
+    /USAGE_PLAN_ID must not be set together with USAGE_PLANS/,
   )
 })
 
-test('TRUST_PROXY is off, hops or addresses', () => {
+test('TRUST_PROXY is off, a number of proxies, or addresses', () => {
   const of = (text: string) => readConfig({ ...minimal, TRUST_PROXY: text }).trustProxy
   assert.equal(of(''), false)
   assert.equal(of('2'), 2)
@@ -72,14 +73,14 @@ test('TRUST_PROXY is off, hops or addresses', () => {
   assert.match(faults({ ...minimal, TRUST_PROXY: 'true' }), /TRUST_PROXY/)
 })
 
-test('a slash at the end of PUBLIC_URL is not doubled', () => {
+test('a trailing slash of PUBLIC_URL is removed', () => {
   assert.equal(
     readConfig({ ...minimal, PUBLIC_URL: 'https://keys.example.com/' }).publicUrl,
     'https://keys.example.com',
   )
 })
 
-test('the commands need the store alone', () => {
+test('readStoreLocation needs only the variables of the store', () => {
   assert.deepEqual(readStoreLocation({ STORE: 'sqlite:/tmp/x.db' }), { kind: 'sqlite', path: '/tmp/x.db' })
   assert.throws(() => readStoreLocation({ STORE: 'x' }), /STORE must be sqlite:PATH/)
   assert.throws(() => readStoreLocation({ STORE: 'dynamodb:x y' }), /or dynamodb:TABLE/)

@@ -1,32 +1,43 @@
 #!/usr/bin/env node
-// Registers with a firstkey service: a bootstrap token in, an API key out. One file, no dependencies, Node.js 20 or newer.
+// Exchanges a bootstrap token for an API key of a firstkey service. One file, no dependencies, Node.js 20 or newer.
 import { createHash, randomUUID } from 'node:crypto'
 import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 
-// The service that this file was fetched from, if it was.
+// The URL of the service that served this file. The service fills it in.
 const SERVICE_URL = ''
 
 const USAGE = `usage: FIRSTKEY_TOKEN=fkb_… node register.mjs --name NAME [options]
 
-  --name NAME          who the key is for
-  --description TEXT   what it is for
-  --plan NAME          one of the plans that the token may ask for
-  --json               print JSON alone
-  --out FILE           write name=value lines to FILE, readable by you only, and print no secret
-  --force              let --out replace a file
-  --url URL            the service; or FIRSTKEY_URL${SERVICE_URL === '' ? '' : ` (default: ${SERVICE_URL})`}
-  --max-wait SECONDS   how long to try again what may succeed later (default: 300)
+Exchanges a bootstrap token for an API key and prints the key.
 
-The token is read from the environment, where no process list shows it. While it is not known whether a request
-succeeded, its Idempotency-Key is kept in a file .firstkey-… here: run again, you get the same key and not a second one.
+  --name NAME          the person or program that uses the key; required
+  --description TEXT   what the key is for
+  --plan NAME          a plan that the token allows
+                       (default: the token's default plan)
+  --json               print only JSON
+  --out FILE           write name=value lines to FILE, which only you can read,
+                       and print no secrets
+  --force              let --out overwrite an existing file
+  --url URL            URL of the service (overrides FIRSTKEY_URL)${
+    SERVICE_URL === '' ? '' : `\n                       (default: ${SERVICE_URL})`
+  }
+  --max-wait SECONDS   how long to keep retrying (default: 300)
+  --help               print this help
+
+The token is read from the environment variable FIRSTKEY_TOKEN, because other
+users can see command-line arguments in the process list.
+
+While the outcome of a request is unknown, its Idempotency-Key is kept in a file
+.firstkey-… in the current folder, or beside FILE with --out. Run the same
+command again to get the same key instead of a second one.
 `
 
 class WrongUsage extends Error {}
 
-/** What the service refused for good, or did not do in time. */
+/** A request that was rejected, or that did not succeed within `--max-wait`. With `isFinal`, a retry cannot succeed. */
 class Refused extends Error {}
 
 function readOptions() {
@@ -52,34 +63,39 @@ function readOptions() {
   const token = (process.env.FIRSTKEY_TOKEN ?? '').trim()
   const url = (values.url ?? process.env.FIRSTKEY_URL ?? SERVICE_URL).replace(/\/+$/, '')
   const maxWaitMs = Number(values['max-wait']) * 1000
-  if (token === '') throw new WrongUsage('FIRSTKEY_TOKEN is not set: it is the bootstrap token (fkb_…)')
-  if (!/^[!-~]+$/.test(token)) throw new WrongUsage('FIRSTKEY_TOKEN has characters in it that no token has')
-  if (!values.name) throw new WrongUsage('--name is missing')
+  if (token === '') throw new WrongUsage('FIRSTKEY_TOKEN is not set: set it to your bootstrap token (fkb_…)')
+  if (!/^[!-~]+$/.test(token))
+    throw new WrongUsage(
+      'FIRSTKEY_TOKEN contains invalid characters: a token is fkb_ followed by letters and digits',
+    )
+  if (!values.name) throw new WrongUsage('--name is missing: add, for example, --name acme-agent')
   if (!/^https?:\/\//.test(url))
-    throw new WrongUsage('--url or FIRSTKEY_URL must be the http(s) URL of the service')
-  if (!(maxWaitMs >= 0)) throw new WrongUsage('--max-wait must be a number of seconds')
-  if (values.force && values.out === undefined) throw new WrongUsage('--force goes with --out')
+    throw new WrongUsage(
+      '--url or FIRSTKEY_URL must be the http(s) URL of the service, such as https://keys.example.com',
+    )
+  if (!(maxWaitMs >= 0)) throw new WrongUsage('--max-wait must be a number of seconds, such as 300')
+  if (values.force && values.out === undefined) throw new WrongUsage('--force requires --out')
   return { ...values, token, url, maxWaitMs }
 }
 
-/** The Idempotency-Key of this very request, the same one until it has succeeded or failed for good. */
+/** Returns the Idempotency-Key of this request, kept in a file until the request has succeeded or failed for good. */
 function keepKey(url, token, body, folder) {
   const name = createHash('sha256').update(`${url}\n${token}\n${body}`).digest('hex').slice(0, 16)
   const file = join(folder, `.firstkey-${name}`)
   const forget = () => rmSync(file, { force: true })
   try {
     const kept = JSON.parse(readFileSync(file, 'utf8'))
-    // The service remembers it for a day.
+    // The service remembers a key for a day; an hour less leaves time for the retries.
     if (Date.now() - kept.at < 23 * 3_600_000) return { key: kept.key, forget }
   } catch {
-    // None is kept.
+    // No key is kept.
   }
   const key = randomUUID()
   writeFileSync(file, JSON.stringify({ key, at: Date.now() }), { mode: 0o600 })
   return { key, forget }
 }
 
-/** Sends the request until the answer is final. */
+/** Sends the request and retries it until the outcome is final. @throws Refused */
 async function register({ url, token, maxWaitMs }, body, key) {
   const giveUpAt = Date.now() + maxWaitMs
   for (let pause = 0.5; ; pause = Math.min(pause * 2, 15)) {
@@ -88,9 +104,9 @@ async function register({ url, token, maxWaitMs }, body, key) {
     if (waitS === undefined) throw Object.assign(new Refused(problem), { isFinal: true })
     if (Date.now() + waitS * 1000 > giveUpAt)
       throw new Refused(
-        `${problem}\nGave up: more than ${maxWaitMs / 1000} s (--max-wait) would be needed. Run it again later.`,
+        `${problem}\nGave up: the next retry would exceed --max-wait (${maxWaitMs / 1000} s).\nRun the same command again later.`,
       )
-    process.stderr.write(`${problem.split('\n')[0]} Trying again in ${Math.ceil(waitS)} s.\n`)
+    process.stderr.write(`${problem.split('\n')[0]} Retrying in ${Math.ceil(waitS)} s.\n`)
     await sleep(waitS * 1000)
   }
 }
@@ -106,7 +122,7 @@ async function send(url, token, body, key, pause) {
         'content-type': 'application/json',
         accept: 'application/json',
         'idempotency-key': key,
-        // A key that works already, where the service can see that.
+        // Waits until the key works, if the service can probe the API.
         prefer: 'wait=20',
       },
       body,
@@ -115,15 +131,15 @@ async function send(url, token, body, key, pause) {
     text = await answer.text()
   } catch (error) {
     const reason = error.cause?.code ?? error.cause?.message ?? error.name
-    // Never sent, and never will be.
-    if (reason === 'bad port') return { problem: `${url} cannot be asked (${reason}).` }
+    // Node.js refuses to connect to this port, so a retry cannot succeed.
+    if (reason === 'bad port') return { problem: `${url} cannot be reached (${reason}).` }
     return { problem: `${url} cannot be reached (${reason}).`, waitS: pause * (0.5 + Math.random()) }
   }
   const content = parse(text)
   if (answer.status === 201 && typeof content?.api_key_value === 'string') return { credential: content }
   const problem = describe(answer, content)
   const after = Number(answer.headers.get('retry-after'))
-  // What is in between may answer, too: a gateway that says 5xx or 429 in its own words.
+  // A proxy or gateway in between responds in its own format; 429 and 5xx from it are worth a retry.
   const isRetryable = content?.retryable ?? (answer.status === 429 || answer.status >= 500)
   return isRetryable ? { problem, waitS: after > 0 ? after : pause } : { problem }
 }
@@ -137,7 +153,8 @@ function parse(text) {
 }
 
 function describe({ status }, content) {
-  if (typeof content?.code !== 'string') return `The service answered ${status}, and not as firstkey does.`
+  if (typeof content?.code !== 'string')
+    return `HTTP ${status}, not from firstkey.\nCheck the URL of the service and any proxy in front of it.`
   return [
     `${content.title} (${content.code}): ${content.detail}`,
     content.next_step,
@@ -145,14 +162,14 @@ function describe({ status }, content) {
   ].join('\n')
 }
 
-/** One word of a shell, and a value of an .env file as far as the two agree. */
+/** Quotes text as one shell word that is also a valid .env value, as far as the two formats agree. */
 function quote(text) {
   if (/^[\w@%+=:,./-]+$/.test(text)) return text
   if (!text.includes("'")) return `'${text}'`
   return /["$`\\]/.test(text) ? `'${text.replaceAll("'", "'\\''")}'` : `"${text}"`
 }
 
-/** name=value lines, for a shell and for .env files. */
+/** Formats a credential as name=value lines for a shell or a .env file. */
 function toLines(credential) {
   const { use, management, ready: _, ...fields } = credential
   const all = {
@@ -168,13 +185,13 @@ function toLines(credential) {
     .join('')
 }
 
-/** Takes the name of the file before anything is asked for: a key that could not be written would be lost. */
+/** Creates the file before the request is sent: a key that could not be written would be lost. @throws WrongUsage */
 function reserve(out, force) {
   const file = force ? `${out}.${process.pid}` : out
   try {
     closeSync(openSync(file, 'wx', 0o600))
   } catch (error) {
-    if (error.code === 'EEXIST') throw new WrongUsage(`${out} is there already: --force replaces it`)
+    if (error.code === 'EEXIST') throw new WrongUsage(`${out} already exists: use --force to overwrite it`)
     throw new WrongUsage(`${out} cannot be written (${error.code})`)
   }
   let holdsKey = false
@@ -192,11 +209,11 @@ function reserve(out, force) {
 
 function print(credential, { json, out }) {
   if (credential.ready === false)
-    process.stderr.write('The API does not take the key yet: try it again in a while.\n')
+    process.stderr.write('The API does not accept the key yet: this can take a few minutes.\n')
   const { api_key_id, api_key_value, ...others } = credential
   if (out !== undefined) {
     process.stdout.write(`api_key_id=${api_key_id}\n`)
-    process.stderr.write(`Written to ${out}, which holds the secrets.\n`)
+    process.stderr.write(`Wrote the API key and the management token to ${out}.\n`)
     return
   }
   const text = `${JSON.stringify({ ...others, api_key_id, api_key_value }, null, 2)}\n`
@@ -215,7 +232,7 @@ async function main() {
     ['SIGTERM', 143],
   ])
     process.once(signal, () => {
-      // What is kept of the request stays: run again, it gets the same key.
+      // The Idempotency-Key stays in its file: the next run gets the same key.
       target?.release()
       process.exit(code)
     })
@@ -231,9 +248,9 @@ async function main() {
   try {
     target?.write(toLines(credential))
   } catch (error) {
-    // Not lost: what cannot be kept in the file is printed.
+    // Print the key that cannot be written: otherwise it would be lost.
     print(credential, { json: options.json })
-    throw new Refused(`${out} could not be written (${error.code}); the key is printed instead`)
+    throw new Refused(`${out} could not be written (${error.code}); the key was printed instead`)
   }
   kept.forget()
   print(credential, options)

@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test'
 import { z } from 'zod'
 import { dataPlane, type Service, startService, tempDir } from '../service.ts'
 
-/** The script as a user has it: fetched from the service, in a folder of its own. */
+/** Fetches the script from the service into a folder of its own, as a user does. */
 async function fetchScript(t: TestContext, service: Pick<Service, 'url'>) {
   const dir = tempDir(t)
   const answer = await fetch(`${service.url}/register.mjs`)
@@ -49,16 +49,16 @@ test('register.mjs prints the key, a blank line and the JSON; the key works', as
 
   const alone = await run(['--name', 'acme-agent', '--json'], env)
   assert.ok(credential.parse(JSON.parse(alone.stdout)))
-  assert.equal(service.gateway.account.keys.size, 2, 'a success is not asked for again')
+  assert.equal(service.gateway.account.keys.size, 2, 'after a success, the next run is a new registration')
 })
 
-test('register.mjs knows where it was fetched from', async (t) => {
+test('register.mjs contains the URL of the service that served it', async (t) => {
   const service = await startService(t, { env: { PUBLIC_URL: 'https://keys.example.com/it' } })
   const { run } = await fetchScript(t, service)
   assert.match((await run(['--help'])).stdout, /default: https:\/\/keys\.example\.com\/it/)
 })
 
-test('register.mjs --out writes a file of name=value lines for the owner only, and replaces none without --force', async (t) => {
+test('register.mjs --out writes name=value lines that only the owner can read, and overwrites no file without --force', async (t) => {
   const service = await startService(t)
   const { dir, run, kept } = await fetchScript(t, service)
   const { secret } = await service.token()
@@ -76,9 +76,9 @@ test('register.mjs --out writes a file of name=value lines for the owner only, a
 
   const again = await run(['--name', 'acme agent', '--out', out], env)
   assert.equal(again.code, 2)
-  assert.match(again.stderr, /is there already: --force replaces it/)
+  assert.match(again.stderr, /already exists: use --force to overwrite it/)
   assert.equal(readFileSync(out, 'utf8'), lines)
-  assert.equal(service.gateway.account.keys.size, 1, 'and nothing was asked for')
+  assert.equal(service.gateway.account.keys.size, 1, 'no request was sent')
   assert.equal((await run(['--name', 'acme agent', '--out', out, '--force'], env)).code, 0)
   assert.notEqual(readFileSync(out, 'utf8'), lines)
   assert.equal(statSync(out).mode & 0o777, 0o600)
@@ -91,7 +91,7 @@ test('register.mjs --out writes a file of name=value lines for the owner only, a
   assert.deepEqual(kept(), [])
 })
 
-test('register.mjs says what was wrong and what to do: 1 for a refusal, 2 for wrong usage', async (t) => {
+test('register.mjs reports the fault and the next step: exit code 1 for a rejection, 2 for wrong usage', async (t) => {
   const service = await startService(t)
   const { run, kept } = await fetchScript(t, service)
   const { secret } = await service.token({ namePrefix: 'acme-' })
@@ -106,7 +106,7 @@ test('register.mjs says what was wrong and what to do: 1 for a refusal, 2 for wr
     [[], { FIRSTKEY_TOKEN: secret }, /--name is missing/],
     [['--name', 'a', '--token', 'x'], { FIRSTKEY_TOKEN: secret }, /Unknown option '--token'/],
     [['--name', 'a', '--url', 'ftp://x'], { FIRSTKEY_TOKEN: secret }, /must be the http\(s\) URL/],
-    [['--name', 'a', '--force'], { FIRSTKEY_TOKEN: secret }, /--force goes with --out/],
+    [['--name', 'a', '--force'], { FIRSTKEY_TOKEN: secret }, /--force requires --out/],
   ] as const) {
     const wrong = await run(args, env)
     assert.equal(wrong.code, 2, args.join(' '))
@@ -115,11 +115,11 @@ test('register.mjs says what was wrong and what to do: 1 for a refusal, 2 for wr
   }
 })
 
-test('register.mjs tries again what may succeed later, and after a lost answer gets the same key, not a second', async (t) => {
+test('register.mjs retries, and after a lost response gets the same key, not a second one', async (t) => {
   const service = await startService(t)
   const { run, kept } = await fetchScript(t, service)
   const { secret } = await service.token({ maxUses: 1 })
-  // In front of the service: the first answer is lost, the second says to come back, the third connection breaks.
+  // A proxy in front of the service: the first response is lost, the second is a 503, the third is lost.
   let calls = 0
   const front = createServer(async (incoming, outgoing) => {
     calls += 1
@@ -148,8 +148,8 @@ test('register.mjs tries again what may succeed later, and after a lost answer g
 
   const impatient = await run(['--name', 'acme-agent', '--max-wait', '0'], env)
   assert.equal(impatient.code, 1)
-  assert.match(impatient.stderr, /cannot be reached[\s\S]*Run it again later/)
-  assert.equal(kept().length, 1, 'the key of the request is kept')
+  assert.match(impatient.stderr, /cannot be reached[\s\S]*Run the same command again later/)
+  assert.equal(kept().length, 1, 'the Idempotency-Key is kept')
   const done = await run(['--name', 'acme-agent'], env)
   assert.equal(done.code, 0, done.stderr)
   assert.equal(calls, 4)
@@ -157,7 +157,7 @@ test('register.mjs tries again what may succeed later, and after a lost answer g
   assert.deepEqual(kept(), [])
 })
 
-test('register.mjs, stopped while it waits, gives the file free and keeps its Idempotency-Key: run again, one key', async (t) => {
+test('register.mjs, stopped while it waits, removes its empty file and keeps its Idempotency-Key: the next run gets the same key', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 1_500 } } })
   const { dir, run, kept } = await fetchScript(t, service)
   const { secret } = await service.token({ maxUses: 1 })
@@ -179,10 +179,10 @@ test('register.mjs, stopped while it waits, gives the file free and keeps its Id
   assert.match(readFileSync(join(dir, '.env'), 'utf8'), /^api_key_value=/m)
 })
 
-test('register.mjs never prints a token, one that cannot be sent neither', async (t) => {
+test('register.mjs never prints a token, not even an invalid one', async (t) => {
   const { run } = await fetchScript(t, await startService(t))
   const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: 'fkb_abc\ndef' })
   assert.equal(done.code, 2)
-  assert.match(done.stderr, /FIRSTKEY_TOKEN has characters/)
+  assert.match(done.stderr, /FIRSTKEY_TOKEN contains invalid characters/)
   assert.ok(!done.stderr.includes('fkb_abc'))
 })

@@ -16,32 +16,32 @@ const faults: [title: string, env: Record<string, string>, message: RegExp][] = 
   [
     'wrong credentials',
     { AWS_ACCESS_KEY_ID: 'AKIAWRONG' },
-    /refuses: .*UnrecognizedClientException[\s\S]*AWS credentials/,
+    /cannot be used: .*UnrecognizedClientException[\s\S]*AWS credentials/,
   ],
   [
     'a wrong secret',
     { AWS_SECRET_ACCESS_KEY: 'wrong' },
-    /refuses: .*InvalidSignatureException[\s\S]*AWS credentials/,
+    /cannot be used: .*InvalidSignatureException[\s\S]*AWS credentials/,
   ],
   [
     'no credentials',
     { AWS_ACCESS_KEY_ID: '', AWS_EC2_METADATA_DISABLED: 'true' },
-    /refuses: .*CredentialsProviderError[\s\S]*AWS credentials/,
+    /cannot be used: .*CredentialsProviderError[\s\S]*AWS credentials/,
   ],
   [
     'another region',
     { AWS_REGION: 'us-east-1' },
-    /API Gateway in us-east-1 refuses: .*valid region[\s\S]*AWS_REGION/,
+    /API Gateway in us-east-1 cannot be used: .*valid region[\s\S]*AWS_REGION/,
   ],
   [
     'a plan that does not exist',
     { USAGE_PLANS: 'free=demofree,gold=nosuchplan' },
-    /refuses: .*Invalid Usage Plan ID[\s\S]*gold=nosuchplan/,
+    /cannot be used: .*Invalid Usage Plan ID[\s\S]*gold=nosuchplan/,
   ],
   [
     'a host that does not exist',
     { AWS_ENDPOINT_URL_API_GATEWAY: 'http://nowhere.invalid' },
-    /refuses: .*nowhere\.invalid/,
+    /cannot be used: .*nowhere\.invalid/,
   ],
   [
     'a store below a file',
@@ -56,11 +56,11 @@ for (const [title, env, message] of faults) {
     const server = startProgram(t, 'src/start.js', [], { ...serverEnv(gateway, tempDir(t)), ...env })
     assert.equal(await server.ended(), 1)
     assert.match(server.output.stderr, message)
-    assert.ok(!/\n {4}at /.test(server.output.stderr), 'a stack trace is no message')
+    assert.ok(!/\n {4}at /.test(server.output.stderr), 'a stack trace is printed')
   })
 }
 
-test('a store that is no database stops the start with its path', async (t) => {
+test('a store that is not a database stops the start; the message names its path', async (t) => {
   const dir = tempDir(t)
   const env = serverEnv(await testGateway(t), dir)
   writeFileSync(
@@ -72,7 +72,7 @@ test('a store that is no database stops the start with its path', async (t) => {
   assert.match(server.output.stderr, /firstkey\.db cannot be opened: file is not a database/)
 })
 
-test('a port in use stops the start with the port', async (t) => {
+test('a port in use stops the start; the message names the port', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
   t.after(() => other.close())
@@ -87,7 +87,7 @@ test('a port in use stops the start with the port', async (t) => {
   )
 })
 
-test('API Gateway being away for a moment does not stop the start: not ready, then ready', async (t) => {
+test('an API Gateway that fails for a moment does not stop the start: not ready, then ready', async (t) => {
   const gateway = await testGateway(t)
   gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'fail', times: 6 })
   const { url } = await startServer(t, serverEnv(gateway, tempDir(t)))
