@@ -11,10 +11,10 @@ import { readProblem } from '../problem.ts'
 import { serverEnv, tempDir, testGateway } from '../service.ts'
 import { runCli, startProgram } from './server-process.ts'
 
-/** Only Linux lets one process limit the files of another. */
+/** Only on Linux can one process limit the file sizes of another. */
 const cannotLimit = process.platform === 'linux' ? false : 'needs prlimit'
 
-/** Registers until the store refuses, checks how, mends it, and checks that all is well again without a restart. */
+/** Registers until the store fails, checks the response, heals the store, and checks that no restart is needed. */
 async function breakAndHeal(
   t: TestContext,
   { breakIt, healIt }: Record<'breakIt' | 'healIt', (path: string, pid: number) => void>,
@@ -62,24 +62,24 @@ const limitFiles = (pid: number, bytes: number | 'unlimited') =>
   execFileSync('prlimit', ['-p', String(pid), `--fsize=${bytes}:unlimited`])
 
 test(
-  'the disk gets full: 503, nothing minted that is not recorded, and it heals by itself',
+  'a full disk: 503, every minted key is recorded, and the service recovers without a restart',
   { skip: cannotLimit },
   (t) =>
     breakAndHeal(t, {
-      // Room for some more registrations; then a write fails in the middle of one.
+      // Leaves room for some more registrations; then a write fails in the middle of one.
       breakIt: (path, pid) => limitFiles(pid, statSync(`${path}-wal`).size + 30_000),
       healIt: (_path, pid) => limitFiles(pid, 'unlimited'),
     }),
 )
 
-test('the store can not be written at all: 503, then well again', { skip: cannotLimit }, (t) =>
+test('a store that cannot be written at all: 503, then recovery', { skip: cannotLimit }, (t) =>
   breakAndHeal(t, {
     breakIt: (_path, pid) => limitFiles(pid, 1),
     healIt: (_path, pid) => limitFiles(pid, 'unlimited'),
   }),
 )
 
-test('another process keeps the store locked: 503, then well again', (t) => {
+test('a store that another process keeps locked: 503, then recovery', (t) => {
   let other: DatabaseSync | undefined
   t.after(() => other?.close())
   return breakAndHeal(t, {

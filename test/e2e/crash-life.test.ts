@@ -12,7 +12,11 @@ import { FAST_SERVER, runCli, startServer } from './server-process.ts'
 
 type Moment = 'arrived' | 'effective'
 
-/** A server that holds one registration, killed when `operation` is at `moment`; and what is needed to go on. */
+/**
+ * Starts a server with one registration.
+ * @returns with `killAt`, which kills it when `operation` is at `moment`; `restart`; and `quiet`, which waits until nothing
+ *   is left to recover
+ */
 async function registeredServer(t: TestContext, ...policy: string[]) {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
@@ -44,7 +48,7 @@ async function registeredServer(t: TestContext, ...policy: string[]) {
       if (!rows.some((one) => isOpen(one, systemClock()))) return
       await sleep(100)
     }
-    assert.fail('it does not come to an end')
+    assert.fail('the registrations are not settled after 30 s')
   }
   return { gateway, store, server, own, killAt, restart, quiet }
 }
@@ -61,15 +65,15 @@ describe('invariants 1, 2, 4, 6: kill -9 in a rotation or a revocation, then a r
           killAt(operation, moment)
           await assert.rejects(manage(server, own, 'POST', '/rotate', { overlap_seconds: 0 }, headers))
           const next = await restart()
-          assert.equal(gateway.account.key(own.api_key_id).value, own.api_key_value, 'the present key stays')
+          assert.equal(gateway.account.key(own.api_key_id).value, own.api_key_value, 'the current key stays')
           const retry = async (): Promise<Given> => {
             for (let tries = 0; tries < 100; tries++) {
               const answer = await manage(next, own, 'POST', '/rotate', { overlap_seconds: 0 }, headers)
               if (answer.status === 201) return (await answer.json()) as Given
-              assert.equal(answer.status, 409, 'the one that the crash left is worked on')
+              assert.equal(answer.status, 409, 'only a rotation in progress may be reported')
               await sleep(100)
             }
-            return assert.fail('the rotation does not come to an end')
+            return assert.fail('the rotation is not finished after 10 s')
           }
           const given = await retry()
           await quiet()
@@ -77,7 +81,7 @@ describe('invariants 1, 2, 4, 6: kill -9 in a rotation or a revocation, then a r
           assert.deepEqual([...gateway.account.keys.keys()], [given.api_key_id])
         })
 
-    test(`a revocation, when DeleteApiKey is ${moment}: nobody need ask again`, async (t) => {
+    test(`a revocation, when DeleteApiKey is ${moment}: it finishes without another request`, async (t) => {
       const { gateway, store, server, own, killAt, restart, quiet } = await registeredServer(t)
       killAt('DeleteApiKey', moment)
       await assert.rejects(manage(server, own, 'DELETE'))

@@ -15,7 +15,7 @@ interface Crash {
   readonly agents: number
   readonly operation: OperationName
   readonly moment: 'arrived' | 'effective'
-  /** What makes the process undo, where it is killed on that way. */
+  /** The fault that makes the process undo, if it is killed during the undo. */
   readonly undoing?: FaultOrder | undefined
   readonly keyed: boolean
 }
@@ -23,7 +23,7 @@ interface Crash {
 const attachDenied: FaultOrder = { operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' }
 const lookDenied: FaultOrder = { operation: 'GetUsagePlanKeys', when: 'before', kind: 'denied', times: 9 }
 
-/** One alone, by two calls; and several together, by imports. */
+/** One registration, minted by two calls; and several, minted by a bulk import. */
 const steps: [agents: number, operation: OperationName, undoing?: FaultOrder][] = [
   [1, 'CreateApiKey'],
   [1, 'CreateUsagePlanKey'],
@@ -71,31 +71,31 @@ async function crashAt(t: TestContext, { agents, operation, moment, undoing, key
   }
   await Promise.all(
     registrants.map((register) =>
-      assert.rejects(register(first.url), 'the process died before it could answer'),
+      assert.rejects(register(first.url), 'the process died before it could respond'),
     ),
   )
   assert.equal(await first.ended(), 'SIGKILL')
   gateway.onCall = () => undefined
   gateway.faults.clear()
   const begun = await store.listRegistrations({ limit: 10 })
-  assert.ok(begun.length > 0, 'intent before effect')
+  assert.ok(begun.length > 0, 'the registration is recorded before the side effect')
   assert.ok(
     begun.some(({ status }) => status === 'pending'),
-    'what was not finished is pending',
+    'an unfinished registration is pending',
   )
 
   const second = await startServer(t, env)
   const given: Given[] = []
-  // The clients do not give up: they retry as they are told, and get their keys, whoever finishes the work.
+  // The clients retry and get their keys, whether a retry or the recovery finishes the work.
   if (keyed) given.push(...(await Promise.all(registrants.map((register) => insist(register, second.url)))))
   await nothingPending(store)
   await assertInvariants(gateway, store, given)
   if (keyed) return
-  assert.equal(gateway.account.keys.size, 0, 'nobody was given these keys')
+  assert.equal(gateway.account.keys.size, 0, 'keys that were never returned are deleted')
   const retries = await Promise.all(registrants.map((register) => register(second.url)))
   assert.ok(
     retries.every(({ status }) => status === 201),
-    'the uses were given back',
+    'the uses were refunded',
   )
   await assertInvariants(
     gateway,
@@ -122,7 +122,7 @@ async function nothingPending(store: Store): Promise<void> {
   assert.fail('a registration is still pending after 30 s')
 }
 
-test('invariant 6: what was answered 201 survives kill -9 at once', async (t) => {
+test('invariant 6: a registration answered with 201 survives an immediate kill -9', async (t) => {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
   const env = serverEnv(gateway, dir)
@@ -146,7 +146,7 @@ test('invariant 6: what was answered 201 survives kill -9 at once', async (t) =>
   await assertInvariants(gateway, store, [JSON.parse(body) as Given])
 })
 
-test('recovery adopts a key by itself; the client that comes back later gets it at once', async (t) => {
+test('recovery completes a key without a request; a client that retries later gets it at once', async (t) => {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
   const env = serverEnv(gateway, dir)
@@ -164,7 +164,7 @@ test('recovery adopts a key by itself; the client that comes back later gets it 
   await assert.rejects(fetch(`${first.url}/register`, init))
   await first.ended()
   gateway.onCall = () => undefined
-  // As if the call that was in flight had never arrived: the key is there and on no plan.
+  // As if the call in flight had never arrived: the key exists and is on no usage plan.
   for (const key of gateway.account.keys.values()) key.planIds.clear()
 
   const second = await startServer(t, env)
@@ -177,7 +177,7 @@ test('recovery adopts a key by itself; the client that comes back later gets it 
   await assertInvariants(gateway, store, [(await answer.json()) as Given])
 })
 
-test('registrations list, show and reconcile: what a crash left is shown, and ended on demand', async (t) => {
+test('registrations list, show and reconcile: a registration left by a crash is listed and undone on demand', async (t) => {
   const gateway = await testGateway(t)
   const env = serverEnv(gateway, tempDir(t))
   const first = await startServer(t, env)
@@ -195,7 +195,7 @@ test('registrations list, show and reconcile: what a crash left is shown, and en
   assert.match((await cli('show', pending.id)).stdout, /^status +pending$/m)
   let dry = await cli('reconcile')
   for (let tries = 0; !dry.stdout.includes(pending.id) && tries < 60; tries++) {
-    await sleep(250) // The lease of the dead process has to lapse.
+    await sleep(250) // The lease of the dead process must expire.
     dry = await cli('reconcile')
   }
   assert.match(dry.stdout, RegExp(`^${pending.id} {2}undo: `))

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { startProgram } from './server-process.ts'
 
-test('the demo keeps serving, and the commands it prints work as pasted', async (t) => {
+test('the demo keeps running, and the commands that it prints work as pasted', async (t) => {
   const demo = startProgram(t, 'demo/main.ts', [], {})
   await demo.seen(/Serving until Ctrl-C/)
   const [registerCommand, useCommand] = demo.output.stdout.match(/^ {2}curl .*$/gm) ?? []
@@ -20,10 +20,10 @@ test('the demo keeps serving, and the commands it prints work as pasted', async 
   assert.equal(demo.output.stderr, '')
 })
 
-test('the demo finds free ports when the usual ones are taken', async (t) => {
+test('the demo finds free ports when the default ones are in use', async (t) => {
   for (const port of [3000, 4000]) {
     const squatter = createServer()
-    squatter.on('error', () => undefined) // Somebody else has it: just as well.
+    squatter.on('error', () => undefined) // Another process has the port, which serves the test equally well.
     squatter.listen(port, '127.0.0.1')
     t.after(() => squatter.close())
   }

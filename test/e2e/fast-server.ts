@@ -1,4 +1,4 @@
-// The service as a process with times that a test can wait for, and a clock that jumps when its parent says so.
+// The service as a process with short timings for tests, and a clock that its parent process can move.
 import { buildApp } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import { createDeps } from '../../src/deps.ts'
@@ -6,7 +6,7 @@ import { createLogger } from '../../src/log.ts'
 import { startBackground } from '../../src/registration/background.ts'
 import { fastTiming } from '../invariants.ts'
 
-// A test that limits the size of files means an error of write(), as on a full disk, and not the end of the process.
+// A test that limits the file size expects write() to fail, as on a full disk; the signal must not end the process.
 process.on('SIGXFSZ', () => undefined)
 let offset = Number(process.env['CLOCK_OFFSET'] ?? 0)
 process.on('message', (message) => {
@@ -21,4 +21,4 @@ startBackground(deps)
 const url = await app.listen({ host: '127.0.0.1', port: 0 })
 process.send?.({ url })
 process.stdout.write(`listening on ${url}\n`)
-process.on('disconnect', () => process.exit(0)) // Only where a parent forked it.
+process.on('disconnect', () => process.exit(0)) // Emitted only if a parent forked this process.

@@ -4,13 +4,13 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 
-/** `busy`: the answer is a 503 with `Retry-After: 1`; `lost`: the service answers, and the connection breaks. */
+/** `busy`: the response is a 503 with `Retry-After: 1`; `lost`: the service responds, but the connection breaks. */
 export type Fault = 'busy' | 'lost'
 
 export interface Seen {
   readonly at: number
   readonly key: string | undefined
-  /** What the service said of it, where it was asked. */
+  /** `true` if the response was a replay; `undefined` if the request did not reach the service. */
   readonly isReplayed?: boolean
 }
 
@@ -23,7 +23,7 @@ const busy = JSON.stringify({
 })
 const passedOn = ['authorization', 'content-type', 'accept', 'idempotency-key']
 
-/** A proxy before a service, which has one fault for each of the first requests, then none. Ends with the test. */
+/** Starts a proxy in front of a service, until the test ends. Each of the first requests gets one of the faults. */
 export async function startFaultyFront(t: TestContext, serviceUrl: string, faults: readonly Fault[]) {
   const seen: Seen[] = []
   const front = createServer(async (incoming, outgoing) => {

@@ -12,7 +12,7 @@ const operation = fc.constantFrom(
 const mintMode = fc.constantFrom('auto' as const, 'bulk' as const)
 const moment = fc.constantFrom('arrived' as const, 'effective' as const)
 
-/** What may happen. `key` is one of three idempotency keys, or none; `racers` is how many send the same at once. */
+/** A random action. `key`: one of three idempotency keys, or none; `racers`: the number of concurrent requests. */
 const action = fc.oneof(
   {
     weight: 6,
@@ -67,10 +67,10 @@ const action = fc.oneof(
 export type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
 
 /**
- * Random sequences of registrations, rotations, revocations, expiries, retries, races, crashes, restarts, faults and clock
- * jumps, held against what may be true: no answer but the documented ones; the same credential for the same request within a day;
- * and, when all is quiet again, every invariant against the gateway's own state.
- * @throws Error with the seed and the path that replay the failure
+ * Runs random sequences of registrations, rotations, revocations, expiries, retries, races, crashes, restarts, faults and
+ * clock jumps. Checks that every response is a documented one, that the same request gets the same credential within a day,
+ * and, once nothing is left to recover, every invariant against the gateway's own state.
+ * @throws Error with the seed and the path that reproduce the failure
  */
 export async function checkModel(
   parameters: { numRuns: number; seed: number; path?: string },

@@ -9,7 +9,7 @@ import { assertInvariants } from '../invariants.ts'
 import { serverEnv, tempDir, testGateway } from '../service.ts'
 import { FAST_SERVER, runCli, startServer } from './server-process.ts'
 
-/** A server whose API takes no key, a registration that waits for that, and the moment when its key is attached. */
+/** Starts a server whose API rejects every key, and a registration that waits. Resolves after its key is attached. */
 async function waiting(
   t: TestContext,
   { main = FAST_SERVER, headers = {} }: { main?: string; headers?: Record<string, string> } = {},
@@ -38,7 +38,7 @@ async function waiting(
   return { gateway, env, store, server, register, answer }
 }
 
-test('SIGTERM ends the waiting: the key is answered at once, not ready yet', async (t) => {
+test('SIGTERM ends the wait: the key is returned at once, with ready false', async (t) => {
   const { server, answer, gateway, store } = await waiting(t, { main: 'src/start.js' })
   const stoppedAt = performance.now()
   server.child.kill('SIGTERM')
@@ -50,7 +50,7 @@ test('SIGTERM ends the waiting: the key is answered at once, not ready yet', asy
   await assertInvariants(gateway, store, [credential])
 })
 
-test('invariant 2: kill -9 while a registration waits for its key leaves no key and costs no use', async (t) => {
+test('invariant 2: kill -9 while a registration waits for its key to work leaves no key and costs no use', async (t) => {
   const { server, answer, gateway, env, store, register } = await waiting(t)
   server.child.kill('SIGKILL')
   await assert.rejects(answer)
@@ -61,7 +61,7 @@ test('invariant 2: kill -9 while a registration waits for its key leaves no key 
   await assertInvariants(gateway, store, [credentialSchema.parse(await again.json())])
 })
 
-test('invariant 4: kill -9 while a registration waits, and its retry has the key', async (t) => {
+test('invariant 4: after kill -9 while a registration waits, its retry gets the key', async (t) => {
   const headers = { 'idempotency-key': randomUUID() }
   const { server, answer, gateway, env, store, register } = await waiting(t, { headers })
   const [made] = gateway.account.keys.values()

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 
-/** A block of code of a Markdown document, as a reader copies it. */
+/** A code block of a Markdown document, as a reader copies it. */
 export interface Block {
-  /** The heading that it stands under. */
+  /** The heading above it. */
   readonly heading: string
   readonly language: string
   readonly code: string
 }
 
-/** All blocks of code of a Markdown document, in their order. */
+/** Reads all code blocks of a Markdown document, in their order. */
 export function readBlocks(markdown: string): Block[] {
   const blocks = markdown.split(/^## /m).flatMap((section) => {
     const heading = section.slice(0, section.indexOf('\n'))
@@ -19,6 +19,6 @@ export function readBlocks(markdown: string): Block[] {
     }))
   })
   const fences = markdown.match(/^\s*(```|~~~)/gm) ?? []
-  assert.equal(fences.length, 2 * blocks.length, 'a block of code that is not written as the others')
+  assert.equal(fences.length, 2 * blocks.length, 'a code block has an unexpected form')
   return blocks
 }

@@ -21,7 +21,7 @@ function codeOf(recipe: Pick<Recipe, 'heading' | 'language'>): string {
   return block?.code ?? assert.fail(`docs/recipes.md has no ${recipe.language} under ${recipe.heading}`)
 }
 
-/** What a person reads off the screen of the demo. */
+/** Reads the URLs and the token from the output of the demo. */
 function readScreen(screen: string) {
   const read = (pattern: RegExp) => screen.match(pattern)?.[1] ?? assert.fail(String(pattern))
   return {
@@ -56,7 +56,7 @@ const jsonCredential = z
   .pipe(credential)
 const names = Object.keys(credential.shape)
 
-/** What the recipe left in its folder, read as the document says. */
+/** Reads the credential that the recipe left in its folder, in the way that the document describes. */
 function readKept({ dir }: Place, recipe: Recipe) {
   if (recipe.language === 'yaml') {
     const lines = readFileSync(join(dir, 'output'), 'utf8').matchAll(/^(\w+)=(.*)$/gm)
@@ -64,14 +64,14 @@ function readKept({ dir }: Place, recipe: Recipe) {
   }
   const [file = '', ...others] = readdirSync(dir).filter((name) => /\.(env|json)$/.test(name))
   assert.deepEqual(others, [])
-  assert.equal(statSync(join(dir, file)).mode & 0o777, 0o600, `${file} can be read by others`)
+  assert.equal(statSync(join(dir, file)).mode & 0o777, 0o600, `${file} is readable by others`)
   if (file.endsWith('.json')) return jsonCredential.parse(JSON.parse(readFileSync(join(dir, file), 'utf8')))
   const script = `. "./$1"; printf '%s\\n' ${names.map((name) => `"$${name}"`).join(' ')}`
   const values = execFileSync('sh', ['-euc', script, 'sh', file], { cwd: dir, encoding: 'utf8' }).split('\n')
   return credential.parse(Object.fromEntries(names.map((name, index) => [name, values[index]])))
 }
 
-/** That the key opens the demo API, and the management token the registration. */
+/** Asserts that the demo API accepts the key, and that the management token gives access to the registration. */
 async function assertWorks({ apiUrl }: Demo, kept: z.infer<typeof credential>) {
   const used = await fetch(apiUrl, { headers: { 'x-api-key': kept.api_key_value } })
   assert.equal(used.status, 200)
@@ -85,7 +85,7 @@ async function testRecipe(t: TestContext, recipe: Recipe, demo: Demo): Promise<v
   const subtest = (name: string, run: (t: TestContext) => Promise<void>) =>
     t.test(name, { concurrency: true }, run)
 
-  const works = subtest('gets a key that works and shows no secret', async (t) => {
+  const works = subtest('gets a working key and shows no secret', async (t) => {
     const place = emptyPlace(t, demo)
     const { exitCode, stdout, stderr, curlArgs } = await follow(recipe, code, place)
     assert.equal(exitCode, 0, stdout + stderr)
@@ -106,7 +106,7 @@ async function testRecipe(t: TestContext, recipe: Recipe, demo: Demo): Promise<v
     assert.equal(readFileSync(join(place.dir, recipe.keeps), 'utf8'), before, 'the first key was replaced')
   })
 
-  const tells = subtest('tells why it was refused, and fails', async (t) => {
+  const tells = subtest('shows the reason of a rejection, and fails', async (t) => {
     const place = emptyPlace(t, { ...demo, token: 'fkb_wrong' })
     const { exitCode, stdout, stderr } = await follow(recipe, code, place)
     assert.notEqual(exitCode, 0)
@@ -114,12 +114,13 @@ async function testRecipe(t: TestContext, recipe: Recipe, demo: Demo): Promise<v
     assert.match(told, /The token is not valid|invalid_token/)
     assert.match(told, /38 letters and digits/)
     assert.match(told, /ask the operator for a new one/)
-    if (recipe.keeps !== undefined) assert.ok(!existsSync(join(place.dir, recipe.keeps)), 'an empty file')
+    if (recipe.keeps !== undefined)
+      assert.ok(!existsSync(join(place.dir, recipe.keeps)), 'an empty file is left')
   })
 
   const retries =
     recipe.survives.length > 0 &&
-    subtest(`gets over ${recipe.survives.join(' and ')} with the same Idempotency-Key`, async (t) => {
+    subtest(`survives ${recipe.survives.join(' and ')} with the same Idempotency-Key`, async (t) => {
       const front = await startFaultyFront(t, demo.url, recipe.survives)
       const place = emptyPlace(t, { ...demo, url: front.url })
       const { exitCode, stdout, stderr } = await follow(recipe, code, place)
@@ -130,13 +131,13 @@ async function testRecipe(t: TestContext, recipe: Recipe, demo: Demo): Promise<v
       assert.equal(front.seen.length, recipe.survives.length + 1)
       assert.match(first.key ?? '', /^[\w-]{16,}$/)
       assert.deepEqual(new Set(front.seen.map(({ key }) => key)), new Set([first.key]))
-      assert.ok(second.at - first.at > 950, 'Retry-After was not waited for')
-      if (last !== undefined) assert.ok(last.isReplayed, 'a second key was made')
+      assert.ok(second.at - first.at > 950, 'the retry came before Retry-After')
+      if (last !== undefined) assert.ok(last.isReplayed, 'a second key was minted')
     })
   await Promise.all([works, tells, retries])
 }
 
-test('every block of code in docs/recipes.md is run here', () => {
+test('every code block of docs/recipes.md is run here', () => {
   const known = recipes.map(({ heading, language }) => `${heading}: ${language}`)
   assert.deepEqual(
     blocks.map(({ heading, language }) => `${heading}: ${language}`),
@@ -171,12 +172,12 @@ test('docs/recipes.md, as pasted, against the demo', { concurrency: 6 }, async (
       testRerun(t, demo),
     ),
   ])
-  program.child.kill('SIGINT') // A killed demo would leave its service behind.
+  program.child.kill('SIGINT') // With SIGKILL, the service of the demo would keep running.
   assert.equal(await program.ended(), 0)
   assert.equal(program.output.stderr, '')
 })
 
-test('the tool takes what its schema describes, and nothing else', async (t) => {
+test('the tool accepts the input that its schema describes, and nothing else', async (t) => {
   const file = join(tempDir(t), 'firstkey-tool.mjs')
   writeFileSync(file, codeOf({ heading: 'A tool for an agent', language: 'js' }))
   const { definition } = await import(pathToFileURL(file).href)

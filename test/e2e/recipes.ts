@@ -8,25 +8,25 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import type { Fault } from './faulty-front.ts'
 
-/** Where a recipe is pasted: an empty folder, and all that it finds in its environment. */
+/** The place where a recipe runs: an empty folder and the environment variables. */
 export interface Place {
   readonly dir: string
   readonly env: Readonly<Record<string, string>>
 }
 
-/** How the reader of docs/recipes.md runs one of its blocks. */
+/** The steps with which a reader of docs/recipes.md runs one of its blocks. */
 export interface Recipe {
   readonly heading: string
   readonly language: string
   /** The program that must be installed. */
   readonly needs: string
-  /** Puts the block where the document says, and tells the command that runs it. */
+  /** Writes the block to the file that the document names, and returns the command that runs it. */
   prepare(code: string, place: Place): { command: readonly string[]; env?: Record<string, string> }
-  /** The faults that it must get over. */
+  /** The faults that the recipe must survive. */
   readonly survives: readonly Fault[]
-  /** The file that it never replaces, where it has a fixed name. */
+  /** The file that the recipe never overwrites, if the file has a fixed name. */
   readonly keeps?: string
-  /** The process list may show the token: the document says so. */
+  /** `true` if the process list may show the token, as the document says. */
   readonly showsToken?: boolean
 }
 
@@ -50,10 +50,10 @@ const step = z.tuple([
   }),
 ])
 
-/** As the runner of GitHub Actions does a step: expressions are put in, and `bash -e` runs the file. */
+/** Prepares a step as the GitHub Actions runner does: it replaces expressions, and `bash -e` runs the file. */
 const asStep: Recipe['prepare'] = (code, { dir, env }) => {
   const [{ env: named, run }] = step.parse(parse(code))
-  assert.doesNotMatch(run, /\$\{\{/, 'what is put into a script can be a script')
+  assert.doesNotMatch(run, /\$\{\{/, 'an expression in a script allows script injection')
   const known: Record<string, string | undefined> = {
     'vars.FIRSTKEY_URL': env['FIRSTKEY_URL'],
     'secrets.FIRSTKEY_TOKEN': env['FIRSTKEY_TOKEN'],
@@ -69,7 +69,7 @@ const asStep: Recipe['prepare'] = (code, { dir, env }) => {
   return { command: ['bash', '-e', 'step.sh'], env: { ...github, ...Object.fromEntries(variables) } }
 }
 
-/** What an agent's loop does with the tool: calls it, and hands what it returns to the model. */
+/** The agent loop's part: calls the tool and passes the result to the model. */
 const CALL_TOOL = `
 const { run } = await import('./firstkey-tool.mjs')
 const result = await run({ name: 'acme-agent' })
@@ -107,7 +107,7 @@ export const recipes: readonly Recipe[] = [
 
 const path = `${dirname(process.execPath)}${delimiter}${process.env['PATH']}`
 
-/** Where a program is installed, if it is. */
+/** Returns the path of a program, or `undefined` if it is not installed. */
 export function which(program: string): string | undefined {
   return path
     .split(delimiter)
@@ -124,7 +124,7 @@ export function which(program: string): string | undefined {
 
 /**
  * Runs a recipe to its end.
- * @returns with `curlArgs`, what the process list would have shown of curl
+ * @returns its exit code and output, and `curlArgs`, the arguments of curl that the process list would have shown
  */
 export async function follow(recipe: Recipe, code: string, place: Place) {
   const { command, env } = recipe.prepare(code, place)

@@ -18,7 +18,7 @@ const faults: (FaultOrder | undefined)[] = [
   { operation: 'GetUsagePlanKeys', when: 'before', kind: 'cut', times: 3 },
 ]
 
-test('invariant 5: nothing that the process writes holds a secret, at log level trace, errors included', async (t) => {
+test('invariant 5: no output or file of the process contains a secret, at log level trace, errors included', async (t) => {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
   const env = { ...serverEnv(gateway, dir), LOG_LEVEL: 'trace', API_PROBE_PATH: '/probe' }
@@ -54,7 +54,7 @@ test('invariant 5: nothing that the process writes holds a secret, at log level 
       if (api_key_value) secrets.add(api_key_value).add(management.token)
     }
   }
-  // A secret where none belongs: in the path, the query, the name, and a body that is no JSON.
+  // Secrets in unexpected places: in the path, in the query, in the name, and in a body that is not JSON.
   const [, lost = ''] = secrets
   await send(`/${secret}?token=${secret}`, secret, '{}')
   await send(`/register/${lost}?x=${lost}`, lost, '{}')

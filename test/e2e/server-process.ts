@@ -7,15 +7,15 @@ const root = join(import.meta.dirname, '../..')
 
 export interface Program {
   readonly child: ChildProcess
-  /** Everything written so far. */
+  /** All output so far. */
   readonly output: { stdout: string; stderr: string }
-  /** Resolves when stdout or stderr holds a match, rejects when the program ends without one. */
+  /** Resolves when stdout or stderr contains a match; rejects when the program ends without one. */
   seen(pattern: RegExp): Promise<RegExpMatchArray>
-  /** The exit code, or the name of the signal that ended it. */
+  /** Resolves at the end of the program, with its exit code or the name of the signal that ended it. */
   ended(): Promise<number | string>
 }
 
-/** Runs one of the project's programs as a process of its own, with exactly this environment. Ends with the test. */
+/** Runs one of the project's programs with only this environment, `PATH` and no home, and kills it after the test. */
 export function startProgram(
   t: TestContext,
   program: string,
@@ -37,7 +37,7 @@ export function startProgram(
   })
   t.after(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
-    // A program that it started may hold them open.
+    // A child process of the program may hold them open.
     child.stdout.destroy()
     child.stderr.destroy()
     await exit
@@ -65,10 +65,10 @@ export function startProgram(
   }
 }
 
-/** As {@link startServer}, with times that a test can wait for. */
+/** The `main` for {@link startServer} with short timings. */
 export const FAST_SERVER = 'test/e2e/fast-server.ts'
 
-/** The service as a process; resolves when it listens. */
+/** Starts the service as a process. Resolves when it listens. */
 export async function startServer(
   t: TestContext,
   env: Readonly<Record<string, string>>,
@@ -79,7 +79,7 @@ export async function startServer(
   return { ...program, url }
 }
 
-/** Runs one of the operator's commands to its end. */
+/** Runs a command of the operator's CLI to its end. */
 export async function runCli(t: TestContext, args: readonly string[], env: Readonly<Record<string, string>>) {
   const program = startProgram(t, 'src/cli/main.ts', args, env)
   const code = await program.ended()

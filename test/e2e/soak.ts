@@ -1,5 +1,5 @@
-// The long run of the model: npm run test:soak -- [--runs 300] [--seed N] [--path P]. A failure prints the seed and
-// the path; with both of them the same run is repeated.
+// The long run of the model: npm run test:soak -- [--runs 300] [--seed N] [--path P]. A failure prints the seed and the
+// path that repeat the same run.
 import { parseArgs } from 'node:util'
 import { checkModel } from './model.ts'
 

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { serverEnv, tempDir, testGateway } from '../service.ts'
 import { runCli, startServer } from './server-process.ts'
 
-test('SIGTERM: requests in flight finish, new ones are refused, exit 0', async (t) => {
+test('SIGTERM: requests in flight finish, new connections are refused, exit code 0', async (t) => {
   const gateway = await testGateway(t, { latency: { CreateUsagePlanKey: 300 } })
   const env = serverEnv(gateway, tempDir(t))
   const server = await startServer(t, env)
@@ -33,10 +33,10 @@ test('SIGTERM: requests in flight finish, new ones are refused, exit 0', async (
   assert.equal(server.output.stderr, '')
 })
 
-test('a request that was arriving when the stop began: 503 shutting_down, and the connection ends', async (t) => {
+test('a request that is arriving when the stop begins gets 503 shutting_down, and the connection closes', async (t) => {
   const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
   const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
-  // One whole request first, so that the server surely reads from this connection.
+  // A complete request first, so that the server is reading from this connection.
   socket.write('GET /livez HTTP/1.1\r\nhost: x\r\n\r\n')
   await once(socket, 'data')
   socket.write('POST /register HTTP/1.1\r\nhost: x\r\n')
@@ -51,7 +51,7 @@ test('a request that was arriving when the stop began: 503 shutting_down, and th
   assert.equal(await server.ended(), 0)
 })
 
-test('an idle kept-alive connection does not hold the stop up', async (t) => {
+test('an idle keep-alive connection does not delay the stop', async (t) => {
   const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
   const agent = new Agent({ keepAlive: true })
   t.after(() => agent.destroy())
@@ -64,7 +64,7 @@ test('an idle kept-alive connection does not hold the stop up', async (t) => {
   assert.ok(Date.now() - before < 2_000)
 })
 
-test('a client that never finishes its headers is cut off within seconds', async (t) => {
+test('a client that never finishes its headers is disconnected within seconds', async (t) => {
   const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
   const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
   socket.write('POST /register HTTP/1.1\r\nhost: x\r\n')

@@ -7,7 +7,7 @@ import { readProblem } from '../problem.ts'
 import { serverEnv, tempDir, testGateway } from '../service.ts'
 import { runCli, startServer } from './server-process.ts'
 
-test('invariant 3: 500 at once with 100 uses, two processes on one file: 100 keys, 400 clear refusals, no 5xx', async (t) => {
+test('invariant 3: 500 concurrent requests with 100 uses, two processes on one file: 100 keys, 400 responses 403, no 5xx', async (t) => {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
   const env = serverEnv(gateway, dir)

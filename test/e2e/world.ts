@@ -17,29 +17,29 @@ import type { Action } from './model.ts'
 
 const DAY_MS = 24 * 3_600_000
 const MAX_USES = 3
-/** How long the keys of the second token live. */
+/** The lifetime of the second token's keys. */
 const KEY_TTL_MS = 6 * 3_600_000
 
-/** Somebody who was given a key, with what is known of it. */
+/** A caller that holds a key, with the known state of its registration. */
 interface Owner {
   readonly registration_id: string
   managementToken: string
-  /** A renewal of the management token was asked for, and its answer was lost. */
+  /** `true` if a renewal of the management token was requested and its response may have been lost. */
   mayBeOutdated: boolean
-  /** `'asked'`: it was asked for, and nobody knows whether it was done. */
+  /** `'asked'`: a revocation was requested, and its outcome is unknown. */
   revoked: 'no' | 'asked' | 'done'
 }
 
-/** The store of a model, and what points a server at it. */
+/** The store of a model, and the environment variables with which a server uses it. */
 export interface ModelStore {
   readonly store: Store
   readonly env: Readonly<Record<string, string>>
 }
 
-/** @param dir a folder of its own, which goes with the model */
+/** Opens a store for one model run. @param dir a folder of its own, which is deleted at the end of the run */
 export type OpenModelStore = (dir: string) => Promise<ModelStore>
 
-/** A gateway, a store and one server at a time, with all that was given to anybody and must stay true. */
+/** A gateway, a store and one server at a time, with all credentials that were returned, which must stay valid. */
 export class World {
   readonly gateway: Gateway
   readonly store: Store
@@ -49,7 +49,7 @@ export class World {
   readonly #mode: 'auto' | 'bulk'
   readonly #tokens: { secret: string; id: string; revoked: boolean }[]
   readonly #owners: Owner[] = []
-  /** The first answer to each token and key, and the server's time then. */
+  /** The key value of the first response to each token and idempotency key, and the server's time then. */
   readonly #answers = new Map<string, { value: string; at: number }>()
   #server: { child: ChildProcess; url: string } | undefined
   #offset = 0
@@ -96,7 +96,7 @@ export class World {
         return
       case 'fault': {
         const { do: _, ...fault } = one
-        // What is refused has had no effect: a 403 after one would be a lie that nobody could live with.
+        // A rejected call has no effect in API Gateway, so the fault comes before the effect.
         const refused = ['denied', 'unsupported', 'refused'].includes(fault.kind)
         this.gateway.faults.order(refused ? { ...fault, when: 'before' } : fault)
         return
@@ -116,7 +116,7 @@ export class World {
         return
       case 'jump':
         this.#offset += one.ms
-        // A server that is down is told when it starts; one that is dying need not know.
+        // A stopped server gets the offset when it starts; a failed message to a dying one does not matter.
         this.#server?.child.send(this.#offset, () => undefined)
         return
       case 'revoke': {
@@ -163,7 +163,7 @@ export class World {
     const owner = this.#owners[index % Math.max(1, this.#owners.length)]
     if (owner === undefined) return
     const { managementToken, revoked } = owner
-    const renew = wanted && key !== null // Without a key it is refused.
+    const renew = wanted && key !== null // Without an idempotency key the renewal is rejected.
     const { url } = await this.#serving()
     const name = `${owner.registration_id}/${managementToken}/${key}-${overlap}-${renew}`
     const headers: Record<string, string> = {
@@ -172,7 +172,7 @@ export class World {
       ...(key === null ? {} : { 'idempotency-key': `rotate-${key}-${overlap}-${renew}`.padEnd(16, '-') }),
     }
     const body = JSON.stringify({ overlap_seconds: overlap, management_token: renew })
-    if (renew) owner.mayBeOutdated = true // Until its answer is here.
+    if (renew) owner.mayBeOutdated = true // Until the response arrives.
     const answer = await ask(`${url}/register/${owner.registration_id}/rotate`, {
       method: 'POST',
       headers,
@@ -185,13 +185,13 @@ export class World {
         ...(owner.mayBeOutdated || owner.managementToken !== managementToken ? ['invalid_token'] : []),
       ])
     }
-    assert.notEqual(revoked, 'done', 'what was taken back is rotated')
+    assert.notEqual(revoked, 'done', 'a revoked registration was rotated')
     const { body: credential } = answer
     assert.ok(credential)
     this.given.push(credential)
     if (credential.management.token !== undefined) {
       owner.managementToken = credential.management.token
-      owner.mayBeOutdated = true // A renewal before this one may have been answered to nobody, or a racer's comes later.
+      owner.mayBeOutdated = true // The response to an earlier renewal may be lost, or a racer's renewal may come later.
     }
     if (key !== null) this.#checkRepeated(name, credential)
   }
@@ -209,7 +209,7 @@ export class World {
       allowRefusal(answer.problem, [...UPSTREAM_REFUSALS, ...(owner.mayBeOutdated ? ['invalid_token'] : [])])
   }
 
-  /** Of what was taken back no key is left. */
+  /** Asserts that no key of a revoked registration is left. */
   async checkRevoked(): Promise<void> {
     for (const { registration_id, revoked } of this.#owners) {
       if (revoked !== 'done') continue
@@ -220,7 +220,7 @@ export class World {
     }
   }
 
-  /** Invariant 4: the same request, within a day. */
+  /** Checks invariant 4: the same request within a day gets the same credential. */
   #checkRepeated(name: string, body: Given): void {
     const earlier = this.#answers.get(name)
     const now = Date.now() + this.#offset
@@ -230,7 +230,7 @@ export class World {
       assert.equal(body.api_key_value, earlier.value, 'invariant 4: the same request got another credential')
   }
 
-  /** The server, started if it is down. */
+  /** Returns the running server, and starts it first if it is down. */
   async #serving(): Promise<{ child: ChildProcess; url: string }> {
     const running = this.#server
     if (
@@ -256,7 +256,7 @@ export class World {
     this.#server = started
     const [message] = await Promise.race([
       once(child, 'message'),
-      once(child, 'exit').then(() => [{ url: 'http://127.0.0.1:1' }]), // Killed while it started.
+      once(child, 'exit').then(() => [{ url: 'http://127.0.0.1:1' }]), // Killed during its start.
     ])
     started.url = message.url
     return started
@@ -267,19 +267,19 @@ export class World {
     this.gateway.onCall = () => undefined
   }
 
-  /** All faults over, the server up: resolves when nothing is left to recover. */
+  /** Clears all faults and keeps the server running. Resolves when nothing is left to recover. */
   async quiet(): Promise<void> {
     this.#heal()
     for (let tries = 0; tries < 300; tries++) {
       await this.#serving()
       const rows = await this.store.listRegistrations({ limit: 10_000 })
       if (!rows.some((one) => isOpen(one, Date.now() + this.#offset))) return
-      // A clock that was set back holds leases and sweeps up by as much: the operator would set it right, too.
+      // A clock that was set back delays leases and late-key checks by as much: set it right, as an operator would.
       if (tries === 100 && this.#offset < 0) await this.run({ do: 'jump', ms: -this.#offset })
       if (tries === 150) await this.run({ do: 'jump', ms: 3_600_000 })
       await sleep(50)
     }
-    assert.fail('recovery does not come to an end')
+    assert.fail('recovery does not finish')
   }
 
   async end(): Promise<void> {
@@ -318,7 +318,7 @@ const ROTATE_REFUSALS = [
 
 type Credential = Given & { readonly management: { readonly token?: string } }
 
-/** A request and its answer; `undefined` where the connection broke, because the process was killed. */
+/** Sends a request and returns its response; `undefined` if the connection broke because the process was killed. */
 async function ask(
   url: string,
   init: RequestInit,
@@ -334,7 +334,7 @@ async function ask(
   }
 }
 
-/** Invariant 8: a refusal is one of the documented ones, and says when to come back if it is worth it. */
+/** Checks invariant 8: an error is one of the documented ones, with `retry_after` if it is retryable. */
 function allowRefusal(problem: Problem, possible: readonly string[]): void {
   assert.ok(
     possible.includes(problem.code) || problem.code === 'token_revoked',
