@@ -4,7 +4,7 @@ import { readConfig } from './config.ts'
 import { createDeps, type Deps } from './deps.ts'
 import { ServiceError } from './errors.ts'
 import { createLogger } from './log.ts'
-import { startBackground } from './registration/background.ts'
+import { startBackground } from './registration/jobs/scheduler.ts'
 
 /** The time that a stop is allowed beyond the time limits of a registration and its undo (ms). */
 const STOP_RESERVE_MS = 5_000

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { type Disagreement, endDead, findDisagreement, removeStray } from '../registration/sweep.ts'
+import { type Disagreement, endDead, findDisagreement, removeStray } from '../registration/jobs/reconcile.ts'
 import { printJson } from './format.ts'
 import { withDeps } from './with-deps.ts'
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
+import { recover } from '../registration/jobs/recover.ts'
 import { type RecoveryAction, recoveryActionOf } from '../registration/lifecycle.ts'
-import { recover } from '../registration/recover.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { printJson } from './format.ts'

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
-import { describe, type RegistrationView, unfinishedOf } from '../registration/describe.ts'
+import { describe, type RegistrationView, unfinishedOf } from '../registration/queries/registration-view.ts'
 import { PUBLIC_STATUSES, type PublicStatus } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'

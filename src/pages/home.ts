@@ -1,6 +1,6 @@
 import { html } from 'ghtml'
 import type { linksOf } from '../discovery/links.ts'
-import type { OfferedPlan } from '../registration/plan-limits.ts'
+import type { OfferedPlan } from '../registration/queries/plan-limits.ts'
 import { page } from './layout.ts'
 import { describeLimits } from './limits.ts'
 

@@ -1,4 +1,4 @@
-import type { OfferedPlan } from '../registration/plan-limits.ts'
+import type { OfferedPlan } from '../registration/queries/plan-limits.ts'
 
 const PERIODS = { DAY: 'day', WEEK: 'week', MONTH: 'month' } as const
 

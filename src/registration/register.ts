@@ -1,7 +1,7 @@
 import { type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
-import type { Credential, RegistrationCall } from './context.ts'
-import { identifyRequest } from './idempotency.ts'
-import { type ObtainDeps, obtain } from './obtain.ts'
+import type { Credential, RegistrationCall } from './deps.ts'
+import { identifyRequest } from './idempotency/request-identity.ts'
+import { type ObtainDeps, obtain } from './issue-credential.ts'
 import { checkName, choosePlan } from './policy.ts'
 
 /** What the client asks for, validated. */

@@ -1,6 +1,6 @@
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Actor } from '../store/audit.ts'
-import { deleteKey, type EndDeps } from './end.ts'
+import { deleteKey, type EndDeps } from './jobs/delete-keys.ts'
 
 export type RevokeDeps = EndDeps & { readonly apiGateway: ApiGateway }
 

@@ -1,10 +1,10 @@
 import { type Manager, unknownManagementToken } from '../auth/management-token.ts'
 import { hashSecret, sameHash } from '../auth/secret.ts'
 import { ServiceError } from '../errors.ts'
-import type { Credential, RegistrationCall } from './context.ts'
-import { registrationEnded } from './ended.ts'
-import { identifyRequest } from './idempotency.ts'
-import { type ObtainDeps, obtain } from './obtain.ts'
+import type { Credential, RegistrationCall } from './deps.ts'
+import { registrationEnded } from './errors.ts'
+import { identifyRequest } from './idempotency/request-identity.ts'
+import { type ObtainDeps, obtain } from './issue-credential.ts'
 
 /** What the client asks for, validated. */
 export interface RotationRequest {

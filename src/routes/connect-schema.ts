@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
-import type { Credential } from '../registration/context.ts'
-import type { RegistrationView } from '../registration/describe.ts'
+import type { Credential } from '../registration/deps.ts'
+import type { RegistrationView } from '../registration/queries/registration-view.ts'
 import { ready, registerBody } from './register-schema.ts'
 
 const { name, plan } = registerBody.shape

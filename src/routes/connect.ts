@@ -9,7 +9,7 @@ import { answerOauthErrors, oauthErrorResponses } from '../http/oauth-error.ts'
 import { tagged } from '../http/openapi.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
-import { describe } from '../registration/describe.ts'
+import { describe } from '../registration/queries/registration-view.ts'
 import { register } from '../registration/register.ts'
 import { revoke } from '../registration/revoke.ts'
 import {

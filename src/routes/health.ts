@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/error-responses.ts'
 import { tagged } from '../http/openapi.ts'
-import type { Readiness } from '../registration/readiness.ts'
+import type { Readiness } from '../registration/queries/service-readiness.ts'
 
 const liveSchema = z.object({ status: z.literal('live').describe('Always `live`') })
 const readySchema = z.object({

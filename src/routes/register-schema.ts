@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
-import type { Credential } from '../registration/context.ts'
-import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/name.ts'
+import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/client-name.ts'
+import type { Credential } from '../registration/deps.ts'
 import { shellAssignments, shellQuote } from './shell.ts'
 
 /**

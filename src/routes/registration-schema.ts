@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import type { Credential } from '../registration/context.ts'
-import type { RegistrationView } from '../registration/describe.ts'
-import type { KeyStanding } from '../registration/liveness.ts'
+import type { Credential } from '../registration/deps.ts'
+import type { KeyStanding } from '../registration/queries/key-liveness.ts'
+import type { RegistrationView } from '../registration/queries/registration-view.ts'
 import type { Registration } from '../store/records.ts'
 import { credentialExample, credentialSchema, timestamp, toAnswer, toTimestamp } from './register-schema.ts'
 

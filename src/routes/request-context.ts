@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
 import { actorOf } from '../http/authenticate.ts'
 import { readWait } from '../http/prefer.ts'
-import type { Credential, RegistrationCall } from '../registration/context.ts'
+import type { Credential, RegistrationCall } from '../registration/deps.ts'
 
 /** Time reserved before the deadline to send the response, in milliseconds. */
 const ANSWER_RESERVE_MS = 100

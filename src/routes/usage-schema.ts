@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { UsageReport } from '../registration/usage.ts'
+import type { UsageReport } from '../registration/queries/usage.ts'
 import { timestamp, toTimestamp } from './register-schema.ts'
 
 /** The most seconds that API Gateway's usage figures lag behind: half an hour. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createPace, type Urgency } from '../../src/aws/pace.ts'
-import { startService } from '../service.ts'
+import { startService } from '../support/service.ts'
 
 /** Waits for `count` turns at once. Returns the milliseconds after which each came, in the order of the requests. */
 async function turns(

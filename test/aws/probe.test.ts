@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { probe } from '../../src/aws/probe.ts'
-import { startApi } from './api-of-one-method.ts'
+import { startApi } from '../support/api-of-one-method.ts'
 
 for (const [status, verdict] of [
   [200, 'taken'],

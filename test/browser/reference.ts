@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { assertAccessible, assertFits, keepScreenshot, openPage } from '../chromium/window.ts'
-import { startService } from '../service.ts'
+import { assertAccessible, assertFits, keepScreenshot, openPage } from '../support/chromium/window.ts'
+import { startService } from '../support/service.ts'
 
 test('/docs lists every operation of the OpenAPI document, with a link to each', async (t) => {
   const { url, app } = await startService(t)

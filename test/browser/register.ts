@@ -4,8 +4,14 @@ import { createServer, request as httpRequest } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import type { Page } from 'playwright-core'
 import { createSecret } from '../../src/auth/secret.ts'
-import { assertAccessible, assertFits, assertInView, keepScreenshot, openPage } from '../chromium/window.ts'
-import { dataPlane, type ServiceOptions, startService } from '../service.ts'
+import {
+  assertAccessible,
+  assertFits,
+  assertInView,
+  keepScreenshot,
+  openPage,
+} from '../support/chromium/window.ts'
+import { dataPlane, type ServiceOptions, startService } from '../support/service.ts'
 
 const KEY = /^[A-Za-z0-9]{40}$/
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { runCli } from '../e2e/server-process.ts'
-import { manage, registered, serverEnv, startService } from '../service.ts'
+import { runCli } from '../support/server-process.ts'
+import { manage, registered, serverEnv, startService } from '../support/service.ts'
 
 test('audit lists who did what, as a table or as JSON, and includes the commands themselves', async (t) => {
   const service = await startService(t)

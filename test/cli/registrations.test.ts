@@ -1,13 +1,21 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { startBackground } from '../../src/registration/background.ts'
-import { createDuty } from '../../src/registration/duty.ts'
-import { endDue } from '../../src/registration/end.ts'
-import { newRegistrationIds } from '../../src/registration/key-name.ts'
+import { endDue } from '../../src/registration/jobs/delete-keys.ts'
+import { createDuty } from '../../src/registration/jobs/leader-lease.ts'
+import { startBackground } from '../../src/registration/jobs/scheduler.ts'
+import { newRegistrationIds } from '../../src/registration/key-names.ts'
 import { registrationSchema } from '../../src/routes/registration-schema.ts'
-import { runCli } from '../e2e/server-process.ts'
-import { fastTiming } from '../invariants.ts'
-import { dataPlane, manage, registered, type Service, serverEnv, startService, tempDir } from '../service.ts'
+import { fastTiming } from '../support/invariants.ts'
+import { runCli } from '../support/server-process.ts'
+import {
+  dataPlane,
+  manage,
+  registered,
+  type Service,
+  serverEnv,
+  startService,
+  tempDir,
+} from '../support/service.ts'
 
 const DAY_MS = 86_400_000
 

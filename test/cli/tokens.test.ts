@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatDuration, parseDuration } from '../../src/cli/duration.ts'
-import { runCli, startServer } from '../e2e/server-process.ts'
-import { serverEnv, tempDir, testGateway } from '../service.ts'
+import { runCli, startServer } from '../support/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 test('tokens are created, used, shown, listed and revoked beside a running server', async (t) => {
   const env = serverEnv(await testGateway(t), tempDir(t))

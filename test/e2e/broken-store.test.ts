@@ -6,10 +6,10 @@ import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { assertInvariants, type Given } from '../invariants.ts'
-import { readProblem } from '../problem.ts'
-import { serverEnv, tempDir, testGateway } from '../service.ts'
-import { runCli, startProgram } from './server-process.ts'
+import { assertInvariants, type Given } from '../support/invariants.ts'
+import { readProblem } from '../support/problem.ts'
+import { runCli, startProgram } from '../support/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 /** Only on Linux can one process limit the file sizes of another. */
 const cannotLimit = process.platform === 'linux' ? false : 'needs prlimit'
@@ -23,7 +23,7 @@ async function breakAndHeal(
   const dir = tempDir(t)
   const path = join(dir, 'firstkey.db')
   const env = serverEnv(gateway, dir)
-  const server = startProgram(t, 'test/e2e/fast-server.ts', [], env)
+  const server = startProgram(t, 'test/support/fast-server.ts', [], env)
   const [, url = ''] = await server.seen(/listening on (\S+)/)
   const secret = (await runCli(t, ['tokens', 'create', '--label', 'x'], env)).stdout.trim()
   const register = () =>

@@ -6,9 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { OperationName } from '../../emulator/options.ts'
 import { systemClock } from '../../src/clock.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { assertInvariants, type Given, isOpen } from '../invariants.ts'
-import { manage, type Registered, serverEnv, tempDir, testGateway } from '../service.ts'
-import { FAST_SERVER, runCli, startServer } from './server-process.ts'
+import { assertInvariants, type Given, isOpen } from '../support/invariants.ts'
+import { FAST_SERVER, runCli, startServer } from '../support/server-process.ts'
+import { manage, type Registered, serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 type Moment = 'arrived' | 'effective'
 

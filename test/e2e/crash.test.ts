@@ -7,9 +7,9 @@ import type { FaultOrder } from '../../emulator/faults.ts'
 import type { OperationName } from '../../emulator/options.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
-import { assertInvariants, type Given } from '../invariants.ts'
-import { serverEnv, tempDir, testGateway } from '../service.ts'
-import { runCli, startServer } from './server-process.ts'
+import { assertInvariants, type Given } from '../support/invariants.ts'
+import { runCli, startServer } from '../support/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 interface Crash {
   readonly agents: number

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { createServer } from 'node:http'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { startProgram } from './server-process.ts'
+import { startProgram } from '../support/server-process.ts'
 
 test('the demo keeps running, and the commands that it prints work as pasted', async (t) => {
   const demo = startProgram(t, 'demo/main.ts', [], {})

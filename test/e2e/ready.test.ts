@@ -5,9 +5,9 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { credentialSchema } from '../../src/routes/register-schema.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { assertInvariants } from '../invariants.ts'
-import { serverEnv, tempDir, testGateway } from '../service.ts'
-import { FAST_SERVER, runCli, startServer } from './server-process.ts'
+import { assertInvariants } from '../support/invariants.ts'
+import { FAST_SERVER, runCli, startServer } from '../support/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 /** Starts a server whose API rejects every key, and a registration that waits. Resolves after its key is attached. */
 async function waiting(

@@ -6,11 +6,11 @@ import { type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { Ajv } from 'ajv'
 import { z } from 'zod'
-import { tempDir } from '../service.ts'
-import { startFaultyFront } from './faulty-front.ts'
-import { readBlocks } from './recipe-blocks.ts'
-import { follow, type Place, type Recipe, recipes, which } from './recipes.ts'
-import { startProgram } from './server-process.ts'
+import { startFaultyFront } from '../support/faulty-front.ts'
+import { readBlocks } from '../support/recipe-blocks.ts'
+import { follow, type Place, type Recipe, recipes, which } from '../support/recipes.ts'
+import { startProgram } from '../support/server-process.ts'
+import { tempDir } from '../support/service.ts'
 
 const blocks = readBlocks(readFileSync(join(import.meta.dirname, '../../docs/recipes.md'), 'utf8'))
 

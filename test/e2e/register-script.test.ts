@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { z } from 'zod'
-import { dataPlane, type Service, startService, tempDir } from '../service.ts'
+import { dataPlane, type Service, startService, tempDir } from '../support/service.ts'
 
 /** Fetches the script from the service into a folder of its own, as a user does. */
 async function fetchScript(t: TestContext, service: Pick<Service, 'url'>) {

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import type { FaultOrder } from '../../emulator/faults.ts'
 import { createSecret } from '../../src/auth/secret.ts'
-import { serverEnv, tempDir, testGateway } from '../service.ts'
-import { runCli, startServer } from './server-process.ts'
+import { runCli, startServer } from '../support/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 const faults: (FaultOrder | undefined)[] = [
   undefined,

@@ -1,7 +1,7 @@
 // The long run of the model: npm run test:soak -- [--runs 300] [--seed N] [--path P]. A failure prints the seed and the
 // path that repeat the same run.
 import { parseArgs } from 'node:util'
-import { checkModel } from './model.ts'
+import { checkModel } from '../support/model.ts'
 
 const { values } = parseArgs({
   options: {

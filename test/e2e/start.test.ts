@@ -4,8 +4,8 @@ import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { serverEnv, tempDir, testGateway } from '../service.ts'
-import { startProgram, startServer } from './server-process.ts'
+import { startProgram, startServer } from '../support/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 const faults: [title: string, env: Record<string, string>, message: RegExp][] = [
   [

@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
 import { test } from 'node:test'
-import { serverEnv, tempDir, testGateway } from '../service.ts'
-import { runCli, startServer } from './server-process.ts'
+import { runCli, startServer } from '../support/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 test('SIGTERM: requests in flight finish, new connections are refused, exit code 0', async (t) => {
   const gateway = await testGateway(t, { latency: { CreateUsagePlanKey: 300 } })

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { assertInvariants, type Given } from '../invariants.ts'
-import { readProblem } from '../problem.ts'
-import { serverEnv, tempDir, testGateway } from '../service.ts'
-import { runCli, startServer } from './server-process.ts'
+import { assertInvariants, type Given } from '../support/invariants.ts'
+import { readProblem } from '../support/problem.ts'
+import { runCli, startServer } from '../support/server-process.ts'
+import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 test('invariant 3: 500 concurrent requests with 100 uses, two processes on one file: 100 keys, 400 responses 403, no 5xx', async (t) => {
   const gateway = await testGateway(t)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readProblem } from '../problem.ts'
-import { startService } from '../service.ts'
+import { readProblem } from '../support/problem.ts'
+import { startService } from '../support/service.ts'
 
 test('a token with a rate is limited, the headers report its status, and other tokens are not affected', async (t) => {
   const { token, register, deps } = await startService(t)

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { test } from 'node:test'
-import { readProblem } from '../problem.ts'
-import { type Service, startService } from '../service.ts'
+import { readProblem } from '../support/problem.ts'
+import { type Service, startService } from '../support/service.ts'
 
 /** Asserts that no key was minted and no use was spent. */
 async function assertNothingDone({ gateway, deps }: Service, tokenId: string): Promise<void> {

@@ -6,7 +6,7 @@ import * as oauth from 'oauth4webapi'
 import { z } from 'zod'
 import { createSecret } from '../../src/auth/secret.ts'
 import { clientInformation, readClientInformation } from '../../src/routes/connect-schema.ts'
-import { dataPlane, type Service, startService } from '../service.ts'
+import { dataPlane, type Service, startService } from '../support/service.ts'
 
 const errorSchema = z.object({
   error: z.string(),

@@ -6,7 +6,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { z } from 'zod'
 import { errorCatalogue } from '../../src/errors.ts'
-import { dataPlane, startService } from '../service.ts'
+import { dataPlane, startService } from '../support/service.ts'
 
 const PUBLIC_URL = 'https://keys.example.com/base'
 
@@ -25,7 +25,7 @@ test('the onboarding descriptor matches its schema (AOD 0.1) and describes this 
   const answer = await reach(`${PUBLIC_URL}/.well-known/api-onboarding`)
   assert.match(answer.headers.get('content-type') ?? '', /^application\/json/)
   const descriptor = await answer.json()
-  const schema = JSON.parse(readFileSync(join(import.meta.dirname, '../discovery/aod.schema.json'), 'utf8'))
+  const schema = JSON.parse(readFileSync(join(import.meta.dirname, '../support/aod.schema.json'), 'utf8'))
   const ajv = new Ajv2020({ allErrors: true, strict: false })
   addFormats.default(ajv)
   const validate = ajv.compile(schema)

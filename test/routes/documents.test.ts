@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { z } from 'zod'
 import { errorCatalogue } from '../../src/errors.ts'
 import { problemStatus } from '../../src/http/problem.ts'
-import { startService } from '../service.ts'
+import { startService } from '../support/service.ts'
 
 const response = z.object({
   // A 204 has no content.

@@ -3,8 +3,8 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { describeLimits } from '../../src/pages/limits.ts'
-import { readProblem } from '../problem.ts'
-import { startService } from '../service.ts'
+import { readProblem } from '../support/problem.ts'
+import { startService } from '../support/service.ts'
 
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readProblem } from '../problem.ts'
-import { startService } from '../service.ts'
-import { refusesBadTokens } from './token-cases.ts'
+import { readProblem } from '../support/problem.ts'
+import { startService } from '../support/service.ts'
+import { refusesBadTokens } from '../support/token-cases.ts'
 
 refusesBadTokens('POST /register', (url, authorization) =>
   fetch(`${url}/register`, {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import { credentialSchema } from '../../src/routes/register-schema.ts'
-import { readProblem } from '../problem.ts'
-import { startService } from '../service.ts'
+import { readProblem } from '../support/problem.ts'
+import { startService } from '../support/service.ts'
 
 test('invariant 1: the API accepts a registered key at once, and no other value', async (t) => {
   const { token, register, deps } = await startService(t)

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { registrationSchema } from '../../src/routes/registration-schema.ts'
-import { readProblem } from '../problem.ts'
-import { dataPlane, manage, registered, startService } from '../service.ts'
-import { refusesOtherManagers } from './management-cases.ts'
+import { refusesOtherManagers } from '../support/management-cases.ts'
+import { readProblem } from '../support/problem.ts'
+import { dataPlane, manage, registered, startService } from '../support/service.ts'
 
 const DAY_MS = 86_400_000
 

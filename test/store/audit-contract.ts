@@ -4,7 +4,7 @@ import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { type Actor, type AuditEntry, SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../service.ts'
+import { anyUse } from '../support/service.ts'
 import { completionOf, mine, type OpenStore, registrationOf } from './store-contract.ts'
 
 const alice: Actor = { kind: 'operator', id: 'alice', requestId: null, clientAddress: null }

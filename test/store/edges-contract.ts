@@ -6,7 +6,7 @@ import { ServiceError } from '../../src/errors.ts'
 import { type AuditEntry, SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../service.ts'
+import { anyUse } from '../support/service.ts'
 import { completionOf, keyed, mine, type OpenStore, registrationOf, rotationOf } from './store-contract.ts'
 
 /** The audit trail is younger than the epoch. */

@@ -14,7 +14,7 @@ import {
 import { SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../service.ts'
+import { anyUse } from '../support/service.ts'
 import {
   completionOf,
   keyed,

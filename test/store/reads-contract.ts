@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { hashSecret } from '../../src/auth/secret.ts'
-import { planRecovery } from '../../src/registration/recover.ts'
+import { planRecovery } from '../../src/registration/jobs/recover.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../service.ts'
+import { anyUse } from '../support/service.ts'
 import { completionOf, keyed, mine, registrationOf, rotationOf } from './store-contract.ts'
 
 /** An empty store, and a way to make every later write to its database fail. */

@@ -13,7 +13,7 @@ import type {
   RegistrationStatus,
 } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../service.ts'
+import { anyUse } from '../support/service.ts'
 
 /** A registration that nothing is known of but its token. */
 export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistration {

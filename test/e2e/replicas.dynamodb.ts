@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pLimit from 'p-limit'
+import type { Gateway } from '../../emulator/gateway.ts'
+import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
+import { SERVICE } from '../../src/store/audit.ts'
+import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
+import type { TokenPolicy } from '../../src/store/records.ts'
+import type { Store } from '../../src/store/store.ts'
+import { newTable, storeEnv } from '../support/dynamodb/new-table.ts'
+import { assertInvariants, type Given, isOpen } from '../support/invariants.ts'
+import { readProblem } from '../support/problem.ts'
+import { FAST_SERVER, startServer } from '../support/server-process.ts'
+import { anyUse, serverEnv, tempDir, testGateway } from '../support/service.ts'
+
+type Replica = Awaited<ReturnType<typeof startServer>>
+
+interface Cluster {
+  readonly gateway: Gateway
+  readonly store: Store
+  /** Three processes on one table. What is put in a place takes over there. */
+  readonly replicas: Replica[]
+  /** One more. */
+  start(): Promise<Replica>
+  /** A new token's secret and id. */
+  token(policy: Partial<TokenPolicy>): Promise<{ secret: string; id: string }>
+}
+
+async function startCluster(t: TestContext, main?: string): Promise<Cluster> {
+  const gateway = await testGateway(t)
+  const table = await newTable()
+  const store = await openDynamoDbStore(table)
+  t.after(() => store.close())
+  const env = { ...serverEnv(gateway, tempDir(t)), ...storeEnv(table) }
+  const start = () => startServer(t, env, main)
+  return {
+    gateway,
+    store,
+    replicas: await Promise.all([start(), start(), start()]),
+    start,
+    async token(policy) {
+      const { secret, token } = await issueBootstrapToken(
+        store,
+        { ...anyUse, ...policy },
+        SERVICE,
+        Date.now(),
+      )
+      return { secret, id: token.id }
+    },
+  }
+}
+
+function register(
+  replica: Replica | undefined,
+  secret: string,
+  name: string,
+  idempotencyKey?: string,
+): Promise<Response> {
+  return fetch(`${replica?.url}/register`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${secret}`,
+      'content-type': 'application/json',
+      ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
+    },
+    body: JSON.stringify({ name }),
+  })
+}
+
+/** An answer that is here as a whole; `undefined`: the connection broke. */
+async function unlessBroken(request: Promise<Response>): Promise<Response | undefined> {
+  try {
+    const answer = await request
+    await answer.clone().arrayBuffer()
+    return answer
+  } catch {
+    return undefined
+  }
+}
+
+async function readGiven(answer: Response): Promise<Given> {
+  assert.equal(answer.status, 201)
+  return (await answer.json()) as Given
+}
+
+/** Resolves when `isTrue` does so with `true`; it is asked often, and for a long time. */
+async function until(isTrue: () => Promise<boolean>, what: string, patienceMs = 60_000): Promise<void> {
+  const giveUpAt = performance.now() + patienceMs
+  while (!(await isTrue())) {
+    assert.ok(performance.now() < giveUpAt, `${what}: not after ${patienceMs} ms`)
+    await sleep(100)
+  }
+}
+
+const REQUESTS = 2_000
+const AT_ONCE = 300
+/** Of four tokens, each of which is asked by a quarter of the requests. */
+const USES = [50, 200, 400, 460]
+/** Far above the time that all of them take. */
+const PATIENCE_MS = 150_000
+/** So many answers with a key are there when a replica is killed. */
+const KILL_AT = 300
+
+test('2,000 at once on three replicas, one of them killed: each use is one key, whoever is asked for it', async (t) => {
+  const cluster = await startCluster(t, FAST_SERVER)
+  const { gateway, store, replicas } = cluster
+  const tokens = await Promise.all(USES.map((maxUses) => cluster.token({ label: `${maxUses}`, maxUses })))
+  const answers = new Map(tokens.map(({ id }) => [id, new Map<string, Set<string>>()]))
+  const refused = new Map<string, number>()
+  const firstAnswers = [0, 0, 0]
+  let given = 0
+  let broken = 0
+  let killed: Promise<void> | undefined
+  let giveUpAt = performance.now() + PATIENCE_MS
+  t.after(() => {
+    giveUpAt = 0 // Where the test failed, the others do not go on asking.
+  })
+
+  async function killOne(): Promise<void> {
+    replicas[0]?.child.kill('SIGKILL')
+    assert.equal(await replicas[0]?.ended(), 'SIGKILL')
+    replicas[0] = await cluster.start()
+  }
+
+  /** Asks as it is told to, each time another replica, until the answer is final. */
+  async function insist(token: { secret: string; id: string }, key: string, first: number): Promise<void> {
+    for (let place = first; performance.now() < giveUpAt; place = (place + 1) % 3) {
+      const answer = await unlessBroken(register(replicas[place], token.secret, 'agent', key))
+      if (answer === undefined) {
+        broken += 1
+        await sleep(100)
+        continue
+      }
+      if (answer.status === 201) {
+        const own = answers.get(token.id)
+        own?.set(key, (own.get(key) ?? new Set()).add(await answer.text()))
+        if (!answer.headers.has('idempotency-replayed')) firstAnswers[place] = (firstAnswers[place] ?? 0) + 1
+        given += 1
+        if (given === KILL_AT) killed = killOne()
+        return
+      }
+      const problem = await readProblem(answer)
+      if (problem.code === 'token_exhausted')
+        return void refused.set(token.id, (refused.get(token.id) ?? 0) + 1)
+      assert.ok([409, 429, 503].includes(answer.status) && problem.retryable, JSON.stringify(problem))
+      await sleep((problem.retry_after ?? 1) * 250)
+    }
+    assert.fail('no final answer in all that time')
+  }
+
+  const line = pLimit(AT_ONCE)
+  const clients = Array.from({ length: REQUESTS }, (_, i) => {
+    const token = tokens[i % tokens.length]
+    assert.ok(token)
+    const key = randomUUID()
+    const copies = i % 20 === 0 ? 3 : i % 5 === 0 ? 2 : 1
+    return line(() => Promise.all(Array.from({ length: copies }, (_, n) => insist(token, key, (i + n) % 3))))
+  })
+  await Promise.all(clients)
+  await killed
+  const isQuiet = async () =>
+    !(await store.listRegistrations({ limit: REQUESTS * 10 })).some((one) => isOpen(one, Date.now()))
+  await until(isQuiet, 'nothing is left to do')
+
+  const all: Given[] = []
+  for (const { id } of tokens) {
+    const token = await store.getToken(id)
+    const own = [...(answers.get(id)?.values() ?? [])].map(([body, ...others]) => {
+      assert.deepEqual(others, [], 'one Idempotency-Key, two answers')
+      return JSON.parse(body ?? '') as Given
+    })
+    assert.equal(token?.uses, token?.maxUses)
+    assert.equal(new Set(own.map((one) => one.api_key_value)).size, token?.maxUses)
+    assert.ok((refused.get(id) ?? 0) > 0, 'the others were refused')
+    all.push(...own)
+  }
+  await assertInvariants(gateway, store, all)
+  assert.ok(broken > 0, 'the kill broke connections')
+  assert.ok(Math.min(...firstAnswers) > 0, `each replica made keys: ${firstAnswers}`)
+})
+
+test('background work is done by one replica at a time, and by another within 30 s after kill -9', async (t) => {
+  const { gateway, store, replicas, token } = await startCluster(t)
+  const shortLived = await token({ label: 'short', keyTtlMs: 3_000 })
+  const endless = await token({ label: 'endless' })
+  const all: Given[] = []
+  const giveShortLived = async (by: readonly Replica[]) => {
+    const answers = await Promise.all(by.map((one) => register(one, shortLived.secret, 'short')))
+    all.push(...(await Promise.all(answers.map(readGiven))))
+  }
+
+  await giveShortLived([...replicas, ...replicas])
+  await until(async () => timesDone('key deleted', replicas) === 6, 'the keys that expired are deleted')
+  const [holder, ...others] = whoDid('key deleted', replicas)
+  assert.ok(holder && others.length === 0, 'one replica deletes for all')
+
+  const survivors = replicas.filter((one) => one !== holder)
+  await giveShortLived(survivors)
+  gateway.onCall = (operation, moment) => {
+    if (operation === 'CreateUsagePlanKey' && moment === 'arrived') holder.child.kill('SIGKILL')
+  }
+  await assert.rejects(register(holder, endless.secret, 'orphan'), 'it died before it could answer')
+  const killedAt = performance.now()
+  gateway.onCall = () => undefined
+  assert.equal((await store.listRegistrations({ status: 'pending', limit: 9 })).length, 1)
+  assert.equal(gateway.account.keys.size, 3)
+  const isTakenOver = async () =>
+    timesDone('recovered', survivors) === 1 && timesDone('key deleted', survivors) === 2
+  await until(isTakenOver, 'what the dead one left is done')
+  const tookMs = performance.now() - killedAt
+  t.diagnostic(`taken over within ${Math.round(tookMs)} ms`)
+  assert.ok(tookMs < 30_000, `it took ${tookMs} ms`)
+
+  const heirs = whoDid('key deleted', survivors)
+  assert.equal(heirs.length, 1, 'one replica took over')
+  assert.deepEqual(whoDid('recovered', survivors), heirs)
+  assert.equal(gateway.account.keys.size, 0)
+  await assertInvariants(gateway, store, all)
+})
+
+function timesDone(message: string, replicas: readonly Replica[]): number {
+  const logs = replicas.map(({ output }) => output.stdout).join('')
+  return logs.split(`"msg":"${message}"`).length - 1
+}
+
+function whoDid(message: string, replicas: readonly Replica[]): Replica[] {
+  return replicas.filter((one) => timesDone(message, [one]) > 0)
+}
+
+const RATE = 40
+const MINUTE_MS = 60_000
+/** Far above the time that the requests take. */
+const ENOUGH_MS = 10_000
+
+test('what a token may do in a minute it may do once, not once on each replica', async (t) => {
+  const { replicas, token } = await startCluster(t)
+  const { secret } = await token({ label: 'limited', ratePerMinute: RATE })
+  const left = MINUTE_MS - (Date.now() % MINUTE_MS)
+  if (left < ENOUGH_MS) await sleep(left + 50)
+  const minute = () => Math.floor(Date.now() / MINUTE_MS)
+  const startedIn = minute()
+
+  const answers = await Promise.all(
+    Array.from({ length: 6 * RATE }, (_, i) => register(replicas[i % 3], secret, `agent-${i}`)),
+  )
+
+  assert.equal(minute(), startedIn, 'the requests took longer than a test of one minute can stand')
+  const { passed = [], limited = [] } = Object.groupBy(answers, ({ status }) =>
+    status === 429 ? 'limited' : 'passed',
+  )
+  assert.deepEqual(new Set(passed.map(({ status }) => status)), new Set([201]))
+  assert.equal(passed.length, RATE)
+  for (const answer of limited) assert.equal((await readProblem(answer)).code, 'rate_limited')
+})

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { errorCatalogue } from '../../src/errors.ts'
+import { problemStatus } from '../../src/http/problem.ts'
+import { openapiText } from '../support/openapi/document.ts'
+import { codesOf, readDocument } from '../support/openapi/documented.ts'
+import { readProblem } from '../support/problem.ts'
+import { startService } from '../support/service.ts'
+
+const written = readFileSync(join(import.meta.dirname, '../../docs/openapi.json'), 'utf8')
+const { operations, description } = readDocument(JSON.parse(written))
+
+test('docs/openapi.json is the OpenAPI document of the service; npm run openapi writes it', async () => {
+  assert.ok(written === (await openapiText()), 'docs/openapi.json is out of date: npm run openapi')
+})
+
+test('every code is an error of an operation, under its status; only 405 belongs to none', () => {
+  const told = new Map<string, Set<string>>()
+  for (const { responses } of operations)
+    for (const [status, response] of Object.entries(responses))
+      for (const code of codesOf(response)) told.set(code, (told.get(code) ?? new Set()).add(status))
+  for (const code of Object.keys(errorCatalogue)) assert.ok(description.includes(`\`${code}\``), code)
+  const { method_not_allowed, ...others } = problemStatus
+  assert.deepEqual(
+    Object.fromEntries([...told].map(([code, statuses]) => [code, [...statuses].join()])),
+    Object.fromEntries(Object.entries(others).map(([code, status]) => [code, String(status)])),
+  )
+  assert.equal(method_not_allowed, 405)
+})
+
+test('every operation lists the errors that any can return, and those of its tokens and limits', () => {
+  assert.ok(operations.length > 15)
+  for (const { path, method, tag, isOpen, responses } of operations) {
+    const codes = Object.values(responses).flatMap(codesOf)
+    const expected = [
+      ...['invalid_request', 'request_timeout', 'payload_too_large', 'unsupported_media_type'],
+      ...['internal', 'shutting_down'],
+      ...(tag === 'Health' ? [] : ['rate_limited']),
+      ...(isOpen ? [] : ['missing_token', 'invalid_token', 'store_unavailable', 'upstream_throttled']),
+    ]
+    for (const code of expected) assert.ok(codes.includes(code), `${method} ${path}: ${code}`)
+    if (tag === 'Health') assert.ok(!codes.includes('rate_limited'))
+  }
+})
+
+test('the example of an error is the response of the service', async (t) => {
+  const { url, app } = await startService(t)
+  const { components } = JSON.parse(JSON.stringify(app.swagger()))
+  const answer = await fetch(`${url}/register`, { method: 'POST' })
+  const { instance, detail, ...sent } = await readProblem(answer)
+  const {
+    instance: _instance,
+    detail: _detail,
+    ...example
+  } = components.examples['Problem.missing_token'].value
+  assert.deepEqual(sent, example)
+  assert.ok(instance.length === _instance.length && detail !== '')
+})
+
+test('the paths in the document are complete, whatever the path of PUBLIC_URL', async (t) => {
+  const { app } = await startService(t, { env: { PUBLIC_URL: 'https://keys.example.com/register' } })
+  const whole = new Set(operations.map(({ path }) => path))
+  assert.deepEqual(new Set(readDocument(app.swagger()).operations.map(({ path }) => path)), whole)
+})

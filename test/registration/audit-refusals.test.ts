@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { test } from 'node:test'
+import { endDue } from '../../src/registration/jobs/delete-keys.ts'
+import { createDuty } from '../../src/registration/jobs/leader-lease.ts'
+import { purgeAudit } from '../../src/registration/jobs/purge-audit.ts'
+import type { RecordedEntry } from '../../src/store/audit.ts'
+import { fastTiming } from '../support/invariants.ts'
+import { manage, registered, type Service, startService } from '../support/service.ts'
+
+const DAY_MS = 86_400_000
+
+/** Returns the entries of a registration or a token, oldest first: the kind of actor, the action and the detail. */
+async function trail(
+  { deps }: Service,
+  filter: { registrationId?: string; tokenId?: string } = {},
+): Promise<string[]> {
+  const entries = await deps.store.listAudit({ limit: 1_000, ...filter })
+  return entries
+    .reverse()
+    .map(({ actor, action, detail }) => [actor.kind, action, detail ?? ''].join(' ').trim())
+}
+
+const requestIdOf = (answer: Response) => answer.headers.get('x-request-id')
+
+test('the audit trail records the life of a key: actor, action, request id and client address', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now, timing: fastTiming, env: { TRUST_PROXY: '1' } })
+  const duty = createDuty(service.deps, 'background')
+  const { secret, token } = await service.token({ keyTtlMs: 90 * DAY_MS })
+  const key = { 'idempotency-key': randomUUID(), 'x-forwarded-for': '203.0.113.7' }
+  const answer = await service.register(secret, undefined, key)
+  const own = await registered(service, {}, key, secret)
+  await manage(service, own, 'POST', '/rotate', { overlap_seconds: 60 })
+  now += 61_000
+  await endDue(service.deps, duty)
+  now += 91 * DAY_MS
+  await endDue(service.deps, duty)
+  await manage(service, own, 'DELETE')
+
+  const registrationId = own.registration_id
+  assert.deepEqual(await trail(service, { registrationId }), [
+    'token registration.created',
+    'token registration.replayed',
+    'registration registration.rotated',
+    'service key.deleted rotated',
+    'service registration.expired',
+    'service key.deleted expired',
+  ])
+  const [first] = (await service.deps.store.listAudit({ registrationId, limit: 100 })).reverse()
+  assert.deepEqual(first?.actor, {
+    kind: 'token',
+    id: token.id,
+    requestId: requestIdOf(answer),
+    clientAddress: '203.0.113.7',
+  })
+  assert.equal(first?.apiKeyId, own.api_key_id)
+  assert.equal(first?.tokenId, token.id)
+  assert.equal((await trail(service, { tokenId: token.id })).length, 7, 'including the creation of the token')
+})
+
+test('a revocation and the deletion of the key are recorded once, however often the request is repeated', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  for (let i = 0; i < 3; i++) assert.equal((await manage(service, own, 'DELETE')).status, 204)
+  assert.deepEqual((await trail(service, { registrationId: own.registration_id })).slice(1), [
+    'registration registration.revoked',
+    'service key.deleted revoked',
+  ])
+})
+
+test('rejected requests with a known token are recorded before the response, others are not', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token({ maxUses: 1, namePrefix: 'acme-', ratePerMinute: 5 })
+  const own = await registered(service, {}, {}, secret)
+  const seen: { code: string; id: string | null }[] = []
+  for (const body of [
+    { name: 'other' },
+    { name: 7 },
+    { name: 'acme-2' },
+    { name: 'acme-3' },
+    { name: 'x' },
+  ]) {
+    const refused = await service.register(secret, body)
+    const { code } = (await refused.json()) as { code: string }
+    seen.push({ code, id: requestIdOf(refused) })
+  }
+  assert.deepEqual(
+    seen.map(({ code }) => code),
+    ['token_exhausted', 'invalid_request', 'token_exhausted', 'token_exhausted', 'rate_limited'],
+  )
+  const other = await manage(service, { ...own, registration_id: 'reg_other' }, 'GET')
+  assert.equal(other.status, 404)
+  for (const wrong of [`fkb_${'x'.repeat(38)}`, secret.replace('fkb_', 'fkm_')]) {
+    assert.equal((await service.register(wrong)).status, 401)
+  }
+
+  const refusals = (await service.deps.store.listAudit({ tokenId: token.id, limit: 100 }))
+    .reverse()
+    .filter(({ action }) => action === 'request.refused')
+  assert.deepEqual(
+    refusals.map(({ detail, actor }) => ({ code: detail, id: actor.requestId })),
+    [...seen, { code: 'not_found', id: requestIdOf(other) }],
+  )
+  assert.equal(refusals.at(-1)?.registrationId, own.registration_id)
+})
+
+test('an undone registration is recorded with the reason; a flood of rejected requests is recorded completely', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token({ maxUses: 1 })
+  service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
+  assert.equal((await service.register(secret)).status, 502)
+  assert.deepEqual((await trail(service, { tokenId: token.id })).slice(1), [
+    'service registration.undone upstream_misconfigured',
+    'token request.refused upstream_misconfigured',
+  ])
+  await registered(service, {}, {}, secret)
+  await Promise.all(Array.from({ length: 200 }, () => service.register(secret)))
+  const entries = await service.deps.store.listAudit({ tokenId: token.id, limit: 1_000 })
+  assert.equal(entries.filter(({ detail }) => detail === 'token_exhausted').length, 200)
+})
+
+test('old entries are purged, except those of a key that still exists', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now, env: { AUDIT_RETENTION_DAYS: '30' } })
+  const [kept, gone] = [await registered(service), await registered(service)]
+  await manage(service, kept, 'POST', '/rotate')
+  await manage(service, gone, 'DELETE')
+  now += 29 * DAY_MS
+  await purgeAudit(service.deps)
+  assert.equal((await trail(service)).length, 7)
+  const recent = await registered(service)
+  now += 2 * DAY_MS
+  await purgeAudit(service.deps)
+  const of = (entries: readonly RecordedEntry[]) =>
+    new Set(entries.map(({ registrationId }) => registrationId))
+  const left = await service.deps.store.listAudit({ limit: 100 })
+  assert.deepEqual(of(left), new Set([kept.registration_id, null, recent.registration_id]))
+  assert.equal(left.length, 4, 'the creation and the rotation of the kept one; the recent one and its token')
+})
+
+test('no secret is in the audit trail', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const own = await registered(service, {}, { 'idempotency-key': 'a-key-that-only-i-know' }, secret)
+  await manage(service, own, 'POST', '/rotate', { overlap_seconds: -1 })
+  await manage(service, own, 'DELETE')
+  const text = JSON.stringify(await service.deps.store.listAudit({ limit: 100 }))
+  for (const hidden of [secret, own.api_key_value, own.management.token, 'a-key-that-only-i-know']) {
+    assert.ok(!text.includes(hidden))
+  }
+})

@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { readIdempotencyKey } from '../../../src/http/idempotency-key.ts'
+import { recover } from '../../../src/registration/jobs/recover.ts'
+import { SERVICE } from '../../../src/store/audit.ts'
+import { assertInvariants, fastTiming, type Given, settle } from '../../support/invariants.ts'
+import { readProblem } from '../../support/problem.ts'
+import { startService } from '../../support/service.ts'
+
+const body = { name: 'acme-agent', description: 'nightly' }
+const idempotent = (key: string = randomUUID()) => ({ 'idempotency-key': key })
+
+test('invariant 4: the same request again gets the same bytes, and says that it is a replay', async (t) => {
+  const { token, register, gateway, deps } = await startService(t)
+  const { secret, token: issued } = await token({ maxUses: 1 })
+  const key = randomUUID()
+
+  const first = await register(secret, body, idempotent(key))
+  const again = await register(secret, body, idempotent(`"${key}"`))
+
+  assert.deepEqual([first.status, again.status], [201, 201])
+  assert.equal(first.headers.get('idempotency-replayed'), null)
+  assert.equal(again.headers.get('idempotency-replayed'), 'true')
+  assert.equal(again.headers.get('location'), first.headers.get('location'))
+  assert.equal(await again.text(), await first.text())
+  assert.equal(gateway.account.keys.size, 1)
+  assert.equal((await deps.store.getToken(issued.id))?.uses, 1)
+})
+
+test('a replay is in the form that the retry asks for', async (t) => {
+  const { token, register } = await startService(t)
+  const { secret } = await token()
+  const headers = idempotent()
+  const first = (await (await register(secret, body, headers)).json()) as Given
+  const text = await (await register(secret, body, { ...headers, accept: 'text/plain' })).text()
+  assert.match(text, RegExp(`^api_key_value=${first.api_key_value}$`, 'm'))
+})
+
+test('racing duplicates wait for the first and get its answer: one key, one use', async (t) => {
+  const { token, register, gateway } = await startService(t, { gateway: { latency: { CreateApiKey: 50 } } })
+  const { secret } = await token({ maxUses: 1 })
+  const headers = idempotent()
+  const answers = await Promise.all(Array.from({ length: 20 }, () => register(secret, body, headers)))
+  const bodies = new Set(await Promise.all(answers.map((answer) => answer.text())))
+  assert.ok(answers.every(({ status }) => status === 201))
+  assert.equal(bodies.size, 1)
+  assert.equal(answers.filter(({ headers }) => headers.has('idempotency-replayed')).length, 19)
+  assert.equal(gateway.account.keys.size, 1)
+})
+
+test('another body under the same key is refused, while the first runs and after', async (t) => {
+  const { token, register, gateway } = await startService(t, { gateway: { latency: { CreateApiKey: 100 } } })
+  const { secret } = await token()
+  const headers = idempotent()
+  const running = register(secret, body, headers)
+  await new Promise<void>((resolve) => {
+    gateway.onCall = () => resolve()
+  })
+  const others = [{ ...body, name: 'other' }, { ...body, plan: 'free' }, { name: body.name }]
+  for (const other of others) {
+    const refused = await register(secret, other, headers)
+    assert.equal(refused.status, 422)
+    assert.equal((await readProblem(refused)).code, 'idempotency_mismatch')
+  }
+  assert.equal((await running).status, 201)
+  assert.equal((await register(secret, others[0], headers)).status, 422)
+  assert.equal(gateway.account.keys.size, 1)
+})
+
+test('a key is scoped to its token', async (t) => {
+  const { token, register, gateway } = await startService(t)
+  const [one, two] = [await token(), await token()]
+  const headers = idempotent()
+  const values = [one, two].map(
+    async ({ secret }) => ((await (await register(secret, body, headers)).json()) as Given).api_key_value,
+  )
+  assert.notEqual(await values[0], await values[1])
+  assert.equal(gateway.account.keys.size, 2)
+})
+
+test('in another process that works on it: 409 idempotency_in_progress, and the result afterwards', async (t) => {
+  const one = await startService(t, { gateway: { latency: { CreateApiKey: 200 } } })
+  const two = await startService(t, { beside: one })
+  const { secret } = await one.token({ maxUses: 1 })
+  const headers = idempotent()
+  const running = one.register(secret, body, headers)
+  await new Promise<void>((resolve) => {
+    one.gateway.onCall = () => resolve()
+  })
+  const early = await two.register(secret, body, headers)
+  assert.equal(early.status, 409)
+  assert.ok(Number(early.headers.get('retry-after')) > 0)
+  assert.equal((await readProblem(early)).code, 'idempotency_in_progress')
+  const first = await (await running).text()
+  const replayed = await two.register(secret, body, headers)
+  assert.equal(replayed.headers.get('idempotency-replayed'), 'true')
+  assert.equal(await replayed.text(), first)
+})
+
+test('what a token got it may ask for again though it is spent or expired, but not when it is revoked', async (t) => {
+  let now = Date.now()
+  const { token, register, deps } = await startService(t, { clock: () => now })
+  const { secret, token: issued } = await token({ maxUses: 1, expiresAt: now + 60_000 })
+  const headers = idempotent()
+  const first = await (await register(secret, body, headers)).text()
+  now += 61_000
+  assert.equal((await register(secret, body, idempotent())).status, 401)
+  assert.equal(await (await register(secret, body, headers)).text(), first)
+
+  await deps.store.revokeToken(issued.id, SERVICE, now)
+  const refused = await register(secret, body, headers)
+  assert.equal((await readProblem(refused)).code, 'token_revoked')
+  const [registration] = await deps.store.listRegistrations({ limit: 1 })
+  assert.equal(registration?.idempotency, null, 'the sealed answer is destroyed')
+  assert.equal(registration?.status, 'active', 'the key stays')
+})
+
+test('after 24 hours a key is forgotten: the same request is a new one', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now })
+  const { secret } = await service.token()
+  const headers = idempotent()
+  const first = (await (await service.register(secret, body, headers)).json()) as Given
+  now += 24 * 3_600_000 + 1 // And no round of recovery since.
+  const second = (await (await service.register(secret, body, headers)).json()) as Given
+  assert.notEqual(second.api_key_value, first.api_key_value)
+  assert.equal(await (await service.register(secret, body, headers)).text(), JSON.stringify(second))
+  await assertInvariants(service.gateway, service.deps.store, [first, second])
+})
+
+test('the deadline: 503 with Retry-After, the work goes on, and the retry gets its result', async (t) => {
+  const service = await startService(t, {
+    env: { REGISTER_TIMEOUT_MS: '1000' },
+    gateway: { latency: { CreateUsagePlanKey: 1_300 } },
+  })
+  const { secret } = await service.token({ maxUses: 1 })
+  const headers = idempotent()
+  const late = await service.register(secret, body, headers)
+  assert.equal(late.status, 503)
+  assert.ok(Number(late.headers.get('retry-after')) > 0)
+  const retry = await service.register(secret, body, headers)
+  assert.equal(retry.status, 201)
+  assert.equal(retry.headers.get('idempotency-replayed'), 'true')
+  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as Given])
+})
+
+test('a client that hangs up finds its registration when it comes back', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 100 } } })
+  const { secret } = await service.token({ maxUses: 1 })
+  const headers = idempotent()
+  const gone = new AbortController()
+  service.gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && gone.abort()
+  await assert.rejects(
+    fetch(`${service.url}/register`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(body),
+      signal: gone.signal,
+    }),
+  )
+  await service.deps.inFlight.settled()
+  const [waiting] = await service.deps.store.listRegistrations({ limit: 1 })
+  assert.deepEqual([waiting?.status, waiting?.answeredAt], ['active', null])
+  const retry = await service.register(secret, body, headers)
+  assert.equal(retry.headers.get('idempotency-replayed'), 'true')
+  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as Given])
+})
+
+test('invariant 2: a key that waits for its retry for 24 hours is deleted, and its use given back', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, {
+    env: { REGISTER_TIMEOUT_MS: '1000' },
+    gateway: { latency: { CreateUsagePlanKey: 1_100 } },
+    clock: () => now,
+  })
+  const { secret, token } = await service.token({ maxUses: 1 })
+  assert.equal((await service.register(secret, body, idempotent())).status, 503)
+  await service.deps.inFlight.settled()
+  assert.equal(service.gateway.account.keys.size, 1)
+  now += 24 * 3_600_000 + 1
+  await service.deps.store.forgetIdempotency(now - service.deps.timing.idempotency)
+  await recover(service.deps)
+  assert.equal(service.gateway.account.keys.size, 0)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
+})
+
+test('a late key that appears after its registration was undone is swept', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const { secret } = await service.token({ maxUses: 1 })
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'cut', times: 3 })
+  assert.equal((await service.register(secret, body)).status, 503)
+  const [failed] = await service.deps.store.listRegistrations({ limit: 1 })
+  assert.equal(failed?.status, 'failed')
+  // What API Gateway had accepted takes effect only now.
+  service.gateway.account.createKey({
+    name: `${failed?.id} ${body.name}`,
+    value: 'L'.repeat(40),
+    enabled: true,
+  })
+  await settle(service)
+  assert.equal(service.gateway.account.keys.size, 0)
+})
+
+test('a copy of the database reveals no key, no token and no idempotency key', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const key = randomUUID()
+  const answer = (await (await service.register(secret, body, idempotent(key))).json()) as Given & {
+    management: { token: string }
+  }
+  const files = ['firstkey.db', 'firstkey.db-wal'].map((file) =>
+    readFileSync(join(service.dataDir, file), 'latin1'),
+  )
+  assert.ok(files.join('').includes(answer.registration_id), 'the record is there')
+  for (const hidden of [secret, key, answer.api_key_value, answer.management.token]) {
+    assert.ok(!files.join('').includes(hidden))
+  }
+})
+
+test('Idempotency-Key: 16 to 255 visible characters, bare or quoted', async (t) => {
+  assert.equal(readIdempotencyKey(undefined), undefined)
+  assert.equal(readIdempotencyKey('a'.repeat(16)), 'a'.repeat(16))
+  assert.equal(readIdempotencyKey(`"${'a'.repeat(16)}"`), 'a'.repeat(16))
+  assert.equal(readIdempotencyKey(`"a\\"${'b'.repeat(16)}\\\\"`), `a"${'b'.repeat(16)}\\`)
+  const { token, register, gateway } = await startService(t)
+  const { secret } = await token()
+  for (const wrong of [
+    '',
+    'short',
+    'a'.repeat(15),
+    'a'.repeat(256),
+    'with a space in it',
+    '"unclosed-quoted-text',
+    'quote"in-the-middle',
+  ]) {
+    const refused = await register(secret, body, { 'idempotency-key': wrong })
+    assert.equal(refused.status, 400, wrong)
+    assert.equal((await readProblem(refused)).code, 'invalid_idempotency_key')
+  }
+  assert.equal((await register(secret, body, idempotent('a'.repeat(255)))).status, 201)
+  assert.equal(gateway.account.keys.size, 1)
+})

@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
+import { hashSecret } from '../../../src/auth/secret.ts'
+import { recover } from '../../../src/registration/jobs/recover.ts'
+import { newRegistrationIds } from '../../../src/registration/key-names.ts'
+import { createLeases } from '../../../src/registration/work-leases.ts'
+import { SERVICE } from '../../../src/store/audit.ts'
+import { openSqliteStore } from '../../../src/store/sqlite.ts'
+import { registrationOf } from '../../store/store-contract.ts'
+import { assertInvariants, fastTiming, settle } from '../../support/invariants.ts'
+import { readProblem } from '../../support/problem.ts'
+import { anyUse, startService, tempDir } from '../../support/service.ts'
+
+test('what a crash left of a batch is recovered together: with a few calls, each as it has to be', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const { deps, gateway } = service
+  const { token } = await service.token()
+  const keyed = (n: number) => ({
+    keyHash: hashSecret(`key ${n}`),
+    requestHash: hashSecret('body'),
+    sealed: Buffer.from('sealed'),
+  })
+  // 40 that somebody can ask for: attached, on no plan, without a key. And 20 that nobody can: with a key, and without.
+  const batch = newRegistrationIds(60).map((id, n) => ({
+    ...registrationOf(token.id),
+    id,
+    createdAt: Date.now(),
+    idempotency: n < 40 ? keyed(n) : null,
+  }))
+  await deps.store.beginRegistrations(batch, { owner: 'dead', until: Date.now() - 1 })
+  for (const [n, { id, name }] of batch.entries()) {
+    if ((n >= 30 && n < 40) || n >= 50) continue
+    const key = gateway.account.createKey({ name: `${id} ${name}`, enabled: true })
+    if (n < 25) gateway.account.attach('demofree', key.id)
+  }
+
+  const recovered = await recover(deps)
+  assert.ok(recovered.every(({ done }) => done))
+  assert.deepEqual(
+    batch.map(({ id }) => recovered.find(({ registration }) => registration.id === id)?.action),
+    batch.map((_, n) => (n < 40 ? 'adopt' : 'undo')),
+  )
+  const statuses = await Promise.all(
+    batch.map(async ({ id }) => (await deps.store.getRegistration(id))?.status),
+  )
+  assert.deepEqual(
+    statuses,
+    batch.map((_, n) => (n < 30 ? 'active' : 'failed')),
+  )
+  const calls = (operation: string) => gateway.answers[operation]?.[200] ?? 0
+  assert.ok(calls('GetApiKeys') <= 4, `${calls('GetApiKeys')} look-ups of 60`)
+  assert.equal(gateway.answers['CreateUsagePlanKey']?.[201], 5, 'only those on no plan')
+  assert.equal(gateway.answers['DeleteApiKey']?.[202], 10)
+  await settle(service)
+  await assertInvariants(gateway, deps.store, [])
+})
+
+test('a delete that may yet take effect: no retry is given that key, not even the one that comes at once', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const { gateway, deps } = service
+  const { secret } = await service.token({ maxUses: 1 })
+  gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
+  gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'hang', times: 3 })
+  const headers = { 'idempotency-key': randomUUID() }
+  assert.equal((await service.register(secret, undefined, headers)).status, 502)
+  await deps.inFlight.settled()
+  assert.equal(gateway.account.keys.size, 1, 'the delete had no effect yet')
+  const retry = await service.register(secret, undefined, headers)
+  assert.equal((await readProblem(retry)).code, 'idempotency_in_progress')
+  await settle(service)
+  const later = await service.register(secret, undefined, headers)
+  assert.equal(later.status, 201)
+  assert.equal(later.headers.get('idempotency-replayed'), null, 'a new credential')
+})
+
+test('a lease that was dropped is not renewed, whatever else its process works on', async (t) => {
+  const store = openSqliteStore(join(tempDir(t), 'store.db'))
+  t.after(() => store.close())
+  let now = 1_000
+  const leases = createLeases({ store, clock: () => now, timing: fastTiming })
+  const { token } = await issueBootstrapToken(store, anyUse, SERVICE, now)
+  const [kept, dropped] = [leases.hold(), leases.hold()]
+  const one = registrationOf(token.id)
+  const other = registrationOf(token.id)
+  await store.beginRegistrations([one], kept)
+  await store.beginRegistrations([other], dropped)
+  leases.drop(dropped.owner)
+  now += fastTiming.lease - 1
+  await leases.renew()
+  now += 2
+  assert.deepEqual(
+    (await store.listRecoverable(now, 10)).map(({ id }) => id),
+    [other.id],
+  )
+})

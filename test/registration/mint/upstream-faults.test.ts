@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { FaultOrder } from '../../../emulator/faults.ts'
+import { fastTiming, type Given, settle } from '../../support/invariants.ts'
+import { readProblem } from '../../support/problem.ts'
+import { type Service, startService } from '../../support/service.ts'
+
+/** After a failure: no key is left, no use is spent, the registration is `failed`, and a new one works. */
+async function assertUndone(service: Service, tokenId: string, secret: string): Promise<void> {
+  await service.deps.inFlight.settled()
+  assert.equal(service.gateway.account.keys.size, 0, 'a key was left behind')
+  assert.equal((await service.deps.store.getToken(tokenId))?.uses, 0, 'a use was lost')
+  service.gateway.faults.clear()
+  assert.equal((await service.register(secret)).status, 201)
+}
+
+const forever = 1_000_000
+
+const fatal: [title: string, fault: FaultOrder, status: number, code: string, retryAfter: boolean][] = [
+  [
+    'CreateApiKey is throttled',
+    { operation: 'CreateApiKey', when: 'before', kind: 'throttle', times: forever },
+    503,
+    'upstream_throttled',
+    true,
+  ],
+  [
+    'CreateApiKey fails',
+    { operation: 'CreateApiKey', when: 'before', kind: 'fail', times: forever },
+    503,
+    'upstream_unavailable',
+    true,
+  ],
+  [
+    'CreateApiKey is cut off',
+    { operation: 'CreateApiKey', when: 'before', kind: 'cut', times: forever },
+    503,
+    'upstream_unavailable',
+    true,
+  ],
+  [
+    'CreateApiKey is denied',
+    { operation: 'CreateApiKey', when: 'before', kind: 'denied' },
+    502,
+    'upstream_misconfigured',
+    false,
+  ],
+  [
+    'the account is full',
+    { operation: 'CreateApiKey', when: 'before', kind: 'quota', times: forever },
+    503,
+    'key_quota_reached',
+    false,
+  ],
+  [
+    'CreateUsagePlanKey is denied',
+    { operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' },
+    502,
+    'upstream_misconfigured',
+    false,
+  ],
+  [
+    'CreateUsagePlanKey fails',
+    { operation: 'CreateUsagePlanKey', when: 'before', kind: 'fail', times: forever },
+    503,
+    'upstream_unavailable',
+    true,
+  ],
+]
+
+for (const [title, fault, status, code, retryAfter] of fatal) {
+  test(`${title}: ${code}, and everything is undone`, async (t) => {
+    const service = await startService(t)
+    const { secret, token } = await service.token({ maxUses: 1 })
+    service.gateway.faults.order(fault)
+    const answer = await service.register(secret)
+    assert.equal(answer.status, status)
+    assert.equal(answer.headers.has('retry-after'), retryAfter)
+    assert.equal((await readProblem(answer)).code, code)
+    await assertUndone(service, token.id, secret)
+  })
+}
+
+const survived: [title: string, faults: FaultOrder[]][] = [
+  ['CreateApiKey took effect and answered 500', [{ operation: 'CreateApiKey', when: 'after', kind: 'fail' }]],
+  ['CreateApiKey took effect and was cut off', [{ operation: 'CreateApiKey', when: 'after', kind: 'cut' }]],
+  ['CreateApiKey was throttled once', [{ operation: 'CreateApiKey', when: 'before', kind: 'throttle' }]],
+  [
+    'CreateUsagePlanKey took effect and was cut off',
+    [{ operation: 'CreateUsagePlanKey', when: 'after', kind: 'cut' }],
+  ],
+  [
+    'CreateUsagePlanKey took effect and answered a concurrent change',
+    [{ operation: 'CreateUsagePlanKey', when: 'after', kind: 'conflict' }],
+  ],
+  [
+    'five concurrent changes in a row',
+    [{ operation: 'CreateUsagePlanKey', when: 'before', kind: 'conflict', times: 5 }],
+  ],
+]
+
+for (const [title, faults] of survived) {
+  test(`invariant 1: ${title}: the registration works all the same, with one key`, async (t) => {
+    const service = await startService(t)
+    const { secret } = await service.token()
+    for (const fault of faults) service.gateway.faults.order(fault)
+    const answer = await service.register(secret)
+    assert.equal(answer.status, 201)
+    const { api_key_value } = (await answer.json()) as { api_key_value: string }
+    const opened = await fetch(service.deps.config.apiBaseUrl, { headers: { 'x-api-key': api_key_value } })
+    assert.equal(opened.status, 200)
+    assert.equal(service.gateway.account.keys.size, 1)
+  })
+}
+
+test('a key that got onto another plan of the same stage: upstream_misconfigured, and it is deleted', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token()
+  service.gateway.onCall = (operation, moment) => {
+    if (operation !== 'CreateApiKey' || moment !== 'effective') return
+    for (const key of service.gateway.account.keys.values())
+      service.gateway.account.attach('demogold', key.id)
+    service.gateway.onCall = () => undefined
+  }
+  const answer = await service.register(secret)
+  assert.equal(answer.status, 502)
+  assert.equal((await readProblem(answer)).code, 'upstream_misconfigured')
+  await assertUndone(service, token.id, secret)
+})
+
+test('a usage plan that does not exist: upstream_misconfigured, and the key is deleted', async (t) => {
+  const service = await startService(t, { env: { USAGE_PLANS: 'free=nosuchplan' } })
+  const { secret } = await service.token()
+  const answer = await service.register(secret)
+  assert.equal(answer.status, 502)
+  assert.equal(service.gateway.account.keys.size, 0)
+})
+
+test('invariant 1: attaches that answer 201 without attaching: mended at once, said once, then checked', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const { gateway, logLines } = service
+  let calls = 0
+  gateway.onCall = (operation, moment) => {
+    if (operation !== 'CreateUsagePlanKey' || moment !== 'effective') return
+    calls += 1
+    // Every other attach is a lie.
+    if (calls % 2 === 1) for (const key of gateway.account.keys.values()) key.planIds.clear()
+  }
+  const first = (await (await service.register(secret)).json()) as Given
+  await service.deps.batcher.settled()
+  assert.ok(gateway.account.key(first.api_key_id).planIds.has('demofree'), 'mended after the answer')
+  assert.equal(logLines.filter((line) => line.includes('attaches do not work')).length, 1)
+
+  gateway.account.deleteKey(first.api_key_id)
+  const second = await service.register(secret)
+  assert.equal(
+    (await readProblem(second)).code,
+    'upstream_unavailable',
+    'from now on looked at before the answer',
+  )
+  assert.equal(gateway.account.keys.size, 0)
+  assert.equal(logLines.filter((line) => line.includes('attaches do not work')).length, 1)
+})
+
+test('invariant 8: a control plane that hangs: 503 with Retry-After within REGISTER_TIMEOUT_MS, then undone', async (t) => {
+  const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '1000' } })
+  const { secret, token } = await service.token()
+  service.gateway.faults.order({
+    operation: 'CreateUsagePlanKey',
+    when: 'before',
+    kind: 'hang',
+    times: forever,
+  })
+  const before = performance.now()
+  const answer = await service.register(secret)
+  const took = performance.now() - before
+  assert.ok(took < 1_000, `answered after ${took} ms`)
+  assert.equal(answer.status, 503)
+  assert.ok(Number(answer.headers.get('retry-after')) > 0)
+  assert.equal((await readProblem(answer)).code, 'upstream_unavailable')
+  await assertUndone(service, token.id, secret)
+})
+
+test('a mint that finishes after the deadline is undone: nobody has that key', async (t) => {
+  const service = await startService(t, {
+    env: { REGISTER_TIMEOUT_MS: '1000' },
+    gateway: { latency: { CreateApiKey: 1_200 } },
+    timing: { ...fastTiming, upstreamCall: 6_000 },
+  })
+  const { secret, token } = await service.token()
+  const effective = new Promise<void>((resolve) => {
+    service.gateway.onCall = (operation, moment) =>
+      operation === 'CreateApiKey' && moment === 'effective' && resolve()
+  })
+  assert.equal((await service.register(secret)).status, 503)
+  await effective // Later than the answer, and than the first look for it.
+  await settle(service)
+  assert.equal(service.gateway.account.keys.size, 0)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
+})
+
+test('what can not be undone stays pending, keeps its use, and is said in the log', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token({ maxUses: 1 })
+  service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
+  service.gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'denied' })
+  assert.equal((await service.register(secret)).status, 502)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
+  assert.equal(service.logLines.filter((line) => line.includes('stay pending')).length, 1)
+  assert.equal((await readProblem(await service.register(secret))).code, 'token_exhausted')
+})
+
+test('a look-up that is denied after an ambiguous create: not taken for "no key", recovered later', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const { secret, token } = await service.token({ maxUses: 1 })
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'after', kind: 'cut' })
+  service.gateway.faults.order({ operation: 'GetApiKeys', when: 'before', kind: 'denied', times: 2 })
+  assert.equal((await service.register(secret)).status, 503)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1, 'as long as the key may be there')
+  await settle(service)
+  await assertUndone(service, token.id, secret)
+})
+
+test('a concurrent change that CreateApiKey reports is retryable', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token({ maxUses: 1 })
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'conflict' })
+  const answer = await service.register(secret)
+  assert.equal(answer.status, 503)
+  assert.ok(Number(answer.headers.get('retry-after')) > 0)
+  await assertUndone(service, token.id, secret)
+})

@@ -1,0 +1,50 @@
+// Part of `npm test` as well, if there is a dynoxide that needs no build.
+import { after, type TestContext, test } from 'node:test'
+import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
+import type { Store } from '../../../src/store/store.ts'
+import { findDynoxide } from '../../support/dynamodb/binary.ts'
+import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
+import { newTable } from '../../support/dynamodb/new-table.ts'
+import { startDynoxide } from '../../support/dynamodb/server.ts'
+import { dynamoDbEndpoint, useDynamoDbAt } from '../../support/dynamodb/test-env.ts'
+import { contract } from '../contract.ts'
+import { type LockableStore, readsContract } from '../reads-contract.ts'
+
+if (dynamoDbEndpoint() === undefined) await startIfThere()
+
+if (dynamoDbEndpoint() === undefined) {
+  test('DynamoDB: the store contract', {
+    skip: 'dynoxide is missing; npm run test:dynamodb builds it and runs these tests',
+  })
+} else {
+  contract('DynamoDB', open)
+  readsContract('DynamoDB', openLockable)
+}
+
+async function startIfThere(): Promise<void> {
+  const command = await findDynoxide()
+  if (command === undefined) return
+  const server = await startDynoxide(command)
+  after(() => server.stop())
+  useDynamoDbAt(server.endpoint)
+}
+
+async function open(t: TestContext): Promise<Store> {
+  const store = await openDynamoDbStore(await newTable())
+  t.after(() => store.close())
+  return store
+}
+
+async function openLockable(t: TestContext): Promise<LockableStore> {
+  const options = await newTable()
+  const proxy = await startFaultyProxy(t, options.endpoint)
+  const store = await openDynamoDbStore({ ...options, endpoint: proxy.endpoint })
+  t.after(() => store.close())
+  return {
+    store,
+    forbidWrites() {
+      for (const operation of ['TransactWriteItems', 'PutItem', 'UpdateItem', 'DeleteItem', 'BatchWriteItem'])
+        proxy.order({ operation, kind: 'denied', times: Number.POSITIVE_INFINITY })
+    },
+  }
+}

@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
+import { SERVICE } from '../../../src/store/audit.ts'
+import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
+import type { NewRegistration } from '../../../src/store/records.ts'
+import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
+import { newTable, storeEnv } from '../../support/dynamodb/new-table.ts'
+import { assertInvariants, fastTiming, type Given, settle } from '../../support/invariants.ts'
+import { readProblem } from '../../support/problem.ts'
+import { anyUse, startService } from '../../support/service.ts'
+import { completionOf, registrationOf } from '../store-contract.ts'
+
+/** The service on a table of its own, behind an endpoint that fails on order. */
+async function start(t: TestContext, more: Record<string, string> = {}) {
+  const { table, endpoint } = await newTable()
+  const dynamoDb = await startFaultyProxy(t, endpoint)
+  const env = { ...storeEnv({ table, endpoint: dynamoDb.endpoint }), ...more }
+  return { dynamoDb, service: await startService(t, { env, timing: fastTiming }) }
+}
+
+const ALL = 1_000
+
+for (const operation of ['GetItem', 'TransactWriteItems']) {
+  test(`DynamoDB throttles every ${operation}: 503 upstream_throttled, says when to come back, and nothing is lost`, async (t) => {
+    const { dynamoDb, service } = await start(t)
+    const { secret } = await service.token({ maxUses: 1 })
+    dynamoDb.order({ operation, kind: 'throttle', times: ALL })
+    const headers = { 'idempotency-key': randomUUID() }
+    const refused = await service.register(secret, undefined, headers)
+    assert.equal(refused.status, 503)
+    assert.ok(Number(refused.headers.get('retry-after')) > 0)
+    assert.equal((await readProblem(refused)).code, 'upstream_throttled')
+    assert.equal(service.gateway.account.keys.size, 0)
+    dynamoDb.calm()
+    const given = (await (await service.register(secret, undefined, headers)).json()) as Given
+    await settle(service)
+    await assertInvariants(service.gateway, service.deps.store, [given])
+  })
+}
+
+test('a throttled completion: the key waits for the retry, or goes; the use is spent once', async (t) => {
+  const { dynamoDb, service } = await start(t)
+  const { secret } = await service.token({ maxUses: 1 })
+  service.gateway.onCall = (called, at) => {
+    if (called === 'CreateUsagePlanKey' && at === 'effective')
+      dynamoDb.order({ operation: 'TransactWriteItems', kind: 'throttle', times: ALL })
+  }
+  const headers = { 'idempotency-key': randomUUID() }
+  const refused = await readProblem(await service.register(secret, undefined, headers))
+  assert.equal(refused.code, 'upstream_throttled')
+  service.gateway.onCall = () => undefined
+  dynamoDb.calm()
+  await settle(service)
+  const retry = await service.register(secret, undefined, headers)
+  assert.equal(retry.status, 201)
+  await settle(service)
+  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as Given])
+  assert.equal(service.gateway.account.keys.size, 1)
+})
+
+test('transactions that meet others are tried again, and nobody notices', async (t) => {
+  const { dynamoDb, service } = await start(t)
+  const { secret, token } = await service.token({ maxUses: 20 })
+  dynamoDb.order({ operation: 'TransactWriteItems', kind: 'conflict', times: 6 })
+  const answers = await Promise.all(Array.from({ length: 20 }, () => service.register(secret)))
+  assert.ok(answers.every(({ status }) => status === 201))
+  assert.equal(dynamoDb.faults(), 6)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 20)
+})
+
+test('a transaction whose answer is lost is repeated without a second effect', async (t) => {
+  const { dynamoDb, service } = await start(t)
+  const { secret, token } = await service.token({ maxUses: 3 })
+  const given: Given[] = []
+  for (let i = 0; i < 3; i++) {
+    dynamoDb.order({ operation: 'TransactWriteItems', kind: 'cut', times: 1 })
+    const answer = await service.register(secret)
+    assert.equal(answer.status, 201)
+    given.push((await answer.json()) as Given)
+  }
+  assert.equal(dynamoDb.faults(), 3)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 3)
+  await assertInvariants(service.gateway, service.deps.store, given)
+})
+
+test('access that is taken away while the service runs: 503, and fine again afterwards', async (t) => {
+  const { dynamoDb, service } = await start(t)
+  const { secret } = await service.token()
+  dynamoDb.order({ operation: 'GetItem', kind: 'denied', times: ALL })
+  assert.equal((await readProblem(await service.register(secret))).code, 'store_unavailable')
+  dynamoDb.calm()
+  assert.equal((await service.register(secret)).status, 201)
+})
+
+test('a caller who gives up while the answer is recorded: the key that nobody was given goes, and the use is given back', async (t) => {
+  const { dynamoDb, service } = await start(t, { REGISTER_TIMEOUT_MS: '1000' })
+  const { secret, token } = await service.token({ maxUses: 1 })
+  dynamoDb.onCall = async (_operation, body) => {
+    if (body.includes('registration.created')) await sleep(1_500)
+  }
+  assert.equal((await service.register(secret)).status, 503)
+  await settle(service)
+  await assertInvariants(service.gateway, service.deps.store, [])
+  assert.equal(service.gateway.account.keys.size, 0)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
+  dynamoDb.onCall = async () => undefined
+  assert.equal((await service.register(secret)).status, 201)
+})
+
+/** A store behind an endpoint that fails on order, and another one on the same table that does not. */
+async function openTwo(t: TestContext) {
+  const options = await newTable()
+  const dynamoDb = await startFaultyProxy(t, options.endpoint)
+  const [store, other] = [
+    await openDynamoDbStore({ ...options, endpoint: dynamoDb.endpoint }),
+    await openDynamoDbStore(options),
+  ]
+  t.after(() => Promise.all([store.close(), other.close()]))
+  const { token } = await issueBootstrapToken(other, anyUse, SERVICE, 1)
+  return { dynamoDb, store, other, token }
+}
+
+test('one transaction of a large completion that is throttled leaves the others completed, and says which', async (t) => {
+  const { dynamoDb, store, token } = await openTwo(t)
+  const batch = Array.from({ length: 150 }, () => registrationOf(token.id))
+  const lease = { owner: 'a', until: 9_000 }
+  await store.beginRegistrations(batch, lease)
+  const victim = batch[120]?.id ?? ''
+  dynamoDb.order({ operation: 'TransactWriteItems', kind: 'throttle', times: ALL, containing: victim })
+  const completions = batch.map((each) => completionOf(each, { owner: 'a' }))
+  const completed = await store.completeRegistrations(completions, 2_000)
+  dynamoDb.calm()
+  assert.ok(completed.size >= 100 && !completed.has(victim), `${completed.size} completed`)
+  for (const { id } of batch) {
+    const status = (await store.getRegistration(id))?.status
+    assert.equal(status, completed.has(id) ? 'active' : 'pending')
+  }
+})
+
+test('a completion whose answers are all lost is found to be done', async (t) => {
+  const { dynamoDb, store, token } = await openTwo(t)
+  const one = registrationOf(token.id)
+  await store.beginRegistrations([one], { owner: 'a', until: 9_000 })
+  dynamoDb.order({ operation: 'TransactWriteItems', kind: 'cut', times: ALL })
+  assert.ok((await store.completeRegistrations([completionOf(one, { owner: 'a' })], 2_000)).has(one.id))
+})
+
+test('a lease that its owner renews while another process takes it stays with the owner', async (t) => {
+  const { dynamoDb, store, other, token } = await openTwo(t)
+  const one = registrationOf(token.id)
+  await store.beginRegistrations([one], { owner: 'a', until: 5_000 })
+  let renewed = false
+  dynamoDb.onCall = async (operation, body) => {
+    if (operation !== 'TransactWriteItems' || !body.includes('lease#a') || renewed) return
+    renewed = true
+    await other.renewLeases(['a'], 9_000)
+  }
+  const taken = await store.takeLeases([one.id], 'pending', { owner: 'b', until: 9_000 }, 6_000)
+  assert.deepEqual([renewed, taken.size], [true, 0])
+  assert.ok((await store.completeRegistrations([completionOf(one, { owner: 'a' })], 7_000)).has(one.id))
+})
+
+test('a revocation finds the rotation that began and ended while it was under way', async (t) => {
+  const { dynamoDb, store, other, token } = await openTwo(t)
+  const root = registrationOf(token.id)
+  const lease = { owner: 'a', until: 9_000 }
+  const complete = async (one: NewRegistration) =>
+    other.completeRegistrations([completionOf(one, { owner: 'a' })], 2_000)
+  await other.beginRegistrations([root], lease)
+  await complete(root)
+  const rotation = {
+    ...registrationOf(token.id),
+    id: 'rot_1',
+    rotation: { of: root.id, overlapMs: 60_000, renewsManagement: false },
+  }
+  let rotated = false
+  dynamoDb.onCall = async (operation) => {
+    if (operation !== 'TransactWriteItems' || rotated) return
+    rotated = true
+    await other.beginRegistrations([rotation], lease)
+    await complete(rotation)
+  }
+  const ending = await store.revokeRegistration(root.id, SERVICE, 3_000)
+  assert.deepEqual(ending.map(({ id }) => id).sort(), [root.id, rotation.id].sort())
+  assert.equal((await other.getRegistration(rotation.id))?.status, 'ending')
+})

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
+import { hashSecret } from '../../../src/auth/secret.ts'
+import { ServiceError } from '../../../src/errors.ts'
+import { SERVICE } from '../../../src/store/audit.ts'
+import { connect } from '../../../src/store/dynamodb/connection.ts'
+import { update } from '../../../src/store/dynamodb/expressions.ts'
+import { keyOf } from '../../../src/store/dynamodb/item-codec.ts'
+import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
+import { newTable } from '../../support/dynamodb/new-table.ts'
+import { anyUse } from '../../support/service.ts'
+import { completionOf, keyed, mine, rotationOf } from '../store-contract.ts'
+
+const NOW = 9_000
+
+test('an item of any kind with a wrong attribute is an error that names it, and never counts as absent or free', async (t) => {
+  const options = await newTable()
+  const [db, store] = [connect(options), await openDynamoDbStore(options)]
+  t.after(() => Promise.all([db.client.destroy(), store.close()]))
+  const { token, secret } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+  const [pending, root] = [keyed(token.id, 'k'), keyed(token.id, 'root')]
+  await store.beginRegistrations([pending, root], mine)
+  await store.completeRegistrations([completionOf(root)], 2_000)
+  const rotation = rotationOf(root, { at: 3_000 })
+  await store.beginRegistrations([rotation], { owner: 'other', until: 20_000 })
+
+  const damage = (pk: string, attributes: object, sk = '-') =>
+    db.write(update({ pk, sk }, { set: { ...attributes } }))
+  const spoiled = async (pk: string, attributes: object, read: () => Promise<unknown>) => {
+    assert.ok(await damage(pk, attributes))
+    await assert.rejects(read(), (error: unknown) => {
+      assert.ok(error instanceof Error && !(error instanceof ServiceError), String(error))
+      assert.ok(error.message.includes(pk), error.message)
+      return true
+    })
+  }
+
+  await spoiled(`lease#${mine.owner}`, { until: 'soon' }, () => store.listRecoverable(NOW, 10))
+  await assert.rejects(store.takeLeases([pending.id], 'pending', { owner: 'b', until: NOW }, NOW))
+  const pointer = `idem#${token.id}#${hashSecret('k').toString('hex')}`
+  await spoiled(pointer, { registrationId: 7 }, () => store.findByIdempotencyKey(token.id, hashSecret('k')))
+  await spoiled(`secret#${hashSecret(secret).toString('hex')}`, { tokenId: true }, () =>
+    store.findTokenByHash(hashSecret(secret)),
+  )
+  await spoiled(root.id, { failure: 'made up' }, () => store.getRegistration(root.id))
+  await damage(root.id, { failure: undefined })
+  await spoiled(root.id, { requestHash: undefined }, () => store.getRegistration(root.id))
+  await spoiled(token.id, { uses: '1' }, () => store.getToken(token.id))
+  const spend = keyOf('spend#dead#x')
+  await damage(spend.pk, { tokenId: token.id, count: 0.5, leaseOwner: 'dead', work: 'open#0', workAt: 1 })
+  await assert.rejects(store.refundAbandonedUses(NOW, 10), /spend#dead#x/)
+  assert.equal(await store.takeLeaderLease('jobs', { owner: 'a', until: NOW }, 1), true)
+})

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import {
+  CreateTableCommand,
+  DescribeTableCommand,
+  DescribeTimeToLiveCommand,
+  DynamoDBClient,
+} from '@aws-sdk/client-dynamodb'
+import { recover } from '../../../src/registration/jobs/recover.ts'
+import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
+import { openSqliteStore } from '../../../src/store/sqlite.ts'
+import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
+import { dynamoDbEndpoint } from '../../support/dynamodb/test-env.ts'
+import { fastTiming } from '../../support/invariants.ts'
+import { runCli, startProgram } from '../../support/server-process.ts'
+import {
+  manage,
+  registered,
+  type Service,
+  serverEnv,
+  startService,
+  tempDir,
+  testGateway,
+} from '../../support/service.ts'
+
+const endpoint = dynamoDbEndpoint() ?? ''
+const region = 'eu-west-1'
+
+function dynamoEnv(table: string): Record<string, string> {
+  return {
+    STORE: `dynamodb:${table}`,
+    AWS_REGION: region,
+    AWS_ENDPOINT_URL_DYNAMODB: endpoint,
+    AWS_ACCESS_KEY_ID: 'test',
+    AWS_SECRET_ACCESS_KEY: 'test',
+  }
+}
+
+const newName = () => `test-${randomUUID()}`
+
+/** The server as a process with this environment, which is expected not to start: what it says. */
+async function refusal(t: TestContext, env: Record<string, string>): Promise<string> {
+  const server = startProgram(t, 'src/start.js', [], env)
+  assert.equal(await server.ended(), 1)
+  return server.output.stderr
+}
+
+test('store init makes the table with expiry and deletion protection, once; the server then starts', async (t) => {
+  const table = newName()
+  const made = await runCli(t, ['store', 'init'], dynamoEnv(table))
+  assert.equal(made.code, 0, made.stderr)
+  assert.match(made.stderr, /^Created table/)
+  const again = await runCli(t, ['store', 'init'], dynamoEnv(table))
+  assert.equal(again.code, 0)
+  assert.match(again.stderr, RegExp(`^Table ${table} in eu-west-1 already exists`))
+
+  const client = new DynamoDBClient({ region, endpoint })
+  t.after(() => client.destroy())
+  const { Table } = await client.send(new DescribeTableCommand({ TableName: table }))
+  assert.equal(Table?.BillingModeSummary?.BillingMode, 'PAY_PER_REQUEST')
+  assert.equal(Table?.DeletionProtectionEnabled, true)
+  const { TimeToLiveDescription } = await client.send(new DescribeTimeToLiveCommand({ TableName: table }))
+  assert.deepEqual(TimeToLiveDescription, { TimeToLiveStatus: 'ENABLED', AttributeName: 'ttl' })
+
+  const gateway = await testGateway(t)
+  const server = startProgram(t, 'src/start.js', [], {
+    ...serverEnv(gateway, tempDir(t)),
+    STORE: `dynamodb:${table}`,
+    AWS_ENDPOINT_URL_DYNAMODB: endpoint,
+  })
+  await server.seen(/listening on/)
+})
+
+test('store init --cloudformation prints the same table, with recovery, and makes nothing', async (t) => {
+  const table = newName()
+  const printed = await runCli(t, ['store', 'init', '--cloudformation'], dynamoEnv(table))
+  const template = JSON.parse(printed.stdout)
+  const properties = template.Resources.FirstkeyTable.Properties
+  assert.equal(properties.PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled, true)
+  assert.equal(properties.DeletionProtectionEnabled, true)
+  assert.deepEqual(properties.TimeToLiveSpecification, { AttributeName: 'ttl', Enabled: true })
+  // What it describes is a store: made from the template by hand, it is taken.
+  const { TimeToLiveSpecification, PointInTimeRecoverySpecification, ...table2 } = properties
+  const client = new DynamoDBClient({ region, endpoint })
+  t.after(() => client.destroy())
+  await assert.rejects(client.send(new DescribeTableCommand({ TableName: table })), {
+    name: 'ResourceNotFoundException',
+  })
+  await client.send(new CreateTableCommand(table2))
+  const store = await openDynamoDbStore({ table, region, endpoint })
+  await store.close()
+})
+
+test('a table that is missing, has another shape, or denies access stops the start with the reason and the remedy', async (t) => {
+  const gateway = await testGateway(t)
+  const env = (table: string) => ({
+    ...serverEnv(gateway, tempDir(t)),
+    STORE: `dynamodb:${table}`,
+    AWS_ENDPOINT_URL_DYNAMODB: endpoint,
+  })
+  const missing = newName()
+  assert.match(
+    await refusal(t, env(missing)),
+    RegExp(`there is no table ${missing} in eu-west-1.*check AWS_REGION and STORE.*firstkey store init`),
+  )
+
+  const client = new DynamoDBClient({ region, endpoint })
+  t.after(() => client.destroy())
+  const other = newName()
+  await client.send(
+    new CreateTableCommand({
+      TableName: other,
+      BillingMode: 'PAY_PER_REQUEST',
+      AttributeDefinitions: [{ AttributeName: 'id', AttributeType: 'S' }],
+      KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
+    }),
+  )
+  const shape = await refusal(t, env(other))
+  assert.match(shape, /is not a store of this firstkey/)
+  assert.match(shape, /the table has the key \(id S\) and not \(pk S, sk S\)/)
+  assert.match(shape, /the index "work" is missing/)
+
+  const proxy = await startFaultyProxy(t, endpoint)
+  proxy.order({ operation: 'DescribeTable', kind: 'unknown-credentials', times: 1 })
+  const denied = await refusal(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: proxy.endpoint })
+  assert.match(denied, /does not let this service use the table.*UnrecognizedClientException/)
+  assert.match(denied, /docs\/scaling\.md/)
+  const gone = await refusal(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:1' })
+  assert.match(gone, /cannot be used: .*ECONNREFUSED/)
+})
+
+/** A file in which everything that a store can hold has happened. */
+async function livedIn(
+  t: TestContext,
+): Promise<{ service: Service; secret: string; key: Record<string, string> }> {
+  const service = await startService(t, { timing: fastTiming })
+  const { secret } = await service.token({ maxUses: 5, plans: ['gold', 'free'], keyTtlMs: 9_000_000 })
+  const key = { 'idempotency-key': randomUUID() }
+  await registered(service, {}, key, secret)
+  const [rotated, renewed, gone] = [
+    await registered(service),
+    await registered(service),
+    await registered(service),
+  ]
+  for (let i = 0; i < 2; i++) await manage(service, rotated, 'POST', '/rotate')
+  const once = { 'idempotency-key': randomUUID() }
+  await manage(service, renewed, 'POST', '/rotate', { management_token: true }, once)
+  await manage(service, gone, 'DELETE')
+  service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
+  assert.equal((await service.register(secret)).status, 502)
+  service.gateway.faults.clear()
+  return { service, secret, key }
+}
+
+test('store copy moves everything, compares, can be repeated; a retry is answered from the copy', async (t) => {
+  const { service, secret, key } = await livedIn(t)
+  const table = newName()
+  const env = { ...serverEnv(service.gateway, service.dataDir), ...dynamoEnv(table) }
+  const from = `sqlite:${join(service.dataDir, 'firstkey.db')}`
+  const copy = () => runCli(t, ['store', 'copy', '--from', from, '--to', `dynamodb:${table}`], env)
+  assert.match((await copy()).stderr, /there is no table/)
+  await runCli(t, ['store', 'init'], env)
+  assert.equal((await runCli(t, ['tokens', 'list'], env)).code, 0, 'to look at it is not to use it')
+  for (let i = 0; i < 2; i++) {
+    const done = await copy()
+    assert.equal(done.code, 0, done.stderr)
+    assert.match(
+      done.stderr,
+      /4 tokens, 8 registrations and rotations, \d+ audit entries .* the same on both sides/,
+    )
+  }
+
+  const there = { STORE: `dynamodb:${table}`, AWS_ENDPOINT_URL_DYNAMODB: endpoint }
+  const moved = await startService(t, { beside: service, env: there, timing: fastTiming })
+  const before = (await (await service.register(secret, undefined, key)).json()) as object
+  const after = await moved.register(secret, undefined, key)
+  assert.equal(after.headers.get('idempotency-replayed'), 'true')
+  assert.deepEqual(await after.json(), before)
+  await recover(moved.deps)
+  assert.equal((await moved.register(secret)).status, 201, 'the uses that were left are there')
+
+  await moved.deps.readiness.check()
+  const late = await copy()
+  assert.equal(late.code, 1)
+  assert.match(late.stderr, /the table test-\S+ has been used/)
+})
+
+test('store copy refuses while a server works on the source', async (t) => {
+  const dir = tempDir(t)
+  const path = join(dir, 'firstkey.db')
+  const table = newName()
+  const env = dynamoEnv(table)
+  await runCli(t, ['store', 'init'], env)
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  const now = Date.now()
+  await store.takeLeaderLease('background', { owner: 'a server', until: now + 60_000 }, now)
+  const refused = await runCli(
+    t,
+    ['store', 'copy', '--from', `sqlite:${path}`, '--to', `dynamodb:${table}`],
+    env,
+  )
+  assert.equal(refused.code, 1)
+  assert.match(refused.stderr, /a server works on the store that is to be copied/)
+})

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
+import { SERVICE } from '../../../src/store/audit.ts'
+import { writeLease } from '../../../src/store/dynamodb/begin-writes.ts'
+import { connect } from '../../../src/store/dynamodb/connection.ts'
+import { reservation, reserve, spend } from '../../../src/store/dynamodb/token-uses.ts'
+import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
+import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
+import { newTable } from '../../support/dynamodb/new-table.ts'
+import { anyUse } from '../../support/service.ts'
+import { registrationOf } from '../store-contract.ts'
+
+test('uses that were spent for registrations which a dead process never wrote are given back, once, when its lease lapsed', async (t) => {
+  const options = await newTable()
+  const [db, one, two] = [
+    connect(options),
+    await openDynamoDbStore(options),
+    await openDynamoDbStore(options),
+  ]
+  t.after(() => Promise.all([db.client.destroy(), one.close(), two.close()]))
+  const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 300 }, SERVICE, 1)
+  const batch = Array.from({ length: 250 }, () => registrationOf(token.id))
+  const lease = { owner: 'dead', until: 5_000 }
+  const reserved = [reservation('dead', 'a', token.id, 200), reservation('dead', 'b', token.id, 50)]
+  await db.transact([
+    writeLease(lease),
+    spend(token.id, batch),
+    ...reserved.map((each) => reserve(each, lease.owner, 1_000)),
+  ])
+  const uses = async () => (await one.getToken(token.id))?.uses
+  assert.equal(await uses(), 250)
+  assert.deepEqual(await one.listRecoverable(4_999, 100), [])
+  assert.deepEqual(await one.listAbandonedUses(4_999, 100), [])
+  assert.deepEqual(await one.refundAbandonedUses(4_999, 100), [])
+  assert.equal(await uses(), 250, 'somebody works on it')
+  assert.deepEqual(await one.listRecoverable(5_000, 100), [])
+  const abandoned = (await one.listAbandonedUses(5_000, 100)).map(({ tokenId, count }) => [tokenId, count])
+  assert.deepEqual(abandoned.sort(), [
+    [token.id, 200],
+    [token.id, 50],
+  ])
+  assert.equal(await uses(), 250, 'a look refunds nothing')
+  const refunded = await Promise.all(
+    [one, two, one, two].map((store) => store.refundAbandonedUses(5_000, 100)),
+  )
+  assert.equal(
+    refunded.flat().reduce((sum, { count }) => sum + count, 0),
+    250,
+    'each is refunded once',
+  )
+  assert.equal(await uses(), 0)
+  const begun = await one.beginRegistrations(batch, { owner: 'alive', until: 9_000 })
+  assert.ok(begun.every(({ outcome }) => outcome === 'begun'))
+  assert.equal(await uses(), 250)
+})
+
+test('two replicas begin large batches of one token with the same requests in them: each request begins once', async (t) => {
+  const options = await newTable()
+  const proxy = await startFaultyProxy(t, options.endpoint)
+  const [one, two] = [
+    await openDynamoDbStore(options),
+    await openDynamoDbStore({ ...options, endpoint: proxy.endpoint }),
+  ]
+  t.after(() => Promise.all([one.close(), two.close()]))
+  const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 500 }, SERVICE, 1)
+  const keyed = () =>
+    Array.from({ length: 200 }, (_, i) => ({
+      ...registrationOf(token.id),
+      idempotency: {
+        keyHash: Buffer.from(`key ${i}`),
+        requestHash: Buffer.from('body'),
+        sealed: Buffer.from('sealed'),
+      },
+    }))
+  proxy.order({ operation: 'TransactWriteItems', kind: 'conflict', times: 3 })
+  const outcomes = await Promise.all([
+    one.beginRegistrations(keyed(), { owner: 'one', until: 9_000 }),
+    two.beginRegistrations(keyed(), { owner: 'two', until: 9_000 }),
+  ])
+  const begun = outcomes.flat().filter(({ outcome }) => outcome === 'begun')
+  const twice = outcomes.flat().filter(({ outcome }) => outcome === 'duplicate')
+  assert.deepEqual([begun.length, twice.length], [200, 200])
+  assert.equal((await one.getToken(token.id))?.uses, 200)
+  assert.equal((await one.listRegistrations({ limit: 1_000 })).length, 200)
+})

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { test } from 'node:test'
+import { migrations } from '../../../src/store/sqlite/schema.ts'
+import { openSqliteStore } from '../../../src/store/sqlite.ts'
+import { tempDir } from '../../support/service.ts'
+
+/** One token and three registrations, in columns that every version has. */
+const rows = `
+  INSERT INTO tokens (id, secret_hash, label, plans, max_uses, uses, expires_at, key_ttl_ms, name_prefix,
+                      rate_per_minute, created_at, revoked_at)
+  VALUES ('tok_1', x'01', 'one', '["gold"]', 5, 2, NULL, 1000, 'acme-', 7, 10, NULL);
+  INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,
+                             api_key_id, created_at, ended_at, expires_at, failure)
+  VALUES ('reg_active', 'tok_1', 'active', 'acme-a', 'd', 'gold', 'abc', x'02', 'key1', 20, 30, 1020, NULL),
+         ('reg_pending', 'tok_1', 'pending', 'acme-b', '', 'gold', 'abc', x'03', NULL, 21, NULL, NULL, NULL),
+         ('reg_failed', 'tok_1', 'failed', 'acme-c', '', 'gold', 'abc', x'04', NULL, 22, 31, NULL, 'internal')`
+
+for (let version = 1; version < migrations.length; version++) {
+  test(`a file of schema ${version} is brought up to date, and nothing in it is lost`, async (t) => {
+    const path = join(tempDir(t), 'store.db')
+    const db = new DatabaseSync(path)
+    for (const step of migrations.slice(0, version)) db.exec(step)
+    db.exec(`PRAGMA user_version = ${version}; ${rows}`)
+    if (version >= 2) db.exec(`UPDATE registrations SET answered_at = 30 WHERE status = 'active'`)
+    if (version >= 3) db.exec('UPDATE registrations SET ends_at = expires_at')
+    db.close()
+
+    const store = openSqliteStore(path)
+    t.after(() => store.close())
+    const token = await store.getToken('tok_1')
+    assert.deepEqual(
+      [token?.label, token?.plans, token?.maxUses, token?.uses, token?.keyTtlMs, token?.ratePerMinute],
+      ['one', ['gold'], 5, 2, 1000, 7],
+    )
+    const active = await store.getRegistration('reg_active')
+    assert.deepEqual(
+      [
+        active?.status,
+        active?.apiKeyId,
+        active?.endedAt,
+        active?.answeredAt,
+        active?.expiresAt,
+        active?.endsAt,
+      ],
+      ['active', 'key1', 30, 30, 1020, 1020],
+    )
+    assert.equal((await store.getRegistration('reg_failed'))?.failure, 'internal')
+    assert.deepEqual(
+      (await store.listRecoverable(99, 10)).map(({ id }) => id),
+      ['reg_pending'],
+    )
+    await store.startDueEndings(1020, 10)
+    assert.deepEqual(
+      (await store.listDue(1020, 10)).map(({ id }) => id),
+      ['reg_active'],
+    )
+    const again = new DatabaseSync(path)
+    t.after(() => again.close())
+    assert.equal(again.prepare('PRAGMA user_version').get()?.['user_version'], migrations.length)
+  })
+}
+
+test('an entry of the audit trail cannot be changed', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  const actor = { kind: 'operator', id: 'me', requestId: null, clientAddress: null } as const
+  const nothing = { detail: null, tokenId: null, registrationId: null, apiKeyId: null }
+  await store.appendAudit([{ at: 1, actor, action: 'command.run', ...nothing }])
+  const db = new DatabaseSync(path)
+  t.after(() => db.close())
+  assert.throws(() => db.exec(`UPDATE audit SET actor_id = 'you'`), /append-only/)
+})

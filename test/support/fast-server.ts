@@ -1,0 +1,24 @@
+// The service as a process with short timings for tests, and a clock that its parent process can move.
+import { buildApp } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
+import { createDeps } from '../../src/deps.ts'
+import { createLogger } from '../../src/log.ts'
+import { startBackground } from '../../src/registration/jobs/scheduler.ts'
+import { fastTiming } from './invariants.ts'
+
+// A test that limits the file size expects write() to fail, as on a full disk; the signal must not end the process.
+process.on('SIGXFSZ', () => undefined)
+let offset = Number(process.env['CLOCK_OFFSET'] ?? 0)
+process.on('message', (message) => {
+  offset = Number(message)
+})
+const deps = await createDeps(readConfig(process.env), createLogger('silent'), {
+  clock: () => Date.now() + offset,
+  timing: fastTiming,
+})
+const app = await buildApp(deps)
+startBackground(deps)
+const url = await app.listen({ host: '127.0.0.1', port: 0 })
+process.send?.({ url })
+process.stdout.write(`listening on ${url}\n`)
+process.on('disconnect', () => process.exit(0)) // Emitted only if a parent forked this process.

@@ -1,0 +1,105 @@
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { assertInvariants } from './invariants.ts'
+import { type ModelStore, type OpenModelStore, World } from './world.ts'
+
+const DAY_MS = 24 * 3_600_000
+const operation = fc.constantFrom(
+  ...(['CreateApiKey', 'CreateUsagePlanKey', 'ImportApiKeys'] as const),
+  ...(['GetUsagePlanKeys', 'GetApiKeys', 'DeleteApiKey'] as const),
+)
+const mintMode = fc.constantFrom('auto' as const, 'bulk' as const)
+const moment = fc.constantFrom('arrived' as const, 'effective' as const)
+
+/** A random action. `key`: one of three idempotency keys, or none; `racers`: the number of concurrent requests. */
+const action = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('register' as const),
+      token: fc.nat(1),
+      key: fc.option(fc.nat(2)),
+      racers: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('fault' as const),
+      operation,
+      when: fc.constantFrom('before' as const, 'after' as const),
+      kind: fc.constantFrom(
+        ...(['fail', 'throttle', 'hang', 'cut', 'conflict', 'denied', 'unsupported', 'refused'] as const),
+      ),
+      nth: fc.integer({ min: 1, max: 3 }),
+      times: fc.integer({ min: 1, max: 4 }),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('crash when' as const), operation, moment }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('crash' as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('heal' as const), waitMs: fc.integer({ min: 0, max: 600 }) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('jump' as const),
+      ms: fc.constantFrom(30_000, DAY_MS + 1, -3_600_000),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke' as const), token: fc.nat(1) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('rotate' as const),
+      owner: fc.nat(3),
+      key: fc.option(fc.nat(2)),
+      overlap: fc.constantFrom(0, 60, 7_200),
+      renew: fc.boolean(),
+      racers: fc.integer({ min: 1, max: 2 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('give back' as const), owner: fc.nat(3) }) },
+)
+
+export type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
+
+/**
+ * Runs random sequences of registrations, rotations, revocations, expiries, retries, races, crashes, restarts, faults and
+ * clock jumps. Checks that every response is a documented one, that the same request gets the same credential within a day,
+ * and, once nothing is left to recover, every invariant against the gateway's own state.
+ * @throws Error with the seed and the path that reproduce the failure
+ */
+export async function checkModel(
+  parameters: { numRuns: number; seed: number; path?: string },
+  openStore: OpenModelStore = openFile,
+): Promise<void> {
+  const run = (mode: 'auto' | 'bulk', actions: readonly Action[]) => runActions(openStore, mode, actions)
+  await fc.assert(fc.asyncProperty(mintMode, fc.array(action, { minLength: 3, maxLength: 14 }), run), {
+    ...parameters,
+    endOnFailure: true,
+  })
+}
+
+async function openFile(dir: string): Promise<ModelStore> {
+  const path = join(dir, 'firstkey.db')
+  return { store: openSqliteStore(path), env: { STORE: `sqlite:${path}` } }
+}
+
+async function runActions(
+  openStore: OpenModelStore,
+  mode: 'auto' | 'bulk',
+  actions: readonly Action[],
+): Promise<void> {
+  const world = await World.create(openStore, mode)
+  try {
+    for (const one of actions) await world.run(one)
+    await world.quiet()
+    await assertInvariants(world.gateway, world.store, world.given)
+    await world.checkRevoked()
+  } finally {
+    await world.end()
+  }
+}

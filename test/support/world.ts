@@ -1,0 +1,344 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Gateway, startGateway } from '../../emulator/gateway.ts'
+import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
+import type { Problem } from '../../src/http/problem.ts'
+import { SERVICE } from '../../src/store/audit.ts'
+import type { Store } from '../../src/store/store.ts'
+import { type Given, isOpen } from './invariants.ts'
+import type { Action } from './model.ts'
+import { readProblem } from './problem.ts'
+import { anyUse, serverEnv } from './service.ts'
+
+const DAY_MS = 24 * 3_600_000
+const MAX_USES = 3
+/** The lifetime of the second token's keys. */
+const KEY_TTL_MS = 6 * 3_600_000
+
+/** A caller that holds a key, with the known state of its registration. */
+interface Owner {
+  readonly registration_id: string
+  managementToken: string
+  /** `true` if a renewal of the management token was requested and its response may have been lost. */
+  mayBeOutdated: boolean
+  /** `'asked'`: a revocation was requested, and its outcome is unknown. */
+  revoked: 'no' | 'asked' | 'done'
+}
+
+/** The store of a model, and the environment variables with which a server uses it. */
+export interface ModelStore {
+  readonly store: Store
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** Opens a store for one model run. @param dir a folder of its own, which is deleted at the end of the run */
+export type OpenModelStore = (dir: string) => Promise<ModelStore>
+
+/** A gateway, a store and one server at a time, with all credentials that were returned, which must stay valid. */
+export class World {
+  readonly gateway: Gateway
+  readonly store: Store
+  readonly given: Given[] = []
+  readonly #dir: string
+  readonly #env: Readonly<Record<string, string>>
+  readonly #mode: 'auto' | 'bulk'
+  readonly #tokens: { secret: string; id: string; revoked: boolean }[]
+  readonly #owners: Owner[] = []
+  /** The key value of the first response to each token and idempotency key, and the server's time then. */
+  readonly #answers = new Map<string, { value: string; at: number }>()
+  #server: { child: ChildProcess; url: string } | undefined
+  #offset = 0
+
+  private constructor(
+    gateway: Gateway,
+    { store, env }: ModelStore,
+    dir: string,
+    tokens: { secret: string; id: string; revoked: boolean }[],
+    mode: 'auto' | 'bulk',
+  ) {
+    this.#mode = mode
+    this.#env = env
+    this.gateway = gateway
+    this.store = store
+    this.#dir = dir
+    this.#tokens = tokens
+  }
+
+  static async create(openStore: OpenModelStore, mode: 'auto' | 'bulk'): Promise<World> {
+    const dir = mkdtempSync(join(tmpdir(), 'firstkey-model-'))
+    const opened = await openStore(dir)
+    const { store } = opened
+    const tokens = []
+    for (const [label, keyTtlMs] of [
+      ['a', null],
+      ['b', KEY_TTL_MS],
+    ] as const) {
+      const { secret, token } = await issueBootstrapToken(
+        store,
+        { ...anyUse, label, keyTtlMs, maxUses: MAX_USES },
+        SERVICE,
+        Date.now(),
+      )
+      tokens.push({ secret, id: token.id, revoked: false })
+    }
+    return new World(await startGateway(), opened, dir, tokens, mode)
+  }
+
+  async run(one: Action): Promise<void> {
+    switch (one.do) {
+      case 'register':
+        await Promise.all(Array.from({ length: one.racers }, () => this.#register(one.token, one.key)))
+        return
+      case 'fault': {
+        const { do: _, ...fault } = one
+        // A rejected call has no effect in API Gateway, so the fault comes before the effect.
+        const refused = ['denied', 'unsupported', 'refused'].includes(fault.kind)
+        this.gateway.faults.order(refused ? { ...fault, when: 'before' } : fault)
+        return
+      }
+      case 'crash when':
+        this.gateway.onCall = (operation, at) => {
+          if (operation === one.operation && at === one.moment) this.#server?.child.kill('SIGKILL')
+        }
+        return
+      case 'crash':
+        this.#server?.child.kill('SIGKILL')
+        return
+      case 'heal':
+        this.#heal()
+        await this.#serving()
+        await sleep(one.waitMs)
+        return
+      case 'jump':
+        this.#offset += one.ms
+        // A stopped server gets the offset when it starts; a failed message to a dying one does not matter.
+        this.#server?.child.send(this.#offset, () => undefined)
+        return
+      case 'revoke': {
+        const token = this.#tokens[one.token]
+        if (token === undefined) return
+        await this.store.revokeToken(token.id, SERVICE, Date.now() + this.#offset)
+        token.revoked = true
+        return
+      }
+      case 'rotate':
+        await Promise.all(Array.from({ length: one.racers }, () => this.#rotate(one)))
+        return
+      case 'give back':
+        await this.#giveBack(one.owner)
+    }
+  }
+
+  async #register(index: number, key: number | null): Promise<void> {
+    const token = this.#tokens[index]
+    assert.ok(token)
+    const { revoked } = token
+    const { url } = await this.#serving()
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${token.secret}`,
+      'content-type': 'application/json',
+      ...(key === null ? {} : { 'idempotency-key': `idempotency-key-${key}` }),
+    }
+    const answer = await ask(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
+    if (answer === undefined) return
+    if (answer.problem !== undefined) return allowRefusal(answer.problem, revoked ? [] : REGISTER_REFUSALS)
+    const { body } = answer
+    assert.ok(body)
+    assert.ok(!revoked, 'a revoked token registers nothing')
+    this.given.push(body)
+    const { registration_id } = body
+    if (!this.#owners.some((owner) => owner.registration_id === registration_id)) {
+      const managementToken = body.management.token ?? ''
+      this.#owners.push({ registration_id, managementToken, mayBeOutdated: false, revoked: 'no' })
+    }
+    if (key !== null) this.#checkRepeated(`${index}/${key}`, body)
+  }
+
+  async #rotate({ owner: index, key, overlap, renew: wanted }: Action & { do: 'rotate' }): Promise<void> {
+    const owner = this.#owners[index % Math.max(1, this.#owners.length)]
+    if (owner === undefined) return
+    const { managementToken, revoked } = owner
+    const renew = wanted && key !== null // Without an idempotency key the renewal is rejected.
+    const { url } = await this.#serving()
+    const name = `${owner.registration_id}/${managementToken}/${key}-${overlap}-${renew}`
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${managementToken}`,
+      'content-type': 'application/json',
+      ...(key === null ? {} : { 'idempotency-key': `rotate-${key}-${overlap}-${renew}`.padEnd(16, '-') }),
+    }
+    const body = JSON.stringify({ overlap_seconds: overlap, management_token: renew })
+    if (renew) owner.mayBeOutdated = true // Until the response arrives.
+    const answer = await ask(`${url}/register/${owner.registration_id}/rotate`, {
+      method: 'POST',
+      headers,
+      body,
+    })
+    if (answer === undefined) return
+    if (answer.problem !== undefined) {
+      return allowRefusal(answer.problem, [
+        ...ROTATE_REFUSALS,
+        ...(owner.mayBeOutdated || owner.managementToken !== managementToken ? ['invalid_token'] : []),
+      ])
+    }
+    assert.notEqual(revoked, 'done', 'a revoked registration was rotated')
+    const { body: credential } = answer
+    assert.ok(credential)
+    this.given.push(credential)
+    if (credential.management.token !== undefined) {
+      owner.managementToken = credential.management.token
+      owner.mayBeOutdated = true // The response to an earlier renewal may be lost, or a racer's renewal may come later.
+    }
+    if (key !== null) this.#checkRepeated(name, credential)
+  }
+
+  async #giveBack(index: number): Promise<void> {
+    const owner = this.#owners[index % Math.max(1, this.#owners.length)]
+    if (owner === undefined) return
+    const { url } = await this.#serving()
+    const headers = { authorization: `Bearer ${owner.managementToken}` }
+    if (owner.revoked === 'no') owner.revoked = 'asked'
+    const answer = await ask(`${url}/register/${owner.registration_id}`, { method: 'DELETE', headers })
+    if (answer === undefined) return
+    if (answer.problem === undefined) owner.revoked = 'done'
+    else
+      allowRefusal(answer.problem, [...UPSTREAM_REFUSALS, ...(owner.mayBeOutdated ? ['invalid_token'] : [])])
+  }
+
+  /** Asserts that no key of a revoked registration is left. */
+  async checkRevoked(): Promise<void> {
+    for (const { registration_id, revoked } of this.#owners) {
+      if (revoked !== 'done') continue
+      const own = await this.store.getRegistration(registration_id)
+      const all = [own, ...(await this.store.listRotations(registration_id))]
+      for (const one of all)
+        assert.ok(one && ['ended', 'failed'].includes(one.status), `${one?.id} is ${one?.status}`)
+    }
+  }
+
+  /** Checks invariant 4: the same request within a day gets the same credential. */
+  #checkRepeated(name: string, body: Given): void {
+    const earlier = this.#answers.get(name)
+    const now = Date.now() + this.#offset
+    if (earlier === undefined || now - earlier.at >= DAY_MS)
+      this.#answers.set(name, { value: body.api_key_value, at: now })
+    else
+      assert.equal(body.api_key_value, earlier.value, 'invariant 4: the same request got another credential')
+  }
+
+  /** Returns the running server, and starts it first if it is down. */
+  async #serving(): Promise<{ child: ChildProcess; url: string }> {
+    const running = this.#server
+    if (
+      running &&
+      running.child.exitCode === null &&
+      running.child.signalCode === null &&
+      !running.child.killed
+    )
+      return running
+    const env = {
+      ...serverEnv(this.gateway, this.#dir),
+      ...this.#env,
+      PATH: process.env['PATH'],
+      REGISTER_TIMEOUT_MS: '1000',
+      MINT_MODE: this.#mode,
+      CLOCK_OFFSET: String(this.#offset),
+    }
+    const child = fork(join(import.meta.dirname, 'fast-server.ts'), {
+      env,
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
+    const started = { child, url: '' }
+    this.#server = started
+    const [message] = await Promise.race([
+      once(child, 'message'),
+      once(child, 'exit').then(() => [{ url: 'http://127.0.0.1:1' }]), // Killed during its start.
+    ])
+    started.url = message.url
+    return started
+  }
+
+  #heal(): void {
+    this.gateway.faults.clear()
+    this.gateway.onCall = () => undefined
+  }
+
+  /** Clears all faults and keeps the server running. Resolves when nothing is left to recover. */
+  async quiet(): Promise<void> {
+    this.#heal()
+    for (let tries = 0; tries < 300; tries++) {
+      await this.#serving()
+      const rows = await this.store.listRegistrations({ limit: 10_000 })
+      if (!rows.some((one) => isOpen(one, Date.now() + this.#offset))) return
+      // A clock that was set back delays leases and late-key checks by as much: set it right, as an operator would.
+      if (tries === 100 && this.#offset < 0) await this.run({ do: 'jump', ms: -this.#offset })
+      if (tries === 150) await this.run({ do: 'jump', ms: 3_600_000 })
+      await sleep(50)
+    }
+    assert.fail('recovery does not finish')
+  }
+
+  async end(): Promise<void> {
+    const child = this.#server?.child
+    if (child && child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+    await this.gateway.close()
+    await this.store.close()
+    rmSync(this.#dir, { recursive: true, force: true })
+  }
+}
+
+const UPSTREAM_REFUSALS = [
+  'upstream_throttled',
+  'upstream_unavailable',
+  'upstream_misconfigured',
+  'store_unavailable',
+  'overloaded',
+]
+const REGISTER_REFUSALS = [
+  ...UPSTREAM_REFUSALS,
+  'token_exhausted',
+  'idempotency_in_progress',
+  'registration_ended',
+  'key_replaced',
+]
+const ROTATE_REFUSALS = [
+  ...UPSTREAM_REFUSALS,
+  'idempotency_in_progress',
+  'registration_ended',
+  'key_replaced',
+  'rotation_in_progress',
+]
+
+type Credential = Given & { readonly management: { readonly token?: string } }
+
+/** Sends a request and returns its response; `undefined` if the connection broke because the process was killed. */
+async function ask(
+  url: string,
+  init: RequestInit,
+): Promise<{ problem: Problem } | { problem?: undefined; body: Credential | undefined } | undefined> {
+  try {
+    const answer = await fetch(url, init)
+    if (answer.status === 204) return { body: undefined }
+    if (answer.status === 201) return { body: (await answer.json()) as Credential }
+    return { problem: await readProblem(answer) }
+  } catch (error) {
+    if (error instanceof TypeError) return undefined
+    throw error
+  }
+}
+
+/** Checks invariant 8: an error is one of the documented ones, with `retry_after` if it is retryable. */
+function allowRefusal(problem: Problem, possible: readonly string[]): void {
+  assert.ok(
+    possible.includes(problem.code) || problem.code === 'token_revoked',
+    `${problem.code}: ${problem.detail}`,
+  )
+  if (problem.retryable) assert.ok(problem.retry_after !== undefined)
+}
