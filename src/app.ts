@@ -37,6 +37,6 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   await app.register(registrationRoutes, { deps, limits })
   await app.register(connectRoutes, { deps, limits })
   methods.refuseOthers()
-  app.addHook('preClose', async () => deps.acceptance?.stopWaiting())
+  app.addHook('preClose', async () => deps.keyProbe?.stopWaiting())
   return app
 }

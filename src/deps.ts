@@ -3,24 +3,24 @@ import { createApiGateway } from './aws/api-gateway.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { createRefusals, type Refusals } from './registration/audit-refusals.ts'
-import { createAcceptance } from './registration/data-plane/key-probe.ts'
+import { createKeyProbe } from './registration/data-plane/key-probe.ts'
 import type { Credential } from './registration/deps.ts'
 import { createInFlight } from './registration/idempotency/in-flight.ts'
-import type { ObtainDeps } from './registration/issue-credential.ts'
-import { createBatcher } from './registration/mint/mint-queue.ts'
-import { createLiveness, type Liveness } from './registration/queries/key-liveness.ts'
+import type { IssueDeps } from './registration/issue-credential.ts'
+import { createMintQueue } from './registration/mint/mint-queue.ts'
+import { createKeyLiveness, type KeyLiveness } from './registration/queries/key-liveness.ts'
 import { createPlanLimits, type OfferedPlan } from './registration/queries/plan-limits.ts'
-import { createReadiness, type Readiness } from './registration/queries/service-readiness.ts'
+import { createServiceReadiness, type ServiceReadiness } from './registration/queries/service-readiness.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
-import { createLeases } from './registration/work-leases.ts'
+import { createWorkLeases } from './registration/work-leases.ts'
 import { openStore } from './store/open.ts'
 
 /** The dependencies of the routes and the use cases, created once per process. */
-export interface Deps extends ObtainDeps {
+export interface Deps extends IssueDeps {
   readonly config: Config
   readonly log: Logger
-  readonly readiness: Readiness
-  readonly liveness: Liveness
+  readonly readiness: ServiceReadiness
+  readonly liveness: KeyLiveness
   readonly refusals: Refusals
   /** Returns every plan of this deployment, with its limits. */
   readonly planLimits: () => Promise<OfferedPlan[]>
@@ -35,29 +35,29 @@ export async function createDeps(
   { clock = systemClock, timing = defaultTiming }: { clock?: Clock; timing?: Timing } = {},
 ): Promise<Deps> {
   const store = await openStore(config.store)
-  const { apiGateway, background, close } = createApiGateway({
+  const { apiGateway, lowPriorityApiGateway, close } = createApiGateway({
     region: config.region,
     endpoint: config.apiGatewayEndpoint,
     callTimeoutMs: timing.upstreamCall,
     callsPerSecond: config.callsPerSecond,
     log,
   })
-  const leases = createLeases({ store, clock, timing })
-  const acceptance = config.apiProbeUrl === null ? null : createAcceptance(config.apiProbeUrl, log)
-  const shared = { config, log, clock, store, apiGateway, background, timing, leases, acceptance }
+  const leases = createWorkLeases({ store, clock, timing })
+  const keyProbe = config.apiProbeUrl === null ? null : createKeyProbe(config.apiProbeUrl, log)
+  const shared = { config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, leases, keyProbe }
   const inFlight = createInFlight<Credential>()
-  const batcher = createBatcher(shared)
+  const mintQueue = createMintQueue(shared)
   return {
     ...shared,
     inFlight,
-    batcher,
-    liveness: createLiveness(shared),
+    mintQueue,
+    liveness: createKeyLiveness(shared),
     refusals: createRefusals(shared),
-    planLimits: createPlanLimits({ background, plans: config.plans, log }),
-    readiness: createReadiness({ store, apiGateway, clock, plans: config.plans, log }),
+    planLimits: createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log }),
+    readiness: createServiceReadiness({ store, apiGateway, clock, plans: config.plans, log }),
     async close() {
       await inFlight.settled()
-      await batcher.settled()
+      await mintQueue.settled()
       close()
       await store.close()
     },

@@ -4,7 +4,7 @@ import { readConfig } from './config.ts'
 import { createDeps, type Deps } from './deps.ts'
 import { ServiceError } from './errors.ts'
 import { createLogger } from './log.ts'
-import { startBackground } from './registration/jobs/scheduler.ts'
+import { startScheduler } from './registration/jobs/scheduler.ts'
 
 /** The time that a stop is allowed beyond the time limits of a registration and its undo (ms). */
 const STOP_RESERVE_MS = 5_000
@@ -65,7 +65,7 @@ try {
   const reason = inUse ? 'it is in use; set PORT to a free port' : String(error)
   refuseToStart(`cannot listen on ${config.host}, PORT ${config.port}: ${reason}`)
 }
-const background = startBackground(deps)
+const background = startScheduler(deps)
 
 let stopping = false
 async function stop(signal: NodeJS.Signals): Promise<void> {
@@ -86,4 +86,4 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
 }
 process.on('SIGTERM', stop)
 process.on('SIGINT', stop)
-await deps.acceptance?.checkPath()
+await deps.keyProbe?.checkPath()

@@ -4,7 +4,7 @@ import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
 import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate } from './keys.ts'
 import { hasKey, type KeyQuery, type KeyState, readKey } from './live-key.ts'
-import { createPace, type Urgency } from './pace.ts'
+import { createPace, type Priority } from './pace.ts'
 import { readUsage, type UsageDay, type UsageQuery } from './usage.ts'
 import {
   type Attachment,
@@ -46,7 +46,7 @@ export interface ApiGatewayAccess {
   /** For work that a caller waits for. */
   readonly apiGateway: ApiGateway
   /** The same for work that can wait: it uses only the share of the quotas that registrations leave over. */
-  readonly background: ApiGateway
+  readonly lowPriorityApiGateway: ApiGateway
   close(): void
 }
 
@@ -60,8 +60,8 @@ export interface AccessOptions extends ClientOptions {
 export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   const pace = createPace(options.callsPerSecond)
   const changeLine = createChangeLine(options.log)
-  const open = (urgency: Urgency) => {
-    const client = createClient(options, pace, urgency)
+  const open = (priority: Priority) => {
+    const client = createClient(options, pace, priority)
     const calls: ApiGateway = {
       createKey: (key, signal) => createKey(client, key, signal),
       attachKey: (attachment, signal) => attachKey(client, changeLine, attachment, signal),
@@ -77,15 +77,15 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
     }
     return { calls, client }
   }
-  const registration = open('registration')
-  const background = open('background')
+  const registration = open('high')
+  const lowPriorityApiGateway = open('low')
   return {
     apiGateway: registration.calls,
     // A change that waits for leftover quota would block the registrations behind it in the queue.
-    background: { ...background.calls, attachKey: registration.calls.attachKey },
+    lowPriorityApiGateway: { ...lowPriorityApiGateway.calls, attachKey: registration.calls.attachKey },
     close() {
       registration.client.destroy()
-      background.client.destroy()
+      lowPriorityApiGateway.client.destroy()
     },
   }
 }

@@ -1,6 +1,6 @@
 import { APIGatewayClient, type APIGatewayClientConfig } from '@aws-sdk/client-api-gateway'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import type { Pace, Urgency } from './pace.ts'
+import type { Pace, Priority } from './pace.ts'
 
 export interface ClientOptions {
   readonly region: string
@@ -24,7 +24,7 @@ const DEFAULT_PAUSE_S = 1
 export function createClient(
   { region, endpoint, callTimeoutMs }: ClientOptions,
   pace: Pace,
-  urgency: Urgency,
+  priority: Priority,
 ): APIGatewayClient {
   const http = new NodeHttpHandler({
     connectionTimeout: 2_000,
@@ -34,7 +34,7 @@ export function createClient(
   const requestHandler: NonNullable<APIGatewayClientConfig['requestHandler']> = {
     metadata: http.metadata,
     handle: async (request: Request, options?: Parameters<Handler['handle']>[1]) => {
-      await pace.turn(operationOf(request), urgency, options?.abortSignal as AbortSignal | undefined)
+      await pace.turn(operationOf(request), priority, options?.abortSignal as AbortSignal | undefined)
       const result = await http.handle(request, options)
       const { statusCode, headers } = result.response
       // The other 429, a used-up key quota, does not pass with time.

@@ -1,7 +1,7 @@
 import { createTokenBucket } from '../token-bucket.ts'
 
 /** `background` work (recovery, clean-up, checks) uses what registrations leave over, but is not starved by them. */
-export type Urgency = 'registration' | 'background'
+export type Priority = 'high' | 'low'
 
 /**
  * The service's model of the control plane's quotas: every call waits here for its turn, so that API Gateway does not
@@ -9,14 +9,14 @@ export type Urgency = 'registration' | 'background'
  */
 export interface Pace {
   /** Resolves when the call may be sent. @throws the reason of `signal` if that aborts first */
-  turn(operation: string, urgency: Urgency, signal?: AbortSignal): Promise<void>
+  turn(operation: string, priority: Priority, signal?: AbortSignal): Promise<void>
   /** Reports that API Gateway throttled a call: no call is sent for `seconds`, and then there is no burst at first. */
   slowDown(seconds: number): void
 }
 
 interface Waiting {
   readonly operation: string
-  readonly urgency: Urgency
+  readonly priority: Priority
   readonly since: number
   readonly go: () => void
 }
@@ -56,8 +56,8 @@ export function createPace(perSecond: number): Pace {
   let timer: NodeJS.Timeout | undefined
 
   /** Returns the milliseconds for which a call gives way to registrations; 0 if it is as urgent as they are. */
-  function yields({ urgency, since }: Waiting): number {
-    return urgency === 'registration' ? 0 : Math.max(0, since + PATIENCE_MS - now())
+  function yields({ priority, since }: Waiting): number {
+    return priority === 'high' ? 0 : Math.max(0, since + PATIENCE_MS - now())
   }
 
   /** Returns the milliseconds until a call may be sent; 0 for now. */
@@ -76,7 +76,7 @@ export function createPace(perSecond: number): Pace {
       overdue = [],
       patient = [],
     } = Object.groupBy(waiting, (one) => {
-      if (one.urgency === 'registration') return 'registrations'
+      if (one.priority === 'high') return 'registrations'
       return yields(one) > 0 ? 'patient' : 'overdue'
     })
     const ordered: Waiting[] = []
@@ -104,7 +104,7 @@ export function createPace(perSecond: number): Pace {
       }
       total?.take()
       own.get(one.operation)?.take()
-      registrationsInARow = one.urgency === 'registration' ? registrationsInARow + 1 : 0
+      registrationsInARow = one.priority === 'high' ? registrationsInARow + 1 : 0
       waiting.delete(one)
       one.go()
     }
@@ -112,7 +112,7 @@ export function createPace(perSecond: number): Pace {
   }
 
   return {
-    turn(operation, urgency, signal) {
+    turn(operation, priority, signal) {
       return new Promise((resolve, reject) => {
         const stop = () => {
           waiting.delete(one)
@@ -120,7 +120,7 @@ export function createPace(perSecond: number): Pace {
         }
         const one: Waiting = {
           operation,
-          urgency,
+          priority,
           since: now(),
           go: () => {
             signal?.removeEventListener('abort', stop)

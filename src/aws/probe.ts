@@ -1,8 +1,8 @@
 /**
- * The data plane's verdict on a key: `taken` if it accepts the key, `refused` if it rejects the key, `unclear` if the
+ * The data plane's verdict on a key: `accepted` if it accepts the key, `rejected` if it rejects the key, `unclear` if the
  * response proves neither or there is none, for example when the API is throttled or cannot be reached.
  */
-export type Verdict = 'taken' | 'refused' | 'unclear'
+export type Verdict = 'accepted' | 'rejected' | 'unclear'
 
 export interface ProbeAnswer {
   readonly verdict: Verdict
@@ -41,6 +41,6 @@ export async function probe(
 }
 
 function verdictOf(status: number): Verdict {
-  if (status === 401 || status === 403) return 'refused'
-  return (status >= 300 && status < 400) || status === 429 || status >= 500 ? 'unclear' : 'taken'
+  if (status === 401 || status === 403) return 'rejected'
+  return (status >= 300 && status < 400) || status === 429 || status >= 500 ? 'unclear' : 'accepted'
 }

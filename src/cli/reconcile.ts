@@ -1,5 +1,10 @@
 import type { Command } from 'commander'
-import { type Disagreement, endDead, findDisagreement, removeStray } from '../registration/jobs/reconcile.ts'
+import {
+  type Discrepancies,
+  deleteStrayKey,
+  endDeadRecord,
+  findDiscrepancies,
+} from '../registration/jobs/reconcile.ts'
 import { printJson } from './format.ts'
 import { withDeps } from './with-deps.ts'
 
@@ -37,9 +42,9 @@ function define(command: Command): void {
 function reconcile({ yes, force, json }: ReconcileOptions): Promise<void> {
   return withDeps(async (deps, actor) => {
     await deps.readiness.check() // Fails in the wrong account or Region: the usage plans do not exist there.
-    const disagreement = await findDisagreement(deps, new AbortController().signal)
-    const { strayKeys, deadRecords, knownKeys } = disagreement
-    report(disagreement, json)
+    const discrepancies = await findDiscrepancies(deps, new AbortController().signal)
+    const { strayKeys, deadRecords, knownKeys } = discrepancies
+    report(discrepancies, json)
     if (!yes) {
       if (strayKeys.length + deadRecords.length > 0)
         process.stderr.write('Nothing was changed. To make these changes, run: firstkey reconcile --yes\n')
@@ -53,15 +58,15 @@ function reconcile({ yes, force, json }: ReconcileOptions): Promise<void> {
           'check STORE, or add --force to delete them',
       )
     }
-    for (const key of strayKeys) await removeStray(deps, key, actor, AbortSignal.timeout(deps.timing.undo))
-    for (const record of deadRecords) await endDead(deps, record, actor)
+    for (const key of strayKeys) await deleteStrayKey(deps, key, actor, AbortSignal.timeout(deps.timing.undo))
+    for (const record of deadRecords) await endDeadRecord(deps, record, actor)
     process.stderr.write(
       `Keys deleted: ${strayKeys.length}. Registrations recorded as revoked: ${deadRecords.length}.\n`,
     )
   })
 }
 
-function report({ strayKeys, deadRecords }: Disagreement, json: true | undefined): void {
+function report({ strayKeys, deadRecords }: Discrepancies, json: true | undefined): void {
   if (json) {
     printJson({
       stray_keys: strayKeys.map(({ id, name }) => ({ api_key_id: id, name })),

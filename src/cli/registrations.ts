@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
-import { describe, type RegistrationView, unfinishedOf } from '../registration/queries/registration-view.ts'
+import { describe, listUnfinished, type RegistrationView } from '../registration/queries/registration-view.ts'
 import { PUBLIC_STATUSES, type PublicStatus } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
@@ -125,7 +125,7 @@ interface Look extends RegistrationView {
 
 async function look(store: Store, registration: Registration, now: number): Promise<Look> {
   const view = await describe(store, registration, now)
-  return { ...view, unfinished: await unfinishedOf(store, registration) }
+  return { ...view, unfinished: await listUnfinished(store, registration) }
 }
 
 function noteOf({ status }: Registration): string {

@@ -5,13 +5,13 @@ import type { Log } from '../log.ts'
 import type { Actor } from '../store/audit.ts'
 import type { NewRegistration, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
-import type { Acceptance } from './data-plane/key-probe.ts'
-import type { SealedAnswer } from './idempotency/request-identity.ts'
+import type { KeyProbe } from './data-plane/key-probe.ts'
+import type { CredentialSecrets } from './idempotency/request-identity.ts'
 import type { Hold } from './mint/await-ready.ts'
 import type { BatchSize } from './mint/batch-size.ts'
 import type { Trust } from './mint/circuit-breaker.ts'
 import type { Timing } from './timing.ts'
-import type { Leases } from './work-leases.ts'
+import type { WorkLeases } from './work-leases.ts'
 
 /** What every registration works with. */
 export interface RegistrationDeps {
@@ -22,18 +22,18 @@ export interface RegistrationDeps {
   readonly store: Store
   readonly apiGateway: ApiGateway
   /** API Gateway for what can wait. */
-  readonly background: ApiGateway
+  readonly lowPriorityApiGateway: ApiGateway
   readonly clock: Clock
   readonly timing: Timing
-  readonly leases: Leases
+  readonly leases: WorkLeases
   /** `null`: the API cannot be asked. */
-  readonly acceptance: Acceptance | null
+  readonly keyProbe: KeyProbe | null
   /** For what is not of one request. */
   readonly log: Log
 }
 
 /** What the minting of a batch works with. */
-export interface BatchDeps extends RegistrationDeps {
+export interface MintDeps extends RegistrationDeps {
   readonly batchSize: BatchSize
   /** Whether imports make keys and attach them. */
   readonly imports: Trust
@@ -65,7 +65,7 @@ export interface RegistrationCall {
 export interface Credential {
   readonly registration: NewRegistration
   readonly apiKeyId: string
-  readonly answer: SealedAnswer
+  readonly answer: CredentialSecrets
   /** Of a rotation: whose key it replaced, with its new end. */
   readonly replaced: Registration | null
   /** Whether the API takes the key; `null`: nobody asked to wait for that, or it cannot be seen. */

@@ -4,18 +4,18 @@ import { endedError } from './errors.ts'
 import { withDeadline } from './idempotency/deadline.ts'
 import type { InFlight, Waiter } from './idempotency/in-flight.ts'
 import {
-  inProgress,
+  type CredentialSecrets,
+  idempotencyInProgress,
   type RequestIdentity,
   requireSameRequest,
-  type SealedAnswer,
-  unsealAnswer,
+  unsealCredential,
 } from './idempotency/request-identity.ts'
-import type { Batcher } from './mint/mint-queue.ts'
-import type { Order } from './mint/mint-request.ts'
+import type { MintQueue } from './mint/mint-queue.ts'
+import type { MintRequest } from './mint/mint-request.ts'
 
-export interface ObtainDeps extends RegistrationDeps {
+export interface IssueDeps extends RegistrationDeps {
   readonly inFlight: InFlight<Credential>
-  readonly batcher: Batcher
+  readonly mintQueue: MintQueue
 }
 
 /** What a credential is asked for: a registration, or the rotation of one. */
@@ -27,7 +27,7 @@ export interface CredentialRequest {
   /** Whether an earlier answer to the same request may be given again. */
   readonly mayReplay: boolean
   /** What to make, where no earlier answer is there. @throws ServiceError why not */
-  order(): Promise<Pick<Order, 'name' | 'description' | 'plan' | 'rotation'>>
+  order(): Promise<Pick<MintRequest, 'name' | 'description' | 'plan' | 'rotation'>>
 }
 
 /** One request on its way, and how it is answered in time. */
@@ -45,8 +45,8 @@ interface Attempt {
  * @throws ServiceError what `order` throws; every code of idempotency, of API Gateway and of the store; `overloaded`;
  *   `registration_ended` if the key that was made is gone; `upstream_unavailable` when the time is over
  */
-export async function obtain(
-  deps: ObtainDeps,
+export async function issueCredential(
+  deps: IssueDeps,
   request: CredentialRequest,
   call: RegistrationCall,
 ): Promise<Credential> {
@@ -68,7 +68,7 @@ export async function obtain(
 }
 
 /** Answers from an earlier request with the same idempotency key, or begins. */
-async function lookUp(deps: ObtainDeps, attempt: Attempt, identity: RequestIdentity): Promise<Credential> {
+async function lookUp(deps: IssueDeps, attempt: Attempt, identity: RequestIdentity): Promise<Credential> {
   const { token, mayReplay } = attempt.request
   if (mayReplay) {
     const rememberedSince = deps.clock() - deps.timing.idempotency
@@ -83,24 +83,24 @@ async function lookUp(deps: ObtainDeps, attempt: Attempt, identity: RequestIdent
 }
 
 async function continueEarlier(
-  deps: ObtainDeps,
+  deps: IssueDeps,
   attempt: Attempt,
   earlier: Registration,
   identity: RequestIdentity,
 ): Promise<Credential> {
   requireSameRequest(identity, earlier.idempotency ?? identity)
   if (earlier.status !== 'pending') return replay(deps, attempt, earlier, identity)
-  if (earlier.undoing) throw inProgress()
+  if (earlier.undoing) throw idempotencyInProgress()
   // Pending: somebody works on it, or the process that did is dead and this one goes on where it stopped.
   const { clock, leases, store } = deps
   const lease = leases.hold()
   const { id, name, description, plan, usagePlanId, rotation } = earlier
   try {
-    if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id)) throw inProgress()
+    if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id)) throw idempotencyInProgress()
     const answer = unsealEarlier(earlier, identity)
     const begun = { id, owner: lease.owner, registration: earlier, answer }
     const order = { name, description, plan: { name: plan, usagePlanId }, rotation }
-    return await deps.batcher.submit(toOrder(attempt, order, begun))
+    return await deps.mintQueue.submit(toOrder(attempt, order, begun))
   } catch (error) {
     // Otherwise it lapses by itself.
     await store.releaseLeases([{ id, owner: lease.owner }]).catch(() => undefined)
@@ -110,21 +110,21 @@ async function continueEarlier(
   }
 }
 
-async function begin(deps: ObtainDeps, attempt: Attempt): Promise<Credential> {
-  return deps.batcher.submit(toOrder(attempt, await attempt.request.order(), null))
+async function begin(deps: IssueDeps, attempt: Attempt): Promise<Credential> {
+  return deps.mintQueue.submit(toOrder(attempt, await attempt.request.order(), null))
 }
 
 function toOrder(
   { request: { token, identity }, call, waiters, answerBy }: Attempt,
-  order: Pick<Order, 'name' | 'description' | 'plan' | 'rotation'>,
-  begun: Order['begun'],
-): Omit<Order, 'resolve' | 'reject'> {
+  order: Pick<MintRequest, 'name' | 'description' | 'plan' | 'rotation'>,
+  begun: MintRequest['begun'],
+): Omit<MintRequest, 'resolve' | 'reject'> {
   return { ...order, token, identity, begun, call, waiters, answerBy }
 }
 
 /** The credential of a registration that is active, for the caller who can unseal it. */
 async function replay(
-  deps: ObtainDeps,
+  deps: IssueDeps,
   { call }: Attempt,
   { id }: Pick<Registration, 'id'>,
   identity: RequestIdentity,
@@ -133,18 +133,18 @@ async function replay(
   const over = registration && endedError(registration, deps.clock())
   if (over !== undefined) throw over
   const apiKeyId = registration?.apiKeyId
-  if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw inProgress()
+  if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw idempotencyInProgress()
   const answer = unsealEarlier(registration, identity)
   const key = { keyId: apiKeyId, value: answer.apiKeyValue, tokenId: registration.tokenId }
   const until = () => (call.isGone() ? null : call.readyBy)
-  const ready = call.readyBy === null ? null : ((await deps.acceptance?.untilTaken(key, until)) ?? null)
+  const ready = call.readyBy === null ? null : ((await deps.keyProbe?.untilAccepted(key, until)) ?? null)
   // Before the answer: what nobody was answered is undone after a day, and this must not be.
   const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
-  if (answered === undefined) throw inProgress()
+  if (answered === undefined) throw idempotencyInProgress()
   return { registration, apiKeyId, answer, replaced: answered.replaced, ready, replayed: true }
 }
 
-function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): SealedAnswer {
-  if (idempotency === null) throw inProgress() // Forgotten since it was looked up.
-  return unsealAnswer(identity, id, idempotency.sealed)
+function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): CredentialSecrets {
+  if (idempotency === null) throw idempotencyInProgress() // Forgotten since it was looked up.
+  return unsealCredential(identity, id, idempotency.sealed)
 }

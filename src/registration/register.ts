@@ -1,7 +1,7 @@
 import { type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
 import type { Credential, RegistrationCall } from './deps.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
-import { type ObtainDeps, obtain } from './issue-credential.ts'
+import { type IssueDeps, issueCredential } from './issue-credential.ts'
 import { checkName, choosePlan } from './policy.ts'
 
 /** What the client asks for, validated. */
@@ -17,10 +17,10 @@ export interface RegistrationRequest {
 /**
  * One registration: a use of the token for a key. A registration that fails, or whose answer nobody can be given, costs
  * no use and leaves no key.
- * @throws ServiceError every code of the token's policy, and those of {@link obtain}
+ * @throws ServiceError every code of the token's policy, and those of {@link issueCredential}
  */
 export function register(
-  deps: ObtainDeps,
+  deps: IssueDeps,
   { token, secret }: Caller,
   { idempotencyKey, name, description, plan: asked, alsoAsked }: RegistrationRequest,
   call: RegistrationCall,
@@ -44,5 +44,5 @@ export function register(
       return { name, description, plan: choosePlan(deps.config.plans, token, asked), rotation: null }
     },
   }
-  return obtain(deps, request, call)
+  return issueCredential(deps, request, call)
 }

@@ -3,7 +3,7 @@ import type { Failure, Held } from '../store/records.ts'
 import type { RegistrationDeps } from './deps.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from './key-names.ts'
 
-export type UndoDeps = Pick<RegistrationDeps, 'store' | 'background' | 'clock' | 'timing'>
+export type RemoveKeysDeps = Pick<RegistrationDeps, 'store' | 'lowPriorityApiGateway' | 'clock' | 'timing'>
 
 /**
  * Removes the keys of pending registrations, as far as there are any, then gives their uses back. Those that somebody
@@ -13,13 +13,13 @@ export type UndoDeps = Pick<RegistrationDeps, 'store' | 'background' | 'clock' |
  * @param undone gets the ids of those that are, one after the other
  */
 export async function undo(
-  deps: UndoDeps,
+  deps: RemoveKeysDeps,
   held: readonly Held[],
   failure: Failure,
   undone: Set<string>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { background, clock, store, timing } = deps
+  const { lowPriorityApiGateway, clock, store, timing } = deps
   const mine = await store.startUndoing(held)
   const others = held.filter(({ id }) => !mine.has(id)).map(({ id }) => id)
   if (others.length > 0) await store.sweepAgain(others, clock() + timing.sweepAfter)
@@ -33,7 +33,7 @@ export async function undo(
     held.filter(({ id }) => mine.has(id)),
     ({ id }) => id,
   )) {
-    await removeKeys(background, group, signal, fail)
+    await removeKeys(lowPriorityApiGateway, group, signal, fail)
   }
 }
 

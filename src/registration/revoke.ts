@@ -1,8 +1,8 @@
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Actor } from '../store/audit.ts'
-import { deleteKey, type EndDeps } from './jobs/delete-keys.ts'
+import { type DeleteKeysDeps, deleteKey } from './jobs/delete-keys.ts'
 
-export type RevokeDeps = EndDeps & { readonly apiGateway: ApiGateway }
+export type RevokeDeps = DeleteKeysDeps & { readonly apiGateway: ApiGateway }
 
 /**
  * Takes the keys of a registration back. The intent is recorded first: from then on nobody is given a key of it, and

@@ -4,7 +4,7 @@ import { ServiceError } from '../errors.ts'
 import type { Credential, RegistrationCall } from './deps.ts'
 import { registrationEnded } from './errors.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
-import { type ObtainDeps, obtain } from './issue-credential.ts'
+import { type IssueDeps, issueCredential } from './issue-credential.ts'
 
 /** What the client asks for, validated. */
 export interface RotationRequest {
@@ -21,10 +21,10 @@ export interface RotationRequest {
  * stays. Costs no use of the bootstrap token, which may be revoked or expired.
  * @param manager `secret: null` is the operator
  * @throws ServiceError `registration_ended`, `rotation_in_progress`; `invalid_token` for an outdated management token;
- *   `invalid_idempotency_key` where the management token is renewed without one; and those of {@link obtain}
+ *   `invalid_idempotency_key` where the management token is renewed without one; and those of {@link issueCredential}
  */
 export async function rotate(
-  deps: ObtainDeps,
+  deps: IssueDeps,
   { registration, secret }: Pick<Manager, 'registration'> & { readonly secret: string | null },
   { overlapMs, renewsManagement, idempotencyKey }: RotationRequest,
   call: RegistrationCall,
@@ -60,7 +60,7 @@ export async function rotate(
       }
     },
   }
-  return obtain(deps, request, call)
+  return issueCredential(deps, request, call)
 }
 
 function needsIdempotencyKey(): ServiceError {

@@ -7,7 +7,7 @@ export interface Timing {
   /** How often recovery looks. */
   readonly recover: number
   /** Beyond its deadline, how long a registration that has an idempotency key may go on in the background. */
-  readonly background: number
+  readonly afterDeadline: number
   /** How long one round of undoing may take; what is left then is recovered later. */
   readonly undo: number
   /** After a call without a clear answer, when to look once more for a key that came late. */
@@ -23,7 +23,7 @@ export interface Timing {
   /** When to try again what could not be deleted. */
   readonly endRetry: number
   /** How long a process keeps the work that it does for all, without renewing it: one that died is followed after this. */
-  readonly duty: number
+  readonly leaderLease: number
   /** How often to forget idempotency keys that are older than they are remembered. */
   readonly forget: number
   /** How often to remove old audit entries. */
@@ -36,7 +36,7 @@ export const defaultTiming: Timing = {
   lease: 5_000,
   renew: 1_000,
   recover: 2_000,
-  background: 60_000,
+  afterDeadline: 60_000,
   undo: 20_000,
   sweepAfter: 60_000,
   upstreamCall: 6_000,
@@ -44,7 +44,7 @@ export const defaultTiming: Timing = {
   end: 5_000,
   endSpacing: 500,
   endRetry: 15_000,
-  duty: 10_000,
+  leaderLease: 10_000,
   forget: 30_000,
   purge: 3_600_000,
   idempotency: 24 * 3_600_000,

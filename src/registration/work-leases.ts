@@ -5,7 +5,7 @@ import type { Store } from '../store/store.ts'
 import type { Timing } from './timing.ts'
 
 /** The leases under which this process works: renewed as long as it does, so that they lapse when it dies. */
-export interface Leases {
+export interface WorkLeases {
   /** A lease with an owner of its own, renewed until it is dropped. */
   hold(): Lease
   /** Another one works under it: it is dropped once for each. */
@@ -16,13 +16,13 @@ export interface Leases {
   renew(): Promise<void>
 }
 
-export interface LeasesDeps {
+export interface WorkLeasesDeps {
   readonly store: Store
   readonly clock: Clock
   readonly timing: Timing
 }
 
-export function createLeases({ store, clock, timing }: LeasesDeps): Leases {
+export function createWorkLeases({ store, clock, timing }: WorkLeasesDeps): WorkLeases {
   const held = new Map<string, { until: number; holders: number }>()
   return {
     hold() {

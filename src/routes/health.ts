@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/error-responses.ts'
 import { tagged } from '../http/openapi.ts'
-import type { Readiness } from '../registration/queries/service-readiness.ts'
+import type { ServiceReadiness } from '../registration/queries/service-readiness.ts'
 
 const liveSchema = z.object({ status: z.literal('live').describe('Always `live`') })
 const readySchema = z.object({
@@ -10,7 +10,10 @@ const readySchema = z.object({
 })
 
 /** `GET /livez` and `GET /readyz`, for monitoring. Only failed requests are logged; rate limits do not count them. */
-export const healthRoutes: FastifyPluginAsyncZod<{ readiness: Readiness }> = async (app, { readiness }) => {
+export const healthRoutes: FastifyPluginAsyncZod<{ readiness: ServiceReadiness }> = async (
+  app,
+  { readiness },
+) => {
   app.route({
     method: 'GET',
     url: '/livez',
@@ -18,7 +21,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: Readiness }> = asy
     config: { rateLimit: false },
     schema: {
       operationId: 'livez',
-      summary: 'Liveness check',
+      summary: 'KeyLiveness check',
       description: 'Reports that the process is running. It uses neither the store nor API Gateway.',
       tags: tagged('Health'),
       security: [],
@@ -39,7 +42,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: Readiness }> = asy
     config: { rateLimit: false },
     schema: {
       operationId: 'readyz',
-      summary: 'Readiness check',
+      summary: 'ServiceReadiness check',
       description:
         'Checks that the store and API Gateway are usable, so that a registration can succeed. The result is at most 10 ' +
         'seconds old.',

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Credential } from '../registration/deps.ts'
-import type { KeyStanding } from '../registration/queries/key-liveness.ts'
+import type { KeyHealth } from '../registration/queries/key-liveness.ts'
 import type { RegistrationView } from '../registration/queries/registration-view.ts'
 import type { Registration } from '../store/records.ts'
 import { credentialExample, credentialSchema, timestamp, toAnswer, toTimestamp } from './register-schema.ts'
@@ -90,10 +90,7 @@ export const registrationExample: RegistrationAnswer = {
   },
 }
 
-export function toRegistrationAnswer(
-  view: RegistrationView,
-  { live, ready }: KeyStanding,
-): RegistrationAnswer {
+export function toRegistrationAnswer(view: RegistrationView, { live, ready }: KeyHealth): RegistrationAnswer {
   const { registration, current, overlapping, status, expiresSoon } = view
   return {
     registration_id: registration.id,

@@ -64,7 +64,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       const { apiKeyId: keyId, usagePlanId, tokenId, status } = view.current
       const isGone = keyId === null || status === 'ended'
       const standing = isGone
-        ? { live: false, ready: deps.acceptance === null ? null : false }
+        ? { live: false, ready: deps.keyProbe === null ? null : false }
         : await liveness.look({ keyId, usagePlanId, tokenId })
       return toRegistrationAnswer(view, standing)
     },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createPace, type Urgency } from '../../src/aws/pace.ts'
+import { createPace, type Priority } from '../../src/aws/pace.ts'
 import { startService } from '../support/service.ts'
 
 /** Waits for `count` turns at once. Returns the milliseconds after which each came, in the order of the requests. */
@@ -9,12 +9,12 @@ async function turns(
   pace: ReturnType<typeof createPace>,
   count: number,
   operation = 'GET',
-  urgency: Urgency = 'registration',
+  priority: Priority = 'high',
 ): Promise<number[]> {
   const startedAt = performance.now()
   return Promise.all(
     Array.from({ length: count }, async () => {
-      await pace.turn(operation, urgency)
+      await pace.turn(operation, priority)
       return performance.now() - startedAt
     }),
   )
@@ -41,7 +41,7 @@ test('CreateApiKey and DeleteApiKey have half of the rate, and do not delay othe
 
 test('background work leaves half of the burst to registrations', async () => {
   const pace = createPace(50)
-  const background = turns(pace, 110, 'GET', 'background')
+  const background = turns(pace, 110, 'GET', 'low')
   const registrations = await turns(pace, 90)
   assert.ok(
     registrations.every((ms) => ms < 100),
@@ -55,9 +55,9 @@ test('background work gets turns even while registrations keep coming', async ()
   pace.slowDown(0.05)
   let ended = false
   const load = Array.from({ length: 4 }, async () => {
-    while (!ended) await pace.turn('GET', 'registration')
+    while (!ended) await pace.turn('GET', 'high')
   })
-  const times = await turns(pace, 3, 'DeleteApiKey', 'background')
+  const times = await turns(pace, 3, 'DeleteApiKey', 'low')
   ended = true
   await Promise.all(load)
   assert.ok((times.at(-1) ?? 0) < 3_000, `${times}`)
@@ -66,19 +66,19 @@ test('background work gets turns even while registrations keep coming', async ()
 test('overdue background work does not go before registrations, and takes turns with them', async () => {
   const pace = createPace(20)
   const order: string[] = []
-  const drain = Array.from({ length: 79 }, () => pace.turn('GET', 'registration'))
+  const drain = Array.from({ length: 79 }, () => pace.turn('GET', 'high'))
   await Promise.all(drain)
-  const polls = Array.from({ length: 40 }, () => pace.turn('GET', 'background').then(() => order.push('b')))
+  const polls = Array.from({ length: 40 }, () => pace.turn('GET', 'low').then(() => order.push('b')))
   await sleep(1_100)
   const before = order.length
-  const work = Array.from({ length: 9 }, () => pace.turn('GET', 'registration').then(() => order.push('r')))
+  const work = Array.from({ length: 9 }, () => pace.turn('GET', 'high').then(() => order.push('r')))
   await Promise.all([...polls, ...work])
   assert.match(order.slice(before).join(''), /^b{0,3}(?:rrrb){3}b*$/)
 })
 
 test('a throttled call stops all calls for the seconds of its Retry-After', async () => {
   const pace = createPace(0)
-  await pace.turn('GET', 'registration')
+  await pace.turn('GET', 'high')
   pace.slowDown(0.3)
   const [ms = 0] = await turns(pace, 1)
   assert.ok(ms >= 290, `${ms} ms`)
@@ -88,12 +88,12 @@ test('a call whose signal aborts is rejected with the reason, and takes no turn'
   const pace = createPace(10)
   pace.slowDown(0.2)
   const reason = new Error('given up')
-  await assert.rejects(pace.turn('GET', 'registration', AbortSignal.abort(reason)), reason)
+  await assert.rejects(pace.turn('GET', 'high', AbortSignal.abort(reason)), reason)
   const controller = new AbortController()
-  const waiting = pace.turn('GET', 'registration', controller.signal)
+  const waiting = pace.turn('GET', 'high', controller.signal)
   controller.abort(reason)
   await assert.rejects(waiting, reason)
-  await pace.turn('GET', 'registration')
+  await pace.turn('GET', 'high')
 })
 
 test('invariant 7: a burst against the published quotas is not throttled once', async (t) => {

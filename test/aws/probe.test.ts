@@ -4,12 +4,12 @@ import { probe } from '../../src/aws/probe.ts'
 import { startApi } from '../support/api-of-one-method.ts'
 
 for (const [status, verdict] of [
-  [200, 'taken'],
-  [204, 'taken'],
+  [200, 'accepted'],
+  [204, 'accepted'],
   [302, 'unclear'],
-  [404, 'taken'],
-  [401, 'refused'],
-  [403, 'refused'],
+  [404, 'accepted'],
+  [401, 'rejected'],
+  [403, 'rejected'],
   [429, 'unclear'],
   [502, 'unclear'],
 ] as const)

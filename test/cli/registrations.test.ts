@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { endDue } from '../../src/registration/jobs/delete-keys.ts'
-import { createDuty } from '../../src/registration/jobs/leader-lease.ts'
-import { startBackground } from '../../src/registration/jobs/scheduler.ts'
+import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
+import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
+import { startScheduler } from '../../src/registration/jobs/scheduler.ts'
 import { newRegistrationIds } from '../../src/registration/key-names.ts'
 import { registrationSchema } from '../../src/routes/registration-schema.ts'
 import { fastTiming } from '../support/invariants.ts'
@@ -235,7 +235,7 @@ test('registrations list and show report a failed deletion with the reason, and 
   const own = await registered(service)
   await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })
   service.gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'denied', times: 9 })
-  await endDue(service.deps, createDuty(service.deps, 'background'))
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
   assert.match((await cli('registrations', 'list')).stdout, /active, key not deleted yet/)
   const shown = await cli('registrations', 'show', own.registration_id)
   assert.match(
@@ -261,7 +261,7 @@ test('registrations rotate keeps its lease while AWS is slow, beside a server th
   const latency = { CreateApiKey: 2_700, CreateUsagePlanKey: 2_700 } // Together longer than a lease.
   const service = await startService(t, { gateway: { latency } })
   const own = await registered(service)
-  const background = startBackground(service.deps)
+  const background = startScheduler(service.deps)
   const done = await cliOf(t, service)('registrations', 'rotate', own.registration_id, '--json')
   await background.stop()
   assert.equal(done.code, 0, done.stderr)

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
-import { endDue } from '../../src/registration/jobs/delete-keys.ts'
-import { createDuty } from '../../src/registration/jobs/leader-lease.ts'
+import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
+import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { purgeAudit } from '../../src/registration/jobs/purge-audit.ts'
 import type { RecordedEntry } from '../../src/store/audit.ts'
 import { fastTiming } from '../support/invariants.ts'
@@ -26,16 +26,16 @@ const requestIdOf = (answer: Response) => answer.headers.get('x-request-id')
 test('the audit trail records the life of a key: actor, action, request id and client address', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now, timing: fastTiming, env: { TRUST_PROXY: '1' } })
-  const duty = createDuty(service.deps, 'background')
+  const leaderLease = createLeaderLease(service.deps)
   const { secret, token } = await service.token({ keyTtlMs: 90 * DAY_MS })
   const key = { 'idempotency-key': randomUUID(), 'x-forwarded-for': '203.0.113.7' }
   const answer = await service.register(secret, undefined, key)
   const own = await registered(service, {}, key, secret)
   await manage(service, own, 'POST', '/rotate', { overlap_seconds: 60 })
   now += 61_000
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   now += 91 * DAY_MS
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   await manage(service, own, 'DELETE')
 
   const registrationId = own.registration_id

@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { describe, type TestContext, test } from 'node:test'
 import type { FaultOrder } from '../../emulator/faults.ts'
 import type { OperationName } from '../../emulator/options.ts'
-import { endDue } from '../../src/registration/jobs/delete-keys.ts'
-import { createDuty } from '../../src/registration/jobs/leader-lease.ts'
+import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
+import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { checkRefusal, faultCases, kinds, lengths, type Mode, moments } from '../support/fault-cases.ts'
 import { assertInvariants, fastTiming, type Given, settle } from '../support/invariants.ts'
 import { manage, registered, type Service, startService } from '../support/service.ts'
@@ -91,9 +91,9 @@ async function expireUnder(t: TestContext, fault: FaultOrder): Promise<void> {
   const own = await registered(service, { keyTtlMs: 3_600_000 })
   late = 3_600_001
   service.gateway.faults.order(fault)
-  const duty = createDuty(service.deps, 'background')
-  await endDue(service.deps, duty)
-  await duty.leave()
+  const leaderLease = createLeaderLease(service.deps)
+  await deleteDueKeys(service.deps, leaderLease)
+  await leaderLease.release()
   await assertStatus(service, own, 'expired')
   await settle(service)
   await assertInvariants(service.gateway, service.deps.store, [own])

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
-import { endDue } from '../../src/registration/jobs/delete-keys.ts'
-import { createDuty } from '../../src/registration/jobs/leader-lease.ts'
+import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
+import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../src/registration/jobs/recover.ts'
 import { registrationSchema, rotatedSchema } from '../../src/routes/registration-schema.ts'
 import { fastTiming } from '../support/invariants.ts'
@@ -33,7 +33,7 @@ const rotated = async (answer: Promise<Response>) => rotatedSchema.parse(await (
 test('after a rotation the new key works at once, the old one until the overlap ends; the management token stays', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now, timing: fastTiming })
-  const duty = createDuty(service.deps, 'background')
+  const leaderLease = createLeaderLease(service.deps)
   const own = await registered(service, { maxUses: 1 })
   const answer = await rotate(service, own, { overlap_seconds: 7_200 })
   assert.equal(answer.status, 201)
@@ -53,10 +53,10 @@ test('after a rotation the new key works at once, the old one until the overlap 
     [200, 200],
   )
   now += 2 * HOUR_MS - 1
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   assert.equal(await dataPlane(service, own.api_key_value), 200)
   now += 2
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   assert.deepEqual(
     [await dataPlane(service, own.api_key_value), await dataPlane(service, next.api_key_value)],
     [403, 200],
@@ -69,11 +69,11 @@ test('after a rotation the new key works at once, the old one until the overlap 
 
 test('a second rotation during an overlap deletes the oldest key', async (t) => {
   const service = await startService(t, { timing: fastTiming })
-  const duty = createDuty(service.deps, 'background')
+  const leaderLease = createLeaderLease(service.deps)
   const own = await registered(service)
   const second = await rotated(rotate(service, own))
   const third = await rotated(rotate(service, own))
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   const works = await Promise.all(
     [own, second, third].map(({ api_key_value }) => dataPlane(service, api_key_value)),
   )
@@ -127,7 +127,7 @@ test('a rotation whose response is lost does not affect the current key, and its
     timing: fastTiming,
     gateway: { latency: { CreateUsagePlanKey: 50 } },
   })
-  const duty = createDuty(service.deps, 'background')
+  const leaderLease = createLeaderLease(service.deps)
   const own = await registered(service)
   const headers = { 'idempotency-key': randomUUID() }
   const client = new AbortController()
@@ -138,12 +138,12 @@ test('a rotation whose response is lost does not affect the current key, and its
   await service.deps.inFlight.settled()
   assert.equal(service.gateway.account.keys.size, 2)
   await recover(service.deps)
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   assert.equal(await dataPlane(service, own.api_key_value), 200, 'the current key still works')
   const retry = await rotate(service, own, { overlap_seconds: 0 }, headers)
   assert.equal(retry.status, 201)
   const next = rotatedSchema.parse(await retry.json())
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   assert.deepEqual(
     [await dataPlane(service, own.api_key_value), await dataPlane(service, next.api_key_value)],
     [403, 200],
@@ -208,7 +208,7 @@ test('if a revocation and a rotation race, no key is left, whichever wins', asyn
 
 test('concurrent rotations run one at a time, and only the latest key and its predecessor remain', async (t) => {
   const service = await startService(t, { timing: fastTiming })
-  const duty = createDuty(service.deps, 'background')
+  const leaderLease = createLeaderLease(service.deps)
   const own = await registered(service)
   const answers = await Promise.all(Array.from({ length: 5 }, () => rotate(service, own)))
   const won = answers.filter(({ status }) => status === 201)
@@ -217,7 +217,7 @@ test('concurrent rotations run one at a time, and only the latest key and its pr
     assert.equal((await readProblem(answer)).code, 'rotation_in_progress')
     assert.ok(answer.headers.has('retry-after'))
   }
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   assert.equal(service.gateway.account.keys.size, 2)
 })
 
@@ -262,7 +262,7 @@ test('if a registration expires before a lost rotation is retried, the retry is 
   let now = Date.now()
   const gateway = { latency: { CreateUsagePlanKey: 50 } }
   const service = await startService(t, { clock: () => now, timing: fastTiming, gateway })
-  const duty = createDuty(service.deps, 'background')
+  const leaderLease = createLeaderLease(service.deps)
   const own = await registered(service, { keyTtlMs: HOUR_MS })
   now += HOUR_MS / 2
   const headers = { 'idempotency-key': randomUUID() }
@@ -273,7 +273,7 @@ test('if a registration expires before a lost rotation is retried, the retry is 
   await assert.rejects(rotate(service, own, undefined, headers, client.signal))
   await service.deps.inFlight.settled()
   now += HOUR_MS / 2
-  await endDue(service.deps, duty)
+  await deleteDueKeys(service.deps, leaderLease)
   assert.equal((await readProblem(await rotate(service, own, undefined, headers))).code, 'registration_ended')
   await recover(service.deps)
   assert.equal(service.gateway.account.keys.size, 0)

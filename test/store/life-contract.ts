@@ -304,7 +304,7 @@ export function lifeContract(name: string, open: OpenStore): void {
     ])
   })
 
-  test(`${name}: a duty has one holder, until its lease lapses or is given back`, async (t) => {
+  test(`${name}: a leaderLease has one holder, until its lease lapses or is given back`, async (t) => {
     const store = await open(t)
     const take = (owner: string, now: number, name = 'd') =>
       store.takeLeaderLease(name, { owner, until: now + 100 }, now)

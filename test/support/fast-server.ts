@@ -3,7 +3,7 @@ import { buildApp } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import { createDeps } from '../../src/deps.ts'
 import { createLogger } from '../../src/log.ts'
-import { startBackground } from '../../src/registration/jobs/scheduler.ts'
+import { startScheduler } from '../../src/registration/jobs/scheduler.ts'
 import { fastTiming } from './invariants.ts'
 
 // A test that limits the file size expects write() to fail, as on a full disk; the signal must not end the process.
@@ -17,7 +17,7 @@ const deps = await createDeps(readConfig(process.env), createLogger('silent'), {
   timing: fastTiming,
 })
 const app = await buildApp(deps)
-startBackground(deps)
+startScheduler(deps)
 const url = await app.listen({ host: '127.0.0.1', port: 0 })
 process.send?.({ url })
 process.stdout.write(`listening on ${url}\n`)

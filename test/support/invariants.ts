@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Gateway } from '../../emulator/gateway.ts'
-import { endDue } from '../../src/registration/jobs/delete-keys.ts'
-import { createDuty } from '../../src/registration/jobs/leader-lease.ts'
+import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
+import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../src/registration/jobs/recover.ts'
 import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
 import type { Registration } from '../../src/store/records.ts'
@@ -15,13 +15,13 @@ export const fastTiming: Timing = {
   lease: 400,
   renew: 100,
   recover: 50,
-  background: 5_000,
+  afterDeadline: 5_000,
   undo: 3_000,
   sweepAfter: 300,
   end: 50,
   endSpacing: 0,
   endRetry: 200,
-  duty: 400,
+  leaderLease: 400,
   forget: 100,
   upstreamCall: 150,
 }
@@ -90,13 +90,13 @@ export function isOpen({ status, sweepAt, endsAt }: Registration, now: number): 
 export async function settle({ gateway, deps }: Service): Promise<void> {
   gateway.faults.clear()
   await deps.inFlight.settled()
-  const duty = createDuty(deps, 'background')
+  const leaderLease = createLeaderLease(deps)
   for (let round = 0; round < 200; round++) {
     await deps.store.forgetIdempotency(deps.clock() - deps.timing.idempotency)
     await recover(deps)
-    await endDue(deps, duty)
+    await deleteDueKeys(deps, leaderLease)
     const rows = await deps.store.listRegistrations({ limit: 100_000 })
-    if (!rows.some((one) => isOpen(one, deps.clock()))) return duty.leave()
+    if (!rows.some((one) => isOpen(one, deps.clock()))) return leaderLease.release()
     await sleep(50)
   }
   throw new Error('the background does not come to an end')

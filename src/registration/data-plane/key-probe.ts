@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import { type ProbeAnswer, probe, type Verdict } from '../../aws/probe.ts'
 import type { Log } from '../../log.ts'
-import { createProbeLine } from './probe-queue.ts'
+import { createProbeQueue } from './probe-queue.ts'
 
 /** The least time between two probes of this process (ms), whoever asks: one that succeeds is a request to the API. */
 const SPACING_MS = 5
@@ -27,17 +27,17 @@ export interface KeyToProbe {
 }
 
 /** Whether the API takes keys: a new one needs from seconds to minutes to reach API Gateway's data plane. */
-export interface Acceptance {
+export interface KeyProbe {
   /** Whether the API took the key before, without asking it. */
-  wasTaken(keyId: string): boolean
+  wasAccepted(keyId: string): boolean
   /** Whether the API takes the key; `null`: it did not say in time. */
-  isTaken(key: KeyToProbe): Promise<boolean | null>
+  isAccepted(key: KeyToProbe): Promise<boolean | null>
   /**
    * Waits until the API takes the key, `until` has come (on the clock of `performance.now()`) or is `null`, or the process
    * stops. Never throws.
    * @returns whether the API was seen to take the key; `null`: it takes any, so that nothing can be seen
    */
-  untilTaken(key: KeyToProbe, until: () => number | null): Promise<boolean | null>
+  untilAccepted(key: KeyToProbe, until: () => number | null): Promise<boolean | null>
   /** Looks whether the path that is probed can tell anything, and says in the log if not. Never throws. */
   checkPath(): Promise<void>
   /** Ends all waiting, now and later. */
@@ -45,10 +45,10 @@ export interface Acceptance {
 }
 
 /** @param url a method of the API, with `apiKeyRequired` */
-export function createAcceptance(url: string, log: Log): Acceptance {
-  const line = createProbeLine(SPACING_MS)
+export function createKeyProbe(url: string, log: Log): KeyProbe {
+  const line = createProbeQueue(SPACING_MS)
   const stopping = new AbortController()
-  const taken = new LRUCache<string, true>({ max: REMEMBERED })
+  const accepted = new LRUCache<string, true>({ max: REMEMBERED })
   const answers = new LRUCache<string, ProbeAnswer, { key: KeyToProbe; isWanted: () => boolean }>({
     max: REMEMBERED,
     ttl: ANSWER_FOR_MS,
@@ -62,7 +62,7 @@ export function createAcceptance(url: string, log: Log): Acceptance {
   })
   let reachable = true
   let warned = false
-  /** What the path says to a request without a key: `taken`, and it proves nothing; `unclear`: it is asked again. */
+  /** What the path says to a request without a key: `accepted`, and it proves nothing; `unclear`: it is asked again. */
   let withoutKey: Verdict = 'unclear'
   let asking: Promise<void> | undefined
 
@@ -80,10 +80,10 @@ export function createAcceptance(url: string, log: Log): Acceptance {
   async function look(key: KeyToProbe, isWanted: () => boolean): Promise<boolean | null> {
     const answer = await answers.fetch(key.keyId, { context: { key, isWanted } })
     if (answer === undefined || answer.verdict === 'unclear') return null
-    if (answer.verdict === 'refused') return false
+    if (answer.verdict === 'rejected') return false
     if (withoutKey === 'unclear') await checkPath()
-    if (withoutKey !== 'refused') return null
-    taken.set(key.keyId, true)
+    if (withoutKey !== 'rejected') return null
+    accepted.set(key.keyId, true)
     return true
   }
 
@@ -103,7 +103,7 @@ export function createAcceptance(url: string, log: Log): Acceptance {
         { url, status, err: error },
         'API_PROBE_PATH does not say whether it wants a key: until it does, none is called ready',
       )
-    else if (verdict === 'taken')
+    else if (verdict === 'accepted')
       log.warn(
         { url, status },
         'API_PROBE_PATH answers without a key, so nothing is said of keys being ready',
@@ -114,7 +114,7 @@ export function createAcceptance(url: string, log: Log): Acceptance {
 
   /** Once: it may be that keys take long, but rather that the path refuses all. */
   function noteRefusal(): void {
-    if (taken.size > 0 || warned) return
+    if (accepted.size > 0 || warned) return
     warned = true
     const hint = 'is its stage on the plan, and does nothing else there answer 401 or 403?'
     log.warn({ url }, `a wait ended, and API_PROBE_PATH has not let a single key through yet: ${hint}`)
@@ -128,10 +128,10 @@ export function createAcceptance(url: string, log: Log): Acceptance {
       left() > 0;
       pauseMs = Math.min(pauseMs * PAUSE_GROWTH, LONGEST_PAUSE_MS)
     ) {
-      const isTaken = await look(key, () => left() > 0)
-      if (isTaken) return true
-      if (withoutKey === 'taken') return null
-      isRefused ||= isTaken === false
+      const isAccepted = await look(key, () => left() > 0)
+      if (isAccepted) return true
+      if (withoutKey === 'accepted') return null
+      isRefused ||= isAccepted === false
       await pause(Math.min(pauseMs, left()), stopping.signal)
     }
     if (isRefused && !stopping.signal.aborted) noteRefusal()
@@ -139,9 +139,9 @@ export function createAcceptance(url: string, log: Log): Acceptance {
   }
 
   return {
-    wasTaken: (keyId) => taken.has(keyId),
-    async isTaken(key) {
-      if (withoutKey === 'taken') return null
+    wasAccepted: (keyId) => accepted.has(keyId),
+    async isAccepted(key) {
+      if (withoutKey === 'accepted') return null
       const latest = performance.now() + LOOK_MS
       return within(
         LOOK_MS,
@@ -149,8 +149,8 @@ export function createAcceptance(url: string, log: Log): Acceptance {
         null,
       )
     },
-    async untilTaken(key, until) {
-      if (withoutKey === 'taken') return null
+    async untilAccepted(key, until) {
+      if (withoutKey === 'accepted') return null
       // The last probe may be slow: the answer is not.
       return within((until() ?? 0) - performance.now(), lookUntil(key, until), false)
     },

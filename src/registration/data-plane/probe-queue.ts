@@ -4,7 +4,7 @@ import { createFairQueue } from '../fair-queue.ts'
 const MOST_WAITING = 10_000
 
 /** Whose turn it is to probe the API: one at a time, with a pause between, tokens in turns. */
-export interface ProbeLine {
+export interface ProbeQueue {
   /**
    * Waits for a turn. Who does not want it any more when it comes gives it up, at no cost to the others.
    * @returns whether it is this one's turn; `false`: given up, no room, or the line is closed
@@ -20,7 +20,7 @@ interface Waiting {
 }
 
 /** @param spacing the least time between two turns (ms) */
-export function createProbeLine(spacing: number): ProbeLine {
+export function createProbeQueue(spacing: number): ProbeQueue {
   const queue = createFairQueue<Waiting>(MOST_WAITING)
   let closed = false
   let nextAt = 0

@@ -15,14 +15,14 @@ export interface RequestIdentity {
 }
 
 /** The parts of an answer that are nowhere else: the secrets, and what the configuration said then. */
-const sealedAnswer = z.object({
+const credentialSecrets = z.object({
   apiKeyValue: z.string(),
   managementToken: z.string(),
   publicUrl: z.string(),
   apiBaseUrl: z.string(),
 })
 
-export type SealedAnswer = z.infer<typeof sealedAnswer>
+export type CredentialSecrets = z.infer<typeof credentialSecrets>
 
 /** @param body the fields of the request in a fixed order; `undefined` where one was left out */
 export function identifyRequest(
@@ -51,25 +51,25 @@ export function requireSameRequest(
 }
 
 /** What the store keeps so that the request can be answered again. */
-export function sealAnswer(
+export function sealCredential(
   identity: RequestIdentity,
   registrationId: string,
-  answer: SealedAnswer,
+  answer: CredentialSecrets,
 ): Idempotency {
   const { keyHash, requestHash, secrets } = identity
   return { keyHash, requestHash, sealed: seal(secrets, registrationId, JSON.stringify(answer)) }
 }
 
 /** @throws Error if the sealed answer was changed in the store */
-export function unsealAnswer(
+export function unsealCredential(
   identity: RequestIdentity,
   registrationId: string,
   sealed: Uint8Array,
-): SealedAnswer {
-  return sealedAnswer.parse(JSON.parse(unseal(identity.secrets, registrationId, sealed)))
+): CredentialSecrets {
+  return credentialSecrets.parse(JSON.parse(unseal(identity.secrets, registrationId, sealed)))
 }
 
-export function inProgress(): ServiceError {
+export function idempotencyInProgress(): ServiceError {
   return new ServiceError(
     'idempotency_in_progress',
     'A request with this Idempotency-Key is being worked on.',

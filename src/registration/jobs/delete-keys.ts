@@ -3,24 +3,31 @@ import type { ApiGateway } from '../../aws/api-gateway.ts'
 import { codeOf } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
-import type { Duty } from './leader-lease.ts'
+import type { LeaderLease } from './leader-lease.ts'
 
 /** How many keys are looked for at once. */
 const ROUND = 100
 /** How many deletions may be under way: one that hangs must not hold up the others. */
 const AT_ONCE = 4
 
-export type EndDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing' | 'log' | 'background'>
+export type DeleteKeysDeps = Pick<
+  RegistrationDeps,
+  'store' | 'clock' | 'timing' | 'log' | 'lowPriorityApiGateway'
+>
 
 /**
  * One round: deletes the keys whose time is over, expired, rotated or revoked, and not too fast. What
  * cannot be deleted stays `ending`, with the reason, and is tried again.
- * @param duty whoever has it goes on alone
+ * @param leaderLease whoever has it goes on alone
  * @param stop ends the round after the key it is at
  */
-export async function endDue(deps: EndDeps, duty: Duty, stop?: AbortSignal): Promise<void> {
-  const { store, clock, timing, background } = deps
-  if (!(await duty.isMine())) return
+export async function deleteDueKeys(
+  deps: DeleteKeysDeps,
+  leaderLease: LeaderLease,
+  stop?: AbortSignal,
+): Promise<void> {
+  const { store, clock, timing, lowPriorityApiGateway } = deps
+  if (!(await leaderLease.isHeld())) return
   const running = new Set<Promise<void>>()
   try {
     for (;;) {
@@ -28,8 +35,8 @@ export async function endDue(deps: EndDeps, duty: Duty, stop?: AbortSignal): Pro
       const due = await store.listDue(clock(), ROUND)
       for (const registration of due) {
         if (running.size >= AT_ONCE) await Promise.race(running)
-        if (stop?.aborted || !(await duty.isMine())) return
-        const deleting = deleteKey(deps, background, registration)
+        if (stop?.aborted || !(await leaderLease.isHeld())) return
+        const deleting = deleteKey(deps, lowPriorityApiGateway, registration)
           .catch(() => undefined) // Recorded, and in the log.
           .finally(() => running.delete(deleting))
         running.add(deleting)
@@ -49,7 +56,7 @@ export async function endDue(deps: EndDeps, duty: Duty, stop?: AbortSignal): Pro
  * @throws ServiceError why it could not be done now; it is tried again by itself
  */
 export async function deleteKey(
-  { store, clock, timing, log }: Omit<EndDeps, 'background'>,
+  { store, clock, timing, log }: Omit<DeleteKeysDeps, 'lowPriorityApiGateway'>,
   apiGateway: ApiGateway,
   { id, apiKeyId, tokenId, endReason }: Registration,
 ): Promise<void> {

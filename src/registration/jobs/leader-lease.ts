@@ -1,33 +1,34 @@
 import { randomBase62 } from '../../auth/secret.ts'
+import { JOBS_LEASE } from '../../store/upkeep.ts'
 import type { RegistrationDeps } from '../deps.ts'
 
-/** Work that one process does for all that share the store, until it stops or dies. */
-export interface Duty {
-  /** Whether this process does it, for now: takes it where nobody has it, and keeps it. */
-  isMine(): Promise<boolean>
-  /** Leaves it to another process at once. */
-  leave(): Promise<void>
+/** The right of this process to run the upkeep jobs for all processes that share the store. */
+export interface LeaderLease {
+  /** Takes or renews the lease. @returns `false`: another process holds it. @throws ServiceError of the store */
+  isHeld(): Promise<boolean>
+  /** Gives the lease back, so that another process can take it at once. @throws ServiceError of the store */
+  release(): Promise<void>
 }
 
-export type DutyDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing'>
+export type LeaderLeaseDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing'>
 
-/** @param name tells this work from other work in the store */
-export function createDuty({ store, clock, timing }: DutyDeps, name: string): Duty {
+/** Creates the leader lease of this process, not yet taken. It expires `timing.leaderLease` after its last renewal. */
+export function createLeaderLease({ store, clock, timing }: LeaderLeaseDeps): LeaderLease {
   const owner = randomBase62(20)
   let until = 0
   return {
-    async isMine() {
+    async isHeld() {
       const now = clock()
-      // As long as half of the time is left nobody else can have taken it, and the store need not be asked.
-      if (until - now > timing.duty / 2 && until - now <= timing.duty) return true
-      const lease = { owner, until: now + timing.duty }
-      const taken = await store.takeLeaderLease(name, lease, now)
+      // While half of the time is left, no other process can have taken it, and the store need not be asked.
+      if (until - now > timing.leaderLease / 2 && until - now <= timing.leaderLease) return true
+      const lease = { owner, until: now + timing.leaderLease }
+      const taken = await store.takeLeaderLease(JOBS_LEASE, lease, now)
       until = taken ? lease.until : 0
       return taken
     },
-    async leave() {
+    async release() {
       until = 0
-      await store.releaseLeaderLease(name, owner)
+      await store.releaseLeaderLease(JOBS_LEASE, owner)
     },
   }
 }

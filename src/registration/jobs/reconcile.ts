@@ -9,17 +9,20 @@ import type { RegistrationDeps } from '../deps.ts'
 import { isKeyName, KEY_NAME_PREFIXES, registrationIdOf } from '../key-names.ts'
 import { mustNotHaveKey } from '../lifecycle.ts'
 
-export type SweepDeps = Pick<RegistrationDeps, 'store' | 'background' | 'clock' | 'timing' | 'log'>
+export type ReconcileDeps = Pick<
+  RegistrationDeps,
+  'store' | 'lowPriorityApiGateway' | 'clock' | 'timing' | 'log'
+>
 
 /** What a comparison needs: it reads only. */
-export interface DisagreementDeps {
+export interface DiscrepancyDeps {
   readonly store: RecordReader & Pick<OperatorStore, 'listRegistrations'>
-  readonly background: Pick<ApiGateway, 'findKeys' | 'hasKey'>
+  readonly lowPriorityApiGateway: Pick<ApiGateway, 'findKeys' | 'hasKey'>
   readonly clock: Clock
 }
 
 /** Where API Gateway and the store do not agree, though nobody is at work on it. */
-export interface Disagreement {
+export interface Discrepancies {
   /** Keys that are named as this service names them, and that no record knows or that should be gone. */
   readonly strayKeys: readonly FoundKey[]
   /** Registrations and rotations that are recorded as active, whose key is gone. */
@@ -33,14 +36,15 @@ const SETTLED_AFTER_MS = 10 * 60_000
 const ALL = 1_000_000
 
 /** Compares every key of the account that carries this service's naming with the store. Changes nothing. */
-export async function findDisagreement(
-  { store, background, clock }: DisagreementDeps,
+export async function findDiscrepancies(
+  { store, lowPriorityApiGateway, clock }: DiscrepancyDeps,
   signal: AbortSignal,
-): Promise<Disagreement> {
+): Promise<Discrepancies> {
   // In this order: a key is recorded before it is made, and an active record has its key already.
   const active = await store.listRegistrations({ status: 'active', limit: ALL })
   const found: FoundKey[] = []
-  for (const prefix of KEY_NAME_PREFIXES) found.push(...(await background.findKeys(prefix, signal)))
+  for (const prefix of KEY_NAME_PREFIXES)
+    found.push(...(await lowPriorityApiGateway.findKeys(prefix, signal)))
   const keys = found.filter(({ name }) => isKeyName(name))
 
   const strayKeys: FoundKey[] = []
@@ -56,28 +60,28 @@ export async function findDisagreement(
   for (const record of active) {
     if (record.apiKeyId === null || ids.has(record.apiKeyId) || record.createdAt > settledBefore) continue
     // Asked for once more, by its id: somebody may have renamed it, and pages that are read while keys go leave others out.
-    if (!(await background.hasKey(record.apiKeyId, signal))) deadRecords.push(record)
+    if (!(await lowPriorityApiGateway.hasKey(record.apiKeyId, signal))) deadRecords.push(record)
   }
   return { strayKeys, deadRecords, knownKeys }
 }
 
-/** Deletes a key that {@link findDisagreement} found. @throws ServiceError */
-export async function removeStray(
-  { background, clock, log, store }: SweepDeps,
+/** Deletes a key that {@link findDiscrepancies} found. @throws ServiceError */
+export async function deleteStrayKey(
+  { lowPriorityApiGateway, clock, log, store }: ReconcileDeps,
   key: FoundKey,
   actor: Actor,
   signal: AbortSignal,
 ): Promise<void> {
   const registrationId = registrationIdOf(key.name)
-  await background.deleteKey(key.id, signal)
+  await lowPriorityApiGateway.deleteKey(key.id, signal)
   const entry = { at: clock(), actor, detail: 'stray', tokenId: null, registrationId, apiKeyId: key.id }
   await store.appendAudit([{ ...entry, action: 'key.deleted' }])
   log.info({ api_key_id: key.id, registration_id: registrationId }, 'stray key deleted')
 }
 
 /** Records a registration or rotation whose key is gone as ended. Deletes nothing. @throws ServiceError */
-export async function endDead(
-  { store, clock }: SweepDeps,
+export async function endDeadRecord(
+  { store, clock }: ReconcileDeps,
   record: Registration,
   actor: Actor,
 ): Promise<void> {

@@ -121,19 +121,19 @@ async function recoverGroup(
  * @returns those that have no key that works
  */
 async function adopt(
-  { apiGateway, background, clock, log, store }: RecoverDeps,
+  { apiGateway, lowPriorityApiGateway, clock, log, store }: RecoverDeps,
   registrations: readonly Registration[],
   { owner }: Lease,
   done: Set<string>,
   signal: AbortSignal,
 ): Promise<Registration[]> {
   const prefix = keyNamePrefix(registrations.map(({ id }) => id))
-  const keys = await background.findKeys(prefix, signal)
+  const keys = await lowPriorityApiGateway.findKeys(prefix, signal)
   const keyIds = new Map(keys.map(({ id, name }) => [registrationIdOf(name), id]))
   const attached = new Set<string>()
   if (keys.length > 0) {
     for (const usagePlanId of new Set(registrations.map((one) => one.usagePlanId))) {
-      for (const { id } of await background.findAttached(usagePlanId, prefix, signal)) {
+      for (const { id } of await lowPriorityApiGateway.findAttached(usagePlanId, prefix, signal)) {
         attached.add(`${usagePlanId} ${id}`)
       }
     }
@@ -178,13 +178,13 @@ async function adopt(
 }
 
 async function sweep(
-  { background, store }: RecoverDeps,
+  { lowPriorityApiGateway, store }: RecoverDeps,
   registrations: readonly Registration[],
   dueBy: number,
   done: Set<string>,
   signal: AbortSignal,
 ): Promise<void> {
-  await removeKeys(background, registrations, signal, async (gone) => {
+  await removeKeys(lowPriorityApiGateway, registrations, signal, async (gone) => {
     const ids = gone.map(({ id }) => id)
     await store.finishSweeps(ids, dueBy)
     for (const id of ids) done.add(id)

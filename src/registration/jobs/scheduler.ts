@@ -1,43 +1,49 @@
-import { JOBS_LEASE } from '../../store/upkeep.ts'
-import { endDue } from './delete-keys.ts'
-import { createDuty } from './leader-lease.ts'
+import { deleteDueKeys } from './delete-keys.ts'
+import { createLeaderLease } from './leader-lease.ts'
 import { type PurgeDeps, purgeAudit } from './purge-audit.ts'
 import { type RecoverDeps, recover } from './recover.ts'
 
-export interface Background {
-  /** Stops; resolves when what was running has ended. */
+export interface Scheduler {
+  /** Stops all jobs. Resolves when the running ones have ended. */
   stop(): Promise<void>
 }
 
 /**
- * Renews the leases of what this process works on. And, in one process of all that share the store: recovers what others
- * left behind, deletes the keys whose time is over, and removes old audit entries. Now and again and again.
+ * Starts the jobs, each repeated at its own interval. Every process renews the leases of its own work. The leader, one
+ * process of all that share the store, also recovers what dead processes left, deletes keys that are due, forgets old
+ * idempotency keys and purges old audit entries. A job that fails is logged and repeated.
  */
-export function startBackground(deps: RecoverDeps & PurgeDeps): Background {
-  const { leases, log, timing } = deps
+export function startScheduler(deps: RecoverDeps & PurgeDeps): Scheduler {
+  const { clock, leases, log, store, timing } = deps
   const stopping = new AbortController()
-  const duty = createDuty(deps, JOBS_LEASE)
-  const work = [
+  const leaderLease = createLeaderLease(deps)
+  const whileLeading = (job: () => Promise<unknown>) => async () => {
+    if (await leaderLease.isHeld()) await job()
+  }
+  const jobs = [
     repeat(timing.renew, () => leases.renew()),
-    repeat(timing.recover, async () => {
-      if (await duty.isMine()) await recover(deps, stopping.signal)
-    }),
-    repeat(timing.end, () => endDue(deps, duty, stopping.signal)),
-    repeat(timing.forget, async () => {
-      if (await duty.isMine()) await deps.store.forgetIdempotency(deps.clock() - timing.idempotency)
-    }),
-    repeat(timing.purge, async () => {
-      if (await duty.isMine()) await purgeAudit(deps, stopping.signal)
-    }),
+    repeat(
+      timing.recover,
+      whileLeading(() => recover(deps, stopping.signal)),
+    ),
+    repeat(timing.end, () => deleteDueKeys(deps, leaderLease, stopping.signal)),
+    repeat(
+      timing.forget,
+      whileLeading(() => store.forgetIdempotency(clock() - timing.idempotency)),
+    ),
+    repeat(
+      timing.purge,
+      whileLeading(() => purgeAudit(deps, stopping.signal)),
+    ),
   ]
 
-  function repeat(ms: number, task: () => Promise<void>): Background {
+  function repeat(ms: number, job: () => Promise<unknown>): Scheduler {
     let running = Promise.resolve()
     let stopped = false
     let timer: NodeJS.Timeout | undefined
     const round = () => {
-      running = task()
-        .catch((err: unknown) => log.error({ err }, 'background work failed'))
+      running = job()
+        .catch((err: unknown) => log.error({ err }, 'background job failed'))
         .then(() => {
           if (!stopped) timer = setTimeout(round, ms).unref()
         })
@@ -55,8 +61,8 @@ export function startBackground(deps: RecoverDeps & PurgeDeps): Background {
   return {
     async stop() {
       stopping.abort()
-      await Promise.all(work.map((one) => one.stop()))
-      await duty.leave()
+      await Promise.all(jobs.map((job) => job.stop()))
+      await leaderLease.release()
     },
   }
 }

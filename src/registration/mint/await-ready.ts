@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Acceptance } from '../data-plane/key-probe.ts'
-import type { BatchDeps, RegistrationDeps } from '../deps.ts'
+import type { KeyProbe } from '../data-plane/key-probe.ts'
+import type { MintDeps, RegistrationDeps } from '../deps.ts'
 import { complete, type Minted } from './complete.ts'
 import { heldUntil } from './mint-request.ts'
 
@@ -14,7 +14,7 @@ export type Hold = (minted: Minted) => Promise<void>
  * Held registrations stay pending, under their lease: whatever breaks meanwhile, they end as any other does that was not
  * answered.
  */
-export function createHold(deps: RegistrationDeps, acceptance: Acceptance): Hold {
+export function createAwaitReady(deps: RegistrationDeps, keyProbe: KeyProbe): Hold {
   const { leases } = deps
   let due: { readonly minted: Minted[]; readonly completed: Promise<unknown> } | undefined
 
@@ -36,7 +36,7 @@ export function createHold(deps: RegistrationDeps, acceptance: Acceptance): Hold
     leases.keep(owner)
     try {
       const key = { keyId: apiKeyId, value: answer.apiKeyValue, tokenId: registration.tokenId }
-      const ready = await acceptance.untilTaken(key, () => heldUntil(order))
+      const ready = await keyProbe.untilAccepted(key, () => heldUntil(order))
       await completeTogether({ work, apiKeyId, ready })
     } finally {
       leases.drop(owner)
@@ -48,7 +48,7 @@ export function createHold(deps: RegistrationDeps, acceptance: Acceptance): Hold
  * Completes registrations: at once, or held where their callers would rather wait for a key that works.
  * @returns the ids of those that became `active`, or are held
  */
-export async function completeInTime(deps: BatchDeps, minted: readonly Minted[]): Promise<Set<string>> {
+export async function completeWhenReady(deps: MintDeps, minted: readonly Minted[]): Promise<Set<string>> {
   const { hold } = deps
   if (hold === null) return complete(deps, minted)
   const { now = [], later = [] } = Object.groupBy(minted, ({ work }) =>

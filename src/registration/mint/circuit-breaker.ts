@@ -11,7 +11,7 @@ export interface Trust {
 }
 
 /** @param ms how long it is not trusted after it proved wrong, and the time between tests; milliseconds */
-export function createTrust(clock: Clock, ms: number, log: Log, warning: string): Trust {
+export function createCircuitBreaker(clock: Clock, ms: number, log: Log, warning: string): Trust {
   let lostUntil = Number.NEGATIVE_INFINITY
   let testAt = Number.NEGATIVE_INFINITY
   const holds = () => clock() >= lostUntil

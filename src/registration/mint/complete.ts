@@ -3,11 +3,11 @@ import type { Completed } from '../../store/minting.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
 import { abortAfter } from '../idempotency/deadline.ts'
 import { undo } from '../remove-keys.ts'
-import { isAwaited, nobodyWaits, type Work } from './mint-request.ts'
+import { callerGone, isAwaited, type PendingMint } from './mint-request.ts'
 
 /** A work whose key is made, attached and checked. */
 export interface Minted {
-  readonly work: Work
+  readonly work: PendingMint
   readonly apiKeyId: string
   /** Whether the API takes it; `null` or left out: nobody looked. */
   readonly ready?: boolean | null
@@ -40,7 +40,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       wanted.length === 0
         ? new Map<string, Completed>()
         : await store.completeRegistrations(completions, clock())
-    const unheard: Work[] = []
+    const unheard: PendingMint[] = []
     for (const { work, apiKeyId, ready = null } of wanted) {
       const one = completed.get(work.id)
       if (one === undefined) continue
@@ -50,7 +50,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
     await withdraw(deps, unheard)
     const lost = wanted.filter(({ work }) => !completed.has(work.id))
     await fail(deps, worksOf(lost), overtaken())
-    await fail(deps, worksOf(unwanted), nobodyWaits())
+    await fail(deps, worksOf(unwanted), callerGone())
     return new Set(completed.keys())
   } catch (error) {
     await fail(deps, worksOf(minted), error)
@@ -59,12 +59,12 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
 }
 
 /** Whether nobody waits any more, and nobody can ask again. The owner of a rotated key can: by rotating it once more. */
-function isLostForGood({ registration, order }: Work): boolean {
+function isLostForGood({ registration, order }: PendingMint): boolean {
   return registration.idempotency === null && registration.rotation === null && !isAwaited(order)
 }
 
 /** While the answers were recorded their callers gave up: they are undone. */
-async function withdraw(deps: RegistrationDeps, unheard: readonly Work[]): Promise<void> {
+async function withdraw(deps: RegistrationDeps, unheard: readonly PendingMint[]): Promise<void> {
   if (unheard.length === 0) return
   const lease = deps.leases.hold()
   try {
@@ -73,7 +73,7 @@ async function withdraw(deps: RegistrationDeps, unheard: readonly Work[]): Promi
     await fail(
       deps,
       unheard.map((work) => ({ ...work, owner: lease.owner })),
-      nobodyWaits(),
+      callerGone(),
     )
   } finally {
     deps.leases.drop(lease.owner)
@@ -83,7 +83,7 @@ async function withdraw(deps: RegistrationDeps, unheard: readonly Work[]): Promi
 const worksOf = (minted: readonly Minted[]) => minted.map(({ work }) => work)
 
 function answer(
-  { registration, answer, order }: Work,
+  { registration, answer, order }: PendingMint,
   { apiKeyId, ready, replaced }: Pick<Credential, 'apiKeyId' | 'ready' | 'replaced'>,
   now: number,
 ): void {
@@ -105,7 +105,11 @@ function overtaken(): ServiceError {
  * Undoes registrations, and only then answers their orders with `error`: a retry finds its use given back. What cannot
  * be undone now stays pending, for recovery.
  */
-export async function fail(deps: RegistrationDeps, works: readonly Work[], error: unknown): Promise<void> {
+export async function fail(
+  deps: RegistrationDeps,
+  works: readonly PendingMint[],
+  error: unknown,
+): Promise<void> {
   if (works.length === 0) return
   const { clock, log, store, timing } = deps
   const failure = codeOf(error)

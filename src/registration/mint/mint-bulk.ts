@@ -1,9 +1,9 @@
 import { type ErrorCode, ServiceError } from '../../errors.ts'
-import type { BatchDeps } from '../deps.ts'
+import type { MintDeps } from '../deps.ts'
 import { keyName } from '../key-names.ts'
 import { fail } from './complete.ts'
-import { noteFailure, type Work } from './mint-request.ts'
-import { mintAlone, mintOneByOne } from './mint-single.ts'
+import { noteFailure, type PendingMint } from './mint-request.ts'
+import { mintOneByOne, mintSingle } from './mint-single.ts'
 import { confirm } from './verify-import.ts'
 
 /** What the parts of one batch have taught so far. */
@@ -29,9 +29,9 @@ const ENOUGH_REFUSALS = 2
  * From `pending` to the answers, for many: one import, one look at the plans, one commit. What API Gateway refuses is
  * split until the bad ones are alone; the others do not notice. Never throws: what fails is undone and answered.
  */
-export async function importBatch(
-  deps: BatchDeps,
-  works: readonly Work[],
+export async function mintBulk(
+  deps: MintDeps,
+  works: readonly PendingMint[],
   signal: AbortSignal,
 ): Promise<void> {
   const lessons: Lessons = {
@@ -47,7 +47,7 @@ export async function importBatch(
   await importPart(works)
   await Promise.all(confirming)
 
-  async function importPart(part: readonly Work[]): Promise<void> {
+  async function importPart(part: readonly PendingMint[]): Promise<void> {
     const hopeful = await failHopeless(deps, part, lessons)
     const [first, second] = hopeful
     if (first === undefined) return
@@ -74,7 +74,7 @@ export async function importBatch(
     }
   }
 
-  async function split(part: readonly Work[]): Promise<void> {
+  async function split(part: readonly PendingMint[]): Promise<void> {
     const middle = Math.ceil(part.length / 2)
     await importPart(part.slice(0, middle))
     await importPart(part.slice(middle))
@@ -87,8 +87,8 @@ type Attempt = {
 }
 
 async function tryImport(
-  { apiGateway, batchSize }: BatchDeps,
-  works: readonly Work[],
+  { apiGateway, batchSize }: MintDeps,
+  works: readonly PendingMint[],
   signal: AbortSignal,
 ): Promise<Attempt> {
   try {
@@ -119,12 +119,12 @@ function isTimeout(error: unknown): boolean {
 
 /** One that an import refuses may be all right for the two calls; otherwise its error is its own. */
 async function mintRefused(
-  deps: BatchDeps,
-  work: Work,
+  deps: MintDeps,
+  work: PendingMint,
   lessons: Lessons,
   signal: AbortSignal,
 ): Promise<void> {
-  const error = await mintAlone(deps, work, signal)
+  const error = await mintSingle(deps, work, signal)
   if (error === undefined) lessons.wronglyRefused += 1
   if (!lessons.taken && lessons.wronglyRefused >= ENOUGH_REFUSALS) {
     lessons.importsFail = true
@@ -148,12 +148,13 @@ function isCode(error: unknown, code: ErrorCode): boolean {
 
 /** What one part taught spares the others the same refusal. Answers those that may still succeed. */
 async function failHopeless(
-  deps: BatchDeps,
-  works: readonly Work[],
+  deps: MintDeps,
+  works: readonly PendingMint[],
   lessons: Lessons,
-): Promise<readonly Work[]> {
+): Promise<readonly PendingMint[]> {
   if (lessons.fatal === undefined && lessons.plans.size === 0) return works
-  const reason = ({ registration }: Work) => lessons.fatal ?? lessons.plans.get(registration.usagePlanId)
+  const reason = ({ registration }: PendingMint) =>
+    lessons.fatal ?? lessons.plans.get(registration.usagePlanId)
   const byReason = Map.groupBy(works, reason)
   for (const [error, hopeless] of byReason) {
     if (error !== undefined) await fail(deps, hopeless, error)

@@ -3,7 +3,7 @@ import { ServiceError } from '../../errors.ts'
 import type { NewRegistration } from '../../store/records.ts'
 import { keyName, keyNamePrefix } from '../key-names.ts'
 
-export interface KeyOrder {
+export interface KeyToMint {
   readonly registration: Pick<NewRegistration, 'id' | 'name' | 'description' | 'usagePlanId' | 'rotation'>
   readonly apiKeyValue: string
   /** Look at the plan whatever API Gateway answers. */
@@ -17,7 +17,7 @@ export interface KeyOrder {
  */
 export async function mint(
   apiGateway: ApiGateway,
-  { registration, apiKeyValue, check }: KeyOrder,
+  { registration, apiKeyValue, check }: KeyToMint,
   signal: AbortSignal,
 ): Promise<string> {
   const { id, description, usagePlanId } = registration

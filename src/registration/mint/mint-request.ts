@@ -3,10 +3,10 @@ import { ServiceError } from '../../errors.ts'
 import type { BootstrapToken, Held, NewRegistration, Rotation } from '../../store/records.ts'
 import type { Credential, RegistrationCall } from '../deps.ts'
 import type { Waiter } from '../idempotency/in-flight.ts'
-import type { RequestIdentity, SealedAnswer } from '../idempotency/request-identity.ts'
+import type { CredentialSecrets, RequestIdentity } from '../idempotency/request-identity.ts'
 
 /** A registration that waits for its turn. Nothing of it is recorded yet, unless it was begun earlier. */
-export interface Order {
+export interface MintRequest {
   readonly token: BootstrapToken
   readonly name: string
   readonly description: string
@@ -16,7 +16,9 @@ export interface Order {
   /** `null` without an idempotency key: then nobody can ask for the result later. */
   readonly identity: RequestIdentity | null
   /** What an earlier request began and left `pending`, under a lease of its own. */
-  readonly begun: (Held & { readonly registration: NewRegistration; readonly answer: SealedAnswer }) | null
+  readonly begun:
+    | (Held & { readonly registration: NewRegistration; readonly answer: CredentialSecrets })
+    | null
   readonly call: RegistrationCall
   /** The caller, and those who sent the same request again. */
   readonly waiters: readonly Waiter[]
@@ -27,22 +29,22 @@ export interface Order {
 }
 
 /** A registration that is `pending`, and the lease under which this process works on it. */
-export interface Work extends Held {
+export interface PendingMint extends Held {
   readonly registration: NewRegistration
-  readonly answer: SealedAnswer
-  readonly order: Order
+  readonly answer: CredentialSecrets
+  readonly order: MintRequest
   /** Set once a call may have made its key, by this process or an earlier one: undoing then looks for it. */
   keyMayExist: boolean
 }
 
 /** Notes on works what the failure of a call tells of their keys: only a clear refusal says that none was made. */
-export function noteFailure(works: readonly Work[], error: unknown): void {
+export function noteFailure(works: readonly PendingMint[], error: unknown): void {
   if (error instanceof ServiceError && error.effect === 'none') return
   for (const work of works) work.keyMayExist = true
 }
 
 /** Whether somebody still waits for the answer. */
-export function isAwaited({ waiters }: Order): boolean {
+export function isAwaited({ waiters }: MintRequest): boolean {
   return waiters.some((one) => one.waits())
 }
 
@@ -50,7 +52,7 @@ export function isAwaited({ waiters }: Order): boolean {
  * Until when the answer may be held for a key that works: as long as all who wait would rather wait, on the clock of
  * `performance.now()`; `null`: not at all.
  */
-export function heldUntil({ waiters }: Order): number | null {
+export function heldUntil({ waiters }: MintRequest): number | null {
   let until = Number.POSITIVE_INFINITY
   for (const { waits, readyBy } of waiters) {
     if (!waits()) continue
@@ -60,7 +62,7 @@ export function heldUntil({ waiters }: Order): number | null {
   return Number.isFinite(until) ? until : null
 }
 
-export function nobodyWaits(): ServiceError {
+export function callerGone(): ServiceError {
   return new ServiceError('upstream_unavailable', 'Nobody waits for the answer any more.', { retryAfter: 5 })
 }
 

@@ -5,9 +5,13 @@ import type { BeginOutcome } from '../../store/minting.ts'
 import type { Lease, NewRegistration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { registrationEnded, rotationInProgress } from '../errors.ts'
-import { inProgress, type SealedAnswer, sealAnswer } from '../idempotency/request-identity.ts'
+import {
+  type CredentialSecrets,
+  idempotencyInProgress,
+  sealCredential,
+} from '../idempotency/request-identity.ts'
 import { newRegistrationIds, rotationId } from '../key-names.ts'
-import { isAwaited, nobodyWaits, type Order, type Work } from './mint-request.ts'
+import { callerGone, isAwaited, type MintRequest, type PendingMint } from './mint-request.ts'
 
 /** Letters and digits in a key's value: 238 bits, and the only characters API Gateway surely takes. */
 const KEY_VALUE_LENGTH = 40
@@ -17,13 +21,17 @@ const KEY_VALUE_LENGTH = 40
  * Orders that are refused, and those for which nobody waits any more, are rejected and cost nothing.
  * @returns the others
  */
-export async function begin(deps: RegistrationDeps, orders: readonly Order[], lease: Lease): Promise<Work[]> {
-  const works: Work[] = []
-  const fresh: Work[] = []
+export async function begin(
+  deps: RegistrationDeps,
+  orders: readonly MintRequest[],
+  lease: Lease,
+): Promise<PendingMint[]> {
+  const works: PendingMint[] = []
+  const fresh: PendingMint[] = []
   const ids = newRegistrationIds(orders.length)
   for (const [i, order] of orders.entries()) {
     if (order.begun !== null) works.push({ ...order.begun, order, keyMayExist: true })
-    else if (!isAwaited(order)) order.reject(nobodyWaits())
+    else if (!isAwaited(order)) order.reject(callerGone())
     else {
       const id = ids[i] ?? ''
       fresh.push(prepare(deps, order, order.rotation === null ? id : rotationId(id), lease))
@@ -47,10 +55,15 @@ export async function begin(deps: RegistrationDeps, orders: readonly Order[], le
   return works
 }
 
-function prepare({ config, clock }: RegistrationDeps, order: Order, id: string, { owner }: Lease): Work {
+function prepare(
+  { config, clock }: RegistrationDeps,
+  order: MintRequest,
+  id: string,
+  { owner }: Lease,
+): PendingMint {
   const { token, name, description, plan, identity, rotation } = order
   const now = clock()
-  const answer: SealedAnswer = {
+  const answer: CredentialSecrets = {
     apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
     managementToken: createSecret('fkm_'),
     publicUrl: config.publicUrl,
@@ -66,7 +79,7 @@ function prepare({ config, clock }: RegistrationDeps, order: Order, id: string, 
     managementHash: hashSecret(answer.managementToken),
     createdAt: now,
     expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
-    idempotency: identity === null ? null : sealAnswer(identity, id, answer),
+    idempotency: identity === null ? null : sealCredential(identity, id, answer),
     rotation,
   }
   return { id, owner, registration, answer, order, keyMayExist: false }
@@ -74,7 +87,7 @@ function prepare({ config, clock }: RegistrationDeps, order: Order, id: string, 
 
 function whyNotBegun(outcome: BeginOutcome | undefined, now: number): ServiceError | undefined {
   if (outcome?.outcome === 'begun') return undefined
-  if (outcome?.outcome === 'duplicate') return inProgress()
+  if (outcome?.outcome === 'duplicate') return idempotencyInProgress()
   if (outcome?.outcome === 'ended') return registrationEnded()
   if (outcome?.outcome === 'busy') return rotationInProgress()
   // It lost its last use, or was revoked, since the first look.

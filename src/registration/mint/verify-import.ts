@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { BatchDeps } from '../deps.ts'
+import type { MintDeps } from '../deps.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
-import { completeInTime } from './await-ready.ts'
+import { completeWhenReady } from './await-ready.ts'
 import { fail } from './complete.ts'
-import type { Work } from './mint-request.ts'
+import type { PendingMint } from './mint-request.ts'
 import { mintOneByOne } from './mint-single.ts'
 
 /** How long to wait for keys that were imported and are not shown on their plans yet, in milliseconds. */
@@ -13,7 +13,11 @@ const SECOND_LOOK_MS = 500
  * Imported keys are handed out only when GetUsagePlanKeys shows them on their plans, which also tells their ids. Those
  * that an import left off their plans are repaired one at a time. Never throws: what fails is undone and answered.
  */
-export async function confirm(deps: BatchDeps, works: readonly Work[], signal: AbortSignal): Promise<void> {
+export async function confirm(
+  deps: MintDeps,
+  works: readonly PendingMint[],
+  signal: AbortSignal,
+): Promise<void> {
   let missing = works
   try {
     missing = await completeAttached(deps, works, signal)
@@ -31,10 +35,10 @@ export async function confirm(deps: BatchDeps, works: readonly Work[], signal: A
 
 /** Completes those whose keys are on their plans; answers the others. */
 async function completeAttached(
-  deps: BatchDeps,
-  works: readonly Work[],
+  deps: MintDeps,
+  works: readonly PendingMint[],
   signal: AbortSignal,
-): Promise<Work[]> {
+): Promise<PendingMint[]> {
   const queries = byGroup(works, ({ id }) => id).flatMap((group) => {
     const prefix = keyNamePrefix(group.map(({ id }) => id))
     const plans = new Set(group.map(({ registration }) => registration.usagePlanId))
@@ -51,6 +55,6 @@ async function completeAttached(
     if (apiKeyId === undefined) missing.push(work)
     else minted.push({ work, apiKeyId })
   }
-  await completeInTime(deps, minted)
+  await completeWhenReady(deps, minted)
   return missing
 }

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { KeyState } from '../../aws/live-key.ts'
 import type { Log } from '../../log.ts'
-import type { Acceptance } from '../data-plane/key-probe.ts'
+import type { KeyProbe } from '../data-plane/key-probe.ts'
 
 /** How long an answer is reused (ms), and how many are kept: whoever polls must not eat the control plane's quota. */
 const GOOD_FOR_MS = 10_000
@@ -12,7 +12,7 @@ const TIMEOUT_MS = 5_000
 const LOOKS_AT_ONCE = 4
 
 /** How a key stands. `null`: nobody could say. */
-export interface KeyStanding {
+export interface KeyHealth {
   /** Whether it exists, is enabled and is on its plan, some seconds ago at most. */
   readonly live: boolean | null
   /** Whether the API takes it. */
@@ -26,17 +26,17 @@ export interface KeyToLookAt {
   readonly tokenId: string
 }
 
-export interface Liveness {
-  look(key: KeyToLookAt): Promise<KeyStanding>
+export interface KeyLiveness {
+  look(key: KeyToLookAt): Promise<KeyHealth>
 }
 
-export interface LivenessDeps {
-  readonly background: ApiGateway
-  readonly acceptance: Acceptance | null
+export interface KeyLivenessDeps {
+  readonly lowPriorityApiGateway: ApiGateway
+  readonly keyProbe: KeyProbe | null
   readonly log: Log
 }
 
-export function createLiveness({ background, acceptance, log }: LivenessDeps): Liveness {
+export function createKeyLiveness({ lowPriorityApiGateway, keyProbe, log }: KeyLivenessDeps): KeyLiveness {
   let looks = 0
   const cache = new LRUCache<string, KeyState, string>({
     max: KEPT,
@@ -49,8 +49,11 @@ export function createLiveness({ background, acceptance, log }: LivenessDeps): L
       looks += 1
       try {
         // The value only where it is still needed: to ask the API whether it takes the key.
-        const withValue = acceptance !== null && !acceptance.wasTaken(keyId)
-        return await background.readKey({ keyId, usagePlanId, withValue }, AbortSignal.timeout(TIMEOUT_MS))
+        const withValue = keyProbe !== null && !keyProbe.wasAccepted(keyId)
+        return await lowPriorityApiGateway.readKey(
+          { keyId, usagePlanId, withValue },
+          AbortSignal.timeout(TIMEOUT_MS),
+        )
       } finally {
         looks -= 1
       }
@@ -61,10 +64,10 @@ export function createLiveness({ background, acceptance, log }: LivenessDeps): L
     { keyId, tokenId }: KeyToLookAt,
     state: KeyState | undefined,
   ): Promise<boolean | null> {
-    if (acceptance === null || state === undefined) return null
+    if (keyProbe === null || state === undefined) return null
     if (!state.live) return false
-    if (acceptance.wasTaken(keyId)) return true
-    return state.value === undefined ? null : acceptance.isTaken({ keyId, value: state.value, tokenId })
+    if (keyProbe.wasAccepted(keyId)) return true
+    return state.value === undefined ? null : keyProbe.isAccepted({ keyId, value: state.value, tokenId })
   }
 
   return {

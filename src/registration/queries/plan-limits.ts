@@ -16,11 +16,11 @@ export interface OfferedPlan extends Plan {
 
 /** @returns reads what every plan of this deployment allows, a minute ago at most. It never throws. */
 export function createPlanLimits({
-  background,
+  lowPriorityApiGateway,
   plans,
   log,
 }: {
-  background: ApiGateway
+  lowPriorityApiGateway: ApiGateway
   plans: readonly Plan[]
   log: Log
 }): () => Promise<OfferedPlan[]> {
@@ -29,7 +29,7 @@ export function createPlanLimits({
     ttl: GOOD_FOR_MS,
     fetchMethod: async (usagePlanId, known, { options }) => {
       try {
-        return await background.describePlan(usagePlanId, AbortSignal.timeout(TIMEOUT_MS))
+        return await lowPriorityApiGateway.describePlan(usagePlanId, AbortSignal.timeout(TIMEOUT_MS))
       } catch (err) {
         log.warn({ usage_plan_id: usagePlanId, err }, 'could not read the limits of a plan')
         options.ttl = UNKNOWN_FOR_MS

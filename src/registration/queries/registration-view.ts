@@ -38,7 +38,10 @@ export async function describe(
 }
 
 /** What of a registration and its rotations is left to do: to be made, to be answered, or to be deleted. */
-export async function unfinishedOf(store: RecordReader, registration: Registration): Promise<Registration[]> {
+export async function listUnfinished(
+  store: RecordReader,
+  registration: Registration,
+): Promise<Registration[]> {
   const all = [registration, ...(await store.listRotations(registration.id))]
   return all.filter(isUnfinished)
 }

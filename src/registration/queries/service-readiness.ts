@@ -9,7 +9,7 @@ const GOOD_FOR_MS = 10_000
 const BAD_FOR_MS = 2_000
 const TIMEOUT_MS = 5_000
 
-export interface Readiness {
+export interface ServiceReadiness {
   /**
    * Resolves if a registration could succeed: the store can be written and every plan exists.
    * @throws ServiceError the reason why not
@@ -17,7 +17,7 @@ export interface Readiness {
   check(): Promise<void>
 }
 
-export interface ReadinessDeps {
+export interface ServiceReadinessDeps {
   readonly store: Store
   readonly apiGateway: ApiGateway
   readonly clock: Clock
@@ -25,7 +25,13 @@ export interface ReadinessDeps {
   readonly log: Log
 }
 
-export function createReadiness({ store, apiGateway, clock, plans, log }: ReadinessDeps): Readiness {
+export function createServiceReadiness({
+  store,
+  apiGateway,
+  clock,
+  plans,
+  log,
+}: ServiceReadinessDeps): ServiceReadiness {
   let latest: Promise<void> | undefined
   let reuseUntil = 0
 

@@ -34,7 +34,7 @@ export interface UsageReport extends UsageRange {
  * @throws ServiceError `invalid_request` for an impossible range; what API Gateway throws
  */
 export async function readUsage(
-  { background, clock }: Pick<RegistrationDeps, 'background' | 'clock'>,
+  { lowPriorityApiGateway, clock }: Pick<RegistrationDeps, 'lowPriorityApiGateway' | 'clock'>,
   { current, overlapping, registration: { usagePlanId } }: RegistrationView,
   asked: { from: string | undefined; to: string | undefined },
 ): Promise<UsageReport> {
@@ -42,11 +42,11 @@ export async function readUsage(
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   const usageOf = async (keyId: string | null | undefined): Promise<Map<string, UsageDay>> => {
     if (keyId === null || keyId === undefined) return new Map()
-    const days = await background.readUsage({ usagePlanId, keyId, ...range }, signal)
+    const days = await lowPriorityApiGateway.readUsage({ usagePlanId, keyId, ...range }, signal)
     return new Map(days.map((day) => [day.date, day]))
   }
   const [{ limits }, own, before] = await Promise.all([
-    background.describePlan(usagePlanId, signal),
+    lowPriorityApiGateway.describePlan(usagePlanId, signal),
     usageOf(current.apiKeyId),
     usageOf(overlapping?.apiKeyId),
   ])

@@ -6,7 +6,7 @@ import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
 import { hashSecret } from '../../../src/auth/secret.ts'
 import { recover } from '../../../src/registration/jobs/recover.ts'
 import { newRegistrationIds } from '../../../src/registration/key-names.ts'
-import { createLeases } from '../../../src/registration/work-leases.ts'
+import { createWorkLeases } from '../../../src/registration/work-leases.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import { registrationOf } from '../../store/store-contract.ts'
@@ -80,7 +80,7 @@ test('a lease that was dropped is not renewed, whatever else its process works o
   const store = openSqliteStore(join(tempDir(t), 'store.db'))
   t.after(() => store.close())
   let now = 1_000
-  const leases = createLeases({ store, clock: () => now, timing: fastTiming })
+  const leases = createWorkLeases({ store, clock: () => now, timing: fastTiming })
   const { token } = await issueBootstrapToken(store, anyUse, SERVICE, now)
   const [kept, dropped] = [leases.hold(), leases.hold()]
   const one = registrationOf(token.id)

@@ -202,7 +202,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     const says = async (status: number, headers: Record<string, string> = {}) => {
       const api = await startApi(t, () => status, headers)
       const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
-      await service.deps.acceptance?.checkPath()
+      await service.deps.keyProbe?.checkPath()
       assert.deepEqual(
         api.probes.map(({ key }) => key),
         [undefined],
@@ -222,7 +222,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     const service = await startService(t, { env: { ...env, API_BASE_URL: api.url } })
     const { secret } = await service.token()
     for (const checks of [false, true]) {
-      if (checks) await service.deps.acceptance?.checkPath()
+      if (checks) await service.deps.keyProbe?.checkPath()
       const answer = await service.register(secret, undefined, { prefer: 'wait=10' })
       assert.equal(answer.headers.get('preference-applied'), null)
       assert.ok(!('ready' in (await readCredential(answer))))
@@ -282,7 +282,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     await sleep(1_000)
     const probed = api.probes.length
     commits = 0
-    service.deps.acceptance?.stopWaiting()
+    service.deps.keyProbe?.stopWaiting()
     assert.ok((await Promise.all(answers)).every(({ ready }) => ready === false))
     assert.ok(api.probes.length < probed + 5, `${api.probes.length - probed} more probes`)
     assert.ok(commits < 5, `${commits} commits`)

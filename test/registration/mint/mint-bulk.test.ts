@@ -55,7 +55,7 @@ test('one alone goes the two-call way, without an import and without waiting', a
   const service = await startService(t)
   const { secret } = await service.token()
   for (let i = 0; i < 3; i++) assert.equal((await service.register(secret)).status, 201)
-  await service.deps.batcher.settled()
+  await service.deps.mintQueue.settled()
   assert.equal(calls(service, 'ImportApiKeys'), 0)
   assert.deepEqual([calls(service, 'CreateApiKey'), calls(service, 'CreateUsagePlanKey')], [3, 3])
   assert.equal(calls(service, 'GetUsagePlanKeys'), 1, 'the first attach is looked at, after its answer')

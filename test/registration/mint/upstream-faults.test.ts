@@ -148,7 +148,7 @@ test('invariant 1: attaches that answer 201 without attaching: mended at once, s
     if (calls % 2 === 1) for (const key of gateway.account.keys.values()) key.planIds.clear()
   }
   const first = (await (await service.register(secret)).json()) as Given
-  await service.deps.batcher.settled()
+  await service.deps.mintQueue.settled()
   assert.ok(gateway.account.key(first.api_key_id).planIds.has('demofree'), 'mended after the answer')
   assert.equal(logLines.filter((line) => line.includes('attaches do not work')).length, 1)
 
