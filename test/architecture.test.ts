@@ -23,7 +23,7 @@ const imports: Import[] = globSync('**/*.ts', { cwd: src }).flatMap((file) => {
 
 const room = (path: string) => (path.includes('/') ? path.split('/')[0] : '.') ?? ''
 
-/** The rooms that each room may import from, besides itself and the files at the root of src/. */
+/** The folders that each folder may import from, besides itself. Files at the root of src/ have rules of their own. */
 const mayImport: Record<string, readonly string[]> = {
   routes: ['registration', 'http', 'auth', 'store', 'discovery', 'pages'],
   http: ['auth', 'store', 'discovery', 'pages'],
@@ -36,16 +36,74 @@ const mayImport: Record<string, readonly string[]> = {
   pages: ['registration', 'discovery'],
 }
 
-/** The phases of a registration: the stores import it, and it imports only the types of their records. */
+/** The same for the folders of registration/. Its own files are use cases above them, or vocabulary below them. */
+const mayImportWithin: Record<string, readonly string[]> = {
+  mint: ['data-plane', 'idempotency'],
+  'data-plane': [],
+  jobs: ['idempotency'],
+  queries: ['data-plane'],
+  idempotency: [],
+}
+
+/** The phases of a registration, vocabulary of the stores too: it imports only the types of their records. */
 const LIFECYCLE = 'registration/lifecycle.ts'
 
-test('imports go one way between the rooms', () => {
-  for (const { file, target } of imports) {
-    if (!target.endsWith('.ts') || room(file) === '.' || room(target) === '.') continue
+/** The files that wire everything, and who may import them. Every other file at the root of src/ imports no folder. */
+const WIRING: Record<string, readonly string[]> = {
+  'main.ts': [],
+  'app.ts': ['main.ts'],
+  'deps.ts': ['main.ts', 'app.ts', 'routes', 'cli'],
+}
+
+const own = imports.filter(({ target }) => target.endsWith('.ts'))
+
+test('imports go one way between the folders', () => {
+  for (const { file, target } of own) {
+    if (room(file) === '.' || room(target) === '.') continue
     if (target === LIFECYCLE && room(file) === 'store') continue
     const allowed = [room(file), ...(mayImport[room(file)] ?? [])]
     assert.ok(allowed.includes(room(target)), `src/${file} must not import src/${target}`)
   }
+})
+
+test('imports go one way between the folders of registration/', () => {
+  const inner = (path: string) => path.match(/^registration\/([^/]+)\//)?.[1]
+  for (const { file, target } of own) {
+    const [from, to] = [inner(file), inner(target)]
+    if (from === undefined || to === undefined || from === to) continue
+    assert.ok(mayImportWithin[from]?.includes(to), `src/${file} must not import src/${target}`)
+  }
+})
+
+test('the root of src/ is wiring, which few import, and vocabulary, which imports no folder', () => {
+  for (const { file, target } of own) {
+    const importers = WIRING[target]
+    const isAllowed = importers === undefined || importers.includes(file) || importers.includes(room(file))
+    assert.ok(isAllowed, `src/${file} must not import src/${target}`)
+    const isVocabulary = room(file) === '.' && WIRING[file] === undefined
+    assert.ok(!isVocabulary || room(target) === '.', `src/${file} must not import src/${target}`)
+  }
+})
+
+test('lifecycle.ts, which the stores import, imports only their types', () => {
+  const text = readFileSync(join(src, LIFECYCLE), 'utf8')
+  const code = stripTypeScriptTypes(text)
+  assert.doesNotMatch(code, /^import/m)
+  const targets = own.filter(({ file }) => file === LIFECYCLE).map(({ target }) => target)
+  assert.deepEqual(targets.sort(), ['store/operators.ts', 'store/records.ts'])
+})
+
+test('no file imports itself through others', () => {
+  const targetsOf = new Map(Map.groupBy(own, ({ file }) => file))
+  const done = new Set<string>()
+  const visit = (file: string, path: readonly string[]): void => {
+    const start = path.indexOf(file)
+    assert.equal(start, -1, `circle: ${[...path.slice(start), file].join(' → ')}`)
+    if (done.has(file)) return
+    for (const { target } of targetsOf.get(file) ?? []) visit(target, [...path, file])
+    done.add(file)
+  }
+  for (const file of targetsOf.keys()) visit(file, [])
 })
 
 test('the SDK stays in aws/, and in the store on DynamoDB', () => {

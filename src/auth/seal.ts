@@ -7,7 +7,7 @@ const TAG_BYTES = 16
 /** The secrets that only the caller has. Without both, the sealed text cannot be read. */
 export interface SealingSecrets {
   /** The bootstrap token or management token, as presented. */
-  readonly token: string
+  readonly tokenSecret: string
   readonly idempotencyKey: string
 }
 
@@ -41,8 +41,8 @@ export function unseal(secrets: SealingSecrets, registrationId: string, sealed: 
   return Buffer.concat([decipher.update(ciphertext), decipher.final()]).toString('utf8')
 }
 
-function deriveKey({ token, idempotencyKey }: SealingSecrets, registrationId: string): Uint8Array {
+function deriveKey({ tokenSecret, idempotencyKey }: SealingSecrets, registrationId: string): Uint8Array {
   // Part of the stored format: if it changes, no text that is already in the store can be read.
   const info = `firstkey sealed answer v${VERSION}\0${idempotencyKey}`
-  return new Uint8Array(hkdfSync('sha256', token, registrationId, info, 32))
+  return new Uint8Array(hkdfSync('sha256', tokenSecret, registrationId, info, 32))
 }

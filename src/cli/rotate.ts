@@ -41,7 +41,7 @@ function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions
     requireKey(registration)
     const {
       apiKeyId,
-      answer,
+      secrets,
       registration: made,
     } = await rotate(
       deps,
@@ -49,8 +49,8 @@ function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions
       { overlapMs: overlap, renewsManagement: managementToken === true, idempotencyKey: undefined },
       { actor, timeoutMs: deps.config.registerTimeoutMs, readyBy: null, isGone: () => false, log: deps.log },
     )
-    const { apiKeyValue } = answer
-    const renewed = managementToken ? answer.managementToken : undefined
+    const { apiKeyValue } = secrets
+    const renewed = managementToken ? secrets.managementToken : undefined
     if (json) {
       printJson({
         registration_id: id,

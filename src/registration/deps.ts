@@ -7,13 +7,10 @@ import type { NewRegistration, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { KeyProbe } from './data-plane/key-probe.ts'
 import type { CredentialSecrets } from './idempotency/request-identity.ts'
-import type { Hold } from './mint/await-ready.ts'
-import type { BatchSize } from './mint/batch-size.ts'
-import type { Trust } from './mint/circuit-breaker.ts'
 import type { Timing } from './timing.ts'
 import type { WorkLeases } from './work-leases.ts'
 
-/** What every registration works with. */
+/** The dependencies of every use case. */
 export interface RegistrationDeps {
   readonly config: Pick<
     Config,
@@ -21,55 +18,42 @@ export interface RegistrationDeps {
   >
   readonly store: Store
   readonly apiGateway: ApiGateway
-  /** API Gateway for what can wait. */
+  /** API Gateway for work that no caller waits for: its calls let those of registrations go first. */
   readonly lowPriorityApiGateway: ApiGateway
   readonly clock: Clock
   readonly timing: Timing
   readonly leases: WorkLeases
-  /** `null`: the API cannot be asked. */
+  /** `null`: API_PROBE_PATH is not set, so that keys cannot be probed. */
   readonly keyProbe: KeyProbe | null
-  /** For what is not of one request. */
+  /** The log for events that belong to no request. */
   readonly log: Log
 }
 
-/** What the minting of a batch works with. */
-export interface MintDeps extends RegistrationDeps {
-  readonly batchSize: BatchSize
-  /** Whether imports make keys and attach them. */
-  readonly imports: Trust
-  /** Whether a 201 to an attach means that the key is attached. */
-  readonly attaches: Trust
-  /** For those that would rather wait for a key that works; `null`: nobody can. */
-  readonly hold: Hold | null
-  /** Runs what no answer waits for. */
-  afterwards(work: () => Promise<void>): void
-}
-
-/** The circumstances of one call. */
+/** The circumstances of one call of a use case that mints a key. */
 export interface RegistrationCall {
-  /** Who asks, for the audit trail. */
+  /** The caller, for the audit trail. */
   readonly actor: Actor
-  /** How long the answer may take, in milliseconds. */
+  /** The time until the response is due, in milliseconds. */
   readonly timeoutMs: number
   /**
-   * Until when the caller would rather wait for a key that the API takes, on the clock of `performance.now()`; `null`: the
-   * key as soon as it is made.
+   * The time until which the caller waits for a key that the API accepts, on the clock of `performance.now()`; `null`: the
+   * caller wants the key as soon as it is minted.
    */
   readonly readyBy: number | null
-  /** Whether the client is gone, so that nobody would read the answer. */
+  /** Reports whether the client has disconnected. */
   readonly isGone: () => boolean
   readonly log: Log
 }
 
-/** A registration with the two secrets that only its caller ever sees. */
+/** A registration or rotation with the secrets that only its caller receives. */
 export interface Credential {
   readonly registration: NewRegistration
   readonly apiKeyId: string
-  readonly answer: CredentialSecrets
-  /** Of a rotation: whose key it replaced, with its new end. */
+  readonly secrets: CredentialSecrets
+  /** The record whose key a rotation replaced, with its new end; `null`: it replaced none. */
   readonly replaced: Registration | null
-  /** Whether the API takes the key; `null`: nobody asked to wait for that, or it cannot be seen. */
+  /** The API accepts the key; `null`: the caller did not wait for that, or it cannot be seen. */
   readonly ready: boolean | null
-  /** It was made by an earlier request with the same idempotency key. */
+  /** An earlier request with the same idempotency key minted the key. */
   readonly replayed: boolean
 }

@@ -2,26 +2,47 @@ import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import { isDue } from './lifecycle.ts'
 
-/** Its keys were taken back, or their time is over. */
+/** The key of the registration was revoked or has expired. Final. */
 export function registrationEnded(): ServiceError {
   return new ServiceError('registration_ended', 'The key of this registration has expired or was revoked.')
 }
 
-/** The error for a retry whose key is returned no more; `undefined`: it has not ended. */
+/** The error for a retry whose key is not returned any more; `undefined`: the key has not ended. */
 export function endedError(one: Registration, now: number): ServiceError | undefined {
   if (one.endReason === 'rotated') {
-    return new ServiceError('key_replaced', 'The key that this request was given has been rotated since.')
+    return new ServiceError('key_replaced', 'A rotation has replaced the key of this request.')
   }
   const isOver = one.status === 'ended' || one.status === 'ending' || isDue(one, now)
   return isOver ? registrationEnded() : undefined
 }
 
+/** Another rotation of the registration is pending. Retryable. */
 export function rotationInProgress(): ServiceError {
-  return new ServiceError(
-    'rotation_in_progress',
-    'Another rotation of this registration is being worked on.',
-    {
-      retryAfter: 1,
-    },
-  )
+  const detail = 'Another rotation of this registration is in progress.'
+  return new ServiceError('rotation_in_progress', detail, { retryAfter: 1 })
+}
+
+/** A request with the same idempotency key is in progress. Retryable. */
+export function idempotencyInProgress(): ServiceError {
+  const detail = 'A request with this Idempotency-Key is in progress.'
+  return new ServiceError('idempotency_in_progress', detail, { retryAfter: 1 })
+}
+
+/** The caller disconnected, or its deadline passed, before the key could be recorded. */
+export function callerGone(): ServiceError {
+  const detail = 'The caller stopped waiting before the key was recorded.'
+  return new ServiceError('upstream_unavailable', detail, { retryAfter: 5 })
+}
+
+/** The lease expired, and recovery or a retry in another process took the registration over. */
+export function takenOver(): ServiceError {
+  const detail = 'The registration took too long, and another process took it over.'
+  return new ServiceError('upstream_unavailable', detail, { retryAfter: 1 })
+}
+
+/** The queue is full, or too long for the deadline. @param ms how long the queued registrations take, in milliseconds */
+export function overloaded(ms: number): ServiceError {
+  return new ServiceError('overloaded', 'Too many registrations are waiting for API Gateway.', {
+    retryAfter: Math.max(1, Math.ceil(ms / 1_000)),
+  })
 }

@@ -1,11 +1,10 @@
 import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './deps.ts'
-import { endedError } from './errors.ts'
+import { endedError, idempotencyInProgress } from './errors.ts'
 import { withDeadline } from './idempotency/deadline.ts'
 import type { InFlight, Waiter } from './idempotency/in-flight.ts'
 import {
   type CredentialSecrets,
-  idempotencyInProgress,
   type RequestIdentity,
   requireSameRequest,
   unsealCredential,
@@ -18,19 +17,22 @@ export interface IssueDeps extends RegistrationDeps {
   readonly mintQueue: MintQueue
 }
 
-/** What a credential is asked for: a registration, or the rotation of one. */
+/** The content of a mint request: a registration, or a rotation of one. */
+type KeyContent = Pick<MintRequest, 'name' | 'description' | 'plan' | 'rotation'>
+
+/** A request for a credential, by a registration or a rotation. */
 export interface CredentialRequest {
-  /** By whose policy the key is made. */
+  /** The token whose policy applies. */
   readonly token: BootstrapToken
-  /** `null` without an idempotency key. */
+  /** `null`: the request has no idempotency key. */
   readonly identity: RequestIdentity | null
-  /** Whether an earlier answer to the same request may be given again. */
+  /** An earlier response to the same request may be returned again. */
   readonly mayReplay: boolean
-  /** What to make, where no earlier answer is there. @throws ServiceError why not */
-  order(): Promise<Pick<MintRequest, 'name' | 'description' | 'plan' | 'rotation'>>
+  /** Returns what to mint, if no earlier response can be returned. @throws ServiceError why it is refused */
+  authorize(): Promise<KeyContent>
 }
 
-/** One request on its way, and how it is answered in time. */
+/** A request with its deadline and its waiting callers. */
 interface Attempt {
   readonly request: CredentialRequest
   readonly call: RegistrationCall
@@ -39,11 +41,11 @@ interface Attempt {
 }
 
 /**
- * Makes a key and answers its credential, exactly once: records the intent, makes the key, records the success; together
- * with those that wait at the same time. Where that fails, the key is removed again, after the answer if need be. With
- * an idempotency key the same request gets the same credential, whatever broke in between, for a day.
- * @throws ServiceError what `order` throws; every code of idempotency, of API Gateway and of the store; `overloaded`;
- *   `registration_ended` if the key that was made is gone; `upstream_unavailable` when the time is over
+ * Mints a key and returns its credential, exactly once: records the intent, mints, records the result; together with other
+ * requests that wait at the same time. If that fails, the key is removed again, after the response if need be. With an
+ * idempotency key, the same request gets the same credential for a day, whatever failed in between.
+ * @throws ServiceError what `authorize` throws; the codes of idempotency, of API Gateway and of the store; `overloaded`;
+ *   `registration_ended` if the minted key has ended; `upstream_unavailable` at the deadline
  */
 export async function issueCredential(
   deps: IssueDeps,
@@ -55,7 +57,7 @@ export async function issueCredential(
   return withDeadline(call.timeoutMs, async (isLate) => {
     const waiters: Waiter[] = [{ waits: () => !isLate() && !call.isGone(), readyBy: call.readyBy }]
     const attempt: Attempt = { request, call, waiters, answerBy }
-    if (identity === null) return deps.inFlight.start(() => begin(deps, attempt))
+    if (identity === null) return deps.inFlight.start(() => mint(deps, attempt))
     const running = deps.inFlight.find(identity.keyHash)
     if (running === undefined) {
       return deps.inFlight.start(() => lookUp(deps, attempt, identity), { ...identity, waiters })
@@ -67,7 +69,7 @@ export async function issueCredential(
   })
 }
 
-/** Answers from an earlier request with the same idempotency key, or begins. */
+/** Continues an earlier request with the same idempotency key, or mints. */
 async function lookUp(deps: IssueDeps, attempt: Attempt, identity: RequestIdentity): Promise<Credential> {
   const { token, mayReplay } = attempt.request
   if (mayReplay) {
@@ -76,10 +78,11 @@ async function lookUp(deps: IssueDeps, attempt: Attempt, identity: RequestIdenti
     if (earlier !== undefined && earlier.createdAt >= rememberedSince) {
       return continueEarlier(deps, attempt, earlier, identity)
     }
-    // Forgotten here too, and not only on the timer: of two requests after the day, one must not still be a replay.
+    // Forgotten here and not only by the job: of two requests after the day, the second must not be a replay of the first
+    // day's key.
     if (earlier !== undefined) await deps.store.forgetIdempotency(rememberedSince)
   }
-  return begin(deps, attempt)
+  return mint(deps, attempt)
 }
 
 async function continueEarlier(
@@ -91,18 +94,18 @@ async function continueEarlier(
   requireSameRequest(identity, earlier.idempotency ?? identity)
   if (earlier.status !== 'pending') return replay(deps, attempt, earlier, identity)
   if (earlier.undoing) throw idempotencyInProgress()
-  // Pending: somebody works on it, or the process that did is dead and this one goes on where it stopped.
+  // Pending: another process is minting it, or died, and this one continues where it stopped.
   const { clock, leases, store } = deps
   const lease = leases.hold()
   const { id, name, description, plan, usagePlanId, rotation } = earlier
   try {
     if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id)) throw idempotencyInProgress()
-    const answer = unsealEarlier(earlier, identity)
-    const begun = { id, owner: lease.owner, registration: earlier, answer }
-    const order = { name, description, plan: { name: plan, usagePlanId }, rotation }
-    return await deps.mintQueue.submit(toOrder(attempt, order, begun))
+    const secrets = unsealEarlier(earlier, identity)
+    const begun = { id, owner: lease.owner, registration: earlier, secrets }
+    const content = { name, description, plan: { name: plan, usagePlanId }, rotation }
+    return await deps.mintQueue.submit(toMintRequest(attempt, content, begun))
   } catch (error) {
-    // Otherwise it lapses by itself.
+    // If this fails, the lease expires.
     await store.releaseLeases([{ id, owner: lease.owner }]).catch(() => undefined)
     throw error
   } finally {
@@ -110,19 +113,19 @@ async function continueEarlier(
   }
 }
 
-async function begin(deps: IssueDeps, attempt: Attempt): Promise<Credential> {
-  return deps.mintQueue.submit(toOrder(attempt, await attempt.request.order(), null))
+async function mint(deps: IssueDeps, attempt: Attempt): Promise<Credential> {
+  return deps.mintQueue.submit(toMintRequest(attempt, await attempt.request.authorize(), null))
 }
 
-function toOrder(
+function toMintRequest(
   { request: { token, identity }, call, waiters, answerBy }: Attempt,
-  order: Pick<MintRequest, 'name' | 'description' | 'plan' | 'rotation'>,
+  content: KeyContent,
   begun: MintRequest['begun'],
 ): Omit<MintRequest, 'resolve' | 'reject'> {
-  return { ...order, token, identity, begun, call, waiters, answerBy }
+  return { ...content, token, identity, begun, call, waiters, answerBy }
 }
 
-/** The credential of a registration that is active, for the caller who can unseal it. */
+/** Returns the credential of an active registration again, to a caller that can unseal it. */
 async function replay(
   deps: IssueDeps,
   { call }: Attempt,
@@ -130,18 +133,18 @@ async function replay(
   identity: RequestIdentity,
 ): Promise<Credential> {
   const registration = await deps.store.getRegistration(id)
-  const over = registration && endedError(registration, deps.clock())
-  if (over !== undefined) throw over
+  const ended = registration && endedError(registration, deps.clock())
+  if (ended !== undefined) throw ended
   const apiKeyId = registration?.apiKeyId
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw idempotencyInProgress()
-  const answer = unsealEarlier(registration, identity)
-  const key = { keyId: apiKeyId, value: answer.apiKeyValue, tokenId: registration.tokenId }
+  const secrets = unsealEarlier(registration, identity)
+  const key = { keyId: apiKeyId, value: secrets.apiKeyValue, tokenId: registration.tokenId }
   const until = () => (call.isGone() ? null : call.readyBy)
   const ready = call.readyBy === null ? null : ((await deps.keyProbe?.untilAccepted(key, until)) ?? null)
-  // Before the answer: what nobody was answered is undone after a day, and this must not be.
+  // Recorded before the response: an unanswered key is undone after a day, and this one must not be.
   const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
   if (answered === undefined) throw idempotencyInProgress()
-  return { registration, apiKeyId, answer, replaced: answered.replaced, ready, replayed: true }
+  return { registration, apiKeyId, secrets, replaced: answered.replaced, ready, replayed: true }
 }
 
 function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): CredentialSecrets {

@@ -3,10 +3,23 @@ import type { Registration } from '../store/records.ts'
 
 /**
  * The life of a registration, in one place: its phases, the transitions between them, and the predicates that the service
- * derives from them. A rotation (`rot_…`) is a record of the same kind and has the same life.
+ * derives from them. A rotation (`rot_…`) is a record of the same kind and has the same life; it spends no use.
  *
- * The store keeps a phase as several fields, see {@link phaseOf}. It imports this file and nothing else of `registration/`;
- * the contract suite holds every store against the predicates here.
+ * ```
+ *  begin ──► minting ────── answered ─────► live ──────── rotated ──────► overlapping
+ *              │  │                          │ ▲                               │
+ *              │  └─ not answered ─► unanswered ┘ retry              revoked, expired,
+ *              │                       │    │                          overlap over
+ *       failed, revoked          forgotten  └── revoked, expired ──────────► ▼
+ *              │                       ▼                                  deleting ──► ended
+ *              └──► undoing ◄────── abandoned
+ *                     │
+ *                     └──► failed, sweep due ──► failed
+ * ```
+ *
+ * {@link transitions} has all of them; docs/architecture.md draws the diagram from there. The store keeps a phase as several
+ * fields, see {@link phaseOf}. It imports this file and no other of `registration/`. SQL cannot call the predicates: the
+ * contract suite (`test/store/lifecycle-contract.ts`) compares every store with them.
  */
 
 /** The fields that decide about the phase of a record. */
@@ -15,21 +28,45 @@ export type PhaseFields = Pick<
   'status' | 'undoing' | 'answeredAt' | 'idempotency' | 'endReason' | 'sweepAt'
 >
 
-/** The phases in which a record can be, and their meaning. */
+/** The phases of a record: the fields that make each of them, and its meaning. */
 export const phases = {
-  minting: 'Recorded, one use spent; a lease holder makes the key, or died while doing so.',
-  undoing: 'The key, if there is one, is being deleted. Nothing but `failed` can follow.',
-  unanswered: 'The key works, but no caller received it. It waits for the retry with its idempotency key.',
-  abandoned:
-    'The key works, no caller received it, and its idempotency key is forgotten. Recovery undoes it.',
-  live: 'A caller received the key, and it works.',
-  overlapping: 'A rotation replaced the key. It works until its overlap is over.',
-  deleting:
-    'The key has expired, was replaced or was revoked. It is returned to no caller any more, and deleted.',
-  ended: 'The key is deleted.',
-  'failed, sweep due': 'Undone. One more look for a key that API Gateway may have created late.',
-  failed: 'Undone. There is no key, and the use is refunded.',
-} as const
+  minting: {
+    fields: '`pending`',
+    meaning:
+      'One use is spent. The holder of a lease mints the key; if the lease expires, recovery takes over.',
+  },
+  undoing: {
+    fields: '`pending`, `undoing`',
+    meaning: 'The key, if there is one, is being deleted. It is returned to no caller any more.',
+  },
+  unanswered: {
+    fields: '`active`, no `answeredAt`, an idempotency key',
+    meaning: 'The key works, but no caller received it. A retry receives it within a day.',
+  },
+  abandoned: {
+    fields: '`active`, no `answeredAt`, no idempotency key',
+    meaning: 'The key works, no caller received it, and no retry can ask for it. Recovery undoes it.',
+  },
+  live: {
+    fields: '`active`, `answeredAt`',
+    meaning: 'A caller received the key. A retry with its idempotency key receives it again within a day.',
+  },
+  overlapping: {
+    fields: '`active`, `endReason` is `rotated`',
+    meaning: 'A rotation replaced the key. It works until `endsAt`, and is returned to no caller any more.',
+  },
+  deleting: {
+    fields: '`ending`',
+    meaning: 'The key has expired, was replaced or was revoked (`endReason`). A job deletes it at `endsAt`.',
+  },
+  ended: { fields: '`ended`', meaning: 'The key is deleted.' },
+  'failed, sweep due': {
+    fields: '`failed`, `sweepAt`',
+    meaning:
+      'Undone, and the use is refunded. At `sweepAt` a job looks once more for a key that was created late.',
+  },
+  failed: { fields: '`failed`, no `sweepAt`', meaning: 'Undone, and the use is refunded. There is no key.' },
+} as const satisfies Record<string, { readonly fields: string; readonly meaning: string }>
 
 export type Phase = keyof typeof phases
 
@@ -58,18 +95,12 @@ export function phaseOf({
   }
 }
 
-/** The roles that may move a record from one phase to another. */
-export type Mover =
-  /** The process that holds the record's lease. */
-  | 'lease holder'
-  /** The process that runs the upkeep jobs, or a retry: after the lease has expired, and under a lease of its own. */
-  | 'recovery'
-  /** A request with the same idempotency key. */
-  | 'retry'
-  /** The registration's owner, or an operator. */
-  | 'owner'
-  /** The upkeep jobs, by the clock. */
-  | 'clock'
+/**
+ * The actors that move records from one phase to another: the worker that holds the record's lease; recovery, under a lease
+ * of its own after that one has expired; a retry with the same idempotency key; the owner, or an operator; the jobs that act
+ * by the clock.
+ */
+export type Mover = 'worker' | 'recovery' | 'retry' | 'owner' | 'clock'
 
 export interface Transition {
   /** `null`: there is no record yet. */
@@ -80,38 +111,39 @@ export interface Transition {
   readonly on: string
 }
 
-/** Every transition that the store makes. What is not here does not happen. */
+/** Every transition that a store makes, and no other. */
 export const transitions: readonly Transition[] = [
-  { from: null, to: 'minting', by: 'lease holder', on: 'begin: spend a use, record the intent' },
-  { from: 'minting', to: 'live', by: 'lease holder', on: 'key attached, caller connected' },
-  { from: 'minting', to: 'unanswered', by: 'lease holder', on: 'key attached, caller gone, retry possible' },
-  { from: 'minting', to: 'unanswered', by: 'recovery', on: 'key found, retry possible' },
-  { from: 'minting', to: 'undoing', by: 'lease holder', on: 'minting failed or nobody can receive the key' },
+  { from: null, to: 'minting', by: 'worker', on: 'begin, one use spent' },
+  { from: 'minting', to: 'live', by: 'worker', on: 'key attached, caller connected' },
+  { from: 'minting', to: 'unanswered', by: 'worker', on: 'key attached, caller gone' },
+  { from: 'minting', to: 'unanswered', by: 'recovery', on: 'key found' },
+  { from: 'minting', to: 'undoing', by: 'worker', on: 'minting failed' },
   { from: 'minting', to: 'undoing', by: 'recovery', on: 'no retry possible, or no key found' },
   { from: 'minting', to: 'undoing', by: 'owner', on: 'revoked' },
-  { from: 'minting', to: 'undoing', by: 'clock', on: 'a rotation, and the key to replace has expired' },
-  { from: 'minting', to: 'failed', by: 'lease holder', on: 'refused before any key could exist' },
-  { from: 'undoing', to: 'failed, sweep due', by: 'lease holder', on: 'keys deleted, use refunded' },
-  { from: 'undoing', to: 'failed, sweep due', by: 'recovery', on: 'keys deleted, use refunded' },
+  { from: 'minting', to: 'undoing', by: 'clock', on: 'rotation of an expired key' },
+  { from: 'minting', to: 'failed', by: 'worker', on: 'refused before a key could exist' },
+  { from: 'undoing', to: 'failed, sweep due', by: 'worker', on: 'key deleted, use refunded' },
+  { from: 'undoing', to: 'failed, sweep due', by: 'recovery', on: 'key deleted, use refunded' },
   { from: 'unanswered', to: 'live', by: 'retry', on: 'answered' },
-  { from: 'unanswered', to: 'overlapping', by: 'owner', on: 'rotated: answered through the new key' },
   { from: 'unanswered', to: 'abandoned', by: 'clock', on: 'a day without a retry' },
   { from: 'unanswered', to: 'abandoned', by: 'owner', on: 'token revoked, or another rotation begun' },
+  { from: 'unanswered', to: 'overlapping', by: 'owner', on: 'rotated' },
   { from: 'unanswered', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'unanswered', to: 'deleting', by: 'clock', on: 'expired' },
   { from: 'abandoned', to: 'undoing', by: 'recovery', on: 'lease taken' },
-  { from: 'abandoned', to: 'overlapping', by: 'owner', on: 'rotated by an operator' },
+  { from: 'abandoned', to: 'overlapping', by: 'owner', on: 'rotated' },
   { from: 'abandoned', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'abandoned', to: 'deleting', by: 'clock', on: 'expired' },
-  { from: 'live', to: 'undoing', by: 'lease holder', on: 'answer withdrawn: the caller was gone after all' },
   { from: 'live', to: 'overlapping', by: 'owner', on: 'rotated' },
   { from: 'live', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'live', to: 'deleting', by: 'clock', on: 'expired' },
+  { from: 'live', to: 'undoing', by: 'worker', on: 'caller hung up before the response' },
   { from: 'overlapping', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'overlapping', to: 'deleting', by: 'clock', on: 'overlap over' },
+  { from: 'deleting', to: 'ended', by: 'owner', on: 'key deleted' },
   { from: 'deleting', to: 'ended', by: 'clock', on: 'key deleted' },
   { from: 'failed, sweep due', to: 'failed', by: 'clock', on: 'no late key, or deleted' },
-  { from: 'failed', to: 'failed, sweep due', by: 'lease holder', on: 'a late call may have made a key' },
+  { from: 'failed', to: 'failed, sweep due', by: 'worker', on: 'a call after the lease may have made a key' },
 ]
 
 /** Only the fields that a predicate needs. */

@@ -4,44 +4,44 @@ import { identifyRequest } from './idempotency/request-identity.ts'
 import { type IssueDeps, issueCredential } from './issue-credential.ts'
 import { checkName, choosePlan } from './policy.ts'
 
-/** What the client asks for, validated. */
+/** A validated request for a registration. */
 export interface RegistrationRequest {
   readonly name: string
   readonly description: string
   readonly plan: string | undefined
   readonly idempotencyKey: string | undefined
-  /** What else makes it the request that it is; left out: nothing. */
-  readonly alsoAsked?: string
+  /** Further content of the body that a retry must repeat; left out: there is none. */
+  readonly otherContent?: string
 }
 
 /**
- * One registration: a use of the token for a key. A registration that fails, or whose answer nobody can be given, costs
- * no use and leaves no key.
- * @throws ServiceError every code of the token's policy, and those of {@link issueCredential}
+ * Registers: spends one use of the token and issues a credential. A registration that fails, or whose response no caller can
+ * receive, costs no use and leaves no key.
+ * @throws ServiceError the codes of the token's policy, and those of {@link issueCredential}
  */
 export function register(
   deps: IssueDeps,
   { token, secret }: Caller,
-  { idempotencyKey, name, description, plan: asked, alsoAsked }: RegistrationRequest,
+  { idempotencyKey, name, description, plan: requested, otherContent }: RegistrationRequest,
   call: RegistrationCall,
 ): Promise<Credential> {
   const identity =
     idempotencyKey === undefined
       ? null
-      : identifyRequest({ token: secret, idempotencyKey }, [
-          ...[name, description, asked],
-          ...(alsoAsked === undefined ? [] : [alsoAsked]),
+      : identifyRequest({ tokenSecret: secret, idempotencyKey }, [
+          ...[name, description, requested],
+          ...(otherContent === undefined ? [] : [otherContent]),
         ])
   const request = {
     token,
     identity,
-    // A revoked token's answers are destroyed. One that expired since, or was spent, may still ask for what it has.
+    // A revoked token's sealed secrets are destroyed. A token that has expired or is used up may still retry.
     mayReplay: token.revokedAt === null,
-    async order() {
+    async authorize() {
       const unusable = whyUnusable(token, deps.clock())
       if (unusable !== undefined) throw unusable
       checkName(token, name)
-      return { name, description, plan: choosePlan(deps.config.plans, token, asked), rotation: null }
+      return { name, description, plan: choosePlan(deps.config.plans, token, requested), rotation: null }
     },
   }
   return issueCredential(deps, request, call)

@@ -6,13 +6,12 @@ import { byGroup, keyNamePrefix, registrationIdOf } from './key-names.ts'
 export type RemoveKeysDeps = Pick<RegistrationDeps, 'store' | 'lowPriorityApiGateway' | 'clock' | 'timing'>
 
 /**
- * Removes the keys of pending registrations, as far as there are any, then gives their uses back. Those that somebody
- * else took over are left alone; if they failed since, a key that this process made late is looked for again.
- *
- * Throws where it cannot go on; what was not reached stays pending, for recovery.
- * @param undone gets the ids of those that are, one after the other
+ * Undoes pending registrations: deletes their keys, then refunds their uses. Registrations that another worker took over are
+ * left alone; if one of those failed meanwhile, a sweep looks for a key that this process created late.
+ * @param undone receives the ids of those that are undone, one after the other
+ * @throws ServiceError if it cannot continue; the rest stays pending, for recovery
  */
-export async function undo(
+export async function undoRegistrations(
   deps: RemoveKeysDeps,
   held: readonly Held[],
   failure: Failure,
@@ -24,9 +23,9 @@ export async function undo(
   const others = held.filter(({ id }) => !mine.has(id)).map(({ id }) => id)
   if (others.length > 0) await store.sweepAgain(others, clock() + timing.sweepAfter)
 
-  const fail = async (these: readonly Held[]) => {
+  const fail = async (some: readonly Held[]) => {
     const now = clock()
-    const failed = await store.failRegistrations(these, { failure, sweepAt: now + timing.sweepAfter, now })
+    const failed = await store.failRegistrations(some, { failure, sweepAt: now + timing.sweepAfter, now })
     for (const id of failed) undone.add(id)
   }
   for (const group of byGroup(
@@ -38,23 +37,25 @@ export async function undo(
 }
 
 /**
- * Deletes the keys that registrations of one group have. Tells `gone` which have none: first of all those that never
- * had one, then each as its key is deleted. They are found by name, for nobody may have learned their ids.
+ * Deletes the keys of registrations of one group. Finds them by name, because their ids may never have been received.
+ * @param removed is called for registrations without a key: first for those that never had one, then for each after its key
+ *   is deleted
+ * @throws ServiceError if a key cannot be looked up or deleted
  */
 export async function removeKeys<T extends { readonly id: string }>(
   apiGateway: ApiGateway,
   group: readonly T[],
   signal: AbortSignal,
-  gone: (registrations: readonly T[]) => Promise<void>,
+  removed: (registrations: readonly T[]) => Promise<void>,
 ): Promise<void> {
   const found = await apiGateway.findKeys(keyNamePrefix(group.map(({ id }) => id)), signal)
   const keys = Map.groupBy(found, ({ name }) => registrationIdOf(name))
   const without = group.filter(({ id }) => !keys.has(id))
-  if (without.length > 0) await gone(without)
+  if (without.length > 0) await removed(without)
   for (const one of group) {
     const own = keys.get(one.id)
     if (own === undefined) continue
     for (const { id } of own) await apiGateway.deleteKey(id, signal)
-    await gone([one])
+    await removed([one])
   }
 }

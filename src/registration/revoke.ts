@@ -5,10 +5,9 @@ import { type DeleteKeysDeps, deleteKey } from './jobs/delete-keys.ts'
 export type RevokeDeps = DeleteKeysDeps & { readonly apiGateway: ApiGateway }
 
 /**
- * Takes the keys of a registration back. The intent is recorded first: from then on nobody is given a key of it, and
- * where this process dies or API Gateway fails, they are deleted all the same. Safe to repeat.
- * @returns when its keys are gone
- * @throws ServiceError if that could not be done now
+ * Revokes a registration and deletes its keys. The revocation is recorded first: from then on no key of it is returned, and
+ * the jobs delete its keys if this process dies or API Gateway fails. Safe to repeat.
+ * @throws ServiceError if a key cannot be deleted now
  */
 export async function revoke(deps: RevokeDeps, registrationId: string, actor: Actor): Promise<void> {
   const ending = await deps.store.revokeRegistration(registrationId, actor, deps.clock())

@@ -6,22 +6,22 @@ import { registrationEnded } from './errors.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
 import { type IssueDeps, issueCredential } from './issue-credential.ts'
 
-/** What the client asks for, validated. */
+/** A validated request for a rotation. */
 export interface RotationRequest {
-  /** How long the key there is now still works, in milliseconds, unless it expires before. */
+  /** How long the present key keeps working, in milliseconds, unless it expires before. */
   readonly overlapMs: number
-  /** Whether the answer's management token takes the place of the present one. */
+  /** The management token in the response replaces the present one. */
   readonly renewsManagement: boolean
   readonly idempotencyKey: string | undefined
 }
 
 /**
- * A new key for a registration, on the same plan, for as long as the token's keys live; the present one goes after the
- * overlap, and one that overlaps already goes now. All that only once the answer was given: until then the present key
- * stays. Costs no use of the bootstrap token, which may be revoked or expired.
- * @param manager `secret: null` is the operator
+ * Issues a new key for a registration, on the same plan and with the lifetime that the token gives its keys. The present key
+ * ends after the overlap, and a key that overlaps already ends now; both only after the new key was answered. Costs no use of
+ * the bootstrap token, which may be revoked or expired.
+ * @param manager `secret: null`: an operator
  * @throws ServiceError `registration_ended`, `rotation_in_progress`; `invalid_token` for an outdated management token;
- *   `invalid_idempotency_key` where the management token is renewed without one; and those of {@link issueCredential}
+ *   `invalid_idempotency_key` if the management token is renewed without one; and those of {@link issueCredential}
  */
 export async function rotate(
   deps: IssueDeps,
@@ -31,20 +31,20 @@ export async function rotate(
 ): Promise<Credential> {
   const { id, name, description, plan, usagePlanId, tokenId } = registration
   const token = await deps.store.getToken(tokenId)
-  if (token === undefined) throw new Error(`the token ${tokenId} of ${id} is gone`)
-  const asked = ['rotate', id, String(overlapMs), String(renewsManagement)]
+  if (token === undefined) throw new Error(`the token ${tokenId} of ${id} is missing`)
+  const content = ['rotate', id, String(overlapMs), String(renewsManagement)]
   const identity =
     idempotencyKey === undefined || secret === null
       ? null
-      : identifyRequest({ token: secret, idempotencyKey }, asked)
-  // A lost answer would lose the one token by which it could be made good.
+      : identifyRequest({ tokenSecret: secret, idempotencyKey }, content)
+  // Without one, a lost response would lose the only token with which it can be recovered.
   if (renewsManagement && identity === null && secret !== null) throw needsIdempotencyKey()
   const request = {
     token,
     identity,
     mayReplay: true,
-    async order() {
-      // Anew: since the request was authenticated another one may have rotated the key, or renewed the token.
+    async authorize() {
+      // Read again: another request may have rotated the key or renewed the token since this one was authenticated.
       const root = await deps.store.getRegistration(id)
       if (root === undefined) throw registrationEnded()
       if (secret !== null && !sameHash(root.managementHash, hashSecret(secret)))
@@ -66,6 +66,6 @@ export async function rotate(
 function needsIdempotencyKey(): ServiceError {
   return new ServiceError(
     'invalid_idempotency_key',
-    'To renew the management token an Idempotency-Key is required: without one a lost answer could not be had again.',
+    'Renewing the management token requires an Idempotency-Key: without one, a lost response cannot be recovered.',
   )
 }

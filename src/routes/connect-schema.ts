@@ -87,18 +87,18 @@ export const clientExample: z.infer<typeof clientInformation> = {
 const seconds = (ms: number | null): number => (ms === null ? 0 : Math.floor(ms / 1_000))
 
 export function toClientInformation(
-  { registration, apiKeyId, answer, ready }: Credential,
+  { registration, apiKeyId, secrets, ready }: Credential,
   metadata: ClientMetadata,
 ): z.infer<typeof clientInformation> {
   return {
     ...metadata,
     plan: registration.plan,
     client_id: apiKeyId,
-    client_secret: answer.apiKeyValue,
+    client_secret: secrets.apiKeyValue,
     client_id_issued_at: seconds(registration.createdAt),
     client_secret_expires_at: seconds(registration.expiresAt),
-    registration_access_token: answer.managementToken,
-    registration_client_uri: `${linksOf(answer.publicUrl).connect}/${registration.id}`,
+    registration_access_token: secrets.managementToken,
+    registration_client_uri: `${linksOf(secrets.publicUrl).connect}/${registration.id}`,
     ...(ready === null ? {} : { ready }),
   }
 }

@@ -72,7 +72,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
           plan: metadata.plan,
           idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
           // The response echoes the whole request, so a retry has to match the whole request.
-          alsoAsked: JSON.stringify(metadata),
+          otherContent: JSON.stringify(metadata),
         },
         requestContext(request, reply, config),
       )

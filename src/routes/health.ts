@@ -21,7 +21,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: ServiceReadiness }
     config: { rateLimit: false },
     schema: {
       operationId: 'livez',
-      summary: 'KeyLiveness check',
+      summary: 'Liveness check',
       description: 'Reports that the process is running. It uses neither the store nor API Gateway.',
       tags: tagged('Health'),
       security: [],
@@ -42,7 +42,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: ServiceReadiness }
     config: { rateLimit: false },
     schema: {
       operationId: 'readyz',
-      summary: 'ServiceReadiness check',
+      summary: 'Readiness check',
       description:
         'Checks that the store and API Gateway are usable, so that a registration can succeed. The result is at most 10 ' +
         'seconds old.',

@@ -133,8 +133,8 @@ export const shellLinesSchema = z.string().describe('name=value lines, quoted fo
 export const shellLinesExample = toShellLines(credentialExample)
 
 /** Returns the response to `POST /register`. */
-export function toAnswer({ registration, apiKeyId, answer, ready }: Credential): CredentialAnswer {
-  const { apiKeyValue, managementToken, publicUrl, apiBaseUrl } = answer
+export function toAnswer({ registration, apiKeyId, secrets, ready }: Credential): CredentialAnswer {
+  const { apiKeyValue, managementToken, publicUrl, apiBaseUrl } = secrets
   const id = registration.rotation?.of ?? registration.id
   return {
     registration_id: id,

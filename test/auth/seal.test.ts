@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { seal, unseal } from '../../src/auth/seal.ts'
 
-const secrets = { token: 'fkb_secret', idempotencyKey: '0123456789abcdef' }
+const secrets = { tokenSecret: 'fkb_secret', idempotencyKey: '0123456789abcdef' }
 
 test('a sealed text can be read with the same secrets, for the same registration', () => {
   const sealed = seal(secrets, 'reg_1', 'the value')
@@ -13,7 +13,7 @@ test('a sealed text can be read with the same secrets, for the same registration
 
 test('another token, idempotency key or registration, or a changed bit, is rejected', () => {
   const sealed = seal(secrets, 'reg_1', 'the value')
-  assert.throws(() => unseal({ ...secrets, token: 'fkb_other' }, 'reg_1', sealed))
+  assert.throws(() => unseal({ ...secrets, tokenSecret: 'fkb_other' }, 'reg_1', sealed))
   assert.throws(() => unseal({ ...secrets, idempotencyKey: '0123456789abcdeF' }, 'reg_1', sealed))
   assert.throws(() => unseal(secrets, 'reg_2', sealed))
   for (let i = 0; i < sealed.length; i++) {

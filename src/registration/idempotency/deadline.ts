@@ -1,16 +1,16 @@
 import { ServiceError } from '../../errors.ts'
 
-/** A signal that aborts after `ms` milliseconds unless it is cancelled before. */
+/** Creates a signal that aborts after `ms` milliseconds unless it is cancelled before. */
 export function abortAfter(ms: number): { signal: AbortSignal; cancel(): void } {
-  // Not AbortSignal.timeout: its timer would keep all that listens to it in memory until it fires.
+  // Not AbortSignal.timeout: its timer would keep all its listeners in memory until it fires.
   const controller = new AbortController()
   const timer = setTimeout(() => controller.abort(), ms)
   return { signal: controller.signal, cancel: () => clearTimeout(timer) }
 }
 
 /**
- * Runs `work` and answers its result, or refuses after `ms` milliseconds. `work` can ask whether it is late, and goes
- * on: it has to clean up after itself, and what it throws by then is nobody's any more.
+ * Runs `work` and returns its result, or rejects after `ms` milliseconds. Late work continues: it can ask whether it is late,
+ * has to clean up after itself, and its late errors are dropped.
  * @throws ServiceError `upstream_unavailable` when the time is over; otherwise what `work` throws
  */
 export function withDeadline<T>(ms: number, work: (isLate: () => boolean) => Promise<T>): Promise<T> {

@@ -1,27 +1,27 @@
-/** One who asked. */
+/** A caller of a request that is in flight. */
 export interface Waiter {
-  /** Whether it still waits for the answer: was not told that it took too long, and did not hang up. */
+  /** Reports whether it still waits: its deadline has not passed, and it has not disconnected. */
   waits(): boolean
-  /** See {@link RegistrationCall}. */
+  /** {@link RegistrationCall.readyBy} */
   readonly readyBy: number | null
 }
 
-/** By what others join a piece of work: the request's key, what the request was, and who waits for it. */
+/** The properties by which retries join a running request: its idempotency key, its body, and its waiting callers. */
 export interface Joinable {
   readonly keyHash: Uint8Array
   readonly requestHash: Uint8Array
   readonly waiters: Waiter[]
 }
 
-/** The registrations that this process is working on, including those whose caller was told to come back. */
+/** The requests that this process is working on, including those whose caller received a retryable error at its deadline. */
 export interface InFlight<T> {
-  /** Starts `work` and answers its promise; others may {@link find} it. */
+  /** Starts `work` and returns its promise. If it is joinable, retries can {@link find} it. */
   start(work: () => Promise<T>, joinable?: Joinable): Promise<T>
-  /** The work that was started under this key and has not ended, if any. */
+  /** Returns the running work with this idempotency key. */
   find(keyHash: Uint8Array): (Joinable & { readonly result: Promise<T> }) | undefined
-  /** How many there are. */
+  /** Returns the number of running requests. */
   count(): number
-  /** Resolves when nothing is in flight any more. */
+  /** Resolves when no request is running. */
   settled(): Promise<void>
 }
 

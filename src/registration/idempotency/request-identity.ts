@@ -5,16 +5,15 @@ import { sameHash } from '../../auth/secret.ts'
 import { ServiceError } from '../../errors.ts'
 import type { Idempotency } from '../../store/records.ts'
 
-/** What makes two requests the same one. */
+/** The properties that make two requests the same one. */
 export interface RequestIdentity {
   readonly secrets: SealingSecrets
-  /** HMAC-SHA-256 of the idempotency key under the presented token: scoped to it, and tells nothing of either. */
+  /** HMAC-SHA-256 of the idempotency key under the presented token: scoped to the token, and reveals neither. */
   readonly keyHash: Uint8Array
-  /** SHA-256 of the request's body as it was understood. */
+  /** SHA-256 of the fields of the validated body. */
   readonly requestHash: Uint8Array
 }
 
-/** The parts of an answer that are nowhere else: the secrets, and what the configuration said then. */
 const credentialSecrets = z.object({
   apiKeyValue: z.string(),
   managementToken: z.string(),
@@ -22,16 +21,23 @@ const credentialSecrets = z.object({
   apiBaseUrl: z.string(),
 })
 
+/**
+ * The plaintext secrets of a credential, with the URLs that the configuration had when it was minted. Stored only sealed, and
+ * only for requests with an idempotency key.
+ */
 export type CredentialSecrets = z.infer<typeof credentialSecrets>
 
-/** @param body the fields of the request in a fixed order; `undefined` where one was left out */
+/**
+ * Identifies a request.
+ * @param body the fields of the request in a fixed order; `undefined` for one that was left out
+ */
 export function identifyRequest(
   secrets: SealingSecrets,
   body: readonly (string | undefined)[],
 ): RequestIdentity {
   return {
     secrets,
-    keyHash: createHmac('sha256', secrets.token).update(secrets.idempotencyKey).digest(),
+    keyHash: createHmac('sha256', secrets.tokenSecret).update(secrets.idempotencyKey).digest(),
     requestHash: createHash('sha256')
       .update(JSON.stringify(body.map((field) => field ?? null)))
       .digest(),
@@ -46,33 +52,25 @@ export function requireSameRequest(
   if (sameHash(identity.requestHash, earlier.requestHash)) return
   throw new ServiceError(
     'idempotency_mismatch',
-    'This Idempotency-Key was used for a request with another body.',
+    'This Idempotency-Key was used for a request with a different body.',
   )
 }
 
-/** What the store keeps so that the request can be answered again. */
+/** Seals a credential for the store, so that a retry of its request can receive it again. */
 export function sealCredential(
   identity: RequestIdentity,
   registrationId: string,
-  answer: CredentialSecrets,
+  credential: CredentialSecrets,
 ): Idempotency {
   const { keyHash, requestHash, secrets } = identity
-  return { keyHash, requestHash, sealed: seal(secrets, registrationId, JSON.stringify(answer)) }
+  return { keyHash, requestHash, sealed: seal(secrets, registrationId, JSON.stringify(credential)) }
 }
 
-/** @throws Error if the sealed answer was changed in the store */
+/** Unseals a credential. @throws Error if it was sealed for another request, or changed in the store */
 export function unsealCredential(
   identity: RequestIdentity,
   registrationId: string,
   sealed: Uint8Array,
 ): CredentialSecrets {
   return credentialSecrets.parse(JSON.parse(unseal(identity.secrets, registrationId, sealed)))
-}
-
-export function idempotencyInProgress(): ServiceError {
-  return new ServiceError(
-    'idempotency_in_progress',
-    'A request with this Idempotency-Key is being worked on.',
-    { retryAfter: 1 },
-  )
 }

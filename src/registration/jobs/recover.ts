@@ -6,7 +6,7 @@ import type { RegistrationDeps } from '../deps.ts'
 import { abortAfter } from '../idempotency/deadline.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
 import { type RecoveryAction, recoveryActionOf } from '../lifecycle.ts'
-import { removeKeys, undo } from '../remove-keys.ts'
+import { removeKeys, undoRegistrations } from '../remove-keys.ts'
 
 /** How many registrations one round of recovery looks at. */
 const ROUND = 1_000
@@ -100,7 +100,7 @@ async function recoverGroup(
     else {
       const lost = action === 'adopt' ? await adopt(deps, taken, lease, done, signal) : taken
       const held = lost.map(({ id }) => ({ id, owner: lease.owner }))
-      await undo(deps, held, 'abandoned', done, signal)
+      await undoRegistrations(deps, held, 'abandoned', done, signal)
     }
   } catch (err) {
     log.warn(

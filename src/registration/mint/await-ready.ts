@@ -1,20 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { KeyProbe } from '../data-plane/key-probe.ts'
-import type { MintDeps, RegistrationDeps } from '../deps.ts'
+import type { RegistrationDeps } from '../deps.ts'
 import { complete, type Minted } from './complete.ts'
+import type { AwaitReady, MintDeps } from './mint-deps.ts'
 import { heldUntil } from './mint-request.ts'
 
-/** Those that are due within so many milliseconds are completed together: their time is often over at the same moment. */
+/** Registrations that become due within this time (ms) are completed together: many callers have the same deadline. */
 const GATHER_MS = 20
 
-/** Waits with one whose key is made until the API takes the key or the time is over, and completes it. Never throws. */
-export type Hold = (minted: Minted) => Promise<void>
-
 /**
- * Held registrations stay pending, under their lease: whatever breaks meanwhile, they end as any other does that was not
- * answered.
+ * Creates the function that holds registrations until the API accepts their keys. A held registration stays pending under
+ * its lease: after a failure or a crash it ends like any other that was not answered.
  */
-export function createAwaitReady(deps: RegistrationDeps, keyProbe: KeyProbe): Hold {
+export function createAwaitReady(deps: RegistrationDeps, keyProbe: KeyProbe): AwaitReady {
   const { leases } = deps
   let due: { readonly minted: Minted[]; readonly completed: Promise<unknown> } | undefined
 
@@ -31,13 +29,13 @@ export function createAwaitReady(deps: RegistrationDeps, keyProbe: KeyProbe): Ho
     return due.completed
   }
 
-  return async ({ work, apiKeyId }) => {
-    const { answer, order, owner, registration } = work
+  return async ({ mint, apiKeyId }) => {
+    const { secrets, request, owner, registration } = mint
     leases.keep(owner)
     try {
-      const key = { keyId: apiKeyId, value: answer.apiKeyValue, tokenId: registration.tokenId }
-      const ready = await keyProbe.untilAccepted(key, () => heldUntil(order))
-      await completeTogether({ work, apiKeyId, ready })
+      const key = { keyId: apiKeyId, value: secrets.apiKeyValue, tokenId: registration.tokenId }
+      const ready = await keyProbe.untilAccepted(key, () => heldUntil(request))
+      await completeTogether({ mint, apiKeyId, ready })
     } finally {
       leases.drop(owner)
     }
@@ -45,16 +43,16 @@ export function createAwaitReady(deps: RegistrationDeps, keyProbe: KeyProbe): Ho
 }
 
 /**
- * Completes registrations: at once, or held where their callers would rather wait for a key that works.
- * @returns the ids of those that became `active`, or are held
+ * Completes registrations: at once, or, for callers that wait for a key that the API accepts, when it does.
+ * @returns the ids of those that became `active` or are held
  */
 export async function completeWhenReady(deps: MintDeps, minted: readonly Minted[]): Promise<Set<string>> {
-  const { hold } = deps
-  if (hold === null) return complete(deps, minted)
-  const { now = [], later = [] } = Object.groupBy(minted, ({ work }) =>
-    heldUntil(work.order) === null ? 'now' : 'later',
+  const { awaitReady } = deps
+  if (awaitReady === null) return complete(deps, minted)
+  const { now = [], later = [] } = Object.groupBy(minted, ({ mint }) =>
+    heldUntil(mint.request) === null ? 'now' : 'later',
   )
-  for (const one of later) deps.afterwards(() => hold(one))
+  for (const one of later) deps.afterResponse(() => awaitReady(one))
   const completed = await complete(deps, now)
-  return new Set([...completed, ...later.map(({ work }) => work.id)])
+  return new Set([...completed, ...later.map(({ mint }) => mint.id)])
 }

@@ -1,29 +1,30 @@
 import type { Clock } from '../../clock.ts'
 import type { Log } from '../../log.ts'
 
-/** Whether API Gateway's word on something is taken, or has proven wrong lately. */
-export interface Trust {
-  holds(): boolean
-  /** It proved wrong: said once in the log, and not trusted for a while. */
-  lose(reason: unknown): void
-  /** Whether it is time to test it again; then not for a while. */
-  testDue(): boolean
+/** Stops relying on an operation of API Gateway for a while after its response proved wrong. */
+export interface CircuitBreaker {
+  /** `true`: the operation is relied on. */
+  isClosed(): boolean
+  /** Opens the breaker, after a response proved wrong. Logged once for each time that it opens. */
+  open(reason: unknown): void
+  /** Reports whether a check of the operation is due, and schedules the next one. */
+  isCheckDue(): boolean
 }
 
-/** @param ms how long it is not trusted after it proved wrong, and the time between tests; milliseconds */
-export function createCircuitBreaker(clock: Clock, ms: number, log: Log, warning: string): Trust {
-  let lostUntil = Number.NEGATIVE_INFINITY
-  let testAt = Number.NEGATIVE_INFINITY
-  const holds = () => clock() >= lostUntil
+/** @param ms how long the breaker stays open, and the time between two checks; milliseconds */
+export function createCircuitBreaker(clock: Clock, ms: number, log: Log, warning: string): CircuitBreaker {
+  let openUntil = Number.NEGATIVE_INFINITY
+  let checkAt = Number.NEGATIVE_INFINITY
+  const isClosed = () => clock() >= openUntil
   return {
-    holds,
-    lose(err) {
-      if (holds()) log.warn({ err, for_seconds: ms / 1_000 }, warning)
-      lostUntil = clock() + ms
+    isClosed,
+    open(err) {
+      if (isClosed()) log.warn({ err, for_seconds: ms / 1_000 }, warning)
+      openUntil = clock() + ms
     },
-    testDue() {
-      if (clock() < testAt) return false
-      testAt = clock() + ms
+    isCheckDue() {
+      if (clock() < checkAt) return false
+      checkAt = clock() + ms
       return true
     },
   }

@@ -1,69 +1,72 @@
-import { codeOf, ServiceError } from '../../errors.ts'
+import { codeOf } from '../../errors.ts'
 import type { Completed } from '../../store/minting.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
+import { callerGone, takenOver } from '../errors.ts'
 import { abortAfter } from '../idempotency/deadline.ts'
-import { undo } from '../remove-keys.ts'
-import { callerGone, isAwaited, type PendingMint } from './mint-request.ts'
+import { undoRegistrations } from '../remove-keys.ts'
+import { isAwaited, type PendingMint } from './mint-request.ts'
 
-/** A work whose key is made, attached and checked. */
+/** A pending registration whose key is created, attached and verified. */
 export interface Minted {
-  readonly work: PendingMint
+  readonly mint: PendingMint
   readonly apiKeyId: string
-  /** Whether the API takes it; `null` or left out: nobody looked. */
+  /** The API accepts the key; `null` or left out: it was not probed. */
   readonly ready?: boolean | null
 }
 
 /**
- * Records registrations as `active`, all in one transaction, and answers their orders.
+ * Records registrations as `active` in one call, and resolves their requests. Never throws.
  *
- * Without an idempotency key nobody can ask for the result later, so what nobody waits for any more is undone. With
- * one the key waits for the retry.
+ * A registration without an idempotency key whose caller is gone is undone: no retry can ask for it. With one, its key
+ * waits for the retry.
  * @returns the ids of those that became `active`
  */
 export async function complete(deps: RegistrationDeps, minted: readonly Minted[]): Promise<Set<string>> {
   const { clock, store } = deps
-  for (const { work } of minted) work.keyMayExist = true
-  const isWanted = ({ work }: Minted) => work.registration.idempotency !== null || isAwaited(work.order)
+  for (const { mint } of minted) mint.keyMayExist = true
+  const isWanted = ({ mint }: Minted) => mint.registration.idempotency !== null || isAwaited(mint.request)
   const { wanted = [], unwanted = [] } = Object.groupBy(minted, (one) =>
     isWanted(one) ? 'wanted' : 'unwanted',
   )
   try {
-    const completions = wanted.map(({ work, apiKeyId }) => ({
-      id: work.id,
-      owner: work.owner,
-      registration: work.registration,
-      actor: work.order.call.actor,
+    const completions = wanted.map(({ mint, apiKeyId }) => ({
+      id: mint.id,
+      owner: mint.owner,
+      registration: mint.registration,
+      actor: mint.request.call.actor,
       apiKeyId,
-      isAwaited: () => isAwaited(work.order),
+      isAwaited: () => isAwaited(mint.request),
     }))
     const completed =
       wanted.length === 0
         ? new Map<string, Completed>()
         : await store.completeRegistrations(completions, clock())
     const unheard: PendingMint[] = []
-    for (const { work, apiKeyId, ready = null } of wanted) {
-      const one = completed.get(work.id)
+    for (const { mint, apiKeyId, ready = null } of wanted) {
+      const one = completed.get(mint.id)
       if (one === undefined) continue
-      if (one.answered && isLostForGood(work)) unheard.push(work)
-      else answer(work, { apiKeyId, ready, replaced: one.replaced }, clock())
+      if (one.answered && isLostForGood(mint)) unheard.push(mint)
+      else answer(mint, { apiKeyId, ready, replaced: one.replaced }, clock())
     }
     await withdraw(deps, unheard)
-    const lost = wanted.filter(({ work }) => !completed.has(work.id))
-    await fail(deps, worksOf(lost), overtaken())
-    await fail(deps, worksOf(unwanted), callerGone())
+    const lost = wanted.filter(({ mint }) => !completed.has(mint.id))
+    await fail(deps, mintsOf(lost), takenOver())
+    await fail(deps, mintsOf(unwanted), callerGone())
     return new Set(completed.keys())
   } catch (error) {
-    await fail(deps, worksOf(minted), error)
+    await fail(deps, mintsOf(minted), error)
     return new Set()
   }
 }
 
-/** Whether nobody waits any more, and nobody can ask again. The owner of a rotated key can: by rotating it once more. */
-function isLostForGood({ registration, order }: PendingMint): boolean {
-  return registration.idempotency === null && registration.rotation === null && !isAwaited(order)
+/**
+ * Reports whether no caller waits any more and none can ask again. The owner of a rotated key can: by rotating it once more.
+ */
+function isLostForGood({ registration, request }: PendingMint): boolean {
+  return registration.idempotency === null && registration.rotation === null && !isAwaited(request)
 }
 
-/** While the answers were recorded their callers gave up: they are undone. */
+/** Undoes registrations whose callers left while their answers were recorded. */
 async function withdraw(deps: RegistrationDeps, unheard: readonly PendingMint[]): Promise<void> {
   if (unheard.length === 0) return
   const lease = deps.leases.hold()
@@ -72,7 +75,7 @@ async function withdraw(deps: RegistrationDeps, unheard: readonly PendingMint[])
     await deps.store.withdrawAnswers(ids, lease)
     await fail(
       deps,
-      unheard.map((work) => ({ ...work, owner: lease.owner })),
+      unheard.map((mint) => ({ ...mint, owner: lease.owner })),
       callerGone(),
     )
   } finally {
@@ -80,62 +83,55 @@ async function withdraw(deps: RegistrationDeps, unheard: readonly PendingMint[])
   }
 }
 
-const worksOf = (minted: readonly Minted[]) => minted.map(({ work }) => work)
+const mintsOf = (minted: readonly Minted[]) => minted.map(({ mint }) => mint)
 
 function answer(
-  { registration, answer, order }: PendingMint,
+  { registration, secrets, request }: PendingMint,
   { apiKeyId, ready, replaced }: Pick<Credential, 'apiKeyId' | 'ready' | 'replaced'>,
   now: number,
 ): void {
   const { id, tokenId, plan, createdAt, rotation } = registration
   const fields = { registration_id: id, token_id: tokenId, plan, api_key_id: apiKeyId, ms: now - createdAt }
-  if (rotation === null) order.call.log.info(fields, 'registered')
-  else order.call.log.info({ ...fields, rotation_of: rotation.of }, 'rotated')
-  order.resolve({ registration, apiKeyId, answer, replaced, ready, replayed: order.begun !== null })
-}
-
-/** This process slept through its lease, and recovery or a retry elsewhere took the registration over. */
-function overtaken(): ServiceError {
-  return new ServiceError('upstream_unavailable', 'The registration took too long and was taken over.', {
-    retryAfter: 1,
-  })
+  if (rotation === null) request.call.log.info(fields, 'registered')
+  else request.call.log.info({ ...fields, rotation_of: rotation.of }, 'rotated')
+  request.resolve({ registration, apiKeyId, secrets, replaced, ready, replayed: request.begun !== null })
 }
 
 /**
- * Undoes registrations, and only then answers their orders with `error`: a retry finds its use given back. What cannot
- * be undone now stays pending, for recovery.
+ * Undoes registrations, then rejects their requests with `error`: a retry finds its use refunded. Those that cannot be
+ * undone now stay pending, for recovery. Never throws.
  */
 export async function fail(
   deps: RegistrationDeps,
-  works: readonly PendingMint[],
+  mints: readonly PendingMint[],
   error: unknown,
 ): Promise<void> {
-  if (works.length === 0) return
+  if (mints.length === 0) return
   const { clock, log, store, timing } = deps
   const failure = codeOf(error)
-  for (const { id, registration, order } of works) {
+  for (const { id, registration, request } of mints) {
     const fields = { registration_id: id, token_id: registration.tokenId, plan: registration.plan }
-    order.call.log.warn({ ...fields, err: error }, 'registration failed')
+    request.call.log.warn({ ...fields, err: error }, 'registration failed')
   }
   const limit = abortAfter(timing.undo)
   const undone = new Set<string>()
   try {
-    const { unclear = [], clear = [] } = Object.groupBy(works, (work) =>
-      work.keyMayExist ? 'unclear' : 'clear',
+    const { unclear = [], clear = [] } = Object.groupBy(mints, (mint) =>
+      mint.keyMayExist ? 'unclear' : 'clear',
     )
     if (clear.length > 0) {
       const failed = await store.failRegistrations(clear, { failure, sweepAt: null, now: clock() })
       for (const id of failed) undone.add(id)
     }
-    if (unclear.length > 0) await undo(deps, unclear, failure, undone, limit.signal)
+    if (unclear.length > 0) await undoRegistrations(deps, unclear, failure, undone, limit.signal)
   } catch (err) {
-    const fields = { registration_ids: works.slice(0, 20).map(({ id }) => id), count: works.length, err }
+    const fields = { registration_ids: mints.slice(0, 20).map(({ id }) => id), count: mints.length, err }
     log.error(fields, 'registrations could not be undone and stay pending')
   } finally {
     limit.cancel()
-    const left = works.filter(({ id }) => !undone.has(id))
-    // Otherwise they lapse by themselves.
+    const left = mints.filter(({ id }) => !undone.has(id))
+    // If this fails, the leases expire.
     if (left.length > 0) await store.releaseLeases(left).catch(() => undefined)
-    for (const { order } of works) order.reject(error)
+    for (const { request } of mints) request.reject(error)
   }
 }

@@ -1,75 +1,76 @@
 import { type ErrorCode, ServiceError } from '../../errors.ts'
-import type { MintDeps } from '../deps.ts'
 import { keyName } from '../key-names.ts'
 import { fail } from './complete.ts'
+import type { MintDeps } from './mint-deps.ts'
 import { noteFailure, type PendingMint } from './mint-request.ts'
 import { mintOneByOne, mintSingle } from './mint-single.ts'
-import { confirm } from './verify-import.ts'
+import { verifyImport } from './verify-import.ts'
 
-/** What the parts of one batch have taught so far. */
+/** What the parts of one batch have shown so far. */
 interface Lessons {
-  /** An import of some part was taken. */
-  taken: boolean
-  /** They do not, though the two calls do. */
+  /** API Gateway accepted an import. */
+  importAccepted: boolean
+  /** Imports are rejected although the two single calls work. */
   importsFail: boolean
-  /** An import got no answer in time, and was tried in halves. */
-  halved: boolean
-  /** How many an import refused alone, though they could be minted. */
-  wronglyRefused: number
-  /** Why nothing of a plan can be minted, by the id of the plan. */
+  /** An import got no response in time and was split. */
+  wasHalved: boolean
+  /** The number of keys that were rejected alone in an import, although they could be minted. */
+  wronglyRejected: number
+  /** Why no key of a plan can be minted, by the plan's id. */
   readonly plans: Map<string, unknown>
-  /** Why nothing at all can be. */
+  /** Why no key at all can be minted. */
   fatal: unknown
 }
 
-/** This many single refusals without need, and not one success: imports do not work here. */
-const ENOUGH_REFUSALS = 2
+/** After this many wrong rejections, and no accepted import, imports count as not working. */
+const ENOUGH_REJECTIONS = 2
 
 /**
- * From `pending` to the answers, for many: one import, one look at the plans, one commit. What API Gateway refuses is
- * split until the bad ones are alone; the others do not notice. Never throws: what fails is undone and answered.
+ * Mints the keys of pending registrations together: one import, one look-up of the plans, one commit. A rejected import is
+ * split until the faulty keys are alone; the others are not affected. Never throws: registrations that fail are undone, and
+ * their requests rejected.
  */
 export async function mintBulk(
   deps: MintDeps,
-  works: readonly PendingMint[],
+  mints: readonly PendingMint[],
   signal: AbortSignal,
 ): Promise<void> {
   const lessons: Lessons = {
-    taken: false,
+    importAccepted: false,
     importsFail: false,
-    halved: false,
-    wronglyRefused: 0,
+    wasHalved: false,
+    wronglyRejected: 0,
     plans: new Map(),
     fatal: undefined,
   }
-  /** Looks at what was imported, while the next part is imported already. */
-  const confirming: Promise<void>[] = []
-  await importPart(works)
-  await Promise.all(confirming)
+  /** Verifications that run while the next part is imported. */
+  const verifying: Promise<void>[] = []
+  await importPart(mints)
+  await Promise.all(verifying)
 
   async function importPart(part: readonly PendingMint[]): Promise<void> {
     const hopeful = await failHopeless(deps, part, lessons)
     const [first, second] = hopeful
     if (first === undefined) return
-    if (lessons.importsFail || !deps.imports.holds()) return mintOneByOne(deps, hopeful, signal)
+    if (lessons.importsFail || !deps.importBreaker.isClosed()) return mintOneByOne(deps, hopeful, signal)
     const { outcome, error } = await tryImport(deps, hopeful, signal)
     switch (outcome) {
       case 'imported':
-        lessons.taken = true
-        confirming.push(confirm(deps, hopeful, signal))
+        lessons.importAccepted = true
+        verifying.push(verifyImport(deps, hopeful, signal))
         return
       case 'unsupported':
-        deps.imports.lose(error)
+        deps.importBreaker.open(error)
         return mintOneByOne(deps, hopeful, signal)
       case 'failed':
         return fail(deps, hopeful, error)
       case 'refused':
-        if (part.length === works.length) deps.batchSize.failed(part.length)
-        return second === undefined ? mintRefused(deps, first, lessons, signal) : split(hopeful)
+        if (part.length === mints.length) deps.batchSize.failed(part.length)
+        return second === undefined ? mintRejected(deps, first, lessons, signal) : split(hopeful)
       case 'too slow':
-        // Halves may be quick enough. If they are not either, it is not the size.
-        if (second === undefined || lessons.halved) return fail(deps, hopeful, error)
-        lessons.halved = true
+        // Halves may be fast enough. If they are not either, the size is not the cause.
+        if (second === undefined || lessons.wasHalved) return fail(deps, hopeful, error)
+        lessons.wasHalved = true
         return split(hopeful)
     }
   }
@@ -88,26 +89,26 @@ type Attempt = {
 
 async function tryImport(
   { apiGateway, batchSize }: MintDeps,
-  works: readonly PendingMint[],
+  mints: readonly PendingMint[],
   signal: AbortSignal,
 ): Promise<Attempt> {
   try {
-    const keys = works.map(({ registration, answer }) => ({
+    const keys = mints.map(({ registration, secrets }) => ({
       name: keyName(registration),
       description: registration.description,
       usagePlanId: registration.usagePlanId,
-      value: answer.apiKeyValue,
+      value: secrets.apiKeyValue,
     }))
     const result = await apiGateway.importKeys(keys, signal)
     if (result.outcome === 'imported') {
-      for (const work of works) work.keyMayExist = true
-      batchSize.imported(works.length, result.ms)
-    } else noteFailure(works, result.error)
+      for (const mint of mints) mint.keyMayExist = true
+      batchSize.imported(mints.length, result.ms)
+    } else noteFailure(mints, result.error)
     return result
   } catch (error) {
-    noteFailure(works, error)
-    batchSize.failed(works.length)
-    // Whether it took effect is unknown: imported again, in smaller parts, it only overwrites.
+    noteFailure(mints, error)
+    batchSize.failed(mints.length)
+    // It is unknown whether the import took effect. A second import, in smaller parts, only overwrites.
     const tooSlow = error instanceof ServiceError && isTimeout(error.cause) && !signal.aborted
     return { outcome: tooSlow ? 'too slow' : 'failed', error }
   }
@@ -117,26 +118,26 @@ function isTimeout(error: unknown): boolean {
   return error instanceof Error && error.name === 'TimeoutError'
 }
 
-/** One that an import refuses may be all right for the two calls; otherwise its error is its own. */
-async function mintRefused(
+/** Mints a key that an import rejects alone with the two single calls. If they fail too, the error is its own. */
+async function mintRejected(
   deps: MintDeps,
-  work: PendingMint,
+  mint: PendingMint,
   lessons: Lessons,
   signal: AbortSignal,
 ): Promise<void> {
-  const error = await mintSingle(deps, work, signal)
-  if (error === undefined) lessons.wronglyRefused += 1
-  if (!lessons.taken && lessons.wronglyRefused >= ENOUGH_REFUSALS) {
+  const error = await mintSingle(deps, mint, signal)
+  if (error === undefined) lessons.wronglyRejected += 1
+  if (!lessons.importAccepted && lessons.wronglyRejected >= ENOUGH_REJECTIONS) {
     lessons.importsFail = true
-    deps.imports.lose(new Error('ImportApiKeys refuses keys that CreateApiKey takes'))
+    deps.importBreaker.open(new Error('ImportApiKeys rejects keys that CreateApiKey accepts'))
   }
   if (isCode(error, 'key_quota_reached')) lessons.fatal = error
   if (isCode(error, 'upstream_misconfigured')) {
-    const { usagePlanId } = work.registration
+    const { usagePlanId } = mint.registration
     try {
       await deps.apiGateway.describePlan(usagePlanId, signal)
     } catch (planError) {
-      // The key itself may be at fault: only a plan that cannot be had is no good to the others either.
+      // The key itself may be at fault: the plan fails the others only if it cannot be read either.
       if (isCode(planError, 'upstream_misconfigured')) lessons.plans.set(usagePlanId, error)
     }
   }
@@ -146,16 +147,16 @@ function isCode(error: unknown, code: ErrorCode): boolean {
   return error instanceof ServiceError && error.code === code
 }
 
-/** What one part taught spares the others the same refusal. Answers those that may still succeed. */
+/** Fails the registrations that cannot succeed, as earlier parts of the batch have shown. @returns the others */
 async function failHopeless(
   deps: MintDeps,
-  works: readonly PendingMint[],
+  mints: readonly PendingMint[],
   lessons: Lessons,
 ): Promise<readonly PendingMint[]> {
-  if (lessons.fatal === undefined && lessons.plans.size === 0) return works
+  if (lessons.fatal === undefined && lessons.plans.size === 0) return mints
   const reason = ({ registration }: PendingMint) =>
     lessons.fatal ?? lessons.plans.get(registration.usagePlanId)
-  const byReason = Map.groupBy(works, reason)
+  const byReason = Map.groupBy(mints, reason)
   for (const [error, hopeless] of byReason) {
     if (error !== undefined) await fail(deps, hopeless, error)
   }

@@ -1,87 +1,88 @@
-import type { Credential, MintDeps, RegistrationDeps } from '../deps.ts'
+import type { Credential, RegistrationDeps } from '../deps.ts'
+import { overloaded } from '../errors.ts'
 import { createFairQueue } from '../fair-queue.ts'
 import { abortAfter } from '../idempotency/deadline.ts'
 import { createAwaitReady } from './await-ready.ts'
 import { createBatchSize } from './batch-size.ts'
 import { createCircuitBreaker } from './circuit-breaker.ts'
 import { mintBulk } from './mint-bulk.ts'
-import { type MintRequest, overloaded, type PendingMint } from './mint-request.ts'
+import type { MintDeps } from './mint-deps.ts'
+import type { MintRequest, PendingMint } from './mint-request.ts'
 import { mintOneByOne, mintSingle, SINGLE_AT_ONCE } from './mint-single.ts'
-import { begin } from './record-pending.ts'
+import { recordPending } from './record-pending.ts'
 
 /**
- * The one queue and its one worker: what waits while API Gateway is busy goes together, from the first commit to the
- * last. One registration alone goes at once.
+ * The queue of all requests for keys, and its worker. Requests that wait while API Gateway is busy are served together, from
+ * the first commit to the last. A request that arrives alone is served at once.
  */
 export interface MintQueue {
   /**
-   * Mints when its turn comes, and answers the order's credential.
-   * @throws ServiceError `overloaded` if there is no room or it could not be done in time; what API Gateway and the
-   *   store throw
+   * Mints a key when the request's turn comes.
+   * @throws ServiceError `overloaded` if the queue is full or too long for the deadline; errors of API Gateway and the store
    */
-  submit(order: Omit<MintRequest, 'resolve' | 'reject'>): Promise<Credential>
-  /** Resolves when no batch is under way any more. */
+  submit(request: Omit<MintRequest, 'resolve' | 'reject'>): Promise<Credential>
+  /** Resolves when no batch and no task after a response is running. */
   settled(): Promise<void>
 }
 
-/** While one batch is changing API Gateway, a full next one is begun and waits behind it: imports follow without a gap. */
+/** While one batch is with API Gateway, a full next one is recorded and waits: imports follow each other without a gap. */
 const FULL_BATCHES_AT_ONCE = 2
-/** A batch that takes longer than this (ms) does not hold the next one up, as far as API Gateway lets it through. */
+/** A batch that takes longer than this (ms) does not delay the next one, as far as API Gateway allows it. */
 const SLOW_MS = 3_000
 const MOST_AT_ONCE = 4
 /**
- * After a batch of several, the next waits so long (ms) for as many: those that were just answered come again, or
+ * After a batch of several, the next one waits this long (ms) for as many: callers that were just answered come again, or
  * others do, and one larger batch serves them sooner than two small ones.
  */
 const GATHER_MS = 3
 
-/** Without any experience: what one registration by two calls takes, in milliseconds. */
-const ALONE_EXPECTED_MS = 300
+/** The expected duration of a single registration before any was measured, in milliseconds. */
+const SINGLE_EXPECTED_MS = 300
 
 export function createMintQueue(deps: RegistrationDeps): MintQueue {
   const { clock, config, leases, log, timing } = deps
   const queue = createFairQueue<MintRequest>(config.queueMax)
-  /** The batches under way, and when they were started. */
+  /** The running batches, and when they were started. */
   const active = new Map<Promise<void>, number>()
-  const afterwards = new Set<Promise<void>>()
-  let aloneMs = ALONE_EXPECTED_MS
+  const tasks = new Set<Promise<void>>()
+  let singleMs = SINGLE_EXPECTED_MS
   let gatherUntil = 0
   let gatherEnough = 0
   let gathering: NodeJS.Timeout | undefined
-  let awake = false
+  let isWaking = false
 
   const mintDeps: MintDeps = {
     ...deps,
     batchSize: createBatchSize(config.mintBatchMax),
-    imports: createCircuitBreaker(
+    importBreaker: createCircuitBreaker(
       clock,
       config.mintMode === 'bulk' ? 0 : timing.distrust,
       log,
-      'imports do not work: keys are made one at a time for a while',
+      'imports do not work: minting keys one at a time for now',
     ),
-    attaches: createCircuitBreaker(
+    attachBreaker: createCircuitBreaker(
       clock,
       timing.distrust,
       log,
-      'attaches do not work: each is checked for a while',
+      'attachments do not work: verifying each one for now',
     ),
-    hold: deps.keyProbe === null ? null : createAwaitReady(deps, deps.keyProbe),
-    afterwards(work) {
-      const running = work()
-        .catch((err: unknown) => log.error({ err }, 'what was to be done after an answer failed'))
-        .finally(() => afterwards.delete(running))
-      afterwards.add(running)
+    awaitReady: deps.keyProbe === null ? null : createAwaitReady(deps, deps.keyProbe),
+    afterResponse(task) {
+      const running = task()
+        .catch((err: unknown) => log.error({ err }, 'post-response task failed'))
+        .finally(() => tasks.delete(running))
+      tasks.add(running)
     },
   }
-  const usesImports = () => config.mintMode !== 'single' && mintDeps.imports.holds()
+  const usesImports = () => config.mintMode !== 'single' && mintDeps.importBreaker.isClosed()
 
-  /** How long until a new one of this token is minted, as far as can be known: rather too short; in milliseconds. */
+  /** The time until a new request of this token is minted (ms). An estimate that is rather too short. */
   function expectedMs(tokenId: string): number {
     if (active.size === 0) return 0
     const ahead = queue.ahead(tokenId)
-    if (!usesImports()) return (ahead + 1) * aloneMs
+    if (!usesImports()) return (ahead + 1) * singleMs
     const { limit, expectedMs } = mintDeps.batchSize
-    return Math.floor(ahead / limit()) * expectedMs() + ALONE_EXPECTED_MS
+    return Math.floor(ahead / limit()) * expectedMs() + SINGLE_EXPECTED_MS
   }
 
   function mayStart(): boolean {
@@ -92,34 +93,33 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     return [...active.values()].every((startedAt) => performance.now() - startedAt > SLOW_MS)
   }
 
-  /** Not at once: what arrived together goes together. */
+  /** Starts batches in the next turn of the event loop: requests that arrived together are served together. */
   function wake(): void {
-    if (awake) return
-    awake = true
+    if (isWaking) return
+    isWaking = true
     setImmediate(() => {
-      awake = false
+      isWaking = false
       const gatherMs = gatherUntil - performance.now()
-      if (gatherMs <= 0 || queue.size() >= Math.min(gatherEnough, mintDeps.batchSize.limit()))
-        startWhatMayStart()
-      else gathering ??= setTimeout(startWhatMayStart, gatherMs)
+      if (gatherMs <= 0 || queue.size() >= Math.min(gatherEnough, mintDeps.batchSize.limit())) startBatches()
+      else gathering ??= setTimeout(startBatches, gatherMs)
     })
   }
 
-  function startWhatMayStart(): void {
+  function startBatches(): void {
     clearTimeout(gathering)
     gathering = undefined
     while (queue.size() > 0 && mayStart()) {
-      const orders = queue.take(usesImports() ? mintDeps.batchSize.limit() : 1)
-      const running = run(orders)
+      const requests = queue.take(usesImports() ? mintDeps.batchSize.limit() : 1)
+      const running = run(requests)
         .catch((error: unknown) => {
-          log.error({ err: error, count: orders.length }, 'a batch failed')
-          for (const { reject } of orders) reject(error)
+          log.error({ err: error, count: requests.length }, 'batch failed')
+          for (const { reject } of requests) reject(error)
         })
         .finally(() => {
           active.delete(running)
-          if (orders.length > 1) {
+          if (requests.length > 1) {
             gatherUntil = performance.now() + GATHER_MS
-            gatherEnough = orders.length
+            gatherEnough = requests.length
           }
           wake()
         })
@@ -128,46 +128,46 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     }
   }
 
-  async function run(orders: readonly MintRequest[]): Promise<void> {
+  async function run(requests: readonly MintRequest[]): Promise<void> {
     const startedAt = performance.now()
     const sharers = active.size + 1
     const lease = leases.hold()
-    // Those that somebody can ask for later may go on when their callers were told to come back.
-    const endsAt = orders.map(
+    // Requests with an idempotency key may continue after their deadline: a retry can ask for the result.
+    const endsAt = requests.map(
       ({ answerBy, identity }) => answerBy + (identity === null ? 0 : timing.afterDeadline),
     )
     const limit = abortAfter(Math.max(0, Math.max(...endsAt) - startedAt))
     try {
-      const works = await begin(mintDeps, orders, lease)
-      await mintAll(works, limit.signal)
+      const mints = await recordPending(mintDeps, requests, lease)
+      await mintAll(mints, limit.signal)
     } finally {
       limit.cancel()
       leases.drop(lease.owner)
     }
-    if (orders.length === 1) aloneMs = (aloneMs + (performance.now() - startedAt) / sharers) / 2
+    if (requests.length === 1) singleMs = (singleMs + (performance.now() - startedAt) / sharers) / 2
   }
 
-  async function mintAll(works: readonly PendingMint[], signal: AbortSignal): Promise<void> {
-    const [first, second] = works
+  async function mintAll(mints: readonly PendingMint[], signal: AbortSignal): Promise<void> {
+    const [first, second] = mints
     if (first === undefined) return
-    if (!usesImports()) await mintOneByOne(mintDeps, works, signal)
+    if (!usesImports()) await mintOneByOne(mintDeps, mints, signal)
     else if (second === undefined && config.mintMode !== 'bulk') await mintSingle(mintDeps, first, signal)
-    else await mintBulk(mintDeps, works, signal)
+    else await mintBulk(mintDeps, mints, signal)
   }
 
   return {
-    submit(order) {
-      const expected = expectedMs(order.token.id)
-      if (performance.now() + expected > order.answerBy) return Promise.reject(overloaded(expected))
+    submit(request) {
+      const expected = expectedMs(request.token.id)
+      if (performance.now() + expected > request.answerBy) return Promise.reject(overloaded(expected))
       return new Promise((resolve, reject) => {
-        const dropped = queue.add(order.token.id, { ...order, resolve, reject })
+        const dropped = queue.add(request.token.id, { ...request, resolve, reject })
         dropped?.reject(overloaded(expected))
         wake()
       })
     },
     async settled() {
-      while (active.size > 0 || afterwards.size > 0) {
-        await Promise.allSettled([...active.keys(), ...afterwards])
+      while (active.size > 0 || tasks.size > 0) {
+        await Promise.allSettled([...active.keys(), ...tasks])
       }
     },
   }

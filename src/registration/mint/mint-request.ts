@@ -5,7 +5,7 @@ import type { Credential, RegistrationCall } from '../deps.ts'
 import type { Waiter } from '../idempotency/in-flight.ts'
 import type { CredentialSecrets, RequestIdentity } from '../idempotency/request-identity.ts'
 
-/** A registration that waits for its turn. Nothing of it is recorded yet, unless it was begun earlier. */
+/** A queued request for a key. It is not recorded yet, unless an earlier request began it. */
 export interface MintRequest {
   readonly token: BootstrapToken
   readonly name: string
@@ -13,44 +13,44 @@ export interface MintRequest {
   readonly plan: Plan
   /** `null`: a registration of its own. */
   readonly rotation: Rotation | null
-  /** `null` without an idempotency key: then nobody can ask for the result later. */
+  /** `null`: the request has no idempotency key, so that no retry can ask for its result. */
   readonly identity: RequestIdentity | null
-  /** What an earlier request began and left `pending`, under a lease of its own. */
+  /** The record that an earlier request left `pending`, under a lease of this process. */
   readonly begun:
-    | (Held & { readonly registration: NewRegistration; readonly answer: CredentialSecrets })
+    | (Held & { readonly registration: NewRegistration; readonly secrets: CredentialSecrets })
     | null
   readonly call: RegistrationCall
-  /** The caller, and those who sent the same request again. */
+  /** The caller, and the callers of retries that joined it. */
   readonly waiters: readonly Waiter[]
-  /** When the caller is answered that it took too long, on the clock of `performance.now()`. */
+  /** The deadline of the response, on the clock of `performance.now()`. */
   readonly answerBy: number
   readonly resolve: (credential: Credential) => void
   readonly reject: (error: unknown) => void
 }
 
-/** A registration that is `pending`, and the lease under which this process works on it. */
+/** A `pending` registration or rotation, and the lease under which this process mints its key. */
 export interface PendingMint extends Held {
   readonly registration: NewRegistration
-  readonly answer: CredentialSecrets
-  readonly order: MintRequest
-  /** Set once a call may have made its key, by this process or an earlier one: undoing then looks for it. */
+  readonly secrets: CredentialSecrets
+  readonly request: MintRequest
+  /** A call of this process or an earlier one may have created the key: undoing then looks it up. */
   keyMayExist: boolean
 }
 
-/** Notes on works what the failure of a call tells of their keys: only a clear refusal says that none was made. */
-export function noteFailure(works: readonly PendingMint[], error: unknown): void {
+/** Notes that the failure of a call may have left keys, unless API Gateway clearly rejected it. */
+export function noteFailure(mints: readonly PendingMint[], error: unknown): void {
   if (error instanceof ServiceError && error.effect === 'none') return
-  for (const work of works) work.keyMayExist = true
+  for (const mint of mints) mint.keyMayExist = true
 }
 
-/** Whether somebody still waits for the answer. */
+/** Reports whether a caller still waits for the response. */
 export function isAwaited({ waiters }: MintRequest): boolean {
   return waiters.some((one) => one.waits())
 }
 
 /**
- * Until when the answer may be held for a key that works: as long as all who wait would rather wait, on the clock of
- * `performance.now()`; `null`: not at all.
+ * The time until which the response may be held for a key that the API accepts, on the clock of `performance.now()`: the
+ * earliest of all callers that still wait. `null`: one of them does not want to wait, or none waits any more.
  */
 export function heldUntil({ waiters }: MintRequest): number | null {
   let until = Number.POSITIVE_INFINITY
@@ -60,15 +60,4 @@ export function heldUntil({ waiters }: MintRequest): number | null {
     until = Math.min(until, readyBy)
   }
   return Number.isFinite(until) ? until : null
-}
-
-export function callerGone(): ServiceError {
-  return new ServiceError('upstream_unavailable', 'Nobody waits for the answer any more.', { retryAfter: 5 })
-}
-
-/** Too many came at once. @param ms how long those that wait will take */
-export function overloaded(ms: number): ServiceError {
-  return new ServiceError('overloaded', 'Too many registrations are waiting for API Gateway.', {
-    retryAfter: Math.max(1, Math.ceil(ms / 1_000)),
-  })
 }

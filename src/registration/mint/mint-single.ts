@@ -1,65 +1,95 @@
 import pLimit from 'p-limit'
-import type { MintDeps } from '../deps.ts'
-import { keyNamePrefix } from '../key-names.ts'
+import type { ApiGateway } from '../../aws/api-gateway.ts'
+import { ServiceError } from '../../errors.ts'
+import { callerGone } from '../errors.ts'
+import { keyName, keyNamePrefix } from '../key-names.ts'
 import { completeWhenReady } from './await-ready.ts'
 import { fail } from './complete.ts'
-import { mint } from './mint-key.ts'
-import { callerGone, isAwaited, noteFailure, type PendingMint } from './mint-request.ts'
+import type { MintDeps } from './mint-deps.ts'
+import { isAwaited, noteFailure, type PendingMint } from './mint-request.ts'
 
 /**
- * How many are minted side by side where imports cannot be used: one is attached while others are created, and more
- * would only wait.
+ * Registrations that are minted side by side where imports cannot be used: one is attached while others are created, and
+ * more would only wait.
  */
 export const SINGLE_AT_ONCE = 4
 
 /**
- * From `pending` to the answer, for one: CreateApiKey and CreateUsagePlanKey. Safe to repeat for a registration that was
- * begun earlier: the key's value and name are the same. Never throws: what fails is undone and answered.
- * @returns why it failed; `undefined` where it did not
+ * Mints the key of one pending registration with CreateApiKey and CreateUsagePlanKey, and completes it. Safe to repeat for a
+ * registration that was begun earlier: the key's value and name are the same. Never throws: a registration that fails is
+ * undone, and its request rejected.
+ * @returns the error; `undefined`: it is completed or held
  */
-export async function mintSingle(deps: MintDeps, work: PendingMint, signal: AbortSignal): Promise<unknown> {
-  const { apiGateway, attaches } = deps
-  const { registration, answer, order } = work
-  if (registration.idempotency === null && !isAwaited(order)) {
+export async function mintSingle(deps: MintDeps, mint: PendingMint, signal: AbortSignal): Promise<unknown> {
+  const { apiGateway, attachBreaker } = deps
+  if (mint.registration.idempotency === null && !isAwaited(mint.request)) {
     const error = callerGone()
-    await fail(deps, [work], error)
+    await fail(deps, [mint], error)
     return error
   }
-  const check = !attaches.holds()
+  const check = !attachBreaker.isClosed()
   try {
-    const keyOrder = { registration, apiKeyValue: answer.apiKeyValue, check }
-    const apiKeyId = await mint(apiGateway, keyOrder, signal)
-    const completed = await completeWhenReady(deps, [{ work, apiKeyId }])
-    if (!completed.has(work.id)) return callerGone()
-    if (!check && attaches.testDue()) deps.afterwards(() => testAttach(deps, work, apiKeyId))
+    const apiKeyId = await createAttachedKey(apiGateway, mint, check, signal)
+    const completed = await completeWhenReady(deps, [{ mint, apiKeyId }])
+    if (!completed.has(mint.id)) return callerGone()
+    if (!check && attachBreaker.isCheckDue()) deps.afterResponse(() => checkAttachment(deps, mint, apiKeyId))
     return undefined
   } catch (error) {
-    noteFailure([work], error)
-    await fail(deps, [work], error)
+    noteFailure([mint], error)
+    await fail(deps, [mint], error)
     return error
   }
 }
 
-/** As {@link mintSingle} for many, some at once. What is left when `signal` ends it is undone together. */
+/** Mints each registration as {@link mintSingle}, several at once. Those that `signal` prevents are undone together. */
 export async function mintOneByOne(
   deps: MintDeps,
-  works: readonly PendingMint[],
+  mints: readonly PendingMint[],
   signal: AbortSignal,
 ): Promise<void> {
-  const line = pLimit(SINGLE_AT_ONCE)
+  const limit = pLimit(SINGLE_AT_ONCE)
   const left: PendingMint[] = []
   await Promise.all(
-    works.map((work) => line(() => (signal.aborted ? void left.push(work) : mintSingle(deps, work, signal)))),
+    mints.map((mint) =>
+      limit(() => (signal.aborted ? void left.push(mint) : mintSingle(deps, mint, signal))),
+    ),
   )
   await fail(deps, left, callerGone())
 }
 
 /**
- * Now and then, after the answer, looks whether an attach that said 201 did attach: the word of API Gateway is taken
- * so that nobody waits for this look. Where it is not true the key is mended at once, and every later attach checked.
+ * Creates an enabled key and attaches it to its plan.
+ * @param check verify the attachment, whatever API Gateway responds
+ * @returns the key's id in API Gateway
+ * @throws ServiceError; API Gateway may then hold a key, attached or not
  */
-async function testAttach(
-  { apiGateway, lowPriorityApiGateway, attaches, log, timing }: MintDeps,
+async function createAttachedKey(
+  apiGateway: ApiGateway,
+  { registration, secrets }: PendingMint,
+  check: boolean,
+  signal: AbortSignal,
+): Promise<string> {
+  const { id, description, usagePlanId } = registration
+  const key = { name: keyName(registration), description, value: secrets.apiKeyValue }
+  const keyId = await apiGateway.createKey(key, signal)
+  try {
+    await apiGateway.attachKey({ keyId, keyName: keyNamePrefix([id]), usagePlanId, check }, signal)
+    return keyId
+  } catch (error) {
+    // Whatever the attachment's error says, the key itself exists.
+    if (!(error instanceof ServiceError)) throw error
+    const { code, message, retryAfter, cause } = error
+    throw new ServiceError(code, message, { retryAfter, cause, effect: 'possible' })
+  }
+}
+
+/**
+ * Verifies, now and then and after the response, that an attachment that returned 201 attached the key. No caller waits for
+ * this check, because a 201 is relied on. If the key is not attached, it is attached at once and the breaker opens, so that
+ * every later attachment is verified.
+ */
+async function checkAttachment(
+  { apiGateway, lowPriorityApiGateway, attachBreaker, log, timing }: MintDeps,
   { registration: { id, usagePlanId } }: PendingMint,
   keyId: string,
 ): Promise<void> {
@@ -68,11 +98,11 @@ async function testAttach(
   try {
     const found = await lowPriorityApiGateway.findAttached(usagePlanId, prefix, signal)
     if (found.some((key) => key.id === keyId)) return
-    attaches.lose(
-      new Error(`CreateUsagePlanKey said 201 for ${keyId}, but GetUsagePlanKeys does not list it`),
+    attachBreaker.open(
+      new Error(`CreateUsagePlanKey returned 201 for ${keyId}, but GetUsagePlanKeys does not list it`),
     )
     await apiGateway.attachKey({ keyId, keyName: prefix, usagePlanId, check: true }, signal)
   } catch (err) {
-    log.error({ registration_id: id, api_key_id: keyId, err }, 'could not see whether a key is on its plan')
+    log.error({ registration_id: id, api_key_id: keyId, err }, 'could not verify that a key is attached')
   }
 }

@@ -4,66 +4,65 @@ import { codeOf, ServiceError } from '../../errors.ts'
 import type { BeginOutcome } from '../../store/minting.ts'
 import type { Lease, NewRegistration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
-import { registrationEnded, rotationInProgress } from '../errors.ts'
-import {
-  type CredentialSecrets,
-  idempotencyInProgress,
-  sealCredential,
-} from '../idempotency/request-identity.ts'
+import { callerGone, idempotencyInProgress, registrationEnded, rotationInProgress } from '../errors.ts'
+import { type CredentialSecrets, sealCredential } from '../idempotency/request-identity.ts'
 import { newRegistrationIds, rotationId } from '../key-names.ts'
-import { callerGone, isAwaited, type MintRequest, type PendingMint } from './mint-request.ts'
+import { isAwaited, type MintRequest, type PendingMint } from './mint-request.ts'
 
-/** Letters and digits in a key's value: 238 bits, and the only characters API Gateway surely takes. */
+/** The length of a key's value: 238 random bits in letters and digits, the characters that API Gateway documents. */
 const KEY_VALUE_LENGTH = 40
 
 /**
- * Spends the uses and records the registrations as `pending`, all in one transaction, before API Gateway is called.
- * Orders that are refused, and those for which nobody waits any more, are rejected and cost nothing.
- * @returns the others
+ * Spends uses and records registrations as `pending`, before API Gateway is called. Requests that are refused, or whose
+ * caller is gone, are rejected and cost nothing. Never throws.
+ * @returns the recorded ones, including those that earlier requests had recorded
  */
-export async function begin(
+export async function recordPending(
   deps: RegistrationDeps,
-  orders: readonly MintRequest[],
+  requests: readonly MintRequest[],
   lease: Lease,
 ): Promise<PendingMint[]> {
-  const works: PendingMint[] = []
+  const recorded: PendingMint[] = []
   const fresh: PendingMint[] = []
-  const ids = newRegistrationIds(orders.length)
-  for (const [i, order] of orders.entries()) {
-    if (order.begun !== null) works.push({ ...order.begun, order, keyMayExist: true })
-    else if (!isAwaited(order)) order.reject(callerGone())
-    else {
-      const id = ids[i] ?? ''
-      fresh.push(prepare(deps, order, order.rotation === null ? id : rotationId(id), lease))
-    }
+  const ids = newRegistrationIds(requests.length)[Symbol.iterator]()
+  for (const request of requests) {
+    if (request.begun !== null) recorded.push({ ...request.begun, request, keyMayExist: true })
+    else if (!isAwaited(request)) request.reject(callerGone())
+    else fresh.push(prepare(deps, request, nextId(ids, request), lease))
   }
-  if (fresh.length === 0) return works
+  if (fresh.length === 0) return recorded
   try {
     const registrations = fresh.map(({ registration }) => registration)
     const outcomes = await deps.store.beginRegistrations(registrations, lease)
-    for (const [i, work] of fresh.entries()) {
-      const refusal = whyNotBegun(outcomes[i], deps.clock())
-      if (refusal === undefined) works.push(work)
-      else work.order.reject(refusal)
+    for (const [i, mint] of fresh.entries()) {
+      const refusal = refusalOf(outcomes[i], deps.clock())
+      if (refusal === undefined) recorded.push(mint)
+      else mint.request.reject(refusal)
     }
   } catch (error) {
-    // Some may have been begun all the same. No key was made yet: their uses can be given back at once, or by recovery.
+    // Some may be recorded all the same. No key exists yet, so their uses can be refunded now, or by recovery.
     const ending = { failure: codeOf(error), sweepAt: null, now: deps.clock() }
     await deps.store.failRegistrations(fresh, ending).catch(() => undefined)
-    for (const { order } of fresh) order.reject(error)
+    for (const { request } of fresh) request.reject(error)
   }
-  return works
+  return recorded
+}
+
+function nextId(ids: Iterator<string>, { rotation }: MintRequest): string {
+  const { value, done } = ids.next()
+  if (done) throw new Error('there are fewer ids than requests')
+  return rotation === null ? value : rotationId(value)
 }
 
 function prepare(
   { config, clock }: RegistrationDeps,
-  order: MintRequest,
+  request: MintRequest,
   id: string,
   { owner }: Lease,
 ): PendingMint {
-  const { token, name, description, plan, identity, rotation } = order
+  const { token, name, description, plan, identity, rotation } = request
   const now = clock()
-  const answer: CredentialSecrets = {
+  const secrets: CredentialSecrets = {
     apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
     managementToken: createSecret('fkm_'),
     publicUrl: config.publicUrl,
@@ -76,21 +75,32 @@ function prepare(
     description,
     plan: plan.name,
     usagePlanId: plan.usagePlanId,
-    managementHash: hashSecret(answer.managementToken),
+    managementHash: hashSecret(secrets.managementToken),
     createdAt: now,
     expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
-    idempotency: identity === null ? null : sealCredential(identity, id, answer),
+    idempotency: identity === null ? null : sealCredential(identity, id, secrets),
     rotation,
   }
-  return { id, owner, registration, answer, order, keyMayExist: false }
+  return { id, owner, registration, secrets, request, keyMayExist: false }
 }
 
-function whyNotBegun(outcome: BeginOutcome | undefined, now: number): ServiceError | undefined {
-  if (outcome?.outcome === 'begun') return undefined
-  if (outcome?.outcome === 'duplicate') return idempotencyInProgress()
-  if (outcome?.outcome === 'ended') return registrationEnded()
-  if (outcome?.outcome === 'busy') return rotationInProgress()
-  // It lost its last use, or was revoked, since the first look.
-  const reason = outcome?.outcome === 'refused' && outcome.token && whyUnusable(outcome.token, now)
-  return reason || new ServiceError('invalid_token', 'The bootstrap token is not known here.')
+/** The error of an outcome; `undefined`: the registration is recorded. */
+function refusalOf(outcome: BeginOutcome | undefined, now: number): ServiceError | undefined {
+  switch (outcome?.outcome) {
+    case 'begun':
+      return undefined
+    case 'duplicate':
+      return idempotencyInProgress()
+    case 'ended':
+      return registrationEnded()
+    case 'busy':
+      return rotationInProgress()
+    case 'refused': {
+      // The token lost its last use, or was revoked, after it was read.
+      const reason = outcome.token && whyUnusable(outcome.token, now)
+      return reason ?? new ServiceError('invalid_token', 'The bootstrap token is not known to this service.')
+    }
+    case undefined:
+      throw new Error('the store returned fewer outcomes than registrations')
+  }
 }

@@ -150,7 +150,7 @@ test('invariant 1: attaches that answer 201 without attaching: mended at once, s
   const first = (await (await service.register(secret)).json()) as Given
   await service.deps.mintQueue.settled()
   assert.ok(gateway.account.key(first.api_key_id).planIds.has('demofree'), 'mended after the answer')
-  assert.equal(logLines.filter((line) => line.includes('attaches do not work')).length, 1)
+  assert.equal(logLines.filter((line) => line.includes('attachments do not work')).length, 1)
 
   gateway.account.deleteKey(first.api_key_id)
   const second = await service.register(secret)
@@ -160,7 +160,7 @@ test('invariant 1: attaches that answer 201 without attaching: mended at once, s
     'from now on looked at before the answer',
   )
   assert.equal(gateway.account.keys.size, 0)
-  assert.equal(logLines.filter((line) => line.includes('attaches do not work')).length, 1)
+  assert.equal(logLines.filter((line) => line.includes('attachments do not work')).length, 1)
 })
 
 test('invariant 8: a control plane that hangs: 503 with Retry-After within REGISTER_TIMEOUT_MS, then undone', async (t) => {
