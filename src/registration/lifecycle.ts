@@ -14,7 +14,7 @@ import type { Registration } from '../store/records.ts'
  *              │                       ▼                                  deleting ──► ended
  *              └──► undoing ◄────── abandoned
  *                     │
- *                     └──► failed, sweep due ──► failed
+ *                     └──► failed, late-key check due ──► failed
  * ```
  *
  * {@link transitions} has all of them; docs/architecture.md draws the diagram from there. The store keeps a phase as several
@@ -60,7 +60,7 @@ export const phases = {
     meaning: 'The key has expired, was replaced or was revoked (`endReason`). A job deletes it at `endsAt`.',
   },
   ended: { fields: '`ended`', meaning: 'The key is deleted.' },
-  'failed, sweep due': {
+  'failed, late-key check due': {
     fields: '`failed`, `sweepAt`',
     meaning:
       'Undone, and the use is refunded. At `sweepAt` a job looks once more for a key that was created late.',
@@ -91,7 +91,7 @@ export function phaseOf({
     case 'ended':
       return 'ended'
     case 'failed':
-      return sweepAt === null ? 'failed' : 'failed, sweep due'
+      return sweepAt === null ? 'failed' : 'failed, late-key check due'
   }
 }
 
@@ -122,8 +122,8 @@ export const transitions: readonly Transition[] = [
   { from: 'minting', to: 'undoing', by: 'owner', on: 'revoked' },
   { from: 'minting', to: 'undoing', by: 'clock', on: 'rotation of an expired key' },
   { from: 'minting', to: 'failed', by: 'worker', on: 'refused before a key could exist' },
-  { from: 'undoing', to: 'failed, sweep due', by: 'worker', on: 'key deleted, use refunded' },
-  { from: 'undoing', to: 'failed, sweep due', by: 'recovery', on: 'key deleted, use refunded' },
+  { from: 'undoing', to: 'failed, late-key check due', by: 'worker', on: 'key deleted, use refunded' },
+  { from: 'undoing', to: 'failed, late-key check due', by: 'recovery', on: 'key deleted, use refunded' },
   { from: 'unanswered', to: 'live', by: 'retry', on: 'answered' },
   { from: 'unanswered', to: 'abandoned', by: 'clock', on: 'a day without a retry' },
   { from: 'unanswered', to: 'abandoned', by: 'owner', on: 'token revoked, or another rotation begun' },
@@ -142,8 +142,8 @@ export const transitions: readonly Transition[] = [
   { from: 'overlapping', to: 'deleting', by: 'clock', on: 'overlap over' },
   { from: 'deleting', to: 'ended', by: 'owner', on: 'key deleted' },
   { from: 'deleting', to: 'ended', by: 'clock', on: 'key deleted' },
-  { from: 'failed, sweep due', to: 'failed', by: 'clock', on: 'no late key, or deleted' },
-  { from: 'failed', to: 'failed, sweep due', by: 'worker', on: 'a call after the lease may have made a key' },
+  { from: 'failed, late-key check due', to: 'failed', by: 'clock', on: 'no late key, or deleted' },
+  { from: 'failed', to: 'failed, late-key check due', by: 'worker', on: 'a call after the lease may have made a key' },
 ]
 
 /** Only the fields that a predicate needs. */
