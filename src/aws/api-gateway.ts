@@ -1,5 +1,5 @@
 import type { Log } from '../log.ts'
-import { createChangeLine } from './change-line.ts'
+import { createChangeQueue } from './change-queue.ts'
 import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
 import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate } from './keys.ts'
@@ -59,13 +59,13 @@ export interface AccessOptions extends ClientOptions {
 /** Creates the clients of both priorities. They share the pace and the queue for changes. */
 export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   const pace = createPace(options.callsPerSecond)
-  const changeLine = createChangeLine(options.log)
+  const changeQueue = createChangeQueue(options.log)
   const open = (priority: Priority) => {
     const client = createClient(options, pace, priority)
     const calls: ApiGateway = {
       createKey: (key, signal) => createKey(client, key, signal),
-      attachKey: (attachment, signal) => attachKey(client, changeLine, attachment, signal),
-      importKeys: (keys, signal) => importKeys(client, changeLine, keys, signal),
+      attachKey: (attachment, signal) => attachKey(client, changeQueue, attachment, signal),
+      importKeys: (keys, signal) => importKeys(client, changeQueue, keys, signal),
       findAttached: (usagePlanId, namePrefix, signal) =>
         findAttached(client, { usagePlanId, namePrefix }, signal),
       deleteKey: (id, signal) => deleteKey(client, id, signal),

@@ -1,6 +1,6 @@
 import { type APIGatewayClient, ImportApiKeysCommand } from '@aws-sdk/client-api-gateway'
 import type { ServiceError } from '../errors.ts'
-import type { ChangeLine } from './change-line.ts'
+import type { ChangeQueue } from './change-queue.ts'
 import { answeredError, toServiceError } from './errors.ts'
 import type { KeyToCreate } from './keys.ts'
 
@@ -23,17 +23,17 @@ const NOT_FOR_THE_KEYS = new Set([401, 403, 429])
 
 /**
  * Imports keys as CSV with their usage plans (ImportApiKeys). A repeated import overwrites the same keys, because the
- * caller chooses their values. It waits in `line` for the other changes of this process.
+ * caller chooses their values. It waits in `queue` for the other changes of this process.
  * @throws ServiceError see {@link toServiceError}; the keys may then exist or not
  */
 export async function importKeys(
   client: APIGatewayClient,
-  line: ChangeLine,
+  queue: ChangeQueue,
   keys: readonly KeyToImport[],
   signal: AbortSignal,
 ): Promise<ImportOutcome> {
   const body = Buffer.from(toCsv(keys))
-  const { conflict: _, ...result } = await line.run(signal, () => tryImport(client, body, signal))
+  const { conflict: _, ...result } = await queue.run(signal, () => tryImport(client, body, signal))
   return result
 }
 

@@ -5,7 +5,7 @@ import {
   paginateGetUsagePlanKeys,
 } from '@aws-sdk/client-api-gateway'
 import { ServiceError } from '../errors.ts'
-import type { ChangeLine } from './change-line.ts'
+import type { ChangeQueue } from './change-queue.ts'
 import { answeredError, toServiceError } from './errors.ts'
 import { type FoundKey, keysNamed } from './keys.ts'
 
@@ -19,7 +19,7 @@ export interface Attachment {
 }
 
 /**
- * Attaches a key to its usage plan. It waits in `line` for the other changes of this process.
+ * Attaches a key to its usage plan. It waits in `queue` for the other changes of this process.
  *
  * After a 201 that does not name the key, or a 409 for another reason than a concurrent change, the keys of the plan
  * decide: a key that is on the plan is attached, whichever request attached it.
@@ -28,11 +28,11 @@ export interface Attachment {
  */
 export async function attachKey(
   client: APIGatewayClient,
-  line: ChangeLine,
+  queue: ChangeQueue,
   to: Attachment,
   signal: AbortSignal,
 ): Promise<void> {
-  const answer = await line.run(signal, () => tryAttach(client, to, signal))
+  const answer = await queue.run(signal, () => tryAttach(client, to, signal))
   if (answer.attached && !to.check) return
   const found = await findAttached(client, { usagePlanId: to.usagePlanId, namePrefix: to.keyName }, signal)
   if (!found.some(({ id }) => id === to.keyId)) throw notAttached(answer.conflict)

@@ -57,7 +57,7 @@ async function copy({ from, to }: { from: string; to: string }): Promise<void> {
   try {
     // Recorded in the source before the copy, so that the copy contains the entry too.
     await recordCommand(store, operator())
-    const { copyStore } = await import('../store/copy.ts')
+    const { copyStore } = await import('../store/copy-store.ts')
     const copied = await copyStore(store, target, systemClock, showProgress)
     const { tokens, registrations, audit, sha256 } = copied
     process.stderr.write(

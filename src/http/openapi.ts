@@ -10,7 +10,7 @@ import { errorExamples } from './error-responses.ts'
 import { oauthDialect } from './oauth-error.ts'
 import { problemStatus } from './problem.ts'
 import { headersOf, responseHeaders } from './response-headers.ts'
-import { tidyDocument } from './tidy-document.ts'
+import { tidyDocument } from './tidy-openapi.ts'
 
 /** The groups of routes in the OpenAPI document, with their descriptions. */
 const TAGS = {

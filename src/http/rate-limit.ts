@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
 import type { Store } from '../store/store.ts'
 import { authenticated, managing } from './authenticate.ts'
-import { createTokenRate, type TokenRate } from './token-rate.ts'
+import { createTokenRate, type TokenRate } from './token-rate-limit.ts'
 
 const WINDOW_S = 60
 /** Management requests a minute for one registration: each may call API Gateway, whose quota all of them share. */

@@ -1,6 +1,5 @@
 import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './deps.ts'
-import { endedError, idempotencyInProgress } from './errors.ts'
 import { withDeadline } from './idempotency/deadline.ts'
 import type { InFlight, Waiter } from './idempotency/in-flight.ts'
 import {
@@ -11,6 +10,7 @@ import {
 } from './idempotency/request-identity.ts'
 import type { MintQueue } from './mint/mint-queue.ts'
 import type { MintRequest } from './mint/mint-request.ts'
+import { endedError, idempotencyInProgress } from './use-case-errors.ts'
 
 export interface IssueDeps extends RegistrationDeps {
   readonly inFlight: InFlight<Credential>

@@ -143,7 +143,12 @@ export const transitions: readonly Transition[] = [
   { from: 'deleting', to: 'ended', by: 'owner', on: 'key deleted' },
   { from: 'deleting', to: 'ended', by: 'clock', on: 'key deleted' },
   { from: 'failed, late-key check due', to: 'failed', by: 'clock', on: 'no late key, or deleted' },
-  { from: 'failed', to: 'failed, late-key check due', by: 'worker', on: 'a call after the lease may have made a key' },
+  {
+    from: 'failed',
+    to: 'failed, late-key check due',
+    by: 'worker',
+    on: 'a call after the lease may have made a key',
+  },
 ]
 
 /** Only the fields that a predicate needs. */

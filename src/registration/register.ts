@@ -2,7 +2,7 @@ import { type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
 import type { Credential, RegistrationCall } from './deps.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
 import { type IssueDeps, issueCredential } from './issue-credential.ts'
-import { checkName, choosePlan } from './policy.ts'
+import { checkName, choosePlan } from './token-policy.ts'
 
 /** A validated request for a registration. */
 export interface RegistrationRequest {

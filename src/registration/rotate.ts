@@ -2,9 +2,9 @@ import { type Manager, unknownManagementToken } from '../auth/management-token.t
 import { hashSecret, sameHash } from '../auth/secret.ts'
 import { ServiceError } from '../errors.ts'
 import type { Credential, RegistrationCall } from './deps.ts'
-import { registrationEnded } from './errors.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
 import { type IssueDeps, issueCredential } from './issue-credential.ts'
+import { registrationEnded } from './use-case-errors.ts'
 
 /** A validated request for a rotation. */
 export interface RotationRequest {

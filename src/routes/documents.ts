@@ -5,9 +5,9 @@ import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
 import { problemResponses } from '../http/error-responses.ts'
 import { OPEN } from '../http/openapi.ts'
-import { pageContent, sendPage } from '../http/page.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
+import { pageContent, sendPage } from '../http/send-page.ts'
 import { problemPage } from '../pages/problem.ts'
 
 const problemSchema = z.object({

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/client-name.ts'
 import type { Credential } from '../registration/deps.ts'
-import { shellAssignments, shellQuote } from './shell.ts'
+import { shellAssignments, shellQuote } from './shell-quoting.ts'
 
 /**
  * The request headers of `POST /register`. They are only for the documentation: `readIdempotencyKey` validates the key,

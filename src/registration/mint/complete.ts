@@ -1,9 +1,9 @@
 import { codeOf } from '../../errors.ts'
 import type { Completed } from '../../store/minting.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
-import { callerGone, takenOver } from '../errors.ts'
 import { abortAfter } from '../idempotency/deadline.ts'
 import { undoRegistrations } from '../remove-keys.ts'
+import { callerGone, takenOver } from '../use-case-errors.ts'
 import { isAwaited, type PendingMint } from './mint-request.ts'
 
 /** A pending registration whose key is created, attached and verified. */

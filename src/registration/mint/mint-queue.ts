@@ -1,7 +1,7 @@
 import type { Credential, RegistrationDeps } from '../deps.ts'
-import { overloaded } from '../errors.ts'
 import { createFairQueue } from '../fair-queue.ts'
 import { abortAfter } from '../idempotency/deadline.ts'
+import { overloaded } from '../use-case-errors.ts'
 import { createAwaitReady } from './await-ready.ts'
 import { createBatchSize } from './batch-size.ts'
 import { createCircuitBreaker } from './circuit-breaker.ts'

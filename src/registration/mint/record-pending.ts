@@ -4,9 +4,14 @@ import { codeOf, ServiceError } from '../../errors.ts'
 import type { BeginOutcome } from '../../store/minting.ts'
 import type { Lease, NewRegistration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
-import { callerGone, idempotencyInProgress, registrationEnded, rotationInProgress } from '../errors.ts'
 import { type CredentialSecrets, sealCredential } from '../idempotency/request-identity.ts'
 import { newRegistrationIds, rotationId } from '../key-names.ts'
+import {
+  callerGone,
+  idempotencyInProgress,
+  registrationEnded,
+  rotationInProgress,
+} from '../use-case-errors.ts'
 import { isAwaited, type MintRequest, type PendingMint } from './mint-request.ts'
 
 /** The length of a key's value: 238 random bits in letters and digits, the characters that API Gateway documents. */

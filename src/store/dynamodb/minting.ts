@@ -1,13 +1,13 @@
 import type { MintingStore } from '../minting.ts'
 import type { DynamoDbAudit } from './audit.ts'
-import { beginRegistrations } from './begin.ts'
-import { dynamoDbCompleting } from './complete.ts'
+import { beginRegistrations } from './begin-registrations.ts'
+import { dynamoDbCompleting } from './complete-registrations.ts'
 import type { DynamoDbConnection } from './connection.ts'
-import { dynamoDbForgetting } from './forget.ts'
+import { dynamoDbForgetting } from './forget-idempotency.ts'
 import { idempotencyKey, readPointer, toRegistration } from './item-codec.ts'
-import { dynamoDbLeases } from './leases.ts'
 import { readOne } from './reads.ts'
-import { dynamoDbUndoing } from './undo.ts'
+import { dynamoDbUndoing } from './undo-registrations.ts'
+import { dynamoDbLeases } from './work-leases.ts'
 
 /** {@link MintingStore} on DynamoDB. */
 export function dynamoDbMinting(db: DynamoDbConnection, audit: DynamoDbAudit): MintingStore {

@@ -6,7 +6,7 @@ import type { DynamoDbAudit } from './audit.ts'
 import { IS_ACTIVE } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { put, update } from './expressions.ts'
-import { forgetOfToken } from './forget.ts'
+import { forgetOfToken } from './forget-idempotency.ts'
 import {
   keyOf,
   listedAt,

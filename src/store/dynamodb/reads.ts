@@ -9,8 +9,13 @@ export async function readOne(db: DynamoDbConnection, id: string): Promise<Store
 /** The registration or rotation with this id. @throws Error if it is missing: another record refers to it */
 export async function readReferenced(db: DynamoDbConnection, id: string): Promise<StoredRegistration> {
   const one = await readOne(db, id)
-  if (one === undefined) throw new Error(`the record ${id}, which another record refers to, is missing`)
+  if (one === undefined) throw missing(id)
   return one
+}
+
+/** An impossible state: a record and those that refer to it are written together, and none is ever removed. */
+function missing(id: string): Error {
+  return new Error(`the record ${id}, which another record refers to, is missing`)
 }
 
 /** The registrations and rotations with these ids, by id; ids that do not exist are left out. */
@@ -29,7 +34,11 @@ export async function readRotations(db: DynamoDbConnection, rootId: string): Pro
   for await (const page of db.query({ where, values: { ':pk': rootId, ':prefix': 'rotation#' } }))
     ids.push(...page.map(readLink))
   const found = await readAll(db, ids)
-  return ids.flatMap((id) => found.get(id) ?? [])
+  return ids.map((id) => {
+    const one = found.get(id)
+    if (one === undefined) throw missing(id)
+    return one
+  })
 }
 
 /** A registration, and the registration or rotation that minted its present key. */

@@ -7,10 +7,10 @@ import { IS_ACTIVE, IS_ENDING, IS_FAILED } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, remove, update } from './expressions.ts'
 import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration } from './item-codec.ts'
-import { withoutLease } from './leases.ts'
 import { readAll, readDue, readOne } from './reads.ts'
 import { stopRotations } from './rotations.ts'
 import { isReservation, readAbandoned, refundAbandoned } from './token-uses.ts'
+import { withoutLease } from './work-leases.ts'
 
 /** Seconds after which DynamoDB removes a leader lease that is not renewed. */
 const LEADER_LEASE_TTL_S = 86_400

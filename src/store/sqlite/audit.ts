@@ -8,6 +8,7 @@ import {
   type AuditTrail,
   type RecordedEntry,
 } from '../audit.ts'
+import { parseRecord } from '../parse-record.ts'
 import type { SqliteConnection } from './connection.ts'
 
 const auditRow = z
@@ -101,5 +102,5 @@ function list(
   }
   const select = db.prepare(`
     SELECT * FROM audit WHERE ${conditions.join(' AND ')} ORDER BY at DESC, seq DESC LIMIT :limit`)
-  return select.all(bound).map((row) => auditRow.parse(row))
+  return select.all(bound).map((row) => parseRecord(auditRow, row, `audit entry ${row['seq']}`))
 }

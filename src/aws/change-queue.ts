@@ -16,7 +16,7 @@ interface Answer {
  * The queue for changes: API Gateway makes only one change at a time in a Region. The changes of this process wait for
  * one another. Those of other processes do not: a change that collides with one of them is retried.
  */
-export interface ChangeLine {
+export interface ChangeQueue {
   /**
    * Makes a change when its turn comes, and retries it while API Gateway is busy with another change.
    * @throws ServiceError `upstream_unavailable` if `signal` aborts before a retry; what `change` throws
@@ -25,15 +25,15 @@ export interface ChangeLine {
 }
 
 /** Creates a queue. @param log records each change that collided with others: its conflicts, and the total so far */
-export function createChangeLine(log: Log): ChangeLine {
-  const line = pLimit(1)
+export function createChangeQueue(log: Log): ChangeQueue {
+  const queue = pLimit(1)
   let total = 0
   return {
     async run(signal, change) {
       let conflicts = 0
       try {
         for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
-          const answer = await line(change)
+          const answer = await queue(change)
           if (answer.conflict === undefined || !isConcurrentChange(answer.conflict)) return answer
           conflicts += 1
           await pauseFor(Math.random() * pause, signal)
