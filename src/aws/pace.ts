@@ -55,7 +55,7 @@ export function createPace(perSecond: number): Pace {
   let pausedUntil = 0
   let timer: NodeJS.Timeout | undefined
 
-  /** Returns the milliseconds for which a call gives way to registrations; 0 if it is as urgent as they are. */
+  /** Returns the milliseconds for which a call waits behind registrations; 0 if it has the same priority. */
   function yields({ priority, since }: Waiting): number {
     return priority === 'high' ? 0 : Math.max(0, since + PATIENCE_MS - now())
   }

@@ -8,7 +8,7 @@ import { registrationEnded } from './use-case-errors.ts'
 
 /** A validated request for a rotation. */
 export interface RotationRequest {
-  /** How long the present key keeps working, in milliseconds, unless it expires before. */
+  /** The time for which the present key keeps working, in milliseconds, unless it expires before. */
   readonly overlapMs: number
   /** The management token in the response replaces the present one. */
   readonly renewsManagement: boolean

@@ -57,7 +57,7 @@ export const FAILURES: readonly Failure[] = [...errorCodes, 'abandoned']
 export interface Rotation {
   /** The id of the registration whose key is replaced. */
   readonly of: string
-  /** How long the replaced key keeps working, in milliseconds. */
+  /** The time for which the replaced key keeps working, in milliseconds. */
   readonly overlapMs: number
   /** The management token of this rotation replaces the registration's present one. */
   readonly renewsManagement: boolean

@@ -16,7 +16,7 @@ export interface AbandonedUses {
 }
 
 /**
- * What the upkeep jobs have to do. Reads only: a dry run needs no more than this.
+ * The work of the upkeep jobs. Reads only: a dry run needs no more than this.
  *
  * Errors of every method: see {@link Store}.
  */

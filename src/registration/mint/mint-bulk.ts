@@ -6,7 +6,7 @@ import { noteFailure, type PendingMint } from './mint-request.ts'
 import { mintOneByOne, mintSingle } from './mint-single.ts'
 import { verifyImport } from './verify-import.ts'
 
-/** What the parts of one batch have shown so far. */
+/** The findings of the parts of a batch that were imported so far. */
 interface Lessons {
   /** API Gateway accepted an import. */
   importAccepted: boolean
@@ -16,9 +16,9 @@ interface Lessons {
   wasHalved: boolean
   /** The number of keys that were rejected alone in an import, although they could be minted. */
   wronglyRejected: number
-  /** Why no key of a plan can be minted, by the plan's id. */
+  /** Plans whose keys cannot be minted, by id, with the error. */
   readonly plans: Map<string, unknown>
-  /** Why no key at all can be minted. */
+  /** The error that prevents all keys; `undefined`: none does. */
   fatal: unknown
 }
 

@@ -24,7 +24,7 @@ import { chunk } from './chunk.ts'
 import { type Item, type Key, namesIn, type Write } from './expressions.ts'
 import type { IndexName } from './table.ts'
 
-/** How long a write that conflicts with another transaction is repeated, and its first and longest pause (ms). */
+/** The time for which a write that conflicts with another transaction is repeated, its first and its longest pause (ms). */
 const CONFLICT_RETRY_MS = 5_000
 const FIRST_PAUSE_MS = 8
 const LONGEST_PAUSE_MS = 250

@@ -59,7 +59,7 @@ export function reservation(owner: string, place: string, tokenId: string, count
   return { key: keyOf(`${PREFIX}${owner}#${place}`), tokenId, count }
 }
 
-/** Whether an id of the index of open work is the one of a reservation. */
+/** Reports whether an id in the index of open work belongs to a reservation. */
 export const isReservation = (id: string): boolean => id.startsWith(PREFIX)
 
 export function reserve({ key, tokenId, count }: Reservation, leaseOwner: string, now: number): Write {

@@ -6,13 +6,13 @@ import { ServiceError } from '../../errors.ts'
 import { migrate } from './schema.ts'
 
 /**
- * How long a statement waits for another process's write, in milliseconds. The wait blocks the whole process, so it is
+ * The time for which a statement waits for another process's write, in milliseconds. The wait blocks the whole process, so it is
  * short, and a database that is still locked then is tried again later: writes take about a millisecond.
  */
 const BUSY_TIMEOUT_MS = 20
 /** Opening waits longer, in milliseconds: another process that starts now may be migrating the file. */
 const OPEN_TIMEOUT_MS = 5_000
-/** How long an operation is repeated, and the longest pause between two attempts, in milliseconds. */
+/** The time for which an operation is repeated, and the longest pause between two attempts, in milliseconds. */
 const BUSY_RETRY_MS = 2_000
 const BUSY_PAUSE_MS = 50
 /** SQLite's result codes for a database that another connection has locked, and for a violated constraint. */

@@ -216,7 +216,7 @@ export function prepareStatements(db: DatabaseSync) {
     endingOf: db.prepare(`
       SELECT * FROM registrations WHERE (id = :id OR rotation_of = :id) AND status = 'ending'
       ORDER BY rotation_of IS NOT NULL, created_at, id`),
-    // When a registration ends, a pending rotation of it can only be undone, and an unanswered one is forgotten. A
+    // As a registration ends, a pending rotation of it can only be undone, and an unanswered one is forgotten. A
     // completion or a retry that races with this finds it, or is found.
     undoRotations: db.prepare(`
       UPDATE registrations
