@@ -8,15 +8,15 @@ import type { Store } from './store.ts'
 import { JOBS_LEASE } from './upkeep.ts'
 
 const ALL = Number.MAX_SAFE_INTEGER
-const HOLDER = 'store copy'
-/** No server starts its background work on the store that is copied for so long (ms), and longer if need be. */
-const HOLD_MS = 60_000
-/** How long what was read back may differ, and how often to look (ms). */
+const LEASE_OWNER = 'store copy'
+/** The duration of the leader lease that keeps servers from running jobs on the source (ms). The copy renews it. */
+const LEASE_MS = 60_000
+/** The time after which the copy must be equal to the source, and the pause between comparisons (ms). */
 const COMPARE_MS = 60_000
 const COMPARE_PAUSE_MS = 2_000
 const NOTHING: Records = { tokens: [], registrations: [], audit: [] }
 
-/** How many of each kind were copied, and the SHA-256 of them all, the same on both sides. */
+/** The number of copied records of each kind, and the SHA-256 of all records, which is the same on both sides. */
 export interface Copied {
   readonly tokens: number
   readonly registrations: number
@@ -25,9 +25,11 @@ export interface Copied {
 }
 
 /**
- * Copies everything into a table of DynamoDB, then reads it back and compares. Can be repeated, until the table is
- * used.
- * @throws Error if a server works on the source, the table has been used, or what was read back differs
+ * Copies all records of a store into a DynamoDB table, reads them back and compares them. Can be repeated until a server
+ * or an operator changes the table.
+ * @param progress receives the number of writes that are done, and of all writes
+ * @throws Error if a server uses the source, if the table has been used, or if the copy differs from the source
+ * @throws ServiceError of either store
  */
 export async function copyStore(
   from: Store,
@@ -37,26 +39,25 @@ export async function copyStore(
 ): Promise<Copied> {
   const target = await openDynamoDbStore(to)
   const db = connect(to)
-  const hold = () => from.takeLeaderLease(JOBS_LEASE, { owner: HOLDER, until: clock() + HOLD_MS }, clock())
-  if (!(await hold()))
-    throw new Error(
-      'a server works on the store that is to be copied, or did until a moment ago: stop it first',
-    )
-  const holding = setInterval(() => void hold().catch(() => undefined), HOLD_MS / 3)
+  const takeLease = () =>
+    from.takeLeaderLease(JOBS_LEASE, { owner: LEASE_OWNER, until: clock() + LEASE_MS }, clock())
+  if (!(await takeLease()))
+    throw new Error('a server uses the source, or did until a moment ago: stop it and try again')
+  const renewing = setInterval(() => void takeLease().catch(() => undefined), LEASE_MS / 3)
   try {
     const records = await readAll(from)
     const known = new Set(linesOf(records))
-    // Whatever a server or an operator changes leaves its entry in the audit trail.
+    // Every change by a server or an operator has an entry in the audit trail.
     const { audit } = await readTarget(target, known)
     if (linesOf({ ...NOTHING, audit }).some((line) => !known.has(line)))
       throw new Error(
-        `the table ${to.table} has been used: to copy into it would undo what was done there. Make another table`,
+        `the table ${to.table} has been used: a copy would overwrite its changes. Create another table`,
       )
     await restore(db, records, progress)
     return await compare(records, target, known)
   } finally {
-    clearInterval(holding)
-    await from.releaseLeaderLease(JOBS_LEASE, HOLDER)
+    clearInterval(renewing)
+    await from.releaseLeaderLease(JOBS_LEASE, LEASE_OWNER)
     db.client.destroy()
     await target.close()
   }
@@ -70,7 +71,11 @@ async function readAll(store: Store): Promise<Records> {
   }
 }
 
-/** Reads back what was written. The indexes by which it is listed may be some seconds behind the table. */
+/**
+ * Compares the copy with the source, again and again until they are equal: the indexes by which the records are listed
+ * may lag some seconds behind the table.
+ * @throws Error if they still differ after a minute
+ */
 async function compare(records: Records, target: Store, known: ReadonlySet<string>): Promise<Copied> {
   const expected = digest(records)
   for (const giveUpAt = performance.now() + COMPARE_MS; ; ) {
@@ -78,13 +83,16 @@ async function compare(records: Records, target: Store, known: ReadonlySet<strin
     if (actual.sha256 === expected.sha256) return actual
     if (performance.now() > giveUpAt) {
       const [have, want] = [actual, expected].map((one) => JSON.stringify(one))
-      throw new Error(`what was read back differs: ${have} instead of ${want}`)
+      throw new Error(`the copy differs from the source: ${have} instead of ${want}`)
     }
     await sleep(COMPARE_PAUSE_MS)
   }
 }
 
-/** All of the target but for its own commands, which may have looked at it. What they change has entries of its own. */
+/**
+ * Reads all records of the target, except the audit entries of commands that were run on it: a command may only have
+ * read. If it changed something, that change has an entry of its own.
+ */
 async function readTarget(target: Store, known: ReadonlySet<string>): Promise<Records> {
   const records = await readAll(target)
   const audit = records.audit.filter((entry) => {
@@ -100,13 +108,13 @@ function digest(records: Records): Copied {
   return { tokens: tokens.length, registrations: registrations.length, audit: audit.length, sha256 }
 }
 
-/** A text for each record. The ids of audit entries are the store's own. */
+/** Returns one line of text for each record, without the ids of audit entries, which differ between stores. */
 function linesOf({ tokens, registrations, audit }: Records): string[] {
   const entries = audit.map(({ id: _id, ...entry }) => entry)
   return [...tokens, ...registrations, ...entries].map((record) => JSON.stringify(canonical(record)))
 }
 
-/** Bytes as hexadecimal, fields in the order of their names. */
+/** Converts a value for JSON: bytes to hexadecimal, and objects to lists of fields in the order of their names. */
 function canonical(value: unknown): unknown {
   if (value instanceof Uint8Array) return Buffer.from(value).toString('hex')
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return value

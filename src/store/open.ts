@@ -2,10 +2,10 @@ import type { StoreLocation } from '../config.ts'
 import { openSqliteStore } from './sqlite.ts'
 import type { Store } from './store.ts'
 
-/** Opens the store that is configured. @throws Error that says why it cannot be used, and what would mend it */
+/** Opens the configured store. @throws Error with the reason and the remedy if it cannot be used */
 export async function openStore(location: StoreLocation): Promise<Store> {
   if (location.kind === 'sqlite') return openSqliteStore(location.path)
-  // Loaded only where it is used: the SDK costs memory and time at the start.
+  // Imported only if it is used, because the SDK takes memory and time to load.
   const { openDynamoDbStore } = await import('./dynamodb.ts')
   return openDynamoDbStore(location)
 }

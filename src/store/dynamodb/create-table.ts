@@ -29,8 +29,8 @@ export async function createTable(client: DynamoDBClient, TableName: string): Pr
 }
 
 /**
- * Turns on what CreateTable does not: expiry, and point-in-time recovery. Can be repeated.
- * @returns whether there is recovery: dynoxide, the tests' stand-in, has none
+ * Turns on expiry and point-in-time recovery, which CreateTable cannot. Can be repeated.
+ * @returns `false`: the endpoint does not support point-in-time recovery, like the tests' stand-in dynoxide
  * @throws the SDK's errors
  */
 export async function protectTable(client: DynamoDBClient, TableName: string): Promise<boolean> {
@@ -49,7 +49,7 @@ export async function protectTable(client: DynamoDBClient, TableName: string): P
       return true
     } catch (error) {
       if (nameOf(error) === 'UnknownOperationException') return false
-      // A table that was made a moment ago has no backups yet.
+      // Backups are not available at once after a table was created.
       const isEarly = nameOf(error) === 'ContinuousBackupsUnavailableException'
       if (!isEarly || performance.now() > giveUpAt) throw error
       await sleep(RECOVERY_PAUSE_MS)

@@ -12,9 +12,9 @@ export async function requireTable(client: DynamoDBClient, options: DynamoDbOpti
   const faults = shapeFaults(found)
   if (faults.length > 0) {
     throw new Error(
-      `the table ${table} in ${region} is not a store of this firstkey:\n` +
+      `the table ${table} in ${region} does not have the keys and indexes of a firstkey store:\n` +
         `${faults.map((fault) => `  ${fault}`).join('\n')}\n` +
-        '  Name another table in STORE and make it with: firstkey store init',
+        '  Set STORE to another table, and create it with: firstkey store init',
     )
   }
   const { TableStatus: status } = found
@@ -36,14 +36,14 @@ export function explain(error: unknown, { table, region, endpoint }: DynamoDbOpt
   const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) }
   if (name === 'ResourceNotFoundException') {
     return new Error(
-      `there is no table ${where}: check AWS_REGION and STORE, or make it with: firstkey store init`,
+      `there is no table ${where}: check AWS_REGION and STORE, or create it with: firstkey store init`,
       { cause: error },
     )
   }
   if (DENIED.has(name) || CREDENTIALS.has(name)) {
     return new Error(
-      `DynamoDB does not let this service use the table ${where}: ${name}: ${message}\n` +
-        '  Check the AWS credentials; the policy that they need is in docs/scaling.md.',
+      `DynamoDB denies access to the table ${where}: ${name}: ${message}\n` +
+        '  Check the AWS credentials and their policy; the policy that firstkey needs is in docs/scaling.md.',
       { cause: error },
     )
   }

@@ -19,7 +19,7 @@ export interface Records {
 }
 
 /**
- * Writes all records, over existing items. The same records are the same items each time.
+ * Writes all records, and overwrites existing items. Repeating it with the same records writes the same items.
  * @param progress receives the number of writes that are done, and of all writes
  */
 export async function restore(

@@ -118,14 +118,14 @@ test('a table that is missing, has another shape, or denies access stops the sta
     }),
   )
   const shape = await refusal(t, env(other))
-  assert.match(shape, /is not a store of this firstkey/)
+  assert.match(shape, /does not have the keys and indexes of a firstkey store/)
   assert.match(shape, /the table has the key \(id S\) and not \(pk S, sk S\)/)
   assert.match(shape, /the index "work" is missing/)
 
   const proxy = await startFaultyProxy(t, endpoint)
   proxy.order({ operation: 'DescribeTable', kind: 'unknown-credentials', times: 1 })
   const denied = await refusal(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: proxy.endpoint })
-  assert.match(denied, /does not let this service use the table.*UnrecognizedClientException/)
+  assert.match(denied, /denies access to the table.*UnrecognizedClientException/)
   assert.match(denied, /docs\/scaling\.md/)
   const gone = await refusal(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:1' })
   assert.match(gone, /cannot be used: .*ECONNREFUSED/)
@@ -203,5 +203,5 @@ test('store copy refuses while a server works on the source', async (t) => {
     env,
   )
   assert.equal(refused.code, 1)
-  assert.match(refused.stderr, /a server works on the store that is to be copied/)
+  assert.match(refused.stderr, /a server uses the source/)
 })
