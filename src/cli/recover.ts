@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { recover } from '../registration/jobs/recover.ts'
-import { type RecoveryAction, recoveryActionOf } from '../registration/lifecycle.ts'
-import type { Registration } from '../store/records.ts'
-import type { Store } from '../store/store.ts'
+import { planRecovery, type Recovered, recover } from '../registration/jobs/recover.ts'
+import type { RecoveryAction } from '../registration/lifecycle.ts'
+import type { AbandonedUses, UpkeepQueries } from '../store/upkeep.ts'
 import { printJson } from './format.ts'
 import { withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
@@ -13,7 +12,7 @@ interface RecoverOptions {
   readonly json?: true
 }
 
-/** The name of an action in the output, and what it does. `--json` prints the action itself. */
+/** The name of an action in the output, and its effect. `--json` prints the action itself. */
 const WORDS: Record<RecoveryAction, readonly [name: string, meaning: string]> = {
   adopt: ['adopt', 'its key is attached to the plan and kept for a retry; if it has no key, it is undone'],
   undo: ['undo', 'its key is deleted and the use is refunded'],
@@ -29,8 +28,8 @@ export function addRecoverCommand(registrations: Command): void {
 function define(command: Command): void {
   command
     .description(
-      'complete or undo unfinished registrations and rotations, as a running server does automatically; ' +
-        'dry run unless --yes',
+      'complete or undo unfinished registrations and rotations, and refund uses of registrations that were never ' +
+        'recorded, as a running server does automatically; dry run unless --yes',
     )
     .option('--yes', 'recover them instead of listing them')
     .option('--json', 'print JSON')
@@ -39,37 +38,54 @@ function define(command: Command): void {
     )
 }
 
-async function preview(store: Store, { json }: RecoverOptions): Promise<void> {
-  const now = systemClock()
-  const open = await store.listRecoverable(now, 1_000)
+/** Prints the work of recovery without doing it. Reads only. */
+async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<void> {
+  const { registrations, abandonedUses } = await planRecovery(store, systemClock())
   report(
-    open.map((registration) => ({ registration, action: recoveryActionOf(registration, now), done: false })),
+    {
+      registrations: registrations.map((one) => ({ ...one, done: false })),
+      refunds: abandonedUses.map((one) => ({ ...one, done: false })),
+    },
     json,
   )
-  if (open.length > 0)
+  if (registrations.length + abandonedUses.length > 0)
     process.stderr.write('Nothing was changed. To recover them, run: firstkey registrations recover --yes\n')
 }
 
 function recoverNow({ json }: RecoverOptions): Promise<void> {
   return withDeps(async (deps) => {
-    const results = await recover(deps)
-    report(results, json)
-    if (results.some(({ done }) => !done))
+    const { registrations, refunded } = await recover(deps)
+    report({ registrations, refunds: refunded.map((one) => ({ ...one, done: true })) }, json)
+    if (registrations.some(({ done }) => !done))
       throw new Error('some registrations could not be recovered; the log above says why')
   })
 }
 
-function report(
-  results: readonly { registration: Registration; action: RecoveryAction; done: boolean }[],
-  json: true | undefined,
-): void {
+interface Report {
+  readonly registrations: readonly Recovered[]
+  readonly refunds: readonly (AbandonedUses & { readonly done: boolean })[]
+}
+
+function report({ registrations, refunds }: Report, json: true | undefined): void {
   if (json) {
-    printJson(results.map(({ registration, action, done }) => ({ id: registration.id, action, done })))
+    printJson([
+      ...registrations.map(({ registration, action, done }) => ({ id: registration.id, action, done })),
+      ...refunds.map(({ tokenId, done, count }) => ({ id: tokenId, action: 'refund', done, count })),
+    ])
     return
   }
-  if (results.length === 0) process.stderr.write('There is nothing to recover.\n')
-  for (const { registration, action, done } of results) {
+  if (registrations.length + refunds.length === 0) process.stderr.write('There is nothing to recover.\n')
+  for (const { registration, action, done } of registrations) {
     const [name, meaning] = WORDS[action]
-    process.stdout.write(`${registration.id}  ${name}${done ? ' (done)' : ''}: ${meaning}\n`)
+    process.stdout.write(line(registration.id, name, done, meaning))
   }
+  for (const { tokenId, count, done } of refunds) {
+    const [uses, are] = count === 1 ? ['use', 'is'] : ['uses', 'are']
+    const meaning = `${count} ${uses} that a stopped process spent without recording a registration ${are} refunded`
+    process.stdout.write(line(tokenId, 'refund', done, meaning))
+  }
+}
+
+function line(id: string, action: string, done: boolean, meaning: string): string {
+  return `${id}  ${action}${done ? ' (done)' : ''}: ${meaning}\n`
 }

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { startScheduler } from '../../src/registration/jobs/scheduler.ts'
 import { newRegistrationIds } from '../../src/registration/key-names.ts'
 import { registrationSchema } from '../../src/routes/registration-schema.ts'
+import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { fill } from '../store/reads-contract.ts'
 import { fastTiming } from '../support/invariants.ts'
 import { runCli } from '../support/server-process.ts'
 import {
@@ -190,6 +194,44 @@ test('registrations recover shows what a failed request left, and undoes it with
   assert.match(done.stdout, RegExp(`^${left.id} {2}undo \\(done\\)`))
   assert.equal(account.keys.size, 0)
   assert.match((await cli('registrations', 'recover')).stderr, /There is nothing to recover/)
+})
+
+/** Returns all rows of every table of a store file. */
+function rowsOf(path: string): Record<string, Record<string, unknown>[]> {
+  const db = new DatabaseSync(path, { readOnly: true })
+  try {
+    const tables = db.prepare(
+      "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+    )
+    return Object.fromEntries(
+      tables.all().map(({ name }) => [String(name), db.prepare(`SELECT * FROM ${name}`).all()]),
+    )
+  } finally {
+    db.close()
+  }
+}
+
+test('a dry run of registrations recover writes only its own audit entry', async (t) => {
+  const path = join(tempDir(t), 'firstkey.db')
+  const store = openSqliteStore(path)
+  await fill(store)
+  await store.close()
+  const { audit: auditBefore = [], ...before } = rowsOf(path)
+  assert.ok(before['registrations'] && before['tokens'] && before['duties'])
+
+  const dry = await runCli(t, ['registrations', 'recover', '--json'], { STORE: `sqlite:${path}` })
+  assert.equal(dry.code, 0, dry.stderr)
+  const found = JSON.parse(dry.stdout) as { action: string; done: boolean }[]
+  assert.deepEqual(new Set(found.map(({ action }) => action)), new Set(['undo', 'sweep']))
+  assert.ok(found.every(({ done }) => !done))
+
+  const { audit: auditAfter = [], ...after } = rowsOf(path)
+  assert.deepEqual(after, before)
+  assert.deepEqual(auditAfter.slice(0, auditBefore.length), auditBefore)
+  assert.deepEqual(
+    auditAfter.slice(auditBefore.length).map(({ action, detail }) => [action, detail]),
+    [['command.run', 'registrations recover --json']],
+  )
 })
 
 test('sweep and registrations reconcile, the former names of two commands, are in no help', async (t) => {

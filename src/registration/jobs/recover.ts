@@ -8,19 +8,19 @@ import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
 import { type RecoveryAction, recoveryActionOf } from '../lifecycle.ts'
 import { removeKeys, undoRegistrations } from '../remove-keys.ts'
 
-/** How many registrations one round of recovery looks at. */
+/** The maximum number of registrations, and of abandoned uses, in one round of recovery. */
 const ROUND = 1_000
 
 export type RecoverDeps = Omit<RegistrationDeps, 'config'>
 
-/** The work that recovery finds. */
+/** The work of one round of recovery, before it is done. */
 export interface RecoveryPlan {
   readonly registrations: readonly { readonly registration: Registration; readonly action: RecoveryAction }[]
-  /** Uses that dead processes spent for registrations which they never recorded. They are refunded. */
+  /** Uses to refund. */
   readonly abandonedUses: readonly AbandonedUses[]
 }
 
-/** Reads what {@link recover} would do now. Writes nothing. */
+/** Returns the work that {@link recover} would do now. Writes nothing. @throws ServiceError of the store */
 export async function planRecovery(store: UpkeepQueries, now: number): Promise<RecoveryPlan> {
   const open = await store.listRecoverable(now, ROUND)
   return {
@@ -32,49 +32,63 @@ export async function planRecovery(store: UpkeepQueries, now: number): Promise<R
   }
 }
 
+/** A registration or rotation that recovery worked on. */
 export interface Recovered {
   readonly registration: Registration
   readonly action: RecoveryAction
-  /** `false`: it could not be done now, and comes again in the next round. */
+  /** `false`: the action failed, and a later round tries again. */
   readonly done: boolean
 }
 
+/** The work that one round of recovery did. */
+export interface Recovery {
+  readonly registrations: readonly Recovered[]
+  /** Uses that were refunded. */
+  readonly refunded: readonly AbandonedUses[]
+}
+
 /**
- * One round: ends what was left unfinished, oldest first, a group at a time: what
- * was begun together is looked up together. Safe to run in several processes at once: each works under a lease.
- * @param stop ends the round after the group it is at
- * @returns what was done to which; why something could not be done is logged
+ * Runs one round of recovery: refunds abandoned uses, then completes or undoes unfinished registrations and rotations,
+ * and makes the late-key checks that are due, oldest first. Registrations that were begun together are looked up together
+ * in API Gateway. Safe to run in several processes at once: each takes a lease on the registrations that it works on.
+ * @param stop ends the round after the present group
+ * @returns the work that was done or tried; the reason for a failure is logged
+ * @throws ServiceError if the store cannot list the work
  */
-export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Recovered[]> {
+export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Recovery> {
   const { clock, leases, log, store, timing } = deps
-  for (const { tokenId, count } of await store.refundAbandonedUses(clock(), ROUND))
-    log.info({ token_id: tokenId, count }, 'abandoned uses refunded')
+  const refunded = await store.refundAbandonedUses(clock(), ROUND)
+  for (const { tokenId, count } of refunded) log.info({ token_id: tokenId, count }, 'abandoned uses refunded')
   const open = await store.listRecoverable(clock(), ROUND)
-  const results: Recovered[] = []
+  const recovered: Recovered[] = []
   for (const group of byGroup(open, ({ id }) => id).flatMap((one) => byAction(one, clock()))) {
     if (stop?.aborted) break
     const lease = leases.hold()
     const limit = abortAfter(timing.undo)
     try {
-      results.push(...(await recoverGroup(deps, group, lease, limit.signal)))
+      recovered.push(...(await recoverGroup(deps, group, lease, limit.signal)))
     } catch (err) {
-      // The store itself: what was taken is free again when its lease lapses.
-      log.warn({ count: group.registrations.length, action: group.action, err }, 'could not be recovered yet')
+      // The store failed. Registrations that were taken are listed again when the lease expires.
+      log.warn(
+        { count: group.registrations.length, action: group.action, err },
+        'could not recover registrations; will retry',
+      )
     } finally {
       limit.cancel()
       leases.drop(lease.owner)
     }
   }
-  return results
+  return { registrations: recovered, refunded }
 }
 
+/** Registrations of one group of ids, with the same status and the same task. */
 interface Group {
   readonly action: RecoveryAction
   readonly registrations: readonly Registration[]
 }
 
 function byAction(registrations: readonly Registration[], now: number): Group[] {
-  // What is active and what is pending is taken by itself: only one of them changes its status.
+  // The store takes leases of registrations with the same status only.
   const groups = Map.groupBy(registrations, (one) => `${recoveryActionOf(one, now)} ${one.status}`)
   return [...groups.values()].flatMap((group) =>
     group[0] === undefined ? [] : [{ action: recoveryActionOf(group[0], now), registrations: group }],
@@ -96,16 +110,16 @@ async function recoverGroup(
   const taken = registrations.filter(({ id }) => takenIds.has(id))
   const done = new Set<string>()
   try {
-    if (action === 'sweep') await sweep(deps, taken, dueBy, done, signal)
+    if (action === 'sweep') await checkForLateKeys(deps, taken, dueBy, done, signal)
     else {
-      const lost = action === 'adopt' ? await adopt(deps, taken, lease, done, signal) : taken
-      const held = lost.map(({ id }) => ({ id, owner: lease.owner }))
+      const toUndo = action === 'adopt' ? await adopt(deps, taken, lease, done, signal) : taken
+      const held = toUndo.map(({ id }) => ({ id, owner: lease.owner }))
       await undoRegistrations(deps, held, 'abandoned', done, signal)
     }
   } catch (err) {
     log.warn(
       { registration_ids: ids.slice(0, 20), count: taken.length, action, err },
-      'could not be recovered yet',
+      'could not recover registrations; will retry',
     )
   }
   const left = taken.filter(({ id }) => !done.has(id))
@@ -117,8 +131,11 @@ async function recoverGroup(
 }
 
 /**
- * Looks for the keys, puts those on their plans that are not there, and records them as waiting for their retries.
- * @returns those that have no key that works
+ * Keeps the keys of registrations for their retries: finds them by name, attaches them to their plans if need be, and
+ * completes the registrations as unanswered.
+ * @param done receives the ids of those that are completed
+ * @returns the registrations to undo: there is no key, it cannot be attached, or the store did not complete it
+ * @throws ServiceError of API Gateway and of the store
  */
 async function adopt(
   { apiGateway, lowPriorityApiGateway, clock, log, store }: RecoverDeps,
@@ -139,45 +156,50 @@ async function adopt(
     }
   }
 
-  const lost: Registration[] = []
-  const working: { id: string; registration: Registration; apiKeyId: string }[] = []
-  const record = async () => {
-    const completions = working
+  const toUndo: Registration[] = []
+  const attachedKeys: { id: string; registration: Registration; apiKeyId: string }[] = []
+  const completeAttached = async () => {
+    const completions = attachedKeys
       .splice(0)
       .map((one) => ({ ...one, owner, actor: SERVICE, isAwaited: () => false }))
     const completed = await store.completeRegistrations(completions, clock())
     for (const id of completed.keys()) done.add(id)
-    // What can be handed out no more, because what it rotates has ended, is undone.
+    // The store refuses, for example, a rotation whose registration has ended.
     const refused = new Set(completions.flatMap(({ id }) => (completed.has(id) ? [] : id)))
-    lost.push(...registrations.filter(({ id }) => refused.has(id)))
+    toUndo.push(...registrations.filter(({ id }) => refused.has(id)))
   }
   const unattached = []
   for (const registration of registrations) {
     const apiKeyId = keyIds.get(registration.id)
-    if (apiKeyId === undefined) lost.push(registration)
+    if (apiKeyId === undefined) toUndo.push(registration)
     else if (attached.has(`${registration.usagePlanId} ${apiKeyId}`))
-      working.push({ id: registration.id, registration, apiKeyId })
+      attachedKeys.push({ id: registration.id, registration, apiKeyId })
     else unattached.push({ registration, apiKeyId })
   }
-  await record()
+  await completeAttached()
   for (const { registration, apiKeyId } of unattached) {
     const { id, usagePlanId } = registration
     const attachment = { keyId: apiKeyId, keyName: keyNamePrefix([id]), usagePlanId, check: true }
     try {
       await apiGateway.attachKey(attachment, signal)
-      working.push({ id, registration, apiKeyId })
-      await record()
+      attachedKeys.push({ id, registration, apiKeyId })
+      await completeAttached()
     } catch (error) {
       if (signal.aborted) throw error
-      // One that cannot be attached now does not hold up the others.
-      if (error instanceof ServiceError && error.code === 'upstream_misconfigured') lost.push(registration)
-      else log.warn({ registration_id: id, err: error }, 'could not be put on its plan yet')
+      // The others are not affected. This one is not in `done`, so a later round tries again.
+      if (error instanceof ServiceError && error.code === 'upstream_misconfigured') toUndo.push(registration)
+      else log.warn({ registration_id: id, err: error }, 'could not attach key; will retry')
     }
   }
-  return lost
+  return toUndo
 }
 
-async function sweep(
+/**
+ * Makes late-key checks: deletes keys that were created after their registrations had failed.
+ * @param done receives the ids of those that are checked
+ * @throws ServiceError of API Gateway and of the store
+ */
+async function checkForLateKeys(
   { lowPriorityApiGateway, store }: RecoverDeps,
   registrations: readonly Registration[],
   dueBy: number,

@@ -37,7 +37,7 @@ test('what a crash left of a batch is recovered together: with a few calls, each
     if (n < 25) gateway.account.attach('demofree', key.id)
   }
 
-  const recovered = await recover(deps)
+  const { registrations: recovered } = await recover(deps)
   assert.ok(recovered.every(({ done }) => done))
   assert.deepEqual(
     batch.map(({ id }) => recovered.find(({ registration }) => registration.id === id)?.action),

@@ -7,8 +7,9 @@ import { connect } from '../../../src/store/dynamodb/connection.ts'
 import { reservation, reserve, spend } from '../../../src/store/dynamodb/token-uses.ts'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
-import { newTable } from '../../support/dynamodb/new-table.ts'
-import { anyUse } from '../../support/service.ts'
+import { newTable, storeEnv } from '../../support/dynamodb/new-table.ts'
+import { runCli } from '../../support/server-process.ts'
+import { anyUse, serverEnv, tempDir, testGateway } from '../../support/service.ts'
 import { registrationOf } from '../store-contract.ts'
 
 test('uses that were spent for registrations which a dead process never wrote are given back, once, when its lease lapsed', async (t) => {
@@ -53,6 +54,69 @@ test('uses that were spent for registrations which a dead process never wrote ar
   const begun = await one.beginRegistrations(batch, { owner: 'alive', until: 9_000 })
   assert.ok(begun.every(({ outcome }) => outcome === 'begun'))
   assert.equal(await uses(), 250)
+})
+
+test('registrations recover lists abandoned uses after unfinished registrations, and refunds them with --yes', async (t) => {
+  const options = await newTable()
+  const gateway = await testGateway(t)
+  const [db, store] = [connect(options), await openDynamoDbStore(options)]
+  t.after(() => Promise.all([db.client.destroy(), store.close()]))
+  const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 300 }, SERVICE, 1)
+  const lease = { owner: 'dead', until: 5_000 }
+  const unfinished = registrationOf(token.id)
+  await store.beginRegistrations([unfinished], lease)
+  const batch = Array.from({ length: 201 }, () => registrationOf(token.id))
+  const reserved = [reservation('dead', 'a', token.id, 200), reservation('dead', 'b', token.id, 1)]
+  await db.transact([spend(token.id, batch), ...reserved.map((each) => reserve(each, lease.owner, 1_000))])
+  const uses = async () => (await store.getToken(token.id))?.uses
+  assert.equal(await uses(), 202)
+  const env = { ...serverEnv(gateway, tempDir(t)), ...storeEnv(options) }
+  const cli = (...args: string[]) => runCli(t, ['registrations', 'recover', ...args], env)
+  const line = (id: string, action: string, meaning: string, done = '') =>
+    `${id}  ${action}${done}: ${meaning}`
+  const linesOf = (done?: string) => [
+    line(unfinished.id, 'undo', 'its key is deleted and the use is refunded', done),
+    ...[
+      '1 use that a stopped process spent without recording a registration is refunded',
+      '200 uses that a stopped process spent without recording a registration are refunded',
+    ].map((meaning) => line(token.id, 'refund', meaning, done)),
+  ]
+  const sorted = (stdout: string) => {
+    const [first = '', ...rest] = stdout.trimEnd().split('\n')
+    return [first, ...rest.sort()]
+  }
+
+  const auditBefore = await store.listAudit({ limit: 100 })
+  const dry = await cli()
+  assert.equal(dry.code, 0, dry.stderr)
+  assert.deepEqual(sorted(dry.stdout), linesOf())
+  assert.match(dry.stderr, /^Nothing was changed\. .*firstkey registrations recover --yes$/m)
+  const [own, ...auditAfter] = await store.listAudit({ limit: 100 })
+  assert.deepEqual([own?.action, own?.detail], ['command.run', 'registrations recover'])
+  assert.deepEqual(auditAfter, auditBefore)
+
+  const [first, ...refunds] = JSON.parse((await cli('--json')).stdout) as { count: number }[]
+  assert.deepEqual(first, { id: unfinished.id, action: 'undo', done: false })
+  assert.deepEqual(
+    refunds.sort((a, b) => a.count - b.count),
+    [1, 200].map((count) => ({ id: token.id, action: 'refund', done: false, count })),
+  )
+  assert.equal(await uses(), 202, 'a dry run refunds nothing')
+  assert.equal((await store.getRegistration(unfinished.id))?.status, 'pending')
+
+  const done = await cli('--yes')
+  assert.equal(done.code, 0, done.stderr)
+  assert.deepEqual(sorted(done.stdout), linesOf(' (done)'))
+  assert.equal(await uses(), 0)
+  assert.match((await cli()).stderr, /There is nothing to recover/)
+
+  await db.transact([
+    spend(token.id, batch.slice(0, 2)),
+    reserve(reservation('dead', 'c', token.id, 2), 'dead', 1_000),
+  ])
+  const last = await cli('--yes', '--json')
+  assert.deepEqual(JSON.parse(last.stdout), [{ id: token.id, action: 'refund', done: true, count: 2 }])
+  assert.equal(await uses(), 0)
 })
 
 test('two replicas begin large batches of one token with the same requests in them: each request begins once', async (t) => {
