@@ -1,6 +1,10 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
-import { describe, listUnfinished, type RegistrationView } from '../registration/queries/registration-view.ts'
+import {
+  listUnfinished,
+  type RegistrationView,
+  viewRegistration,
+} from '../registration/queries/registration-view.ts'
 import { PUBLIC_STATUSES, type PublicStatus } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
@@ -124,7 +128,7 @@ interface Look extends RegistrationView {
 }
 
 async function look(store: Store, registration: Registration, now: number): Promise<Look> {
-  const view = await describe(store, registration, now)
+  const view = await viewRegistration(store, registration, now)
   return { ...view, unfinished: await listUnfinished(store, registration) }
 }
 

@@ -4,21 +4,24 @@ import type { Log } from '../log.ts'
 import type { Actor, AuditEntry } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'
 
-/** A refusal of somebody whose token is known. */
+/** A rejected request whose token is known. */
 export interface Refusal {
   readonly actor: Actor
   readonly code: ErrorCode
   readonly tokenId: string
-  /** Whose management token it was; `null`: it was a bootstrap token. */
+  /** The registration whose management token was sent; `null`: it was a bootstrap token. */
   readonly registrationId: string | null
 }
 
-/** An answer does not wait longer (ms) until its refusal is recorded: a store that is slow may be why it is one. */
-const PATIENCE_MS = 1_000
+/** The longest time by which recording a refusal delays its response (ms). A slow store may have caused it. */
+const MAX_WAIT_MS = 1_000
 
-/** The refusals in the audit trail. */
+/** Records rejected requests in the audit trail. */
 export interface Refusals {
-  /** Resolves when it is recorded, takes long, or could not be, which is in the log: a refusal stays a refusal. */
+  /**
+   * Records a refusal. Resolves when that is done or has failed, but after a second at the latest; the write then
+   * continues. Never throws: a failure is logged, and the response stays the same.
+   */
   record(refusal: Refusal): Promise<void>
 }
 
@@ -27,7 +30,7 @@ interface Waiting {
   readonly done: () => void
 }
 
-/** Those that come while others are written are written together: a flood of them costs few commits. */
+/** Writes refusals that arrive during a write together in the next one, so that a flood of them costs few commits. */
 export function createRefusals({ store, clock, log }: { store: Store; clock: Clock; log: Log }): Refusals {
   let waiting: Waiting[] = []
   let writing = false
@@ -41,7 +44,7 @@ export function createRefusals({ store, clock, log }: { store: Store; clock: Clo
         await store.appendAudit(batch.map(({ entry }) => entry))
       } catch (err) {
         const refusals = batch.slice(0, 20).map(({ entry }) => entry)
-        log.error({ err, count: batch.length, refusals }, 'refusals could not be recorded')
+        log.error({ err, count: batch.length, refusals }, 'could not record rejected requests')
       }
       for (const { done } of batch) done()
     }
@@ -50,7 +53,7 @@ export function createRefusals({ store, clock, log }: { store: Store; clock: Clo
 
   return {
     record({ actor, code, tokenId, registrationId }) {
-      // The store that could not be used then cannot record it either; it is in the log.
+      // A store that cannot be used cannot record this either. The rejected request is in the log.
       if (code === 'store_unavailable') return Promise.resolve()
       const entry: AuditEntry = {
         at: clock(),
@@ -62,7 +65,7 @@ export function createRefusals({ store, clock, log }: { store: Store; clock: Clo
         apiKeyId: null,
       }
       return new Promise((resolve) => {
-        const timer = setTimeout(resolve, PATIENCE_MS)
+        const timer = setTimeout(resolve, MAX_WAIT_MS)
         const done = () => {
           clearTimeout(timer)
           resolve()

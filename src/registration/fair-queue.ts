@@ -1,30 +1,30 @@
 /**
- * What waits, first come first served for each token and one after the other between tokens, so that one with a flood
- * does not hold up the others.
+ * A bounded queue that is fair between bootstrap tokens: the items of one token leave in the order of their arrival, and
+ * tokens take turns, so that a flood with one token does not delay the others.
  */
 export interface FairQueue<T> {
+  /** Returns the number of items. */
   size(): number
   /**
-   * Adds an item. Where that is one too many, somebody has to go: the newest of the token that has most waiting, which
-   * may be this one.
-   * @returns who has to go; `undefined` while there is room
+   * Adds an item. If the queue is full, it drops the newest item of the token that has the most, which may be this item.
+   * @returns the dropped item; `undefined`: there was room
    */
   add(tokenId: string, item: T): T | undefined
-  /** The next items, at most so many. */
+  /** Removes and returns the next items, at most `count`. */
   take(count: number): T[]
-  /** How many would be taken before a new one of this token. */
+  /** Returns the number of items that would leave before a new item of this token. */
   ahead(tokenId: string): number
 }
 
-/** @param bound how many may wait */
+/** @param bound the maximum number of items */
 export function createFairQueue<T>(bound: number): FairQueue<T> {
-  /** In the order of their turns. */
+  /** The items of each token, in the order in which the tokens take turns. */
   const lines = new Map<string, T[]>()
   let size = 0
 
   function longest(): T[] {
     let found: T[] = []
-    if (lines.size === size) return found // Nobody has two: no need to look at thousands of lines.
+    if (lines.size === size) return found // No token has two items: skip the search of thousands of lines.
     for (const line of lines.values()) if (line.length > found.length) found = line
     return found
   }
@@ -34,11 +34,11 @@ export function createFairQueue<T>(bound: number): FairQueue<T> {
     add(tokenId, item) {
       const line = lines.get(tokenId) ?? []
       const full = size >= bound
-      const flood = full ? longest() : []
-      if (full && flood.length <= line.length + 1) return item
+      const longestLine = full ? longest() : []
+      if (full && longestLine.length <= line.length + 1) return item
       line.push(item)
       lines.set(tokenId, line)
-      if (full) return flood.pop()
+      if (full) return longestLine.pop()
       size += 1
       return undefined
     },
@@ -50,7 +50,7 @@ export function createFairQueue<T>(bound: number): FairQueue<T> {
         const [tokenId, line] = next
         const item = line.shift()
         if (item !== undefined) taken.push(item)
-        // To the end: its next one waits until every other token had its turn.
+        // The token moves to the end, so that every other token has its turn first.
         lines.delete(tokenId)
         if (line.length > 0) lines.set(tokenId, line)
       }

@@ -1,37 +1,41 @@
-/** The times by which registrations are worked on, taken over and forgotten, in milliseconds; other ones for tests. */
+/** The time limits and intervals of the work on registrations, in milliseconds. Tests use shorter ones. */
 export interface Timing {
-  /** How long a lease holds without being renewed: a process that died is taken over after this. */
+  /** The time until a lease expires unless it is renewed. After it, recovery takes over what a dead process left. */
   readonly lease: number
-  /** How often leases are looked at, and renewed if they are older than this. */
+  /** The interval at which leases are checked. A lease that was last renewed longer ago is renewed. */
   readonly renew: number
-  /** How often recovery looks. */
+  /** The interval between rounds of recovery. */
   readonly recover: number
-  /** Beyond its deadline, how long a registration that has an idempotency key may go on in the background. */
+  /** The time for which a registration with an idempotency key may continue after its response was due. */
   readonly afterDeadline: number
-  /** How long one round of undoing may take; what is left then is recovered later. */
+  /** The time limit for undoing a batch. Recovery undoes the remaining registrations later. */
   readonly undo: number
-  /** After a call without a clear answer, when to look once more for a key that came late. */
+  /** The time between undoing a registration and its late-key check. */
   readonly sweepAfter: number
-  /** How long one attempt of one call to API Gateway may take; the SDK makes three. */
+  /** The time limit of one attempt of a call to API Gateway. The SDK makes up to three attempts. */
   readonly upstreamCall: number
-  /** How long API Gateway's word is not taken after it proved wrong, and how often it is tested while it is. */
+  /**
+   * The time for which a circuit breaker stays open: bulk imports are not used, or every attachment is checked. While
+   * attachments are not checked, also the minimum time between two tests of one.
+   */
   readonly distrust: number
-  /** How often to look for keys whose time is over. */
+  /** The interval between rounds of key deletions. */
   readonly end: number
-  /** The least time between two of their deletions. */
+  /** The minimum time between two deletions in a round. */
   readonly endSpacing: number
-  /** When to try again what could not be deleted. */
+  /** The time until the deletion of a key is tried again after it failed. */
   readonly endRetry: number
-  /** How long a process keeps the work that it does for all, without renewing it: one that died is followed after this. */
+  /** The time until the leader lease expires unless it is renewed. After it, another process can become the leader. */
   readonly leaderLease: number
-  /** How often to forget idempotency keys that are older than they are remembered. */
+  /** The interval at which expired idempotency keys are forgotten. */
   readonly forget: number
-  /** How often to remove old audit entries. */
+  /** The interval between purges of old audit entries. */
   readonly purge: number
-  /** How long an idempotency key is remembered. */
+  /** The time for which an idempotency key is remembered. */
   readonly idempotency: number
 }
 
+/** The times that a server uses. */
 export const defaultTiming: Timing = {
   lease: 5_000,
   renew: 1_000,

@@ -3,19 +3,20 @@ import { ServiceError } from '../errors.ts'
 import type { TokenPolicy } from '../store/records.ts'
 
 /**
- * The plan a registration gets: the one it asks for if the token may have it, otherwise the default of the token.
- * @param plans what this deployment offers, the first is its default
- * @throws ServiceError `plan_not_allowed`; `upstream_misconfigured` if the token names a plan that is not offered
+ * Chooses the plan of a registration: the requested one, or the token's default if none is requested.
+ * @param plans the plans of this deployment; the first is its default
+ * @throws ServiceError `plan_not_allowed` if the token does not allow the requested plan; `upstream_misconfigured` if
+ *   this deployment has no such plan
  */
 export function choosePlan(
   plans: readonly [Plan, ...Plan[]],
   policy: TokenPolicy,
-  asked: string | undefined,
+  requested: string | undefined,
 ): Plan {
   const allowed = policy.plans.length > 0 ? policy.plans : [plans[0].name]
-  const name = asked ?? allowed[0]
+  const name = requested ?? allowed[0]
   if (name === undefined || !allowed.includes(name)) {
-    throw new ServiceError('plan_not_allowed', `The token may ask for: ${allowed.join(', ')}.`, {
+    throw new ServiceError('plan_not_allowed', `The token allows these plans: ${allowed.join(', ')}.`, {
       errors: [{ path: '/plan', message: `must be one of: ${allowed.join(', ')}` }],
     })
   }
@@ -23,13 +24,13 @@ export function choosePlan(
   if (plan === undefined) {
     throw new ServiceError(
       'upstream_misconfigured',
-      `The plan "${name}" of the token is not offered any more.`,
+      `The token allows the plan "${name}", but this service has no such plan.`,
     )
   }
   return plan
 }
 
-/** @throws ServiceError `name_not_allowed` if the name does not start with the prefix of the token */
+/** Checks a name against the token's prefix. @throws ServiceError `name_not_allowed` if it does not start with it */
 export function checkName(policy: TokenPolicy, name: string): void {
   if (name.startsWith(policy.namePrefix)) return
   throw new ServiceError('name_not_allowed', `The name must start with "${policy.namePrefix}".`, {

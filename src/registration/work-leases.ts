@@ -4,15 +4,15 @@ import type { Lease } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { Timing } from './timing.ts'
 
-/** The leases under which this process works: renewed as long as it does, so that they lapse when it dies. */
+/** The leases under which this process works. They are renewed while it works, and expire after it dies. */
 export interface WorkLeases {
-  /** A lease with an owner of its own, renewed until it is dropped. */
+  /** Returns a lease with a new owner, with one holder. It is renewed until it has no holder. */
   hold(): Lease
-  /** Another one works under it: it is dropped once for each. */
+  /** Adds a holder to a lease. @throws Error if the lease has no holder any more */
   keep(owner: string): void
-  /** Renews it no more, unless others work under it. */
+  /** Removes a holder from a lease. Has no effect on a lease without holders. */
   drop(owner: string): void
-  /** Renews what is held and nears its end. */
+  /** Renews the leases that were last renewed more than `timing.renew` ago. @throws ServiceError of the store */
   renew(): Promise<void>
 }
 
@@ -31,15 +31,15 @@ export function createWorkLeases({ store, clock, timing }: WorkLeasesDeps): Work
       return lease
     },
     keep(owner) {
-      const one = held.get(owner)
-      if (one === undefined) throw new Error('the lease was dropped before')
-      one.holders += 1
+      const lease = held.get(owner)
+      if (lease === undefined) throw new Error('the lease has no holder any more')
+      lease.holders += 1
     },
     drop(owner) {
-      const one = held.get(owner)
-      if (one === undefined) return
-      one.holders -= 1
-      if (one.holders === 0) held.delete(owner)
+      const lease = held.get(owner)
+      if (lease === undefined) return
+      lease.holders -= 1
+      if (lease.holders === 0) held.delete(owner)
     },
     async renew() {
       const now = clock()
@@ -50,7 +50,7 @@ export function createWorkLeases({ store, clock, timing }: WorkLeasesDeps): Work
         due.map(([owner]) => owner),
         until,
       )
-      for (const [, one] of due) one.until = until
+      for (const [, lease] of due) lease.until = until
     },
   }
 }

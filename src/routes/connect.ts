@@ -9,7 +9,7 @@ import { answerOauthErrors, oauthErrorResponses } from '../http/oauth-error.ts'
 import { tagged } from '../http/openapi.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
-import { describe } from '../registration/queries/registration-view.ts'
+import { viewRegistration } from '../registration/queries/registration-view.ts'
 import { register } from '../registration/register.ts'
 import { revoke } from '../registration/revoke.ts'
 import {
@@ -103,7 +103,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
     },
     handler: async (request) => {
       const { registration, secret } = managing(request)
-      const view = await describe(store, registration, clock())
+      const view = await viewRegistration(store, registration, clock())
       const { apiKeyId } = view.current
       if (view.status !== 'active' || apiKeyId === null) throw gone()
       return toReadClientInformation(view, apiKeyId, { secret, publicUrl: config.publicUrl })
@@ -127,7 +127,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
     },
     handler: async (request, reply) => {
       const { registration } = managing(request)
-      const { current } = await describe(store, registration, clock())
+      const { current } = await viewRegistration(store, registration, clock())
       if (current.status === 'ended') throw gone()
       await revoke(deps, registration.id, actorOf(request))
       return reply.code(204).send(null)

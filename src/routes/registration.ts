@@ -7,7 +7,7 @@ import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { tagged } from '../http/openapi.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
-import { describe } from '../registration/queries/registration-view.ts'
+import { viewRegistration } from '../registration/queries/registration-view.ts'
 import { readUsage } from '../registration/queries/usage.ts'
 import { revoke } from '../registration/revoke.ts'
 import { rotate } from '../registration/rotate.ts'
@@ -60,13 +60,13 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       },
     },
     handler: async (request) => {
-      const view = await describe(store, managing(request).registration, clock())
+      const view = await viewRegistration(store, managing(request).registration, clock())
       const { apiKeyId: keyId, usagePlanId, tokenId, status } = view.current
       const isGone = keyId === null || status === 'ended'
-      const standing = isGone
+      const health = isGone
         ? { live: false, ready: deps.keyProbe === null ? null : false }
-        : await liveness.look({ keyId, usagePlanId, tokenId })
-      return toRegistrationAnswer(view, standing)
+        : await liveness.check({ keyId, usagePlanId, tokenId })
+      return toRegistrationAnswer(view, health)
     },
   })
   app.route({
@@ -93,7 +93,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     },
     handler: async (request) => {
       const { from, to } = request.query
-      const view = await describe(store, managing(request).registration, clock())
+      const view = await viewRegistration(store, managing(request).registration, clock())
       return toUsageAnswer(await readUsage(deps, view, { from, to }), clock())
     },
   })

@@ -4,174 +4,183 @@ import { type ProbeAnswer, probe, type Verdict } from '../../aws/probe.ts'
 import type { Log } from '../../log.ts'
 import { createProbeQueue } from './probe-queue.ts'
 
-/** The least time between two probes of this process (ms), whoever asks: one that succeeds is a request to the API. */
+/** The minimum time between two probes of keys by this process (ms). An accepted probe counts as a request to the API. */
 const SPACING_MS = 5
 const PROBE_TIMEOUT_MS = 5_000
-/** Who only looks, is told so soon that nobody knows (ms). */
-const LOOK_MS = 2_000
-/** How long the answer about one key is reused (ms). */
-const ANSWER_FOR_MS = 200
-/** Who waits looks again after this long (ms), and then less and less often. */
+/** The time limit of {@link KeyProbe.isAccepted} (ms). */
+const CHECK_TIMEOUT_MS = 2_000
+/** The time for which the response to a key is reused (ms). */
+const REUSE_MS = 200
+/** While a caller waits, the pause before the next probe of its key (ms). Each pause is longer than the last. */
 const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 1_000
 const PAUSE_GROWTH = 1.5
-/** Of how many keys it is remembered that the API took them. */
-const REMEMBERED = 10_000
+/** The number of accepted keys to remember. */
+const MAX_REMEMBERED = 10_000
 
-/** A key as the API sees it. The value goes nowhere but there. */
+/** A key to probe. Its value is sent to the API, and never logged or stored. */
 export interface KeyToProbe {
   readonly keyId: string
   readonly value: string
-  /** With which bootstrap token it was made: tokens take turns. */
+  /** The bootstrap token that it was minted with: tokens take turns. */
   readonly tokenId: string
 }
 
-/** Whether the API takes keys: a new one needs from seconds to minutes to reach API Gateway's data plane. */
+/** Reports whether the API accepts keys. A new key needs seconds to minutes to reach API Gateway's data plane. */
 export interface KeyProbe {
-  /** Whether the API took the key before, without asking it. */
+  /** Returns `true` if the API accepted the key before. Sends no probe. */
   wasAccepted(keyId: string): boolean
-  /** Whether the API takes the key; `null`: it did not say in time. */
+  /**
+   * Probes a key once. Never throws.
+   * @returns `true` if the API accepts the key, `false` if it rejects it; `null` if there is no clear response within two
+   *   seconds, or if the API does not reject requests without a key
+   */
   isAccepted(key: KeyToProbe): Promise<boolean | null>
   /**
-   * Waits until the API takes the key, `until` has come (on the clock of `performance.now()`) or is `null`, or the process
-   * stops. Never throws.
-   * @returns whether the API was seen to take the key; `null`: it takes any, so that nothing can be seen
+   * Probes a key until the API accepts it, the time is over, or {@link stopWaiting} is called. Never throws.
+   * @param until returns the end of the wait, on the clock of `performance.now()`; `null` ends it. It is called again
+   *   before each probe, and can shorten the wait, but not extend it.
+   * @returns `true` if the API accepted the key, `false` if it did not in time; `null` if it accepts requests without a
+   *   key, so that a probe proves nothing
    */
   untilAccepted(key: KeyToProbe, until: () => number | null): Promise<boolean | null>
-  /** Looks whether the path that is probed can tell anything, and says in the log if not. Never throws. */
+  /** Probes without a key, and logs a warning if the probed path cannot prove that a key is accepted. Never throws. */
   checkPath(): Promise<void>
-  /** Ends all waiting, now and later. */
+  /** Ends all waits, the present ones and all later ones. */
   stopWaiting(): void
 }
 
-/** @param url a method of the API, with `apiKeyRequired` */
+/** @param url the URL of a method of the API with `apiKeyRequired` */
 export function createKeyProbe(url: string, log: Log): KeyProbe {
-  const line = createProbeQueue(SPACING_MS)
+  const queue = createProbeQueue(SPACING_MS)
   const stopping = new AbortController()
-  const accepted = new LRUCache<string, true>({ max: REMEMBERED })
-  const answers = new LRUCache<string, ProbeAnswer, { key: KeyToProbe; isWanted: () => boolean }>({
-    max: REMEMBERED,
-    ttl: ANSWER_FOR_MS,
-    // Whoever asks meanwhile waits for the same probe.
+  const accepted = new LRUCache<string, true>({ max: MAX_REMEMBERED })
+  const responses = new LRUCache<string, ProbeAnswer, { key: KeyToProbe; isWanted: () => boolean }>({
+    max: MAX_REMEMBERED,
+    ttl: REUSE_MS,
+    // Simultaneous callers for the same key share one probe.
     fetchMethod: async (_keyId, _stale, { context: { key, isWanted } }) => {
-      if (!(await line.turn(key.tokenId, isWanted))) return undefined
-      const answer = await ask(key.value)
-      noteReach(answer)
-      return answer
+      if (!(await queue.turn(key.tokenId, isWanted))) return undefined
+      const response = await send(key.value)
+      noteReachability(response)
+      return response
     },
   })
-  let reachable = true
-  let warned = false
-  /** What the path says to a request without a key: `accepted`, and it proves nothing; `unclear`: it is asked again. */
-  let withoutKey: Verdict = 'unclear'
-  let asking: Promise<void> | undefined
+  let isReachable = true
+  let hasWarned = false
+  /** The verdict on requests without a key. `accepted`: a probe proves nothing. `unclear`: the path is checked again. */
+  let verdictWithoutKey: Verdict = 'unclear'
+  let pathCheck: Promise<void> | undefined
 
-  function ask(apiKey: string | undefined): Promise<ProbeAnswer> {
+  function send(apiKey: string | undefined): Promise<ProbeAnswer> {
     return probe(url, apiKey, AbortSignal.any([stopping.signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]))
   }
 
-  /** Once for each time that the API falls silent. */
-  function noteReach({ status, error }: ProbeAnswer): void {
-    if (status === undefined && reachable && !stopping.signal.aborted)
-      log.warn({ url, err: error }, 'the API could not be probed')
-    reachable = status !== undefined
+  /** Logs that the API cannot be reached, once until it responds again. */
+  function noteReachability({ status, error }: ProbeAnswer): void {
+    if (status === undefined && isReachable && !stopping.signal.aborted)
+      log.warn({ url, err: error }, 'could not reach the API to probe a key')
+    isReachable = status !== undefined
   }
 
-  async function look(key: KeyToProbe, isWanted: () => boolean): Promise<boolean | null> {
-    const answer = await answers.fetch(key.keyId, { context: { key, isWanted } })
-    if (answer === undefined || answer.verdict === 'unclear') return null
-    if (answer.verdict === 'rejected') return false
-    if (withoutKey === 'unclear') await checkPath()
-    if (withoutKey !== 'rejected') return null
+  /** Probes a key once. @returns `null` if the response proves nothing, or if the probe was not sent */
+  async function probeKey(key: KeyToProbe, isWanted: () => boolean): Promise<boolean | null> {
+    const response = await responses.fetch(key.keyId, { context: { key, isWanted } })
+    if (response === undefined || response.verdict === 'unclear') return null
+    if (response.verdict === 'rejected') return false
+    if (verdictWithoutKey === 'unclear') await checkPath()
+    if (verdictWithoutKey !== 'rejected') return null
     accepted.set(key.keyId, true)
     return true
   }
 
-  /** Those who ask meanwhile wait for the same answer. */
+  /** Simultaneous callers share one check. */
   function checkPath(): Promise<void> {
-    asking ??= askWithoutKey().finally(() => {
-      asking = undefined
+    pathCheck ??= probePath().finally(() => {
+      pathCheck = undefined
     })
-    return asking
+    return pathCheck
   }
 
-  async function askWithoutKey(): Promise<void> {
-    const { verdict, status, isUnknownPath, error } = await ask(undefined)
-    withoutKey = verdict
+  async function probePath(): Promise<void> {
+    const { verdict, status, isUnknownPath, error } = await send(undefined)
+    verdictWithoutKey = verdict
     if (verdict === 'unclear')
       log.warn(
         { url, status, err: error },
-        'API_PROBE_PATH does not say whether it wants a key: until it does, none is called ready',
+        'API_PROBE_PATH neither accepted nor rejected a request without a key: ' +
+          'no key is reported as ready until it rejects one',
       )
     else if (verdict === 'accepted')
       log.warn(
         { url, status },
-        'API_PROBE_PATH answers without a key, so nothing is said of keys being ready',
+        'API_PROBE_PATH accepts requests without a key, so that ready is not reported: ' +
+          'set it to a method that requires a key',
       )
     else if (isUnknownPath)
-      log.warn({ url, status }, 'API_PROBE_PATH is no method of the API: it refuses every key')
+      log.warn({ url, status }, 'API_PROBE_PATH is not a method of the API, so it rejects every key')
   }
 
-  /** Once: it may be that keys take long, but rather that the path refuses all. */
-  function noteRefusal(): void {
-    if (accepted.size > 0 || warned) return
-    warned = true
-    const hint = 'is its stage on the plan, and does nothing else there answer 401 or 403?'
-    log.warn({ url }, `a wait ended, and API_PROBE_PATH has not let a single key through yet: ${hint}`)
+  /** Logs once that no key was accepted yet. Keys may be slow to arrive, but more likely the path rejects all of them. */
+  function noteRejection(): void {
+    if (accepted.size > 0 || hasWarned) return
+    hasWarned = true
+    const advice = 'check that its stage is on the plan, and that nothing else there responds with 401 or 403'
+    log.warn({ url }, `API_PROBE_PATH has rejected every key so far: ${advice}`)
   }
 
-  async function lookUntil(key: KeyToProbe, until: () => number | null): Promise<boolean | null> {
-    let isRefused = false
-    const left = () => (stopping.signal.aborted ? 0 : (until() ?? 0) - performance.now())
+  async function probeUntil(key: KeyToProbe, until: () => number | null): Promise<boolean | null> {
+    let wasRejected = false
+    const leftMs = () => (stopping.signal.aborted ? 0 : (until() ?? 0) - performance.now())
     for (
       let pauseMs = FIRST_PAUSE_MS;
-      left() > 0;
+      leftMs() > 0;
       pauseMs = Math.min(pauseMs * PAUSE_GROWTH, LONGEST_PAUSE_MS)
     ) {
-      const isAccepted = await look(key, () => left() > 0)
+      const isAccepted = await probeKey(key, () => leftMs() > 0)
       if (isAccepted) return true
-      if (withoutKey === 'accepted') return null
-      isRefused ||= isAccepted === false
-      await pause(Math.min(pauseMs, left()), stopping.signal)
+      if (verdictWithoutKey === 'accepted') return null
+      wasRejected ||= isAccepted === false
+      await pause(Math.min(pauseMs, leftMs()), stopping.signal)
     }
-    if (isRefused && !stopping.signal.aborted) noteRefusal()
+    if (wasRejected && !stopping.signal.aborted) noteRejection()
     return false
   }
 
   return {
     wasAccepted: (keyId) => accepted.has(keyId),
     async isAccepted(key) {
-      if (withoutKey === 'accepted') return null
-      const latest = performance.now() + LOOK_MS
+      if (verdictWithoutKey === 'accepted') return null
+      const endsAt = performance.now() + CHECK_TIMEOUT_MS
       return within(
-        LOOK_MS,
-        look(key, () => performance.now() < latest),
+        CHECK_TIMEOUT_MS,
+        probeKey(key, () => performance.now() < endsAt),
         null,
       )
     },
     async untilAccepted(key, until) {
-      if (withoutKey === 'accepted') return null
-      // The last probe may be slow: the answer is not.
-      return within((until() ?? 0) - performance.now(), lookUntil(key, until), false)
+      if (verdictWithoutKey === 'accepted') return null
+      // The last probe may take longer than the wait.
+      return within((until() ?? 0) - performance.now(), probeUntil(key, until), false)
     },
     checkPath,
     stopWaiting() {
       stopping.abort()
-      line.close()
+      queue.close()
     },
   }
 }
 
-/** Ends early when `signal` aborts. */
+/** Resolves after `ms` milliseconds, or earlier if `signal` aborts. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(Math.max(0, ms), undefined, { signal }).catch(() => undefined)
 }
 
-/** What `work` answers, or `otherwise` if it takes longer than `ms`, or fails. */
-async function within<T>(ms: number, work: Promise<T>, otherwise: T): Promise<T> {
+/** Returns the result of `work`, or `fallback` if it fails or takes longer than `ms` milliseconds. */
+async function within<T>(ms: number, work: Promise<T>, fallback: T): Promise<T> {
   const done = new AbortController()
   try {
-    return await Promise.race([work.catch(() => otherwise), pause(ms, done.signal).then(() => otherwise)])
+    return await Promise.race([work.catch(() => fallback), pause(ms, done.signal).then(() => fallback)])
   } finally {
     done.abort()
   }

@@ -1,39 +1,40 @@
 import { createFairQueue } from '../fair-queue.ts'
 
-/** How many may stand in line: more would not have a turn in any time that is waited. */
-const MOST_WAITING = 10_000
+/** The maximum number of waiting probes. One behind them would get its turn only after its caller stopped waiting. */
+const MAX_WAITING = 10_000
 
-/** Whose turn it is to probe the API: one at a time, with a pause between, tokens in turns. */
+/** The queue of probes: one turn at a time, with a minimum time in between. Bootstrap tokens take turns. */
 export interface ProbeQueue {
   /**
-   * Waits for a turn. Who does not want it any more when it comes gives it up, at no cost to the others.
-   * @returns whether it is this one's turn; `false`: given up, no room, or the line is closed
+   * Waits for a turn.
+   * @param isWanted is called when the turn comes; if it returns `false`, the next in the queue gets the turn at once
+   * @returns `true`: probe now; `false`: the turn is no longer wanted, or the queue is full or closed
    */
   turn(tokenId: string, isWanted: () => boolean): Promise<boolean>
-  /** No turns any more, for those in line neither. */
+  /** Closes the queue: all present and later calls of {@link turn} return `false`. */
   close(): void
 }
 
 interface Waiting {
   readonly isWanted: () => boolean
-  readonly go: (isTurn: boolean) => void
+  readonly resolve: (isTurn: boolean) => void
 }
 
-/** @param spacing the least time between two turns (ms) */
+/** @param spacing the minimum time between two turns (ms) */
 export function createProbeQueue(spacing: number): ProbeQueue {
-  const queue = createFairQueue<Waiting>(MOST_WAITING)
+  const queue = createFairQueue<Waiting>(MAX_WAITING)
   let closed = false
   let nextAt = 0
   let timer: NodeJS.Timeout | undefined
 
-  function callNext(): void {
+  function giveNextTurn(): void {
     timer = undefined
     for (let [next] = queue.take(1); next !== undefined; [next] = queue.take(1)) {
       const isTurn = !closed && next.isWanted()
-      next.go(isTurn)
+      next.resolve(isTurn)
       if (!isTurn) continue
       nextAt = performance.now() + spacing
-      timer = setTimeout(callNext, spacing)
+      timer = setTimeout(giveNextTurn, spacing)
       return
     }
   }
@@ -41,15 +42,16 @@ export function createProbeQueue(spacing: number): ProbeQueue {
   return {
     turn(tokenId, isWanted) {
       if (closed) return Promise.resolve(false)
-      return new Promise((go) => {
-        queue.add(tokenId, { isWanted, go })?.go(false)
-        timer ??= setTimeout(callNext, Math.max(0, nextAt - performance.now()))
+      return new Promise((resolve) => {
+        const dropped = queue.add(tokenId, { isWanted, resolve })
+        dropped?.resolve(false)
+        timer ??= setTimeout(giveNextTurn, Math.max(0, nextAt - performance.now()))
       })
     },
     close() {
       closed = true
       clearTimeout(timer)
-      callNext()
+      giveNextTurn()
     },
   }
 }

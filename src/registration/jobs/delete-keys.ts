@@ -5,10 +5,10 @@ import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import type { LeaderLease } from './leader-lease.ts'
 
-/** How many keys are looked for at once. */
-const ROUND = 100
-/** How many deletions may be under way: one that hangs must not hold up the others. */
-const AT_ONCE = 4
+/** The number of due keys that are read at once. */
+const PAGE = 100
+/** The maximum number of simultaneous deletions. More than one, so that one that hangs does not delay the others. */
+const MAX_RUNNING = 4
 
 export type DeleteKeysDeps = Pick<
   RegistrationDeps,
@@ -16,10 +16,12 @@ export type DeleteKeysDeps = Pick<
 >
 
 /**
- * One round: deletes the keys whose time is over, expired, rotated or revoked, and not too fast. What
- * cannot be deleted stays `ending`, with the reason, and is tried again.
- * @param leaderLease whoever has it goes on alone
- * @param stop ends the round after the key it is at
+ * Runs one round of deletions: deletes all keys that are due because they expired, were replaced or were revoked. A
+ * deletion starts at least `timing.endSpacing` after the last one. A key that cannot be deleted stays `ending`, with the
+ * reason, and is tried again.
+ * @param leaderLease the round runs only while this process holds it
+ * @param stop ends the round after the deletions that have started
+ * @throws ServiceError of the store
  */
 export async function deleteDueKeys(
   deps: DeleteKeysDeps,
@@ -31,19 +33,19 @@ export async function deleteDueKeys(
   const running = new Set<Promise<void>>()
   try {
     for (;;) {
-      await store.startDueEndings(clock(), ROUND)
-      const due = await store.listDue(clock(), ROUND)
+      await store.startDueEndings(clock(), PAGE)
+      const due = await store.listDue(clock(), PAGE)
       for (const registration of due) {
-        if (running.size >= AT_ONCE) await Promise.race(running)
+        if (running.size >= MAX_RUNNING) await Promise.race(running)
         if (stop?.aborted || !(await leaderLease.isHeld())) return
         const deleting = deleteKey(deps, lowPriorityApiGateway, registration)
-          .catch(() => undefined) // Recorded, and in the log.
+          .catch(() => undefined) // The reason is recorded and logged.
           .finally(() => running.delete(deleting))
         running.add(deleting)
         await sleep(timing.endSpacing)
       }
       await Promise.all(running)
-      if (due.length < ROUND) return
+      if (due.length < PAGE) return
     }
   } finally {
     await Promise.all(running)
@@ -51,9 +53,9 @@ export async function deleteDueKeys(
 }
 
 /**
- * Deletes the key of a registration that is `ending`, and records it as `ended`. Safe to repeat, in any number of
- * processes: a key that is gone is fine.
- * @throws ServiceError why it could not be done now; it is tried again by itself
+ * Deletes the key of a registration or rotation that is `ending`, and records it as `ended`. Safe to repeat, also in
+ * several processes at once: a key that no longer exists counts as deleted.
+ * @throws ServiceError the reason if it fails; the leader tries again after `timing.endRetry`
  */
 export async function deleteKey(
   { store, clock, timing, log }: Omit<DeleteKeysDeps, 'lowPriorityApiGateway'>,
@@ -66,7 +68,7 @@ export async function deleteKey(
     await store.finishEndings([id], clock())
     log.info(fields, 'key deleted')
   } catch (err) {
-    log.error({ ...fields, err }, 'a key could not be deleted yet')
+    log.error({ ...fields, err }, 'could not delete key; will retry')
     await store.postponeEnding(id, codeOf(err), clock() + timing.endRetry)
     throw err
   }

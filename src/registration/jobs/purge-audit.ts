@@ -1,17 +1,18 @@
 import type { Config } from '../../config.ts'
 import type { RegistrationDeps } from '../deps.ts'
 
-/** How many entries go in one transaction: others want to write, too. */
-const AT_ONCE = 500
+/** The maximum number of entries that are removed at once: other writes wait meanwhile. */
+const CHUNK = 500
 
 export type PurgeDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'log'> & {
   readonly config: Pick<Config, 'auditRetentionMs'>
 }
 
 /**
- * One round: removes audit entries that are older than the configured time, but for those of registrations whose key is
- * still there.
- * @param stop ends it after what it is at
+ * Removes all audit entries that are older than `config.auditRetentionMs`, except those of registrations whose key may
+ * still be in API Gateway.
+ * @param stop ends the purge after the present chunk
+ * @throws ServiceError of the store
  */
 export async function purgeAudit(
   { store, clock, log, config }: PurgeDeps,
@@ -20,9 +21,9 @@ export async function purgeAudit(
   let removed = 0
   let more = true
   while (more && !stop?.aborted) {
-    const count = await store.purgeAudit(clock() - config.auditRetentionMs, AT_ONCE)
+    const count = await store.purgeAudit(clock() - config.auditRetentionMs, CHUNK)
     removed += count
-    more = count === AT_ONCE
+    more = count === CHUNK
   }
   if (removed > 0) log.info({ count: removed }, 'old audit entries removed')
 }

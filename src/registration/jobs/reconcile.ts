@@ -14,33 +14,37 @@ export type ReconcileDeps = Pick<
   'store' | 'lowPriorityApiGateway' | 'clock' | 'timing' | 'log'
 >
 
-/** What a comparison needs: it reads only. */
+/** The part of {@link ReconcileDeps} that {@link findDiscrepancies} needs. It only reads. */
 export interface DiscrepancyDeps {
   readonly store: RecordReader & Pick<OperatorStore, 'listRegistrations'>
   readonly lowPriorityApiGateway: Pick<ApiGateway, 'findKeys' | 'hasKey'>
   readonly clock: Clock
 }
 
-/** Where API Gateway and the store do not agree, though nobody is at work on it. */
+/** The differences between API Gateway and the store, except those of registrations that are still being worked on. */
 export interface Discrepancies {
-  /** Keys that are named as this service names them, and that no record knows or that should be gone. */
+  /** Stray keys: firstkey keys that have no record in the store, or a record that must not have a key. */
   readonly strayKeys: readonly FoundKey[]
-  /** Registrations and rotations that are recorded as active, whose key is gone. */
+  /** Dead records: registrations and rotations that are `active`, but whose key no longer exists. */
   readonly deadRecords: readonly Registration[]
-  /** How many of the keys named so the store knows: none of them, and it may be the wrong store. */
+  /** The number of firstkey keys that have a record. If it is 0, this may be the wrong store. */
   readonly knownKeys: number
 }
 
-/** Younger records are left alone (ms): API Gateway may not show a new key at once. */
+/** The age from which a record can be dead (ms): API Gateway may not list a new key at once. */
 const SETTLED_AFTER_MS = 10 * 60_000
 const ALL = 1_000_000
 
-/** Compares every key of the account that carries this service's naming with the store. Changes nothing. */
+/**
+ * Compares the firstkey keys of the account and Region with the store. They are recognized by their names, see
+ * {@link isKeyName}. Changes nothing.
+ * @throws ServiceError of API Gateway and of the store
+ */
 export async function findDiscrepancies(
   { store, lowPriorityApiGateway, clock }: DiscrepancyDeps,
   signal: AbortSignal,
 ): Promise<Discrepancies> {
-  // In this order: a key is recorded before it is made, and an active record has its key already.
+  // The order matters: an active record already has its key, and a key is minted only after its record is written.
   const active = await store.listRegistrations({ status: 'active', limit: ALL })
   const found: FoundKey[] = []
   for (const prefix of KEY_NAME_PREFIXES)
@@ -59,13 +63,16 @@ export async function findDiscrepancies(
   const deadRecords: Registration[] = []
   for (const record of active) {
     if (record.apiKeyId === null || ids.has(record.apiKeyId) || record.createdAt > settledBefore) continue
-    // Asked for once more, by its id: somebody may have renamed it, and pages that are read while keys go leave others out.
+    // Looked up by its id, because the list may lack it: it was renamed, or other keys were deleted between two pages.
     if (!(await lowPriorityApiGateway.hasKey(record.apiKeyId, signal))) deadRecords.push(record)
   }
   return { strayKeys, deadRecords, knownKeys }
 }
 
-/** Deletes a key that {@link findDiscrepancies} found. @throws ServiceError */
+/**
+ * Deletes a stray key that {@link findDiscrepancies} found, and records that in the audit trail.
+ * @throws ServiceError of API Gateway and of the store
+ */
 export async function deleteStrayKey(
   { lowPriorityApiGateway, clock, log, store }: ReconcileDeps,
   key: FoundKey,
@@ -79,7 +86,10 @@ export async function deleteStrayKey(
   log.info({ api_key_id: key.id, registration_id: registrationId }, 'stray key deleted')
 }
 
-/** Records a registration or rotation whose key is gone as ended. Deletes nothing. @throws ServiceError */
+/**
+ * Records a dead record that {@link findDiscrepancies} found as revoked and `ended`. Deletes nothing in API Gateway.
+ * @throws ServiceError of the store
+ */
 export async function endDeadRecord(
   { store, clock }: ReconcileDeps,
   record: Registration,

@@ -4,30 +4,31 @@ import type { KeyState } from '../../aws/live-key.ts'
 import type { Log } from '../../log.ts'
 import type { KeyProbe } from '../data-plane/key-probe.ts'
 
-/** How long an answer is reused (ms), and how many are kept: whoever polls must not eat the control plane's quota. */
-const GOOD_FOR_MS = 10_000
-const KEPT = 1_000
+/** The time for which a key's state is reused (ms): clients that poll must not use up the control plane's quota. */
+const REUSE_MS = 10_000
+const MAX_CACHED = 1_000
 const TIMEOUT_MS = 5_000
-/** How many are looked for at once: who polls waits for nobody, and nobody for who polls. */
-const LOOKS_AT_ONCE = 4
+/** The maximum number of simultaneous reads. Beyond it a key's state is unknown, so that no request waits for others. */
+const MAX_READS = 4
 
-/** How a key stands. `null`: nobody could say. */
+/** The health of a key. `null`: unknown. */
 export interface KeyHealth {
-  /** Whether it exists, is enabled and is on its plan, some seconds ago at most. */
+  /** `true` if the key existed, was enabled and was on its usage plan, at most 10 seconds ago. */
   readonly live: boolean | null
-  /** Whether the API takes it. */
+  /** `true` if the API accepts the key, `false` if it rejects it. */
   readonly ready: boolean | null
 }
 
-export interface KeyToLookAt {
+export interface KeyToCheck {
   readonly keyId: string
   readonly usagePlanId: string
-  /** With which bootstrap token it was made. */
+  /** The bootstrap token that the key was minted with. */
   readonly tokenId: string
 }
 
 export interface KeyLiveness {
-  look(key: KeyToLookAt): Promise<KeyHealth>
+  /** Checks a key in API Gateway, and probes it if `API_PROBE_PATH` is set. Never throws. */
+  check(key: KeyToCheck): Promise<KeyHealth>
 }
 
 export interface KeyLivenessDeps {
@@ -37,31 +38,31 @@ export interface KeyLivenessDeps {
 }
 
 export function createKeyLiveness({ lowPriorityApiGateway, keyProbe, log }: KeyLivenessDeps): KeyLiveness {
-  let looks = 0
+  let reads = 0
   const cache = new LRUCache<string, KeyState, string>({
-    max: KEPT,
-    ttl: GOOD_FOR_MS,
-    // There are secrets in it.
+    max: MAX_CACHED,
+    ttl: REUSE_MS,
+    // The entries contain secrets, so they are removed as soon as they expire.
     ttlAutopurge: true,
-    // Whoever asks meanwhile waits for the same look.
+    // Simultaneous requests for the same key share one read.
     fetchMethod: async (keyId, _stale, { context: usagePlanId }) => {
-      if (looks >= LOOKS_AT_ONCE) return undefined
-      looks += 1
+      if (reads >= MAX_READS) return undefined
+      reads += 1
       try {
-        // The value only where it is still needed: to ask the API whether it takes the key.
+        // The value is read only while it is needed to probe the key.
         const withValue = keyProbe !== null && !keyProbe.wasAccepted(keyId)
         return await lowPriorityApiGateway.readKey(
           { keyId, usagePlanId, withValue },
           AbortSignal.timeout(TIMEOUT_MS),
         )
       } finally {
-        looks -= 1
+        reads -= 1
       }
     },
   })
 
   async function isReady(
-    { keyId, tokenId }: KeyToLookAt,
+    { keyId, tokenId }: KeyToCheck,
     state: KeyState | undefined,
   ): Promise<boolean | null> {
     if (keyProbe === null || state === undefined) return null
@@ -71,10 +72,10 @@ export function createKeyLiveness({ lowPriorityApiGateway, keyProbe, log }: KeyL
   }
 
   return {
-    async look(key) {
+    async check(key) {
       const { keyId, usagePlanId } = key
       const state = await cache.fetch(keyId, { context: usagePlanId }).catch((err: unknown) => {
-        log.warn({ api_key_id: keyId, err }, 'could not see whether a key is live')
+        log.warn({ api_key_id: keyId, err }, 'could not check whether key is live')
         return undefined
       })
       return { live: state?.live ?? null, ready: await isReady(key, state) }

@@ -4,17 +4,21 @@ import type { PlanLimits } from '../../aws/usage-plans.ts'
 import type { Plan } from '../../config.ts'
 import type { Log } from '../../log.ts'
 
-/** How long what API Gateway says is reused (ms), and that it said nothing: a page must not eat the quotas. */
-const GOOD_FOR_MS = 60_000
-const UNKNOWN_FOR_MS = 10_000
+/** The time for which a plan's limits are reused (ms), so that page views do not use up API Gateway's request quota. */
+const REUSE_MS = 60_000
+/** The time until the limits are read again after that failed (ms). */
+const RETRY_MS = 10_000
 const TIMEOUT_MS = 2_000
 
-/** A plan as it is offered. `limits`: `null` where API Gateway does not tell them now. */
+/** A plan of this deployment. `limits`: `null` if they have not been read from API Gateway yet. */
 export interface OfferedPlan extends Plan {
   readonly limits: PlanLimits | null
 }
 
-/** @returns reads what every plan of this deployment allows, a minute ago at most. It never throws. */
+/**
+ * @returns a function that returns all plans of this deployment with their limits. They are at most a minute old; as long
+ *   as API Gateway fails, they are those that were read last. It never throws.
+ */
 export function createPlanLimits({
   lowPriorityApiGateway,
   plans,
@@ -26,13 +30,13 @@ export function createPlanLimits({
 }): () => Promise<OfferedPlan[]> {
   const cache = new LRUCache<string, { limits: PlanLimits | null }>({
     max: plans.length,
-    ttl: GOOD_FOR_MS,
+    ttl: REUSE_MS,
     fetchMethod: async (usagePlanId, known, { options }) => {
       try {
         return await lowPriorityApiGateway.describePlan(usagePlanId, AbortSignal.timeout(TIMEOUT_MS))
       } catch (err) {
-        log.warn({ usage_plan_id: usagePlanId, err }, 'could not read the limits of a plan')
-        options.ttl = UNKNOWN_FOR_MS
+        log.warn({ usage_plan_id: usagePlanId, err }, 'could not read usage plan limits')
+        options.ttl = RETRY_MS
         return known ?? { limits: null }
       }
     },

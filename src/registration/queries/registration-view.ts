@@ -3,22 +3,26 @@ import type { RecordReader } from '../../store/record-reader.ts'
 import type { Registration } from '../../store/records.ts'
 import { isUnfinished, publicStatusOf } from '../lifecycle.ts'
 
-/** How a registration stands, as its owner and the operator see it. */
+/** A registration as its owner and the operator see it. */
 export interface RegistrationView {
   readonly registration: Registration
-  /** The registration or rotation whose key it has. */
+  /** The registration or rotation that minted its present key. */
   readonly current: Registration
-  /** The one before, as long as its key may still work: in its overlap, or not deleted yet. */
+  /** The one that minted its previous key, until that key is deleted; otherwise `null`. */
   readonly overlapping: Registration | null
   readonly status: PublicStatus
-  /** The key ends within a week, or within the last tenth of its life. */
+  /** `true` if the key works and expires within a week, or within a tenth of its lifetime if that is shorter. */
   readonly expiresSoon: boolean
 }
 
 const WEEK_MS = 7 * 86_400_000
 
-/** @param now for what expired and is not deleted yet: it counts as expired */
-export async function describe(
+/**
+ * Reads the present state of a registration.
+ * @param now the time that decides the status: a key that has expired counts as expired even if it is not deleted yet
+ * @throws ServiceError of the store
+ */
+export async function viewRegistration(
   store: RecordReader,
   registration: Registration,
   now: number,
@@ -37,7 +41,11 @@ export async function describe(
   }
 }
 
-/** What of a registration and its rotations is left to do: to be made, to be answered, or to be deleted. */
+/**
+ * Lists the records of a registration and its rotations that are unfinished: to be minted or undone, to be returned to a
+ * caller, or to be deleted.
+ * @throws ServiceError of the store
+ */
 export async function listUnfinished(
   store: RecordReader,
   registration: Registration,

@@ -4,15 +4,16 @@ import type { Plan } from '../../config.ts'
 import type { Log } from '../../log.ts'
 import type { Store } from '../../store/store.ts'
 
-/** How long an answer is reused (ms): a probe every second must not eat the control plane's quota. */
-const GOOD_FOR_MS = 10_000
-const BAD_FOR_MS = 2_000
+/** The time for which a result is reused (ms): checks every second must not use up the control plane's quota. */
+const REUSE_SUCCESS_MS = 10_000
+const REUSE_FAILURE_MS = 2_000
 const TIMEOUT_MS = 5_000
 
 export interface ServiceReadiness {
   /**
-   * Resolves if a registration could succeed: the store can be written and every plan exists.
-   * @throws ServiceError the reason why not
+   * Checks that a registration can succeed: the store can be written to, and every plan exists. The result may be up to
+   * 10 seconds old.
+   * @throws ServiceError the reason if it cannot
    */
   check(): Promise<void>
 }
@@ -35,7 +36,7 @@ export function createServiceReadiness({
   let latest: Promise<void> | undefined
   let reuseUntil = 0
 
-  async function look(): Promise<void> {
+  async function checkNow(): Promise<void> {
     await store.ping()
     const signal = AbortSignal.timeout(TIMEOUT_MS)
     for (const { name, usagePlanId } of plans) {
@@ -43,7 +44,7 @@ export function createServiceReadiness({
       if (stages === 0) {
         log.warn(
           { plan: name, usage_plan_id: usagePlanId },
-          'the plan covers no API stage: its keys open nothing',
+          'usage plan has no API stage, so its keys give access to nothing: add a stage to it',
         )
       }
     }
@@ -52,16 +53,16 @@ export function createServiceReadiness({
   return {
     check() {
       if (latest === undefined || clock() >= reuseUntil) {
-        const current = look()
+        const current = checkNow()
         latest = current
-        // While it runs everybody waits for the same look.
+        // Until it ends, all requests share this check.
         reuseUntil = Number.POSITIVE_INFINITY
         current.then(
           () => {
-            reuseUntil = clock() + GOOD_FOR_MS
+            reuseUntil = clock() + REUSE_SUCCESS_MS
           },
           () => {
-            reuseUntil = clock() + BAD_FOR_MS
+            reuseUntil = clock() + REUSE_FAILURE_MS
           },
         )
       }
