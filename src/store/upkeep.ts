@@ -29,8 +29,9 @@ export interface UpkeepQueries {
   /** Spent uses that no registration accounts for and whose lease has expired, one entry for each spend. */
   listAbandonedUses(now: number, limit: number): Promise<AbandonedUses[]>
   /**
-   * Keys to delete now: `ending` and due. Those that expired or were replaced come before those that were revoked, then the
-   * longest due first: an expiry within a minute is a promise, and revocations are also deleted by who revokes.
+   * Keys whose end has come: `active` ones that have expired or whose overlap is over, and `ending` ones whose next deletion
+   * attempt is due. Those that expired or were replaced come before those that were revoked, then the longest due first: a
+   * deletion soon after the expiry is a promise, and the one who revokes also deletes.
    */
   listDue(now: number, limit: number): Promise<Registration[]>
 }
@@ -51,13 +52,14 @@ export interface UpkeepStore extends UpkeepQueries {
   finishSweeps(ids: readonly string[], dueBy: number): Promise<void>
 
   /**
-   * Moves `active` keys whose end has come to `ending`, at least those among the `limit` longest due. A pending rotation of
-   * a registration that has no active key any more can only be undone; an unanswered one is forgotten, and recovered.
+   * Moves those of these keys that are `active` and whose end has come to `ending`. A pending rotation of a registration that
+   * has no active key any more can only be undone; an unanswered one is forgotten, and recovered.
    *
    * Atomic per key. A crash may leave a rotation unmarked: it cannot be completed, and is marked before the ending is
    * finished.
+   * @returns those that became `ending`, in the order of `ids`
    */
-  startDueEndings(now: number, limit: number): Promise<void>
+  startEndings(ids: readonly string[], now: number): Promise<Registration[]>
   /** Moves `ending` to `ended`: the keys are deleted. Atomic per registration. */
   finishEndings(ids: readonly string[], now: number): Promise<void>
   /** Records why the key of an `ending` registration could not be deleted, and that it is due again at `until`. Atomic. */

@@ -7,7 +7,15 @@ import { type AuditEntry, SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import { anyUse } from '../support/service.ts'
-import { completionOf, keyed, mine, type OpenStore, registrationOf, rotationOf } from './store-contract.ts'
+import {
+  completionOf,
+  keyed,
+  mine,
+  type OpenStore,
+  registrationOf,
+  rotationOf,
+  startDueEndings,
+} from './store-contract.ts'
 
 /** The audit trail is younger than the epoch. */
 const START = Date.UTC(2026, 10, 30)
@@ -232,7 +240,7 @@ export function edgesContract(name: string, open: OpenStore): void {
     const root = await live(store, registrationOf(await tokenId(store)))
     const first = await live(store, rotationOf(root, { at: 2_000, overlapMs: 90_000 }))
     const second = await live(store, rotationOf(root, { at: 3_000, overlapMs: 90_000 }))
-    await store.startDueEndings(3_000, 10)
+    await startDueEndings(store, 3_000, 10)
     assert.equal((await store.getRegistration(root.id))?.endReason, 'rotated', 'ending already')
     const ending = await store.revokeRegistration(root.id, SERVICE, START + 4_000)
     const seen = (some: readonly Registration[]) =>
@@ -270,13 +278,17 @@ export function edgesContract(name: string, open: OpenStore): void {
     const token = await tokenId(store)
     const expiring = async (expiresAt: number) => live(store, { ...registrationOf(token), expiresAt })
     const [late, early] = [await expiring(START + 5_000), await expiring(START + 4_000)]
-    assert.deepEqual(await store.listDue(START + 9_000, 10), [])
+    const due = async () => (await store.listDue(START + 9_000, 10)).map(({ id, status }) => [id, status])
+    assert.deepEqual(await due(), [
+      [early.id, 'active'],
+      [late.id, 'active'],
+    ])
     assert.equal((await store.getRegistration(early.id))?.status, 'active')
-    await store.startDueEndings(START + 3_999, 10)
+    await startDueEndings(store, START + 3_999, 10)
     assert.equal((await store.getRegistration(early.id))?.status, 'active', 'not due yet')
-    await store.startDueEndings(START + 9_000, 1)
+    await startDueEndings(store, START + 9_000, 1)
     assert.equal((await store.getRegistration(early.id))?.status, 'ending')
-    await store.startDueEndings(START + 9_000, 10)
+    await startDueEndings(store, START + 9_000, 10)
     assert.deepEqual(idsOf(await store.listDue(START + 9_000, 10)), [early.id, late.id])
     const expiries = (await store.listAudit({ limit: 99 })).filter((one) => one.action.endsWith('expired'))
     assert.equal(expiries.length, 2, 'each ending starts once')

@@ -14,6 +14,7 @@ import {
   type RotationOrder,
   registrationOf,
   rotationOf,
+  startDueEndings,
 } from './store-contract.ts'
 
 async function begin(
@@ -60,12 +61,6 @@ const states = async (store: Store, ...ids: string[]) =>
       return [one?.status, one?.endReason, one?.endsAt]
     }),
   )
-
-/** Ends what is due, and lists what is to be deleted. */
-async function dueNow(store: Store, now: number, limit: number): Promise<Registration[]> {
-  await store.startDueEndings(now, limit)
-  return store.listDue(now, limit)
-}
 
 const idsOf = (registrations: readonly Registration[]) => registrations.map(({ id }) => id)
 
@@ -193,18 +188,18 @@ export function lifeContract(name: string, open: OpenStore): void {
     const early = await activeOne(store, { expiresAt: 2_000 })
     await activeOne(store, { expiresAt: 9_000 })
     await activeOne(store)
-    assert.deepEqual(await dueNow(store, 1_999, 10), [])
-    assert.deepEqual(idsOf(await dueNow(store, 5_000, 1)), [early.id])
-    assert.deepEqual(idsOf(await dueNow(store, 5_000, 10)), [early.id, late.id])
+    assert.deepEqual(await startDueEndings(store, 1_999, 10), [])
+    assert.deepEqual(idsOf(await startDueEndings(store, 5_000, 1)), [early.id])
+    assert.deepEqual(idsOf(await startDueEndings(store, 5_000, 10)), [early.id, late.id])
     assert.equal(await store.markAnswered(early.id, SERVICE, 5_000), undefined, 'nobody is given it any more')
     assert.equal(await begin(store, rotationOf(early, { at: 5_000 })), 'ended')
 
     await store.postponeEnding(early.id, 'upstream_unavailable', 8_000)
-    assert.deepEqual(idsOf(await dueNow(store, 5_000, 10)), [late.id])
+    assert.deepEqual(idsOf(await startDueEndings(store, 5_000, 10)), [late.id])
     assert.equal((await store.getRegistration(early.id))?.failure, 'upstream_unavailable')
-    assert.deepEqual(idsOf(await dueNow(store, 8_000, 10)), [late.id, early.id])
+    assert.deepEqual(idsOf(await startDueEndings(store, 8_000, 10)), [late.id, early.id])
     await store.finishEndings([early.id, late.id], 8_500)
-    assert.deepEqual(await dueNow(store, 8_999, 10), [])
+    assert.deepEqual(await startDueEndings(store, 8_999, 10), [])
     const ended = await store.getRegistration(early.id)
     assert.deepEqual(
       [ended?.status, ended?.endReason, ended?.endedAt, ended?.failure],
@@ -268,7 +263,7 @@ export function lifeContract(name: string, open: OpenStore): void {
     await begin(store, rotation)
     await complete(store, rotation, 2_001, false)
     assert.deepEqual(await store.listRecoverable(4_999, 10), [])
-    await dueNow(store, 5_000, 10)
+    await startDueEndings(store, 5_000, 10)
     assert.equal(await store.markAnswered(rotation.id, SERVICE, 5_001), undefined)
     assert.deepEqual(idsOf(await store.listRecoverable(5_001, 10)), [rotation.id])
   })
@@ -283,7 +278,7 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal(await begin(store, late), 'begun')
     assert.equal(await begin(store, inTime), 'begun')
     assert.equal(await complete(store, inTime, 4_500), true)
-    assert.equal((await dueNow(store, 6_000, 10)).length, 2)
+    assert.equal((await startDueEndings(store, 6_000, 10)).length, 2)
     assert.equal(await complete(store, late, 6_001), false)
     assert.deepEqual(await states(store, inTime.id), [['active', null, null]])
   })

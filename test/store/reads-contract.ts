@@ -54,7 +54,7 @@ const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unkno
   endKeys: null,
   refundAbandonedUses: null,
   finishSweeps: null,
-  startDueEndings: null,
+  startEndings: null,
   finishEndings: null,
   postponeEnding: null,
   takeLeaderLease: null,

@@ -10,6 +10,7 @@ import type {
   Idempotency,
   Lease,
   NewRegistration,
+  Registration,
   RegistrationStatus,
 } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -111,6 +112,16 @@ async function take(
   now: number,
 ): Promise<boolean> {
   return (await store.takeLeases([id], status, lease, now)).has(id)
+}
+
+/** Starts the endings that are due. @returns the keys that are to be deleted */
+export async function startDueEndings(store: Store, now: number, limit: number): Promise<Registration[]> {
+  const due = await store.listDue(now, limit)
+  await store.startEndings(
+    due.map(({ id }) => id),
+    now,
+  )
+  return (await store.listDue(now, limit)).filter(({ status }) => status === 'ending')
 }
 
 /** Opens an empty store that ends with the test. */

@@ -33,9 +33,8 @@ export async function deleteDueKeys(
   const running = new Set<Promise<void>>()
   try {
     for (;;) {
-      await store.startDueEndings(clock(), PAGE)
       const due = await store.listDue(clock(), PAGE)
-      for (const registration of due) {
+      for (const registration of await startEndings(deps, due)) {
         if (running.size >= MAX_RUNNING) await Promise.race(running)
         if (stop?.aborted || !(await leaderLease.isHeld())) return
         const deleting = deleteKey(deps, lowPriorityApiGateway, registration)
@@ -50,6 +49,17 @@ export async function deleteDueKeys(
   } finally {
     await Promise.all(running)
   }
+}
+
+/** Moves those that are still `active` to `ending`. @returns all that are `ending` now, in the order of `due` */
+async function startEndings(
+  { store, clock }: Pick<DeleteKeysDeps, 'store' | 'clock'>,
+  due: readonly Registration[],
+): Promise<Registration[]> {
+  const active = due.filter(({ status }) => status === 'active').map(({ id }) => id)
+  const started = active.length === 0 ? [] : await store.startEndings(active, clock())
+  const byId = new Map(started.map((one) => [one.id, one]))
+  return due.flatMap((one) => (one.status === 'ending' ? one : (byId.get(one.id) ?? [])))
 }
 
 /**

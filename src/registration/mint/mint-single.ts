@@ -103,6 +103,6 @@ async function checkAttachment(
     )
     await apiGateway.attachKey({ keyId, keyName: prefix, usagePlanId, check: true }, signal)
   } catch (err) {
-    log.error({ registration_id: id, api_key_id: keyId, err }, 'could not verify that a key is attached')
+    log.error({ registration_id: id, api_key_id: keyId, err }, 'could not verify attachment')
   }
 }

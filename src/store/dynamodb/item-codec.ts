@@ -32,6 +32,8 @@ export const listedAt = (id: string, createdAt: number): string => `${sortable(c
 
 /** The attributes by which recovery finds a registration from `at` on. */
 export const openAt = (id: string, at: number) => ({ work: `open#${shardOf(id)}`, workAt: at })
+/** The attributes by which a reservation of uses is found. There are few: one partition is enough. */
+export const spentAt = (at: number) => ({ work: 'spent', workAt: at })
 /** The attributes of a registration that needs no recovery. */
 export const NOT_OPEN = { work: undefined, workAt: undefined }
 /** The attributes by which the end of a key is found; none for a key without an end. */

@@ -54,30 +54,40 @@ export async function readPair(db: DynamoDbConnection, rootId: string): Promise<
   return { root, current: root.currentId === null ? root : await readReferenced(db, root.currentId) }
 }
 
+interface Range {
+  readonly to: number
+  readonly limit: number
+  /** `before`: `to` itself is excluded. */
+  readonly bound?: 'upTo' | 'before'
+}
+
 /** The work of an index, by the name of its partitions. */
 type Work = 'open' | 'remembered' | 'ends' | 'revoked'
 
-/**
- * The ids of items that an index has under a kind of work, from the earliest to `to`: up to `limit` of each shard.
- * @param bound `before`: `to` itself is excluded
- */
-export async function readDue(
+/** The ids of items that an index has under a kind of work, from the earliest to `to`: up to `limit` of each shard. */
+export async function readDue(db: DynamoDbConnection, kind: Work, range: Range): Promise<string[]> {
+  const found = await Promise.all(shards.map((shard) => readPartition(db, kind, `${kind}#${shard}`, range)))
+  return found.flat()
+}
+
+/** The ids of reservations of uses, from the earliest to `to`: up to `limit`. */
+export function readSpent(db: DynamoDbConnection, range: Range): Promise<string[]> {
+  return readPartition(db, 'open', 'spent', range)
+}
+
+async function readPartition(
   db: DynamoDbConnection,
   kind: Work,
-  { to, limit, bound = 'upTo' }: { to: number; limit: number; bound?: 'upTo' | 'before' },
+  partition: string,
+  { to, limit, bound = 'upTo' }: Range,
 ): Promise<string[]> {
   const index = kind === 'ends' || kind === 'revoked' ? 'ends' : 'work'
   const where = `#${index} = :partition AND #${index}At ${bound === 'upTo' ? '<=' : '<'} :to`
-  const found = await Promise.all(
-    shards.map(async (shard) => {
-      const ids: string[] = []
-      const values = { ':partition': `${kind}#${shard}`, ':to': to }
-      for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, 500) })) {
-        ids.push(...page.map(readId))
-        if (ids.length >= limit) break
-      }
-      return ids
-    }),
-  )
-  return found.flat()
+  const ids: string[] = []
+  const values = { ':partition': partition, ':to': to }
+  for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, 500) })) {
+    ids.push(...page.map(readId))
+    if (ids.length >= limit) break
+  }
+  return ids.slice(0, limit)
 }

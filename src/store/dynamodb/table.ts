@@ -21,7 +21,8 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  *
  * | index | partition | sorted by | serves |
  * | --- | --- | --- | --- |
- * | `work` | `open#<shard>` | due time | recovery: pending and abandoned registrations, sweeps, spent uses |
+ * | `work` | `open#<shard>` | due time | recovery: pending and abandoned registrations, sweeps |
+ * | | `spent` | time of the spend | recovery: uses that are spent for registrations about to be written |
  * | | `remembered#<shard>` | created | idempotency keys to forget |
  * | `ends` | `ends#<shard>` | end of the key | expiry and deletion |
  * | | `revoked#<shard>` | time of the revocation | deletion of revoked keys, after the others |

@@ -2,7 +2,8 @@ import type { BootstrapToken, NewRegistration } from '../records.ts'
 import type { AbandonedUses } from '../upkeep.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, type Key, put, remove, update, type Write } from './expressions.ts'
-import { keyOf, leaseKey, openAt, readLease, readSpend, readToken } from './item-codec.ts'
+import { keyOf, leaseKey, readLease, readSpend, readToken, spentAt } from './item-codec.ts'
+import { readSpent } from './reads.ts'
 
 /**
  * Spends uses of one token for these registrations. Compare-and-swap: of registrations that race for the last use, in this
@@ -53,17 +54,12 @@ export interface Reservation {
   readonly count: number
 }
 
-const PREFIX = 'spend#'
-
 export function reservation(owner: string, place: string, tokenId: string, count: number): Reservation {
-  return { key: keyOf(`${PREFIX}${owner}#${place}`), tokenId, count }
+  return { key: keyOf(`spend#${owner}#${place}`), tokenId, count }
 }
 
-/** Reports whether an id in the index of open work belongs to a reservation. */
-export const isReservation = (id: string): boolean => id.startsWith(PREFIX)
-
 export function reserve({ key, tokenId, count }: Reservation, leaseOwner: string, now: number): Write {
-  return put({ ...key, tokenId, count, leaseOwner, ...openAt(tokenId, now) })
+  return put({ ...key, tokenId, count, leaseOwner, ...spentAt(now) })
 }
 
 /** Removes a reservation. Its condition lets it be used, or refunded, once. */
@@ -71,12 +67,13 @@ export function takeReservation({ key }: Reservation): Write {
   return remove(key, { when: 'attribute_exists(#pk)' })
 }
 
-/** The reservations with these ids whose lease has expired. */
+/** The reservations whose lease has expired, the oldest first, at most `limit`. */
 export async function readAbandoned(
   db: DynamoDbConnection,
-  ids: readonly string[],
   now: number,
+  limit: number,
 ): Promise<Reservation[]> {
+  const ids = await readSpent(db, { to: now, limit })
   const spends = (await db.getAll(ids.map(keyOf))).map(readSpend)
   const owners = new Set(spends.map(({ leaseOwner }) => leaseOwner))
   const leases = (await db.getAll([...owners].map(leaseKey))).map(readLease)

@@ -9,7 +9,7 @@ import { type Condition, remove, update } from './expressions.ts'
 import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration } from './item-codec.ts'
 import { readAll, readDue, readOne } from './reads.ts'
 import { stopRotations } from './rotations.ts'
-import { isReservation, readAbandoned, refundAbandoned } from './token-uses.ts'
+import { readAbandoned, refundAbandoned } from './token-uses.ts'
 import { withoutLease } from './work-leases.ts'
 
 /** Seconds after which DynamoDB removes a leader lease that is not renewed. */
@@ -17,29 +17,16 @@ const LEADER_LEASE_TTL_S = 86_400
 
 /** {@link UpkeepStore} on DynamoDB. */
 export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): UpkeepStore {
-  /** The index of open work: registrations to recover, and reservations of uses. */
-  async function readOpen(now: number, limit: number) {
-    const { reservations = [], registrations = [] } = Object.groupBy(
-      await readDue(db, 'open', { to: now, limit }),
-      (id) => (isReservation(id) ? 'reservations' : 'registrations'),
-    )
-    return { reservations: reservations.slice(0, limit), registrations }
-  }
-
-  async function abandonedUses(now: number, limit: number) {
-    return readAbandoned(db, (await readOpen(now, limit)).reservations, now)
-  }
-
   return {
     async listRecoverable(now, limit) {
-      const open = await readAll(db, (await readOpen(now, limit)).registrations)
+      const open = await readAll(db, await readDue(db, 'open', { to: now, limit }))
       const needed = [...open.values()].filter((one) => needsRecovery(one, now))
       return (await withoutLease(db, needed, now)).sort(byAge).slice(0, limit).map(toRegistration)
     },
     async listAbandonedUses(now, limit) {
-      return (await abandonedUses(now, limit)).map(({ tokenId, count }) => ({ tokenId, count }))
+      return (await readAbandoned(db, now, limit)).map(({ tokenId, count }) => ({ tokenId, count }))
     },
-    refundAbandonedUses: async (now, limit) => refundAbandoned(db, await abandonedUses(now, limit)),
+    refundAbandonedUses: async (now, limit) => refundAbandoned(db, await readAbandoned(db, now, limit)),
     async finishSweeps(ids, dueBy) {
       await db.each(ids, async (id) => {
         const done = { sweepAt: undefined, leaseOwner: undefined, ...NOT_OPEN }
@@ -54,15 +41,18 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
       const due = await readDue(db, 'ends', { to: now, limit })
       if (due.length < limit) due.push(...(await readDue(db, 'revoked', { to: now, limit })))
       return [...(await readAll(db, due)).values()]
-        .filter((one) => one.status === 'ending' && isDue(one, now))
+        .filter((one) => isDue(one, now))
         .sort(byReason)
         .slice(0, limit)
         .map(toRegistration)
     },
-    async startDueEndings(now, limit) {
-      const due = await readAll(db, await readDue(db, 'ends', { to: now, limit }))
-      const active = [...due.values()].filter((one) => one.status === 'active' && isDue(one, now))
-      await db.each(active, (one) => startEnding(db, audit, one, now))
+    async startEndings(ids, now) {
+      const read = await readAll(db, ids)
+      const started = await db.each(ids, async (id) => {
+        const one = read.get(id)
+        return one?.status === 'active' && isDue(one, now) ? startEnding(db, audit, one, now) : undefined
+      })
+      return started.flatMap((one) => (one === undefined ? [] : toRegistration(one)))
     },
     async finishEndings(ids, now) {
       await db.each(ids, async (id) => {
@@ -107,17 +97,20 @@ function byReason(a: Registration, b: Registration): number {
   return rank(a) - rank(b) || end(a) - end(b) || (a.id < b.id ? -1 : 1)
 }
 
+/** Moves a key to `ending`. @returns the record after that; `undefined`: it changed since it was read */
 async function startEnding(
   db: DynamoDbConnection,
   audit: DynamoDbAudit,
   one: StoredRegistration,
   now: number,
-): Promise<void> {
+): Promise<StoredRegistration | undefined> {
   const endReason = one.endReason ?? 'expired'
   const isOver: Condition = { when: '#endsAt <= :now', values: { now } }
   const set = { status: 'ending', endReason, ...NOT_OPEN }
   const writes = [update(keyOf(one.id), { set }, IS_ACTIVE, isOver)]
   if (endReason === 'expired')
     writes.push(audit.write(entryOf('registration.expired', one, { at: now, actor: SERVICE })))
-  if ((await db.transact(writes)).length === 0) await stopRotations(db, one.rotation?.of ?? one.id)
+  if ((await db.transact(writes)).length > 0) return undefined
+  await stopRotations(db, one.rotation?.of ?? one.id)
+  return { ...one, status: 'ending', endReason }
 }

@@ -226,14 +226,18 @@ export function prepareStatements(db: DatabaseSync) {
           sealed = CASE status WHEN 'pending' THEN sealed END
       WHERE rotation_of = :id AND status IN ('pending', 'active') AND answered_at IS NULL
         AND NOT ${ROTATED_HAS_KEY}`),
-    startDueEndings: db.prepare(`
+    // `isDue` of lifecycle.ts. Two small indexes: active keys with an end, and keys that are to be deleted.
+    due: db.prepare(`
+      SELECT * FROM (
+        SELECT * FROM registrations WHERE status = 'active' AND ends_at <= :now
+        UNION ALL
+        SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now
+      )
+      ORDER BY status = 'ending' AND end_reason = 'revoked', ends_at, id LIMIT :limit`),
+    startEnding: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
-      WHERE id IN (
-        SELECT id FROM registrations WHERE status = 'active' AND ends_at <= :now ORDER BY ends_at LIMIT :limit)
+      WHERE id = :id AND status = 'active' AND ends_at <= :now
       RETURNING *`),
-    dueEndings: db.prepare(`
-      SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now
-      ORDER BY end_reason = 'revoked', ends_at, id LIMIT :limit`),
     finishEnding: db.prepare(`
       UPDATE registrations SET status = 'ended', ended_at = :now, failure = NULL
       WHERE id = :id AND status = 'ending'

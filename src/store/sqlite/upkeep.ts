@@ -21,14 +21,16 @@ export function sqliteUpkeep(
         for (const id of ids) sql.finishSweep.run({ id, dueBy })
       }),
 
-    listDue: (now, limit) => use(() => readRegistrations(sql.dueEndings.all({ now, limit }))),
-    startDueEndings: (now, limit) =>
+    listDue: (now, limit) => use(() => readRegistrations(sql.due.all({ now, limit }))),
+    startEndings: (ids, now) =>
       transact(() => {
-        for (const one of readRegistrations(sql.startDueEndings.all({ now, limit }))) {
+        const started = ids.flatMap((id) => readRegistration(sql.startEnding.get({ id, now })) ?? [])
+        for (const one of started) {
           sql.undoRotations.run({ id: one.rotation?.of ?? one.id })
           if (one.endReason === 'expired')
             audit.add(entryOf('registration.expired', one, { at: now, actor: SERVICE }))
         }
+        return started
       }),
     finishEndings: (ids, now) =>
       transact(() => {

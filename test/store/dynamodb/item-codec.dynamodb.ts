@@ -48,7 +48,7 @@ test('an item of any kind with a wrong attribute is an error that names it, and 
   await spoiled(root.id, { requestHash: undefined }, () => store.getRegistration(root.id))
   await spoiled(token.id, { uses: '1' }, () => store.getToken(token.id))
   const spend = keyOf('spend#dead#x')
-  await damage(spend.pk, { tokenId: token.id, count: 0.5, leaseOwner: 'dead', work: 'open#0', workAt: 1 })
+  await damage(spend.pk, { tokenId: token.id, count: 0.5, leaseOwner: 'dead', work: 'spent', workAt: 1 })
   await assert.rejects(store.refundAbandonedUses(NOW, 10), /spend#dead#x/)
   assert.equal(await store.takeLeaderLease('jobs', { owner: 'a', until: NOW }, 1), true)
 })

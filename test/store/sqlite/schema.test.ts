@@ -51,7 +51,7 @@ for (let version = 1; version < migrations.length; version++) {
       (await store.listRecoverable(99, 10)).map(({ id }) => id),
       ['reg_pending'],
     )
-    await store.startDueEndings(1020, 10)
+    await store.startEndings(['reg_active', 'reg_pending'], 1020)
     assert.deepEqual(
       (await store.listDue(1020, 10)).map(({ id }) => id),
       ['reg_active'],
