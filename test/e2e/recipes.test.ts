@@ -25,7 +25,7 @@ function codeOf(recipe: Pick<Recipe, 'heading' | 'language'>): string {
 function readScreen(screen: string) {
   const read = (pattern: RegExp) => screen.match(pattern)?.[1] ?? assert.fail(String(pattern))
   return {
-    url: read(/firstkey on (\S+), ready/),
+    url: read(/firstkey is ready on (\S+)/),
     token: read(/^ +(fkb_\w+)$/m),
     apiUrl: read(/demo API at (\S+)/),
   }

@@ -32,7 +32,7 @@ test('a token allows certain plans; the first is its default', async (t) => {
   assert.equal(refused.status, 403)
   const problem = await readProblem(refused)
   assert.equal(problem.code, 'plan_not_allowed')
-  assert.match(problem.detail, /may ask for: free/)
+  assert.match(problem.detail, /allows these plans: free/)
 })
 
 test('a plan that the service no longer offers is an error of the operator, not of the caller', async (t) => {

@@ -71,7 +71,7 @@ const asStep: Recipe['prepare'] = (code, { dir, env }) => {
 
 /** The agent loop's part: calls the tool and passes the result to the model. */
 const CALL_TOOL = `
-const { run } = await import('../e2e/firstkey-tool.mjs')
+const { run } = await import('./firstkey-tool.mjs')
 const result = await run({ name: 'acme-agent' })
 console.log(JSON.stringify(result))
 process.exit(result.ok ? 0 : 1)
