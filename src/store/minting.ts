@@ -71,8 +71,8 @@ export interface MintingStore {
   /**
    * Moves `pending` to `active`, for lease holders only, and records those that are awaited as answered. Refuses what is
    * being undone, what has expired, what is neither awaited nor has an idempotency key (no caller could ever receive it),
-   * and a rotation whose registration has no active key. An answered rotation takes its place: its key becomes the registration's, the replaced key ends after its overlap,
-   * and a key that overlapped already is due.
+   * and a rotation whose registration has no active key. An answered rotation takes its place: its key becomes the
+   * registration's, the replaced key ends after its overlap, and a key that overlapped already is due.
    *
    * Atomic per registration.
    * @returns the effects by id; a registration that is missing was refused or could not be written, and is unchanged
