@@ -14,7 +14,7 @@ import { openDynamoDbStore } from '../src/store/dynamodb.ts'
 import { findOrBuildDynoxide } from '../test/support/dynamodb/binary.ts'
 import { startDynoxide } from '../test/support/dynamodb/server.ts'
 import { useDynamoDbAt } from '../test/support/dynamodb/test-env.ts'
-import { anyUse } from '../test/support/service.ts'
+import { unlimitedPolicy } from '../test/support/service.ts'
 import { startProcess } from './process.ts'
 import { startBenchServer } from './server.ts'
 
@@ -83,7 +83,7 @@ const service = await startBenchServer(gateway.url, {
   AWS_CALLS_PER_SECOND: '0',
 })
 const store = await openDynamoDbStore({ table, region, endpoint: proxyUrl })
-const { secret } = await issueBootstrapToken(store, anyUse, SERVICE, Date.now())
+const { secret } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, Date.now())
 await store.close()
 
 /** Registers `count` agents at the same time, with idempotency keys. Resolves when all have their keys. */

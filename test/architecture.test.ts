@@ -9,7 +9,7 @@ const src = join(root, 'src')
 
 interface Import {
   readonly file: string
-  /** `src/` relative for the project's own, otherwise the package's name. */
+  /** The path within `src/` for a file of the project; otherwise the name of the package. */
   readonly target: string
 }
 
@@ -57,7 +57,7 @@ const WIRING: Record<string, readonly string[]> = {
 
 const own = imports.filter(({ target }) => target.endsWith('.ts'))
 
-test('imports go one way between the folders', () => {
+test('imports between the folders of src/ run in one direction', () => {
   for (const { file, target } of own) {
     if (room(file) === '.' || room(target) === '.') continue
     if (target === LIFECYCLE && room(file) === 'store') continue
@@ -66,7 +66,7 @@ test('imports go one way between the folders', () => {
   }
 })
 
-test('imports go one way between the folders of registration/', () => {
+test('imports between the folders of registration/ run in one direction', () => {
   const inner = (path: string) => path.match(/^registration\/([^/]+)\//)?.[1]
   for (const { file, target } of own) {
     const [from, to] = [inner(file), inner(target)]
@@ -75,7 +75,7 @@ test('imports go one way between the folders of registration/', () => {
   }
 })
 
-test('the root of src/ is wiring, which few import, and vocabulary, which imports no folder', () => {
+test('a file at the root of src/ wires the others and has few importers, or imports no folder', () => {
   for (const { file, target } of own) {
     const importers = WIRING[target]
     const isAllowed = importers === undefined || importers.includes(file) || importers.includes(room(file))
@@ -85,7 +85,7 @@ test('the root of src/ is wiring, which few import, and vocabulary, which import
   }
 })
 
-test('lifecycle.ts, which the stores import, imports only their types', () => {
+test('lifecycle.ts, which the stores import, imports only types from store/', () => {
   const text = readFileSync(join(src, LIFECYCLE), 'utf8')
   const code = stripTypeScriptTypes(text)
   assert.doesNotMatch(code, /^import/m)
@@ -106,7 +106,7 @@ test('no file imports itself through others', () => {
   for (const file of targetsOf.keys()) visit(file, [])
 })
 
-test('the SDK stays in aws/, and in the store on DynamoDB', () => {
+test('only aws/ and the DynamoDB store import the AWS SDK', () => {
   const users = imports.filter(
     ({ target }) => target.startsWith('@aws-sdk/') || target.startsWith('@smithy/'),
   )
@@ -115,20 +115,20 @@ test('the SDK stays in aws/, and in the store on DynamoDB', () => {
     assert.ok(room(file) === 'aws' || /^store\/dynamodb(\.ts|\/)/.test(file), `src/${file}`)
 })
 
-test('Fastify stays in routes/ and http/, and with the app that wires them', () => {
+test('only routes/, http/ and app.ts import Fastify', () => {
   for (const { file, target } of imports.filter(({ target }) => /^@?fastify/.test(target))) {
     assert.ok(['routes', 'http'].includes(room(file)) || file === 'app.ts', `src/${file} imports ${target}`)
   }
 })
 
-test('only the process itself, its configuration and the commands read the environment', () => {
+test('only main.ts and the commands read the environment', () => {
   for (const file of globSync('**/*.ts', { cwd: src })) {
     if (!/process\.env/.test(readFileSync(join(src, file), 'utf8'))) continue
     assert.ok(file === 'main.ts' || room(file) === 'cli', `src/${file} reads process.env`)
   }
 })
 
-/** The modules that a folder's files load at run time, by `import` or `createRequire`; type imports are erased. */
+/** Returns the modules that the files of a folder load at run time, by `import` or `createRequire`, without type imports. */
 function loadedBy(folder: string): string[] {
   return globSync('**/*.{ts,js,mjs}', { cwd: join(root, folder) }).flatMap((file) => {
     const text = readFileSync(join(root, folder, file), 'utf8')
@@ -148,7 +148,7 @@ test('src/ loads exactly the production dependencies at run time', () => {
   assert.deepEqual([...new Set(packages)].sort(), Object.keys(dependencies).sort())
 })
 
-test('src/ imports nothing from emulator/, and emulator/ only the token bucket from src/', () => {
+test('src/ imports nothing from emulator/, and emulator/ imports only the token bucket from src/', () => {
   const outside = imports.filter(({ target }) => target.startsWith('..')).map(({ target }) => target)
   assert.deepEqual([...new Set(outside)], ['../package.json'])
   const taken = loadedBy('emulator').filter((target) => target.startsWith('src/'))

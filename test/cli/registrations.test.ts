@@ -8,7 +8,7 @@ import { startScheduler } from '../../src/registration/jobs/scheduler.ts'
 import { newRegistrationIds } from '../../src/registration/key-names.ts'
 import { registrationSchema } from '../../src/routes/registration-schema.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { fill } from '../store/reads-contract.ts'
+import { fillStore } from '../store/reads-contract.ts'
 import { fastTiming } from '../support/invariants.ts'
 import { runCli } from '../support/server-process.ts'
 import {
@@ -214,7 +214,7 @@ function rowsOf(path: string): Record<string, Record<string, unknown>[]> {
 test('a dry run of registrations recover writes only its own audit entry', async (t) => {
   const path = join(tempDir(t), 'firstkey.db')
   const store = openSqliteStore(path)
-  await fill(store)
+  await fillStore(store)
   await store.close()
   const { audit: auditBefore = [], ...before } = rowsOf(path)
   assert.ok(before['registrations'] && before['tokens'] && before['duties'])

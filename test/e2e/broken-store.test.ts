@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { assertInvariants, type Given } from '../support/invariants.ts'
+import { assertInvariants, type ReceivedCredential } from '../support/invariants.ts'
 import { readProblem } from '../support/problem.ts'
 import { runCli, startProgram } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
@@ -32,12 +32,12 @@ async function breakAndHeal(
       headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
       body: JSON.stringify({ name: 'acme-agent', description: 'x'.repeat(250) }),
     })
-  const given = [(await (await register()).json()) as Given]
+  const given = [(await (await register()).json()) as ReceivedCredential]
 
   breakIt(path, Number(server.child.pid))
   let answer = await register()
   for (let i = 0; answer.status === 201 && i < 500; i++) {
-    given.push((await answer.json()) as Given)
+    given.push((await answer.json()) as ReceivedCredential)
     answer = await register()
   }
   assert.equal(answer.status, 503)
@@ -48,7 +48,7 @@ async function breakAndHeal(
   healIt(path, Number(server.child.pid))
   const healed = await register()
   assert.equal(healed.status, 201)
-  given.push((await healed.json()) as Given)
+  given.push((await healed.json()) as ReceivedCredential)
   const store = openSqliteStore(path)
   t.after(() => store.close())
   for (let i = 0; i < 100; i++) {

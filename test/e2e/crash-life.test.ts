@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { OperationName } from '../../emulator/options.ts'
 import { systemClock } from '../../src/clock.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { assertInvariants, type Given, isOpen } from '../support/invariants.ts'
+import { assertInvariants, hasWorkLeft, type ReceivedCredential } from '../support/invariants.ts'
 import { FAST_SERVER, runCli, startServer } from '../support/server-process.ts'
 import { manage, type Registered, serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -45,7 +45,7 @@ async function registeredServer(t: TestContext, ...policy: string[]) {
   const quiet = async () => {
     for (let tries = 0; tries < 300; tries++) {
       const rows = await store.listRegistrations({ limit: 100 })
-      if (!rows.some((one) => isOpen(one, systemClock()))) return
+      if (!rows.some((one) => hasWorkLeft(one, systemClock()))) return
       await sleep(100)
     }
     assert.fail('the registrations are not settled after 30 s')
@@ -66,10 +66,10 @@ describe('invariants 1, 2, 4, 6: kill -9 in a rotation or a revocation, then a r
           await assert.rejects(manage(server, own, 'POST', '/rotate', { overlap_seconds: 0 }, headers))
           const next = await restart()
           assert.equal(gateway.account.key(own.api_key_id).value, own.api_key_value, 'the current key stays')
-          const retry = async (): Promise<Given> => {
+          const retry = async (): Promise<ReceivedCredential> => {
             for (let tries = 0; tries < 100; tries++) {
               const answer = await manage(next, own, 'POST', '/rotate', { overlap_seconds: 0 }, headers)
-              if (answer.status === 201) return (await answer.json()) as Given
+              if (answer.status === 201) return (await answer.json()) as ReceivedCredential
               assert.equal(answer.status, 409, 'only a rotation in progress may be reported')
               await sleep(100)
             }

@@ -7,7 +7,7 @@ import type { FaultOrder } from '../../emulator/faults.ts'
 import type { OperationName } from '../../emulator/options.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
-import { assertInvariants, type Given } from '../support/invariants.ts'
+import { assertInvariants, type ReceivedCredential } from '../support/invariants.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -85,7 +85,7 @@ async function crashAt(t: TestContext, { agents, operation, moment, undoing, key
   )
 
   const second = await startServer(t, env)
-  const given: Given[] = []
+  const given: ReceivedCredential[] = []
   // The clients retry and get their keys, whether a retry or the recovery finishes the work.
   if (keyed) given.push(...(await Promise.all(registrants.map((register) => insist(register, second.url)))))
   await nothingPending(store)
@@ -100,18 +100,21 @@ async function crashAt(t: TestContext, { agents, operation, moment, undoing, key
   await assertInvariants(
     gateway,
     store,
-    await Promise.all(retries.map(async (answer) => (await answer.json()) as Given)),
+    await Promise.all(retries.map(async (answer) => (await answer.json()) as ReceivedCredential)),
   )
 }
 
-async function insist(register: (url: string) => Promise<Response>, url: string): Promise<Given> {
+async function insist(
+  register: (url: string) => Promise<Response>,
+  url: string,
+): Promise<ReceivedCredential> {
   let answer = await register(url)
   for (let tries = 0; answer.status !== 201 && tries < 60; tries++) {
     assert.ok([409, 503].includes(answer.status), `${answer.status} ${await answer.text()}`)
     await sleep(Number(answer.headers.get('retry-after')) * 250)
     answer = await register(url)
   }
-  return (await answer.json()) as Given
+  return (await answer.json()) as ReceivedCredential
 }
 
 async function nothingPending(store: Store): Promise<void> {
@@ -143,7 +146,7 @@ test('invariant 6: a registration answered with 201 survives an immediate kill -
   assert.equal(await replay.text(), body)
   const store = openSqliteStore(join(dir, 'firstkey.db'))
   t.after(() => store.close())
-  await assertInvariants(gateway, store, [JSON.parse(body) as Given])
+  await assertInvariants(gateway, store, [JSON.parse(body) as ReceivedCredential])
 })
 
 test('recovery completes a key without a request; a client that retries later gets it at once', async (t) => {
@@ -174,7 +177,7 @@ test('recovery completes a key without a request; a client that retries later ge
   const answer = await fetch(`${second.url}/register`, init)
   assert.equal(answer.status, 201)
   assert.equal(answer.headers.get('idempotency-replayed'), 'true')
-  await assertInvariants(gateway, store, [(await answer.json()) as Given])
+  await assertInvariants(gateway, store, [(await answer.json()) as ReceivedCredential])
 })
 
 test('registrations list, show and reconcile: a registration left by a crash is listed and undone on demand', async (t) => {

@@ -3,7 +3,7 @@ import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
 import { newTable, storeEnv } from '../support/dynamodb/new-table.ts'
 import { checkModel } from '../support/model.ts'
 
-test('DynamoDB: whatever happens in whatever order, the invariants hold (MODEL_RUNS and MODEL_SEED for more)', () =>
+test('DynamoDB: the invariants hold after every random sequence of actions (MODEL_RUNS and MODEL_SEED run others)', () =>
   checkModel(
     {
       numRuns: Number(process.env['MODEL_RUNS'] ?? 8),

@@ -10,21 +10,21 @@ import { openDynamoDbStore } from '../../src/store/dynamodb.ts'
 import type { TokenPolicy } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import { newTable, storeEnv } from '../support/dynamodb/new-table.ts'
-import { assertInvariants, type Given, isOpen } from '../support/invariants.ts'
+import { assertInvariants, hasWorkLeft, type ReceivedCredential } from '../support/invariants.ts'
 import { readProblem } from '../support/problem.ts'
 import { FAST_SERVER, startServer } from '../support/server-process.ts'
-import { anyUse, serverEnv, tempDir, testGateway } from '../support/service.ts'
+import { serverEnv, tempDir, testGateway, unlimitedPolicy } from '../support/service.ts'
 
 type Replica = Awaited<ReturnType<typeof startServer>>
 
 interface Cluster {
   readonly gateway: Gateway
   readonly store: Store
-  /** Three processes on one table. What is put in a place takes over there. */
+  /** Three processes on one table; a test can replace them. */
   readonly replicas: Replica[]
-  /** One more. */
+  /** Starts one more replica. */
   start(): Promise<Replica>
-  /** A new token's secret and id. */
+  /** Creates a bootstrap token and returns its secret and id. */
   token(policy: Partial<TokenPolicy>): Promise<{ secret: string; id: string }>
 }
 
@@ -43,7 +43,7 @@ async function startCluster(t: TestContext, main?: string): Promise<Cluster> {
     async token(policy) {
       const { secret, token } = await issueBootstrapToken(
         store,
-        { ...anyUse, ...policy },
+        { ...unlimitedPolicy, ...policy },
         SERVICE,
         Date.now(),
       )
@@ -69,7 +69,7 @@ function register(
   })
 }
 
-/** An answer that is here as a whole; `undefined`: the connection broke. */
+/** Resolves with the complete response; `undefined`: the connection broke. */
 async function unlessBroken(request: Promise<Response>): Promise<Response | undefined> {
   try {
     const answer = await request
@@ -80,12 +80,12 @@ async function unlessBroken(request: Promise<Response>): Promise<Response | unde
   }
 }
 
-async function readGiven(answer: Response): Promise<Given> {
+async function readCredential(answer: Response): Promise<ReceivedCredential> {
   assert.equal(answer.status, 201)
-  return (await answer.json()) as Given
+  return (await answer.json()) as ReceivedCredential
 }
 
-/** Resolves when `isTrue` does so with `true`; it is asked often, and for a long time. */
+/** Calls `isTrue` every 100 ms until it resolves with `true`. @throws AssertionError after `patienceMs` */
 async function until(isTrue: () => Promise<boolean>, what: string, patienceMs = 60_000): Promise<void> {
   const giveUpAt = performance.now() + patienceMs
   while (!(await isTrue())) {
@@ -96,26 +96,26 @@ async function until(isTrue: () => Promise<boolean>, what: string, patienceMs = 
 
 const REQUESTS = 2_000
 const AT_ONCE = 300
-/** Of four tokens, each of which is asked by a quarter of the requests. */
+/** The uses of four tokens; a quarter of the requests presents each. */
 const USES = [50, 200, 400, 460]
-/** Far above the time that all of them take. */
+/** Far above the time that all requests take. */
 const PATIENCE_MS = 150_000
-/** So many answers with a key are there when a replica is killed. */
+/** The number of received keys at which a replica is killed. */
 const KILL_AT = 300
 
-test('2,000 at once on three replicas, one of them killed: each use is one key, whoever is asked for it', async (t) => {
+test('2,000 requests on three replicas, one of which is killed: every use of a token mints exactly one key', async (t) => {
   const cluster = await startCluster(t, FAST_SERVER)
   const { gateway, store, replicas } = cluster
   const tokens = await Promise.all(USES.map((maxUses) => cluster.token({ label: `${maxUses}`, maxUses })))
   const answers = new Map(tokens.map(({ id }) => [id, new Map<string, Set<string>>()]))
   const refused = new Map<string, number>()
   const firstAnswers = [0, 0, 0]
-  let given = 0
+  let received = 0
   let broken = 0
   let killed: Promise<void> | undefined
   let giveUpAt = performance.now() + PATIENCE_MS
   t.after(() => {
-    giveUpAt = 0 // Where the test failed, the others do not go on asking.
+    giveUpAt = 0 // If the test failed, the other requests stop.
   })
 
   async function killOne(): Promise<void> {
@@ -124,8 +124,12 @@ test('2,000 at once on three replicas, one of them killed: each use is one key, 
     replicas[0] = await cluster.start()
   }
 
-  /** Asks as it is told to, each time another replica, until the answer is final. */
-  async function insist(token: { secret: string; id: string }, key: string, first: number): Promise<void> {
+  /** Retries as the responses ask for, on the next replica each time, until the response is final. */
+  async function registerOnce(
+    token: { secret: string; id: string },
+    key: string,
+    first: number,
+  ): Promise<void> {
     for (let place = first; performance.now() < giveUpAt; place = (place + 1) % 3) {
       const answer = await unlessBroken(register(replicas[place], token.secret, 'agent', key))
       if (answer === undefined) {
@@ -137,8 +141,8 @@ test('2,000 at once on three replicas, one of them killed: each use is one key, 
         const own = answers.get(token.id)
         own?.set(key, (own.get(key) ?? new Set()).add(await answer.text()))
         if (!answer.headers.has('idempotency-replayed')) firstAnswers[place] = (firstAnswers[place] ?? 0) + 1
-        given += 1
-        if (given === KILL_AT) killed = killOne()
+        received += 1
+        if (received === KILL_AT) killed = killOne()
         return
       }
       const problem = await readProblem(answer)
@@ -147,7 +151,7 @@ test('2,000 at once on three replicas, one of them killed: each use is one key, 
       assert.ok([409, 429, 503].includes(answer.status) && problem.retryable, JSON.stringify(problem))
       await sleep((problem.retry_after ?? 1) * 250)
     }
-    assert.fail('no final answer in all that time')
+    assert.fail('no final response in time')
   }
 
   const line = pLimit(AT_ONCE)
@@ -156,59 +160,61 @@ test('2,000 at once on three replicas, one of them killed: each use is one key, 
     assert.ok(token)
     const key = randomUUID()
     const copies = i % 20 === 0 ? 3 : i % 5 === 0 ? 2 : 1
-    return line(() => Promise.all(Array.from({ length: copies }, (_, n) => insist(token, key, (i + n) % 3))))
+    return line(() =>
+      Promise.all(Array.from({ length: copies }, (_, n) => registerOnce(token, key, (i + n) % 3))),
+    )
   })
   await Promise.all(clients)
   await killed
   const isQuiet = async () =>
-    !(await store.listRegistrations({ limit: REQUESTS * 10 })).some((one) => isOpen(one, Date.now()))
-  await until(isQuiet, 'nothing is left to do')
+    !(await store.listRegistrations({ limit: REQUESTS * 10 })).some((one) => hasWorkLeft(one, Date.now()))
+  await until(isQuiet, 'all work is done')
 
-  const all: Given[] = []
+  const all: ReceivedCredential[] = []
   for (const { id } of tokens) {
     const token = await store.getToken(id)
     const own = [...(answers.get(id)?.values() ?? [])].map(([body, ...others]) => {
-      assert.deepEqual(others, [], 'one Idempotency-Key, two answers')
-      return JSON.parse(body ?? '') as Given
+      assert.deepEqual(others, [], 'two different responses to one Idempotency-Key')
+      return JSON.parse(body ?? '') as ReceivedCredential
     })
     assert.equal(token?.uses, token?.maxUses)
     assert.equal(new Set(own.map((one) => one.api_key_value)).size, token?.maxUses)
-    assert.ok((refused.get(id) ?? 0) > 0, 'the others were refused')
+    assert.ok((refused.get(id) ?? 0) > 0, 'the other requests are rejected')
     all.push(...own)
   }
   await assertInvariants(gateway, store, all)
   assert.ok(broken > 0, 'the kill broke connections')
-  assert.ok(Math.min(...firstAnswers) > 0, `each replica made keys: ${firstAnswers}`)
+  assert.ok(Math.min(...firstAnswers) > 0, `each replica minted keys: ${firstAnswers}`)
 })
 
-test('background work is done by one replica at a time, and by another within 30 s after kill -9', async (t) => {
+test('one replica at a time runs the jobs, and another one takes over within 30 s after kill -9', async (t) => {
   const { gateway, store, replicas, token } = await startCluster(t)
   const shortLived = await token({ label: 'short', keyTtlMs: 3_000 })
   const endless = await token({ label: 'endless' })
-  const all: Given[] = []
-  const giveShortLived = async (by: readonly Replica[]) => {
+  const all: ReceivedCredential[] = []
+  const registerShortLived = async (by: readonly Replica[]) => {
     const answers = await Promise.all(by.map((one) => register(one, shortLived.secret, 'short')))
-    all.push(...(await Promise.all(answers.map(readGiven))))
+    all.push(...(await Promise.all(answers.map(readCredential))))
   }
 
-  await giveShortLived([...replicas, ...replicas])
+  await registerShortLived([...replicas, ...replicas])
   await until(async () => timesDone('key deleted', replicas) === 6, 'the keys that expired are deleted')
   const [holder, ...others] = whoDid('key deleted', replicas)
   assert.ok(holder && others.length === 0, 'one replica deletes for all')
 
   const survivors = replicas.filter((one) => one !== holder)
-  await giveShortLived(survivors)
+  await registerShortLived(survivors)
   gateway.onCall = (operation, moment) => {
     if (operation === 'CreateUsagePlanKey' && moment === 'arrived') holder.child.kill('SIGKILL')
   }
-  await assert.rejects(register(holder, endless.secret, 'orphan'), 'it died before it could answer')
+  await assert.rejects(register(holder, endless.secret, 'orphan'), 'it was killed before it responded')
   const killedAt = performance.now()
   gateway.onCall = () => undefined
   assert.equal((await store.listRegistrations({ status: 'pending', limit: 9 })).length, 1)
   assert.equal(gateway.account.keys.size, 3)
   const isTakenOver = async () =>
     timesDone('recovered', survivors) === 1 && timesDone('key deleted', survivors) === 2
-  await until(isTakenOver, 'what the dead one left is done')
+  await until(isTakenOver, 'the work of the killed replica is done')
   const tookMs = performance.now() - killedAt
   t.diagnostic(`taken over within ${Math.round(tookMs)} ms`)
   assert.ok(tookMs < 30_000, `it took ${tookMs} ms`)
@@ -234,7 +240,7 @@ const MINUTE_MS = 60_000
 /** Far above the time that the requests take. */
 const ENOUGH_MS = 10_000
 
-test('what a token may do in a minute it may do once, not once on each replica', async (t) => {
+test('the rate limit of a token holds for all replicas together', async (t) => {
   const { replicas, token } = await startCluster(t)
   const { secret } = await token({ label: 'limited', ratePerMinute: RATE })
   const left = MINUTE_MS - (Date.now() % MINUTE_MS)
@@ -246,7 +252,7 @@ test('what a token may do in a minute it may do once, not once on each replica',
     Array.from({ length: 6 * RATE }, (_, i) => register(replicas[i % 3], secret, `agent-${i}`)),
   )
 
-  assert.equal(minute(), startedIn, 'the requests took longer than a test of one minute can stand')
+  assert.equal(minute(), startedIn, 'the requests did not fit into one minute')
   const { passed = [], limited = [] } = Object.groupBy(answers, ({ status }) =>
     status === 429 ? 'limited' : 'passed',
   )

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { assertInvariants, type Given } from '../support/invariants.ts'
+import { assertInvariants, type ReceivedCredential } from '../support/invariants.ts'
 import { readProblem } from '../support/problem.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
@@ -33,7 +33,7 @@ test('invariant 3: 500 concurrent requests with 100 uses, two processes on one f
     assert.equal((await readProblem(refused)).code, 'token_exhausted')
   assert.equal(gateway.account.keys.size, 100)
   const given = await Promise.all(
-    (byStatus.get(201) ?? []).map(async (answer) => (await answer.json()) as Given),
+    (byStatus.get(201) ?? []).map(async (answer) => (await answer.json()) as ReceivedCredential),
   )
   const store = openSqliteStore(join(dir, 'firstkey.db'))
   t.after(() => store.close())

@@ -123,9 +123,9 @@ test('an undone registration is recorded with the reason; a flood of rejected re
 test('old entries are purged, except those of a key that still exists', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now, env: { AUDIT_RETENTION_DAYS: '30' } })
-  const [kept, gone] = [await registered(service), await registered(service)]
+  const [kept, revoked] = [await registered(service), await registered(service)]
   await manage(service, kept, 'POST', '/rotate')
-  await manage(service, gone, 'DELETE')
+  await manage(service, revoked, 'DELETE')
   now += 29 * DAY_MS
   await purgeAudit(service.deps)
   assert.equal((await trail(service)).length, 7)

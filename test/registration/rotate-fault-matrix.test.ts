@@ -5,67 +5,84 @@ import type { FaultOrder } from '../../emulator/faults.ts'
 import type { OperationName } from '../../emulator/options.ts'
 import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
-import { checkRefusal, faultCases, kinds, lengths, type Mode, moments } from '../support/fault-cases.ts'
-import { assertInvariants, fastTiming, type Given, settle } from '../support/invariants.ts'
+import {
+  assertErrorResponse,
+  faultCases,
+  faultCounts,
+  faultKinds,
+  faultMoments,
+  type MintMode,
+} from '../support/fault-cases.ts'
+import {
+  assertInvariants,
+  fastTiming,
+  type ReceivedCredential,
+  runJobsUntilIdle,
+} from '../support/invariants.ts'
 import { manage, registered, type Service, startService } from '../support/service.ts'
 
-/** The operations of a rotation, by each way to mint; the last two of `single` on the way of undoing. */
+/** The operations of a rotation, for each way to mint; the last two of `single` belong to undoing. */
 const operations = {
   single: ['CreateApiKey', 'CreateUsagePlanKey', 'GetApiKeys', 'DeleteApiKey'],
   bulk: ['ImportApiKeys', 'GetUsagePlanKeys'],
-} as const satisfies Record<Mode, readonly OperationName[]>
+} as const satisfies Record<MintMode, readonly OperationName[]>
 
-function start(t: TestContext, mode: Mode = 'single'): Promise<Service> {
+function start(t: TestContext, mode: MintMode = 'single'): Promise<Service> {
   const env = { REGISTER_TIMEOUT_MS: '1500', MINT_MODE: mode }
   return startService(t, { env, timing: fastTiming })
 }
 
-describe('fault matrix of rotations: until the new key was answered the present one works, and never is one too many', {
+describe('fault matrix of rotations: the present key works until a caller receives the new one, and no key is left over', {
   concurrency: 8,
 }, () => {
-  for (const { name, mode, fault, keyed } of faultCases(operations))
-    test(name, (t) => rotateUnder(t, mode, fault, keyed))
+  for (const { name, mode, fault, isIdempotent } of faultCases(operations))
+    test(name, (t) => rotateUnder(t, mode, fault, isIdempotent))
 })
 
-async function rotateUnder(t: TestContext, mode: Mode, fault: FaultOrder, keyed: boolean): Promise<void> {
+async function rotateUnder(
+  t: TestContext,
+  mode: MintMode,
+  fault: FaultOrder,
+  isIdempotent: boolean,
+): Promise<void> {
   const service = await start(t, mode)
   const own = await registered(service)
   if (fault.operation === 'GetApiKeys' || fault.operation === 'DeleteApiKey')
     service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
   service.gateway.faults.order(fault)
-  const headers: Record<string, string> = keyed ? { 'idempotency-key': randomUUID() } : {}
+  const headers: Record<string, string> = isIdempotent ? { 'idempotency-key': randomUUID() } : {}
   const rotate = () => manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 }, headers)
 
-  const given: Given[] = [own]
+  const received: ReceivedCredential[] = [own]
   const first = await rotate()
   const served = first.status === 201
-  if (served) given.push((await first.json()) as Given)
+  if (served) received.push((await first.json()) as ReceivedCredential)
   else {
-    await checkRefusal(first)
+    await assertErrorResponse(first)
     const key = service.gateway.account.key(own.api_key_id)
     assert.ok(key.enabled && key.planIds.size === 1, 'the present key works')
   }
-  await settle(service)
-  await assertInvariants(service.gateway, service.deps.store, given)
-  if (keyed || !served) {
-    // Invariant 4: the retry is free, whatever broke.
+  await runJobsUntilIdle(service)
+  await assertInvariants(service.gateway, service.deps.store, received)
+  if (isIdempotent || !served) {
+    // Invariant 4: a retry is possible after every fault.
     const retry = await rotate()
     assert.equal(retry.status, 201)
-    const credential = (await retry.json()) as Given
-    if (!served) given.push(credential)
-    else assert.equal(credential.api_key_value, given.at(-1)?.api_key_value)
+    const credential = (await retry.json()) as ReceivedCredential
+    if (!served) received.push(credential)
+    else assert.equal(credential.api_key_value, received.at(-1)?.api_key_value)
   }
-  await settle(service)
-  await assertInvariants(service.gateway, service.deps.store, given)
-  assert.deepEqual([...service.gateway.account.keys.keys()], [given.at(-1)?.api_key_id])
+  await runJobsUntilIdle(service)
+  await assertInvariants(service.gateway, service.deps.store, received)
+  assert.deepEqual([...service.gateway.account.keys.keys()], [received.at(-1)?.api_key_id])
 }
 
-describe('fault matrix of revocations and expiries: a key that is to go goes, and is not called live meanwhile', {
+describe('fault matrix of revocations and expiries: the key is deleted, and its status is never active meanwhile', {
   concurrency: 8,
 }, () => {
-  for (const when of moments)
-    for (const kind of kinds)
-      for (const times of lengths) {
+  for (const when of faultMoments)
+    for (const kind of faultKinds)
+      for (const times of faultCounts) {
         const fault: FaultOrder = { operation: 'DeleteApiKey', when, kind, times }
         test(`a revocation: ${kind} ${when} the effect, ${times} times`, (t) => revokeUnder(t, fault))
         test(`an expiry: ${kind} ${when} the effect, ${times} times`, (t) => expireUnder(t, fault))
@@ -77,9 +94,9 @@ async function revokeUnder(t: TestContext, fault: FaultOrder): Promise<void> {
   const own = await registered(service)
   service.gateway.faults.order(fault)
   const first = await manage(service, own, 'DELETE')
-  if (first.status !== 204) await checkRefusal(first)
+  if (first.status !== 204) await assertErrorResponse(first)
   await assertStatus(service, own, 'revoked')
-  await settle(service)
+  await runJobsUntilIdle(service)
   assert.equal((await manage(service, own, 'DELETE')).status, 204)
   await assertInvariants(service.gateway, service.deps.store, [own])
   assert.equal(service.gateway.account.keys.size, 0)
@@ -95,7 +112,7 @@ async function expireUnder(t: TestContext, fault: FaultOrder): Promise<void> {
   await deleteDueKeys(service.deps, leaderLease)
   await leaderLease.release()
   await assertStatus(service, own, 'expired')
-  await settle(service)
+  await runJobsUntilIdle(service)
   await assertInvariants(service.gateway, service.deps.store, [own])
   assert.equal(service.gateway.account.keys.size, 0)
 }

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readProblem } from '../support/problem.ts'
 import { startService } from '../support/service.ts'
-import { refusesBadTokens } from '../support/token-cases.ts'
+import { rejectsBadTokens } from '../support/token-cases.ts'
 
-refusesBadTokens('POST /register', (url, authorization) =>
+rejectsBadTokens('POST /register', (url, authorization) =>
   fetch(`${url}/register`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...(authorization === null ? {} : { authorization }) },

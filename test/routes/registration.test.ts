@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { registrationSchema } from '../../src/routes/registration-schema.ts'
-import { refusesOtherManagers } from '../support/management-cases.ts'
+import { rejectsOtherOwners } from '../support/management-cases.ts'
 import { readProblem } from '../support/problem.ts'
 import { dataPlane, manage, registered, startService } from '../support/service.ts'
 
@@ -14,7 +14,7 @@ for (const [method, path] of [
   ['DELETE', ''],
   ['POST', '/rotate'],
 ] as const) {
-  refusesOtherManagers(`${method} /register/{id}${path}`, ({ url }, { registration_id }, authorization) =>
+  rejectsOtherOwners(`${method} /register/{id}${path}`, ({ url }, { registration_id }, authorization) =>
     fetch(`${url}/register/${registration_id}${path}`, {
       method,
       headers: authorization === null ? {} : { authorization },

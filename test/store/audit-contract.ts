@@ -4,15 +4,15 @@ import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { type Actor, type AuditEntry, SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../support/service.ts'
-import { completionOf, mine, type OpenStore, registrationOf } from './store-contract.ts'
+import { unlimitedPolicy } from '../support/service.ts'
+import { lease, newCompletion, newRegistration, type OpenStore } from './store-contract.ts'
 
 const alice: Actor = { kind: 'operator', id: 'alice', requestId: null, clientAddress: null }
 
-/** The trail is younger than the epoch. */
+/** Entries need a time after the first release that had an audit trail; the epoch is too early. */
 const START = Date.UTC(2026, 10, 30, 23, 59, 58)
 
-const entry = (at: number, more: Partial<AuditEntry> = {}): AuditEntry => ({
+const newEntry = (at: number, overrides: Partial<AuditEntry> = {}): AuditEntry => ({
   at: START + at,
   actor: alice,
   action: 'command.run',
@@ -20,23 +20,24 @@ const entry = (at: number, more: Partial<AuditEntry> = {}): AuditEntry => ({
   tokenId: null,
   registrationId: null,
   apiKeyId: null,
-  ...more,
+  ...overrides,
 })
 
-const actions = async (store: Store, filter: object = {}) =>
+/** The actions and details of the entries, newest first. */
+const listActions = async (store: Store, filter: object = {}) =>
   (await store.listAudit({ limit: 100, ...filter })).map(({ action, detail }) =>
     `${action} ${detail ?? ''}`.trim(),
   )
 
-/** What every implementation of the store must do: the audit trail. */
+/** The part of the contract about the audit trail. */
 export function auditContract(name: string, open: OpenStore): void {
-  test(`${name}: an audit entry comes back whole; newest first, by time, subject and page`, async (t) => {
+  test(`${name}: audit entries are listed whole, newest first, by time, subject and page`, async (t) => {
     const store = await open(t)
     const actor: Actor = { kind: 'token', id: 'tok_1', requestId: 'req_1', clientAddress: '2001:db8::1' }
-    const whole = entry(1_000, { actor, tokenId: 'tok_1', registrationId: 'reg_1', apiKeyId: 'key1' })
+    const whole = newEntry(1_000, { actor, tokenId: 'tok_1', registrationId: 'reg_1', apiKeyId: 'key1' })
     await store.appendAudit([whole])
-    await store.appendAudit([entry(2_000), entry(2_000, { detail: 'second', registrationId: 'reg_2' })])
-    await store.appendAudit([entry(3_000, { tokenId: 'tok_1' })])
+    await store.appendAudit([newEntry(2_000), newEntry(2_000, { detail: 'second', registrationId: 'reg_2' })])
+    await store.appendAudit([newEntry(3_000, { tokenId: 'tok_1' })])
     await store.appendAudit([])
 
     const all = await store.listAudit({ limit: 10 })
@@ -48,8 +49,8 @@ export function auditContract(name: string, open: OpenStore): void {
     assert.ok(id)
     assert.deepEqual(last, whole)
     assert.equal((await store.listAudit({ since: START + 2_000, limit: 10 })).length, 3)
-    assert.deepEqual(await actions(store, { registrationId: 'reg_1' }), ['command.run at 1000'])
-    assert.deepEqual(await actions(store, { tokenId: 'tok_1' }), [
+    assert.deepEqual(await listActions(store, { registrationId: 'reg_1' }), ['command.run at 1000'])
+    assert.deepEqual(await listActions(store, { tokenId: 'tok_1' }), [
       'command.run at 3000',
       'command.run at 1000',
     ])
@@ -63,36 +64,36 @@ export function auditContract(name: string, open: OpenStore): void {
     assert.deepEqual(await store.listAudit({ limit: 1, after: id }), [])
   })
 
-  test(`${name}: every change is recorded with it, and what changes nothing is not`, async (t) => {
+  test(`${name}: every change records its audit entry, and a call that changes nothing records none`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, alice, START + 1)
-    const [won, lost, late] = [START + 1_000, START + 1_001, START + 1_002].map((at) =>
-      registrationOf(token.id, at),
+    const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 2 }, alice, START + 1)
+    const [completed, failed, refused] = [START + 1_000, START + 1_001, START + 1_002].map((at) =>
+      newRegistration(token.id, at),
     )
-    assert.ok(won && lost && late)
-    await store.beginRegistrations([won, lost, late], mine)
-    const completion = completionOf(won, { actor: alice, apiKeyId: 'key1' })
-    for (const owner of ['other', mine.owner])
+    assert.ok(completed && failed && refused)
+    await store.beginRegistrations([completed, failed, refused], lease)
+    const completion = newCompletion(completed, { actor: alice, apiKeyId: 'key1' })
+    for (const owner of ['other', lease.owner])
       await store.completeRegistrations([{ ...completion, owner }], START + 2_000)
     const failing = { failure: 'internal', sweepAt: null, now: START + 2_001 } as const
     await store.failRegistrations(
-      [won, lost].map(({ id }) => ({ id, owner: mine.owner })),
+      [completed, failed].map(({ id }) => ({ id, owner: lease.owner })),
       failing,
     )
-    await store.markAnswered(won.id, alice, START + 2_002)
-    await store.markAnswered(lost.id, alice, START + 2_003)
-    for (const now of [START + 3_000, START + 3_001]) await store.revokeRegistration(won.id, alice, now)
-    for (const now of [START + 4_000, START + 4_001]) await store.finishEndings([won.id], now)
+    await store.markAnswered(completed.id, alice, START + 2_002)
+    await store.markAnswered(failed.id, alice, START + 2_003)
+    for (const now of [START + 3_000, START + 3_001]) await store.revokeRegistration(completed.id, alice, now)
+    for (const now of [START + 4_000, START + 4_001]) await store.finishEndings([completed.id], now)
     for (const now of [START + 5_000, START + 5_001]) await store.revokeToken(token.id, alice, now)
     await store.revokeToken('tok_other', alice, START + 5_002)
 
     const expected = [
       ['token.created', null, START + 1, null],
-      ['registration.created', null, START + 2_000, won.id],
-      ['registration.undone', 'internal', START + 2_001, lost.id],
-      ['registration.replayed', null, START + 2_002, won.id],
-      ['registration.revoked', null, START + 3_000, won.id],
-      ['key.deleted', 'revoked', START + 4_000, won.id],
+      ['registration.created', null, START + 2_000, completed.id],
+      ['registration.undone', 'internal', START + 2_001, failed.id],
+      ['registration.replayed', null, START + 2_002, completed.id],
+      ['registration.revoked', null, START + 3_000, completed.id],
+      ['key.deleted', 'revoked', START + 4_000, completed.id],
       ['token.revoked', null, START + 5_000, null],
     ]
     const entries = (await store.listAudit({ tokenId: token.id, limit: 100 })).reverse()
@@ -101,31 +102,31 @@ export function auditContract(name: string, open: OpenStore): void {
       expected,
     )
     for (const { action, actor } of entries) {
-      const byItself = action === 'registration.undone' || action === 'key.deleted'
-      assert.deepEqual(actor, byItself ? SERVICE : alice)
+      const isOwnAction = action === 'registration.undone' || action === 'key.deleted'
+      assert.deepEqual(actor, isOwnAction ? SERVICE : alice)
     }
     assert.deepEqual(entries.at(1)?.apiKeyId, 'key1')
   })
 
-  test(`${name}: purging removes what is old, in portions, and spares the keys that are still there`, async (t) => {
+  test(`${name}: purging removes old entries up to the limit, and spares those of keys that still exist`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, alice, START)
-    const [kept, gone] = [registrationOf(token.id, START + 10), registrationOf(token.id, START + 11)]
-    await makeActive(store, [kept, gone])
-    await store.revokeRegistration(gone.id, alice, START + 20)
-    await store.finishEndings([gone.id], START + 21)
-    await store.appendAudit([entry(30), entry(1_000)])
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, alice, START)
+    const [kept, deleted] = [newRegistration(token.id, START + 10), newRegistration(token.id, START + 11)]
+    await makeActive(store, [kept, deleted])
+    await store.revokeRegistration(deleted.id, alice, START + 20)
+    await store.finishEndings([deleted.id], START + 21)
+    await store.appendAudit([newEntry(30), newEntry(1_000)])
 
     assert.equal(await store.purgeAudit(START, 100), 0)
     assert.equal(await store.purgeAudit(START + 1_000, 2), 2)
     assert.equal(await store.purgeAudit(START + 1_000, 100), 3)
     assert.equal(await store.purgeAudit(START + 1_000, 100), 0)
-    assert.deepEqual(await actions(store), ['command.run at 1000', 'registration.created'])
+    assert.deepEqual(await listActions(store), ['command.run at 1000', 'registration.created'])
   })
 }
 
 async function makeActive(store: Store, registrations: readonly NewRegistration[]): Promise<void> {
-  await store.beginRegistrations(registrations, mine)
-  const completions = registrations.map((one) => completionOf(one, { actor: alice }))
+  await store.beginRegistrations(registrations, lease)
+  const completions = registrations.map((one) => newCompletion(one, { actor: alice }))
   await store.completeRegistrations(completions, START + 12)
 }

@@ -4,7 +4,10 @@ import { lifeContract } from './life-contract.ts'
 import { lifecycleContract } from './lifecycle-contract.ts'
 import { type OpenStore, storeContract } from './store-contract.ts'
 
-/** The whole contract, but for {@link readsContract}, which also needs a way to lock the database. */
+/**
+ * Registers the tests of the store contract. A store is complete when it passes them and {@link readsContract}, which also
+ * needs a way to make its database reject writes.
+ */
 export function contract(name: string, open: OpenStore): void {
   storeContract(name, open)
   lifeContract(name, open)

@@ -6,14 +6,15 @@ import { SERVICE } from '../../src/store/audit.ts'
 import type { BeginOutcome } from '../../src/store/minting.ts'
 import type { NewRegistration, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../support/service.ts'
+import { unlimitedPolicy } from '../support/service.ts'
 import {
-  completionOf,
-  mine,
+  lease,
+  type NewRotationOptions,
+  newCompletion,
+  newIdempotentRegistration,
+  newRegistration,
+  newRotation,
   type OpenStore,
-  type RotationOrder,
-  registrationOf,
-  rotationOf,
   startDueEndings,
 } from './store-contract.ts'
 
@@ -21,7 +22,7 @@ async function begin(
   store: Store,
   registration: NewRegistration,
 ): Promise<BeginOutcome['outcome'] | undefined> {
-  return (await store.beginRegistrations([registration], mine))[0]?.outcome
+  return (await store.beginRegistrations([registration], lease))[0]?.outcome
 }
 
 async function complete(
@@ -31,30 +32,36 @@ async function complete(
   answered = true,
 ): Promise<boolean> {
   const { id } = registration
-  const completion = completionOf(registration, { apiKeyId: `key of ${id}`, isAwaited: () => answered })
+  const completion = newCompletion(registration, { apiKeyId: `key of ${id}`, isAwaited: () => answered })
   return (await store.completeRegistrations([completion], now)).has(id)
 }
 
-/** A registration that is active and answered. */
-async function activeOne(
+/** Records a registration that is active and answered, of a new token. */
+async function newActiveRegistration(
   store: Store,
   { now = 1_000, expiresAt = null as number | null, maxUses = null as number | null } = {},
 ): Promise<NewRegistration> {
-  const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses }, SERVICE, 1)
-  const registration = { ...registrationOf(token.id, now), expiresAt }
+  const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses }, SERVICE, 1)
+  const registration = { ...newRegistration(token.id, now), expiresAt }
   assert.equal(await begin(store, registration), 'begun')
   assert.equal(await complete(store, registration, now), true)
   return registration
 }
 
-async function rotated(store: Store, of: NewRegistration, order: RotationOrder): Promise<NewRegistration> {
-  const rotation = rotationOf(of, order)
+/** Records a rotation that is active and answered. */
+async function rotate(
+  store: Store,
+  registration: NewRegistration,
+  options: NewRotationOptions,
+): Promise<NewRegistration> {
+  const rotation = newRotation(registration, options)
   assert.equal(await begin(store, rotation), 'begun')
-  assert.equal(await complete(store, rotation, order.at), true)
+  assert.equal(await complete(store, rotation, options.createdAt), true)
   return rotation
 }
 
-const states = async (store: Store, ...ids: string[]) =>
+/** Returns status, reason and time of the end of each key. */
+const ends = async (store: Store, ...ids: string[]) =>
   Promise.all(
     ids.map(async (id) => {
       const one = await store.getRegistration(id)
@@ -64,14 +71,14 @@ const states = async (store: Store, ...ids: string[]) =>
 
 const idsOf = (registrations: readonly Registration[]) => registrations.map(({ id }) => id)
 
-/** What every implementation of the store must do: rotations, ends of keys, duties. */
+/** The part of the contract about rotations, the ends of keys, leader leases and the operator's list. */
 export function lifeContract(name: string, open: OpenStore): void {
-  test(`${name}: a rotation takes its place when it is answered, and leaves the key before its overlap`, async (t) => {
+  test(`${name}: when a rotation is answered, its key becomes the present one, and the replaced key ends after the overlap`, async (t) => {
     const store = await open(t)
-    const root = await activeOne(store, { maxUses: 1, expiresAt: 100_000 })
-    const first = await rotated(store, root, { at: 2_000, overlapMs: 5_000, expiresAt: 200_000 })
+    const root = await newActiveRegistration(store, { maxUses: 1, expiresAt: 100_000 })
+    const first = await rotate(store, root, { createdAt: 2_000, overlapMs: 5_000, expiresAt: 200_000 })
     assert.equal((await store.getToken(root.tokenId))?.uses, 1, 'a rotation spends no use')
-    assert.deepEqual(await states(store, root.id, first.id), [
+    assert.deepEqual(await ends(store, root.id, first.id), [
       ['active', 'rotated', 7_000],
       ['active', null, 200_000],
     ])
@@ -80,75 +87,89 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal(made?.replacedId, root.id)
     assert.deepEqual(made?.rotation, { of: root.id, overlapMs: 5_000, renewsManagement: false })
 
-    const second = await rotated(store, root, { at: 3_000, overlapMs: 900_000 })
+    const second = await rotate(store, root, { createdAt: 3_000, overlapMs: 900_000 })
     assert.deepEqual(
-      await states(store, root.id, first.id, second.id),
+      await ends(store, root.id, first.id, second.id),
       [
         ['active', 'rotated', 3_000],
         ['active', 'rotated', 200_000],
         ['active', null, null],
       ],
-      'the oldest is due, and the overlap is never longer than the life of the key',
+      'the oldest key is due, and no overlap is longer than the lifetime of its key',
     )
     assert.equal((await store.getRegistration(root.id))?.currentId, second.id)
     assert.deepEqual(idsOf(await store.listRotations(root.id)), [first.id, second.id])
   })
 
-  test(`${name}: a rotation that was not answered changes nothing until it is`, async (t) => {
+  test(`${name}: a rotation leaves its registration unchanged until it is answered`, async (t) => {
     const store = await open(t)
-    const root = await activeOne(store)
-    const rotation = rotationOf(root, { at: 2_000, overlapMs: 500, key: 'k' })
+    const root = await newActiveRegistration(store)
+    const rotation = newRotation(root, { createdAt: 2_000, overlapMs: 500, idempotencyKey: 'k' })
     assert.equal(await begin(store, rotation), 'begun')
     assert.equal(await complete(store, rotation, 2_100, false), true)
-    assert.deepEqual(await states(store, root.id), [['active', null, null]])
+    assert.deepEqual(await ends(store, root.id), [['active', null, null]])
     assert.equal((await store.getRegistration(root.id))?.currentId, null)
     assert.equal((await store.findByIdempotencyKey(root.tokenId, hashSecret('k')))?.id, rotation.id)
 
     const replaced = async (now: number) => (await store.markAnswered(rotation.id, SERVICE, now))?.replaced
     assert.deepEqual([(await replaced(3_000))?.id, (await replaced(3_001))?.endsAt], [root.id, 3_500])
-    assert.deepEqual(await states(store, root.id), [['active', 'rotated', 3_500]])
+    assert.deepEqual(await ends(store, root.id), [['active', 'rotated', 3_500]])
     assert.ok(await replaced(9_000))
-    assert.deepEqual(await states(store, root.id), [['active', 'rotated', 3_500]], 'it takes its place once')
+    assert.deepEqual(
+      await ends(store, root.id),
+      [['active', 'rotated', 3_500]],
+      'a replay does not move the end',
+    )
   })
 
-  test(`${name}: one rotation at a time; one that waits for its retry gives way`, async (t) => {
+  test(`${name}: a pending rotation excludes others; an unanswered one is replaced by the next`, async (t) => {
     const store = await open(t)
-    const root = await activeOne(store)
-    const [first, second] = [rotationOf(root, { at: 2_000, key: 'k' }), rotationOf(root, { at: 2_001 })]
+    const root = await newActiveRegistration(store)
+    const [first, second] = [
+      newRotation(root, { createdAt: 2_000, idempotencyKey: 'k' }),
+      newRotation(root, { createdAt: 2_001 }),
+    ]
     assert.equal(await begin(store, first), 'begun')
     assert.equal(await begin(store, second), 'busy')
-    assert.equal(await begin(store, rotationOf(root, { at: 2_002, key: 'k' })), 'duplicate')
+    assert.equal(
+      await begin(store, newRotation(root, { createdAt: 2_002, idempotencyKey: 'k' })),
+      'duplicate',
+    )
     assert.equal(await complete(store, first, 3_000, false), true)
     assert.equal(await begin(store, second), 'begun')
     assert.equal(
       await store.findByIdempotencyKey(root.tokenId, hashSecret('k')),
       undefined,
-      'it was forgotten',
+      'its idempotency key is forgotten',
     )
-    assert.deepEqual(idsOf(await store.listRecoverable(3_001, 10)), [first.id], 'and is undone')
-    assert.equal(await store.markAnswered(first.id, SERVICE, 3_001), undefined, 'nobody is given it any more')
+    assert.deepEqual(idsOf(await store.listRecoverable(3_001, 10)), [first.id], 'and recovery undoes it')
+    assert.equal(await store.markAnswered(first.id, SERVICE, 3_001), undefined, 'no caller receives its key')
 
-    const held = [{ id: second.id, owner: mine.owner }]
+    const held = [{ id: second.id, owner: lease.owner }]
     await store.failRegistrations(held, { failure: 'internal', sweepAt: null, now: 3_002 })
-    assert.equal((await store.getToken(root.tokenId))?.uses, 1, 'no use is given back that was not spent')
-    assert.equal(await begin(store, rotationOf(root, { at: 3_003 })), 'begun')
+    assert.equal(
+      (await store.getToken(root.tokenId))?.uses,
+      1,
+      'a rotation spent no use, so none is refunded',
+    )
+    assert.equal(await begin(store, newRotation(root, { createdAt: 3_003 })), 'begun')
   })
 
-  test(`${name}: of rotations that race to begin one does`, async (t) => {
+  test(`${name}: of rotations that race to begin, one begins`, async (t) => {
     const store = await open(t)
-    const root = await activeOne(store)
+    const root = await newActiveRegistration(store)
     const outcomes = await Promise.all(
-      Array.from({ length: 6 }, () => begin(store, rotationOf(root, { at: 2_000 }))),
+      Array.from({ length: 6 }, () => begin(store, newRotation(root, { createdAt: 2_000 }))),
     )
     assert.deepEqual(outcomes.sort(), ['begun', ...Array(5).fill('busy')])
   })
 
-  test(`${name}: a renewed management token finds the registration, and the one before is remembered`, async (t) => {
+  test(`${name}: a renewed management token finds the registration, and its predecessor is kept in the record`, async (t) => {
     const store = await open(t)
-    const root = await activeOne(store)
-    const plain = await rotated(store, root, { at: 2_000 })
-    assert.equal(await store.findByManagementHash(plain.managementHash), undefined)
-    const renewing = await rotated(store, root, { at: 3_000, renewsManagement: true })
+    const root = await newActiveRegistration(store)
+    const notRenewing = await rotate(store, root, { createdAt: 2_000 })
+    assert.equal(await store.findByManagementHash(notRenewing.managementHash), undefined)
+    const renewing = await rotate(store, root, { createdAt: 3_000, renewsManagement: true })
     assert.equal((await store.findByManagementHash(renewing.managementHash))?.id, root.id)
     assert.equal(await store.findByManagementHash(root.managementHash), undefined)
     const found = await store.getRegistration(root.id)
@@ -156,43 +177,43 @@ export function lifeContract(name: string, open: OpenStore): void {
       [found?.managementHash, found?.previousManagementHash].map((hash) => Buffer.from(hash ?? [])),
       [renewing.managementHash, root.managementHash].map((hash) => Buffer.from(hash)),
     )
-    const again = await rotated(store, root, { at: 4_000, renewsManagement: true })
+    const again = await rotate(store, root, { createdAt: 4_000, renewsManagement: true })
     assert.equal((await store.findByManagementHash(again.managementHash))?.id, root.id)
   })
 
-  test(`${name}: a revocation takes all keys of a registration, and what is being made of it`, async (t) => {
+  test(`${name}: a revocation ends all keys of a registration, and a pending rotation of it can only be undone`, async (t) => {
     const store = await open(t)
-    const root = await activeOne(store)
-    const first = await rotated(store, root, { at: 2_000, overlapMs: 90_000 })
-    const second = rotationOf(root, { at: 3_000 })
+    const root = await newActiveRegistration(store)
+    const first = await rotate(store, root, { createdAt: 2_000, overlapMs: 90_000 })
+    const second = newRotation(root, { createdAt: 3_000 })
     assert.equal(await begin(store, second), 'begun')
     const ending = await store.revokeRegistration(root.id, SERVICE, 4_000)
     assert.deepEqual(idsOf(ending).sort(), [root.id, first.id].sort())
-    assert.equal(await complete(store, second, 4_001), false, 'it comes too late')
-    assert.equal(await begin(store, rotationOf(root, { at: 4_002 })), 'ended')
+    assert.equal(await complete(store, second, 4_001), false, 'the registration is revoked')
+    assert.equal(await begin(store, newRotation(root, { createdAt: 4_002 })), 'ended')
     assert.deepEqual(
       idsOf(await store.revokeRegistration(root.id, SERVICE, 5_000)).length,
       2,
-      'again: what is not deleted yet',
+      'the keys that are not deleted yet',
     )
     await store.finishEndings([root.id, first.id], 6_000)
-    for (const [status, reason] of await states(store, root.id, first.id))
+    for (const [status, reason] of await ends(store, root.id, first.id))
       assert.deepEqual([status, reason], ['ended', 'revoked'])
     assert.deepEqual(await store.revokeRegistration(root.id, SERVICE, 7_000), [])
     assert.deepEqual(await store.revokeRegistration('reg_other', SERVICE, 7_000), [])
   })
 
-  test(`${name}: what is due ends once, oldest first, in portions; what cannot be deleted comes again`, async (t) => {
+  test(`${name}: a key that is due ends once, the longest due first, up to the limit; a postponed deletion is due again`, async (t) => {
     const store = await open(t)
-    const late = await activeOne(store, { expiresAt: 3_000 })
-    const early = await activeOne(store, { expiresAt: 2_000 })
-    await activeOne(store, { expiresAt: 9_000 })
-    await activeOne(store)
+    const late = await newActiveRegistration(store, { expiresAt: 3_000 })
+    const early = await newActiveRegistration(store, { expiresAt: 2_000 })
+    await newActiveRegistration(store, { expiresAt: 9_000 })
+    await newActiveRegistration(store)
     assert.deepEqual(await startDueEndings(store, 1_999, 10), [])
     assert.deepEqual(idsOf(await startDueEndings(store, 5_000, 1)), [early.id])
     assert.deepEqual(idsOf(await startDueEndings(store, 5_000, 10)), [early.id, late.id])
-    assert.equal(await store.markAnswered(early.id, SERVICE, 5_000), undefined, 'nobody is given it any more')
-    assert.equal(await begin(store, rotationOf(early, { at: 5_000 })), 'ended')
+    assert.equal(await store.markAnswered(early.id, SERVICE, 5_000), undefined, 'no caller receives it')
+    assert.equal(await begin(store, newRotation(early, { createdAt: 5_000 })), 'ended')
 
     await store.postponeEnding(early.id, 'upstream_unavailable', 8_000)
     assert.deepEqual(idsOf(await startDueEndings(store, 5_000, 10)), [late.id])
@@ -207,24 +228,24 @@ export function lifeContract(name: string, open: OpenStore): void {
     )
   })
 
-  test(`${name}: what is over is neither completed nor answered, before anybody has noticed`, async (t) => {
+  test(`${name}: an expired registration is neither completed nor answered, even before its ending starts`, async (t) => {
     const store = await open(t)
-    const one = await activeOne(store, { expiresAt: 5_000 })
+    const one = await newActiveRegistration(store, { expiresAt: 5_000 })
     assert.ok(await store.markAnswered(one.id, SERVICE, 4_999))
     assert.equal(await store.markAnswered(one.id, SERVICE, 5_000), undefined)
-    const pending = { ...registrationOf(one.tokenId, 4_000), expiresAt: 5_000 }
+    const pending = { ...newRegistration(one.tokenId, 4_000), expiresAt: 5_000 }
     assert.equal(await begin(store, pending), 'begun')
     assert.equal(await complete(store, pending, 5_000), false)
 
-    const root = await activeOne(store)
-    await rotated(store, root, { at: 2_000, overlapMs: 90_000 })
-    assert.equal(await store.markAnswered(root.id, SERVICE, 2_001), undefined, 'what was replaced goes')
+    const root = await newActiveRegistration(store)
+    await rotate(store, root, { createdAt: 2_000, overlapMs: 90_000 })
+    assert.equal(await store.markAnswered(root.id, SERVICE, 2_001), undefined, 'nor is a replaced one')
   })
 
-  test(`${name}: what is revoked while it is made is not completed, and fails`, async (t) => {
+  test(`${name}: a registration that is revoked while it is pending is not completed, and can fail`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-    const one = registrationOf(token.id)
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const one = newRegistration(token.id)
     await begin(store, one)
     const listed = await store.listWithKeys({ tokenId: token.id, withKey: true, limit: 9 }, 1_000)
     assert.deepEqual(
@@ -233,7 +254,7 @@ export function lifeContract(name: string, open: OpenStore): void {
     )
     assert.deepEqual(await store.revokeRegistration(one.id, SERVICE, 1_001), [])
     assert.equal(await complete(store, one, 1_002), false)
-    const held = [{ id: one.id, owner: mine.owner }]
+    const held = [{ id: one.id, owner: lease.owner }]
     assert.equal(
       (await store.failRegistrations(held, { failure: 'internal', sweepAt: null, now: 1_003 })).size,
       1,
@@ -241,25 +262,22 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal((await store.getToken(token.id))?.uses, 0)
   })
 
-  test(`${name}: a rotation counts what it replaces as answered: its use stays spent`, async (t) => {
+  test(`${name}: a rotation of an unanswered registration records it as answered: its use stays spent`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 1 }, SERVICE, 1)
-    const root = {
-      ...registrationOf(token.id),
-      idempotency: { keyHash: hashSecret('k'), requestHash: hashSecret('b'), sealed: Buffer.from('s') },
-    }
+    const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 1 }, SERVICE, 1)
+    const root = newIdempotentRegistration(token.id, 'k')
     await begin(store, root)
     await complete(store, root, 1_000, false)
-    await rotated(store, root, { at: 2_000 })
+    await rotate(store, root, { createdAt: 2_000 })
     await store.forgetIdempotency(9_000)
     assert.deepEqual(await store.listRecoverable(9_000, 10), [])
     assert.equal((await store.getToken(token.id))?.uses, 1)
   })
 
-  test(`${name}: a rotation that waits for its retry is undone when what it rotates has ended`, async (t) => {
+  test(`${name}: an unanswered rotation is undone when its registration ends`, async (t) => {
     const store = await open(t)
-    const root = await activeOne(store, { expiresAt: 5_000 })
-    const rotation = rotationOf(root, { at: 2_000, key: 'k' })
+    const root = await newActiveRegistration(store, { expiresAt: 5_000 })
+    const rotation = newRotation(root, { createdAt: 2_000, idempotencyKey: 'k' })
     await begin(store, rotation)
     await complete(store, rotation, 2_001, false)
     assert.deepEqual(await store.listRecoverable(4_999, 10), [])
@@ -268,38 +286,41 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.deepEqual(idsOf(await store.listRecoverable(5_001, 10)), [rotation.id])
   })
 
-  test(`${name}: an expiry stops the rotation that is under way; one that came first goes on`, async (t) => {
+  test(`${name}: an expiry stops a pending rotation; a rotation that was completed before it keeps its key`, async (t) => {
     const store = await open(t)
     const [stopped, saved] = [
-      await activeOne(store, { expiresAt: 5_000 }),
-      await activeOne(store, { expiresAt: 5_000 }),
+      await newActiveRegistration(store, { expiresAt: 5_000 }),
+      await newActiveRegistration(store, { expiresAt: 5_000 }),
     ]
-    const [late, inTime] = [rotationOf(stopped, { at: 4_999 }), rotationOf(saved, { at: 4_000 })]
+    const [late, inTime] = [
+      newRotation(stopped, { createdAt: 4_999 }),
+      newRotation(saved, { createdAt: 4_000 }),
+    ]
     assert.equal(await begin(store, late), 'begun')
     assert.equal(await begin(store, inTime), 'begun')
     assert.equal(await complete(store, inTime, 4_500), true)
     assert.equal((await startDueEndings(store, 6_000, 10)).length, 2)
     assert.equal(await complete(store, late, 6_001), false)
-    assert.deepEqual(await states(store, inTime.id), [['active', null, null]])
+    assert.deepEqual(await ends(store, inTime.id), [['active', null, null]])
   })
 
-  test(`${name}: single keys end as revoked, not what they belong to`, async (t) => {
+  test(`${name}: endKeys ends single keys as revoked, and not the other keys of their registration`, async (t) => {
     const store = await open(t)
-    const root = await activeOne(store)
-    const rotation = await rotated(store, root, { at: 2_000, overlapMs: 90_000 })
+    const root = await newActiveRegistration(store)
+    const rotation = await rotate(store, root, { createdAt: 2_000, overlapMs: 90_000 })
     assert.deepEqual(idsOf(await store.endKeys([root.id, 'reg_other'], SERVICE, 3_000)), [root.id])
     assert.deepEqual(await store.endKeys([root.id], SERVICE, 3_000), [])
-    const late = rotationOf(root, { at: 3_500 })
+    const late = newRotation(root, { createdAt: 3_500 })
     assert.equal(await begin(store, late), 'begun')
     await store.endKeys([rotation.id], SERVICE, 4_000)
-    assert.equal(await complete(store, late, 4_001), false, 'there is nothing to rotate any more')
-    assert.deepEqual(await states(store, root.id, rotation.id), [
+    assert.equal(await complete(store, late, 4_001), false, 'there is no active key to replace')
+    assert.deepEqual(await ends(store, root.id, rotation.id), [
       ['ending', 'revoked', 3_000],
       ['ending', 'revoked', 4_000],
     ])
   })
 
-  test(`${name}: a leaderLease has one holder, until its lease lapses or is given back`, async (t) => {
+  test(`${name}: a leader lease has one holder until it expires or is released`, async (t) => {
     const store = await open(t)
     const take = (owner: string, now: number, name = 'd') =>
       store.takeLeaderLease(name, { owner, until: now + 100 }, now)
@@ -312,14 +333,18 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal(await take('d', 1_150), true)
     assert.equal(await take(winner, 1_200), false)
     await store.releaseLeaderLease('d', winner)
-    assert.equal(await take(winner, 1_200), false, 'nobody gives back what is not his')
+    assert.equal(await take(winner, 1_200), false, 'another owner does not release it')
     await store.releaseLeaderLease('d', 'd')
     assert.equal(await take(winner, 1_200), true)
     assert.equal(await take('e', 9e9), true)
-    assert.equal(await take('f', 2_000), true, 'one that was taken by a clock that was ahead lapses too')
+    assert.equal(
+      await take('f', 2_000),
+      true,
+      'a lease that was taken by a clock far ahead counts as expired',
+    )
   })
 
-  test(`${name}: requests are counted by token and window, whoever counts`, async (t) => {
+  test(`${name}: requests are counted by token and window, also at once`, async (t) => {
     const store = await open(t)
     const counts = await Promise.all(Array.from({ length: 5 }, () => store.countRequest('tok_1', 7)))
     assert.deepEqual(counts.sort(), [1, 2, 3, 4, 5])
@@ -328,25 +353,26 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal(await store.countRequest('tok_1', 8), 2)
   })
 
-  test(`${name}: the operator's list: by standing, token, plan, expiry; in pages`, async (t) => {
+  test(`${name}: the operator's list is filtered by status, token, plan and expiry, and read in pages`, async (t) => {
     const store = await open(t)
     const all: NewRegistration[] = []
-    for (const expiresAt of [null, 3_000, 50_000]) all.push(await activeOne(store, { now: 1_000, expiresAt }))
-    const [eternal, short, long] = all
-    assert.ok(eternal && short && long)
-    const rotation = await rotated(store, long, { at: 2_000, overlapMs: 10, expiresAt: 60_000 })
-    const gone = await activeOne(store, { now: 1_500 })
-    await store.revokeRegistration(gone.id, SERVICE, 2_500)
+    for (const expiresAt of [null, 3_000, 50_000])
+      all.push(await newActiveRegistration(store, { now: 1_000, expiresAt }))
+    const [unlimited, short, long] = all
+    assert.ok(unlimited && short && long)
+    const rotation = await rotate(store, long, { createdAt: 2_000, overlapMs: 10, expiresAt: 60_000 })
+    const revoked = await newActiveRegistration(store, { now: 1_500 })
+    await store.revokeRegistration(revoked.id, SERVICE, 2_500)
 
     const list = async (filter: object, now = 4_000) =>
       (await store.listWithKeys({ limit: 10, ...filter }, now)).map(({ registration }) => registration.id)
-    const newest = [gone.id, ...[eternal.id, short.id, long.id].sort().reverse()]
+    const newest = [revoked.id, ...[unlimited.id, short.id, long.id].sort().reverse()]
     assert.deepEqual(await list({}), newest)
     assert.deepEqual(await list({ status: 'expired' }), [short.id], 'expired, though not deleted yet')
-    assert.deepEqual(await list({ status: 'revoked' }), [gone.id])
-    assert.deepEqual((await list({ status: 'active' })).sort(), [eternal.id, long.id].sort())
+    assert.deepEqual(await list({ status: 'revoked' }), [revoked.id])
+    assert.deepEqual((await list({ status: 'active' })).sort(), [unlimited.id, long.id].sort())
     assert.deepEqual(await list({ expiringBy: 59_999 }), [])
-    assert.deepEqual(await list({ expiringBy: 60_000 }), [long.id], 'by the key that it has now')
+    assert.deepEqual(await list({ expiringBy: 60_000 }), [long.id], 'by the present key')
     assert.deepEqual(await list({ tokenId: short.tokenId }), [short.id])
     assert.deepEqual(await list({ plan: 'gold' }), [])
 
@@ -362,9 +388,9 @@ export function lifeContract(name: string, open: OpenStore): void {
     assert.equal(listed?.current.id, rotation.id)
 
     assert.equal(await store.countKeys(), 5)
-    await store.finishEndings([gone.id], 4_000)
+    await store.finishEndings([revoked.id], 4_000)
     assert.equal(await store.countKeys(), 4)
-    assert.deepEqual((await list({ withKey: true })).sort(), [eternal.id, short.id, long.id].sort())
+    assert.deepEqual((await list({ withKey: true })).sort(), [unlimited.id, short.id, long.id].sort())
     assert.deepEqual(await store.countByStatus(4_000), [
       { plan: 'free', status: 'active', count: 2 },
       { plan: 'free', status: 'expired', count: 1 },

@@ -14,30 +14,30 @@ import {
 import { SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../support/service.ts'
+import { unlimitedPolicy } from '../support/service.ts'
 import {
-  completionOf,
-  keyed,
-  mine as lapsed,
+  lease as expiredLease,
+  newCompletion,
+  newIdempotentRegistration,
+  newRegistration,
+  newRotation,
   type OpenStore,
-  registrationOf,
-  rotationOf,
   startDueEndings,
 } from './store-contract.ts'
 
-/** Later than every lease here: whatever is open needs recovery. */
+/** Later than the end of every lease here: no lease keeps a record from recovery. */
 const NOW = 10_000
 const ALL = { limit: 1_000 }
-const UNAWAITED = { isAwaited: () => false }
+const NOT_AWAITED = { isAwaited: () => false }
 
-/** Watches the phases of all records from step to step. */
-function watch(store: Store) {
+/** Watches the transitions of all records. */
+function watchTransitions(store: Store) {
   const seen = new Set<string>()
   let before = new Map<string, Phase>()
   return {
     seen,
-    /** Notes how the phases changed since the last look, and holds the store against the predicates. */
-    async look(now = NOW): Promise<void> {
+    /** Notes the transitions since the last call, and checks the lists of the store against the predicates. */
+    async observe(now = NOW): Promise<void> {
       const all = await store.listRegistrations(ALL)
       for (const one of all) {
         const from = before.get(one.id) ?? null
@@ -50,7 +50,7 @@ function watch(store: Store) {
   }
 }
 
-/** What the store lists is what the predicates of lifecycle.ts say of its records. */
+/** Asserts that the store lists the records that the predicates of lifecycle.ts select. */
 async function assertPredicates(store: Store, all: readonly Registration[], now: number): Promise<void> {
   const ids = (some: readonly Registration[]) => some.map(({ id }) => id).sort()
   const of = (predicate: (one: Registration) => boolean) => ids(all.filter(predicate))
@@ -80,114 +80,126 @@ async function assertPredicates(store: Store, all: readonly Registration[], now:
   }
 }
 
-/** What every implementation of the store must do: the phases and transitions of lifecycle.ts, all of them and no others. */
+/** The part of the contract about the phases, transitions and predicates of lifecycle.ts. */
 export function lifecycleContract(name: string, open: OpenStore): void {
-  test(`${name}: records go through the transitions of the lifecycle, all of them and no others`, async (t) => {
+  test(`${name}: records make every transition of lifecycle.ts, and no other`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-    const { seen, look } = watch(store)
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const { seen, observe } = watchTransitions(store)
     const begin = async <T extends readonly NewRegistration[]>(...some: T): Promise<T> => {
-      const outcomes = await store.beginRegistrations(some, lapsed)
+      const outcomes = await store.beginRegistrations(some, expiredLease)
       assert.ok(outcomes.every(({ outcome }) => outcome === 'begun'))
-      await look()
+      await observe()
       return some
     }
     const complete = async (one: NewRegistration, more = {}) => {
-      assert.ok((await store.completeRegistrations([completionOf(one, more)], 2_000)).has(one.id))
-      await look()
+      assert.ok((await store.completeRegistrations([newCompletion(one, more)], 2_000)).has(one.id))
+      await observe()
     }
-    const plain = (createdAt?: number) => registrationOf(token.id, createdAt)
-    const held = (one: NewRegistration) => [{ id: one.id, owner: lapsed.owner }]
-    const fail = async (one: NewRegistration, sweepAt: number | null, owner = lapsed.owner) => {
+    const plain = (createdAt?: number) => newRegistration(token.id, createdAt)
+    const held = (one: NewRegistration) => [{ id: one.id, owner: expiredLease.owner }]
+    const fail = async (one: NewRegistration, sweepAt: number | null, owner = expiredLease.owner) => {
       const failing = { failure: 'internal', sweepAt, now: 3_000 } as const
       assert.equal((await store.failRegistrations([{ id: one.id, owner }], failing)).size, 1)
-      await look()
+      await observe()
     }
     const recovery = { owner: 'recovery', until: 4_000 }
 
-    const [live, refused, revoked, undone, lost] = await begin(plain(), plain(), plain(), plain(), plain())
+    const [live, failed, revoked, undone, withdrawn] = await begin(
+      plain(),
+      plain(),
+      plain(),
+      plain(),
+      plain(),
+    )
     await complete(live)
-    await fail(refused, null)
-    await store.sweepAgain([refused.id], 5_000)
-    await look()
-    await store.finishSweeps([refused.id], 5_000)
-    await look()
+    await fail(failed, null)
+    await store.sweepAgain([failed.id], 5_000)
+    await observe()
+    await store.finishSweeps([failed.id], 5_000)
+    await observe()
     await store.revokeRegistration(revoked.id, SERVICE, 3_000)
-    await look()
+    await observe()
     await store.startUndoing(held(undone))
-    await look()
+    await observe()
     await fail(undone, 5_000)
-    await complete(lost)
-    assert.equal((await store.withdrawAnswers([lost.id], recovery)).size, 1)
-    await look()
-    await fail(lost, 5_000, recovery.owner)
+    await complete(withdrawn)
+    assert.equal((await store.withdrawAnswers([withdrawn.id], recovery)).size, 1)
+    await observe()
+    await fail(withdrawn, 5_000, recovery.owner)
 
-    const [replayed, forgotten] = await begin(keyed(token.id, 'replayed'), keyed(token.id, 'forgotten', 500))
-    await complete(replayed, UNAWAITED)
-    await complete(forgotten, UNAWAITED)
+    const [replayed, forgotten] = await begin(
+      newIdempotentRegistration(token.id, 'replayed'),
+      newIdempotentRegistration(token.id, 'forgotten', 500),
+    )
+    await complete(replayed, NOT_AWAITED)
+    await complete(forgotten, NOT_AWAITED)
     assert.ok(await store.markAnswered(replayed.id, SERVICE, 3_000))
-    await look()
+    await observe()
     await store.forgetIdempotency(501)
-    await look()
+    await observe()
     assert.equal((await store.takeLeases([forgotten.id], 'active', recovery, NOW)).size, 1)
-    await look()
+    await observe()
     await fail(forgotten, 5_000, recovery.owner)
 
-    const [first, second] = [rotationOf(live, { at: 3_000, overlapMs: 9e9 }), rotationOf(live, { at: 3_100 })]
+    const [first, second] = [
+      newRotation(live, { createdAt: 3_000, overlapMs: 9e9 }),
+      newRotation(live, { createdAt: 3_100 }),
+    ]
     await begin(first)
     await complete(first)
     await begin(second)
     await complete(second)
     await store.revokeRegistration(live.id, SERVICE, 3_500)
-    await look()
+    await observe()
     await store.finishEndings([live.id, first.id, second.id], 4_000)
-    await look()
+    await observe()
 
     const [overlapping, expiring] = await begin(plain(), { ...plain(), expiresAt: 8_000 })
     await complete(overlapping)
     await complete(expiring)
-    await begin(rotationOf(overlapping, { at: 3_000, overlapMs: 100 }))
+    await begin(newRotation(overlapping, { createdAt: 3_000, overlapMs: 100 }))
     const [rotation] = await store.listRotations(overlapping.id)
     assert.ok(rotation)
     await complete(rotation)
     await startDueEndings(store, NOW, 100)
-    await look()
+    await observe()
 
     const unanswered = [
-      keyed(token.id, 'revoked', 600),
-      { ...keyed(token.id, 'expires', 600), expiresAt: 12_000 },
-      keyed(token.id, 'then revoked', 500),
-      { ...keyed(token.id, 'then expires', 500), expiresAt: 12_000 },
-      keyed(token.id, 'rotated', 600),
+      newIdempotentRegistration(token.id, 'revoked', 600),
+      { ...newIdempotentRegistration(token.id, 'expires', 600), expiresAt: 12_000 },
+      newIdempotentRegistration(token.id, 'then revoked', 500),
+      { ...newIdempotentRegistration(token.id, 'then expires', 500), expiresAt: 12_000 },
+      newIdempotentRegistration(token.id, 'rotated', 600),
     ] as const
     const [goneByOwner, goneByClock, thenRevoked, thenExpired, rotated] = await begin(...unanswered)
-    for (const one of unanswered) await complete(one, UNAWAITED)
+    for (const one of unanswered) await complete(one, NOT_AWAITED)
     await store.forgetIdempotency(501)
-    await look()
+    await observe()
     await store.revokeRegistration(goneByOwner.id, SERVICE, 3_000)
     await store.revokeRegistration(thenRevoked.id, SERVICE, 3_000)
-    await look()
+    await observe()
     await startDueEndings(store, 12_000, 100)
-    await look(12_000)
+    await observe(12_000)
     assert.deepEqual(
       await Promise.all(
         [goneByClock, thenExpired].map(async ({ id }) => (await store.getRegistration(id))?.status),
       ),
       ['ending', 'ending'],
     )
-    const waiting = rotationOf(rotated, { at: 3_000, key: 'waiting' })
+    const waiting = newRotation(rotated, { createdAt: 3_000, idempotencyKey: 'waiting' })
     await begin(waiting)
-    await complete(waiting, UNAWAITED)
-    const next = rotationOf(rotated, { at: 3_100 })
+    await complete(waiting, NOT_AWAITED)
+    const next = newRotation(rotated, { createdAt: 3_100 })
     await begin(next)
     await complete(next)
     await store.forgetIdempotency(9_000)
-    const late = keyed(token.id, 'late')
+    const late = newIdempotentRegistration(token.id, 'late')
     await begin(late)
-    await complete(late, UNAWAITED)
+    await complete(late, NOT_AWAITED)
     await store.forgetIdempotency(9_000)
-    await look()
-    const byOperator = rotationOf(late, { at: 3_000, overlapMs: 9e9 })
+    await observe()
+    const byOperator = newRotation(late, { createdAt: 3_000, overlapMs: 9e9 })
     await begin(byOperator)
     await complete(byOperator)
 
@@ -197,29 +209,29 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     )
   })
 
-  test(`${name}: exactly the records that are replayable can be answered`, async (t) => {
+  test(`${name}: markAnswered answers exactly the records that isReplayable selects`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
     const all = [
-      registrationOf(token.id),
-      keyed(token.id, 'unanswered'),
-      keyed(token.id, 'abandoned', 500),
-      { ...registrationOf(token.id), expiresAt: 9_000 },
-      registrationOf(token.id),
-      registrationOf(token.id),
-      registrationOf(token.id),
+      newRegistration(token.id),
+      newIdempotentRegistration(token.id, 'unanswered'),
+      newIdempotentRegistration(token.id, 'abandoned', 500),
+      { ...newRegistration(token.id), expiresAt: 9_000 },
+      newRegistration(token.id),
+      newRegistration(token.id),
+      newRegistration(token.id),
     ] as const
-    await store.beginRegistrations(all, lapsed)
+    await store.beginRegistrations(all, expiredLease)
     const [, unanswered, abandoned, , revoked, failed] = all
     const active = all.slice(0, 5).map((one) => {
       const isWaiting = one === unanswered || one === abandoned
-      return completionOf(one, isWaiting ? UNAWAITED : {})
+      return newCompletion(one, isWaiting ? NOT_AWAITED : {})
     })
     await store.completeRegistrations(active, 2_000)
     await store.forgetIdempotency(501)
     await store.revokeRegistration(revoked.id, SERVICE, 3_000)
     const failing = { failure: 'internal', sweepAt: null, now: 3_000 } as const
-    await store.failRegistrations([{ id: failed.id, owner: lapsed.owner }], failing)
+    await store.failRegistrations([{ id: failed.id, owner: expiredLease.owner }], failing)
     const replayable: boolean[] = []
     for (const { id } of all) {
       const one = await store.getRegistration(id)

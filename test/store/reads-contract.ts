@@ -6,10 +6,16 @@ import { planRecovery } from '../../src/registration/jobs/recover.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../support/service.ts'
-import { completionOf, keyed, mine, registrationOf, rotationOf } from './store-contract.ts'
+import { unlimitedPolicy } from '../support/service.ts'
+import {
+  lease,
+  newCompletion,
+  newIdempotentRegistration,
+  newRegistration,
+  newRotation,
+} from './store-contract.ts'
 
-/** An empty store, and a way to make every later write to its database fail. */
+/** An empty store whose database can be made to reject every further write. */
 export interface LockableStore {
   readonly store: Store
   forbidWrites(): void
@@ -18,7 +24,7 @@ export interface LockableStore {
 const NOW = 50_000
 const ALL = { limit: 100 }
 
-/** Every method of the store: a call that reads, or `null` for those that write. A new method has to be placed here. */
+/** A call of each reading method of the store; `null` for methods that write. A new method must be added here. */
 const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unknown>) | null | 'value'> = {
   getToken: (store, token) => store.getToken(token),
   getRegistration: (store) => store.getRegistration('reg_other'),
@@ -65,8 +71,8 @@ const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unkno
   close: null,
 }
 
-/** A store on which any method that may write fails the test. */
-export function withoutWrites(store: Store): Store {
+/** Wraps a store so that calling a method that writes fails the test. */
+function readOnly(store: Store): Store {
   return new Proxy(store, {
     get(target, name: keyof Store) {
       if (reads[name] === null) assert.fail(`${name} may write`)
@@ -75,59 +81,63 @@ export function withoutWrites(store: Store): Store {
   })
 }
 
-/** Fills a store with records in every phase, and with work for every job. */
-export async function fill(store: Store): Promise<string> {
-  const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+/** Fills a store with records in many phases, and with work for every job. */
+export async function fillStore(store: Store): Promise<string> {
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
   const [pending, undoing, live, due, ending, failed, rotated] = Array.from({ length: 7 }, () =>
-    registrationOf(token.id),
+    newRegistration(token.id),
   )
-  const unanswered = keyed(token.id, 'unanswered')
-  const abandoned = keyed(token.id, 'abandoned', 500)
+  const unanswered = newIdempotentRegistration(token.id, 'unanswered')
+  const abandoned = newIdempotentRegistration(token.id, 'abandoned', 500)
   assert.ok(pending && undoing && live && due && ending && failed && rotated)
   const all = [pending, undoing, live, { ...due, expiresAt: 9_000 }, ending, failed, rotated]
-  await store.beginRegistrations([...all, unanswered, abandoned], mine)
-  const active = [live, { ...due, expiresAt: 9_000 }, ending, rotated].map((one) => completionOf(one))
-  const waiting = [unanswered, abandoned].map((one) => completionOf(one, { isAwaited: () => false }))
+  await store.beginRegistrations([...all, unanswered, abandoned], lease)
+  const active = [live, { ...due, expiresAt: 9_000 }, ending, rotated].map((one) => newCompletion(one))
+  const waiting = [unanswered, abandoned].map((one) => newCompletion(one, { isAwaited: () => false }))
   await store.completeRegistrations([...active, ...waiting], 2_000)
-  await store.startUndoing([{ id: undoing.id, owner: mine.owner }])
+  await store.startUndoing([{ id: undoing.id, owner: lease.owner }])
   const failing = { failure: 'internal', sweepAt: 10_000, now: 2_000 } as const
-  await store.failRegistrations([{ id: failed.id, owner: mine.owner }], failing)
+  await store.failRegistrations([{ id: failed.id, owner: lease.owner }], failing)
   await store.revokeRegistration(ending.id, SERVICE, 3_000)
-  const rotation = rotationOf(rotated, { at: 3_000, overlapMs: 500 })
-  await store.beginRegistrations([rotation], mine)
-  await store.completeRegistrations([completionOf(rotation)], 3_000)
+  const rotation = newRotation(rotated, { createdAt: 3_000, overlapMs: 500 })
+  await store.beginRegistrations([rotation], lease)
+  await store.completeRegistrations([newCompletion(rotation)], 3_000)
   await store.forgetIdempotency(501)
   return token.id
 }
 
-/** What every implementation of the store must do: a method that reads writes nothing. */
+/** The part of the contract about reading methods: they write nothing. */
 export function readsContract(name: string, open: (t: TestContext) => Promise<LockableStore>): void {
-  test(`${name}: with its database locked against writes, every reading method works`, async (t) => {
+  test(`${name}: every reading method works while the database rejects writes`, async (t) => {
     const { store, forbidWrites } = await open(t)
-    const token = await fill(store)
+    const token = await fillStore(store)
     const before = await store.listRegistrations(ALL)
     forbidWrites()
-    await assert.rejects(store.ping(), 'the lock works')
+    await assert.rejects(store.ping(), 'the database rejects writes')
     for (const [method, read] of Object.entries(reads))
       if (typeof read === 'function') await assert.doesNotReject(read(store, token), method)
     assert.ok((await store.listRecoverable(NOW, 100)).length > 2)
     assert.deepEqual(await store.listRegistrations(ALL), before)
   })
 
-  test(`${name}: a dry run of recovery writes nothing, and finds the same again`, async (t) => {
+  test(`${name}: a dry run of recovery writes nothing, and a second one finds the same work`, async (t) => {
     const { store, forbidWrites } = await open(t)
-    await fill(store)
+    await fillStore(store)
     forbidWrites()
-    const readOnly = withoutWrites(store)
+    const reader = readOnly(store)
     const ids = (found: readonly Registration[]) => found.map(({ id }) => id)
-    const looks = [await readOnly.listRecoverable(NOW, 100), await readOnly.listRecoverable(NOW, 100)]
-    assert.deepEqual(ids(looks[0] ?? []), ids(looks[1] ?? []), 'a look changes nothing for the next one')
-    assert.deepEqual(await readOnly.listDue(NOW, 100), await readOnly.listDue(NOW, 100))
-    const plan = await planRecovery(readOnly, NOW)
+    const lists = [await reader.listRecoverable(NOW, 100), await reader.listRecoverable(NOW, 100)]
+    assert.deepEqual(
+      ids(lists[0] ?? []),
+      ids(lists[1] ?? []),
+      'the first list changes nothing for the second',
+    )
+    assert.deepEqual(await reader.listDue(NOW, 100), await reader.listDue(NOW, 100))
+    const plan = await planRecovery(reader, NOW)
     assert.deepEqual(
       new Set(plan.registrations.map(({ action }) => action)),
       new Set(['undo', 'sweep']),
-      'it finds what there is to do',
+      'it finds the work of every kind',
     )
   })
 }

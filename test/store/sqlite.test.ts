@@ -4,17 +4,20 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
-import { hashSecret } from '../../src/auth/secret.ts'
 import { ServiceError } from '../../src/errors.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse, tempDir } from '../support/service.ts'
+import { tempDir, unlimitedPolicy } from '../support/service.ts'
 import { contract } from './contract.ts'
 import { readsContract } from './reads-contract.ts'
-import { completionOf, type OpenStore, registrationOf } from './store-contract.ts'
-
-const lease = { owner: 'a.1', until: 5_000 }
+import {
+  lease,
+  newCompletion,
+  newIdempotentRegistration,
+  newRegistration,
+  type OpenStore,
+} from './store-contract.ts'
 
 const kinds: Record<string, OpenStore> = {
   'SQLite file': (t) => open(t, join(tempDir(t), 'store.db')),
@@ -34,7 +37,7 @@ readsContract('SQLite file', async (t) => {
   const store = open(t, path)
   const other = new DatabaseSync(path)
   t.after(() => other.close())
-  // Another connection holds the write lock: in WAL mode readers go on, and a writer waits in vain.
+  // Another connection holds the write lock: in WAL mode reads still work, and writes time out.
   return { store, forbidWrites: () => other.exec('BEGIN IMMEDIATE') }
 })
 
@@ -42,7 +45,7 @@ test('the file is in WAL mode, flushed at every commit, and readable by its owne
   const path = join(tempDir(t), 'new', 'store.db')
   const store = openSqliteStore(path)
   t.after(() => store.close())
-  await issueBootstrapToken(store, anyUse, SERVICE, 1)
+  await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
   assert.equal(statSync(path).mode & 0o777, 0o600)
   assert.equal(statSync(`${path}-wal`).mode & 0o777, 0o600)
   const db = new DatabaseSync(path)
@@ -50,21 +53,21 @@ test('the file is in WAL mode, flushed at every commit, and readable by its owne
   assert.equal(db.prepare('PRAGMA journal_mode').get()?.['journal_mode'], 'wal')
 })
 
-test('what one process wrote another reads; the last use is spent once between them', async (t) => {
+test('two connections read what the other wrote, and together spend each use once', async (t) => {
   const path = join(tempDir(t), 'store.db')
   const [one, two] = [openSqliteStore(path), openSqliteStore(path)]
   t.after(() => Promise.all([one.close(), two.close()]))
-  const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 10 }, SERVICE, 1)
+  const { token } = await issueBootstrapToken(one, { ...unlimitedPolicy, maxUses: 10 }, SERVICE, 1)
   const begun = await Promise.all(
     Array.from({ length: 40 }, (_, i) =>
-      (i % 2 ? one : two).beginRegistrations([registrationOf(token.id)], lease),
+      (i % 2 ? one : two).beginRegistrations([newRegistration(token.id)], lease),
     ),
   )
   assert.equal(begun.flat().filter(({ outcome }) => outcome === 'begun').length, 10)
   assert.equal((await two.getToken(token.id))?.uses, 10)
 })
 
-test('a store from a newer version is refused, and not changed', (t) => {
+test('a file of a newer version is rejected', (t) => {
   const path = join(tempDir(t), 'store.db')
   const db = new DatabaseSync(path)
   db.exec('PRAGMA user_version = 999')
@@ -72,12 +75,9 @@ test('a store from a newer version is refused, and not changed', (t) => {
   assert.throws(() => openSqliteStore(path), /store\.db cannot be opened: it was written by a newer firstkey/)
 })
 
-test('what is no database, a folder, or below a file is refused with the path', (t) => {
+test('a path that is not a database file is rejected with an error that names it', (t) => {
   const dir = tempDir(t)
-  writeFileSync(
-    join(dir, 'text.db'),
-    'this is not a database, but it is long enough to be taken for one'.repeat(20),
-  )
+  writeFileSync(join(dir, 'text.db'), 'this text is not a database, but as long as one'.repeat(20))
   mkdirSync(join(dir, 'folder.db'))
   assert.throws(
     () => openSqliteStore(join(dir, 'text.db')),
@@ -87,7 +87,7 @@ test('what is no database, a folder, or below a file is refused with the path', 
   assert.throws(() => openSqliteStore(join(dir, 'text.db', 'x.db')), /x\.db cannot be opened/)
 })
 
-test('a file that was moved away is noticed', async (t) => {
+test('ping fails after the file is moved', async (t) => {
   const path = join(tempDir(t), 'store.db')
   const store = openSqliteStore(path)
   t.after(() => store.close())
@@ -96,14 +96,14 @@ test('a file that was moved away is noticed', async (t) => {
   await assert.rejects(store.ping(), { code: 'store_unavailable' })
 })
 
-test('while another process keeps the store locked, this one goes on with other work', async (t) => {
+test('waiting for a lock of another process does not block the event loop', async (t) => {
   const path = join(tempDir(t), 'store.db')
   const store = openSqliteStore(path)
   t.after(() => store.close())
   const db = new DatabaseSync(path)
   t.after(() => db.close())
   db.exec('BEGIN IMMEDIATE')
-  const write = issueBootstrapToken(store, anyUse, SERVICE, 1)
+  const write = issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
   let turns = 0
   const turn = setInterval(() => turns++, 10)
   t.after(() => clearInterval(turn))
@@ -112,23 +112,23 @@ test('while another process keeps the store locked, this one goes on with other 
   assert.ok(turns >= 10, `${turns} turns of the event loop in 500 ms`)
 })
 
-test('a store that another process keeps locked: store_unavailable, and fine again afterwards', async (t) => {
+test('writes to a locked file fail with store_unavailable, and succeed after it is unlocked', async (t) => {
   const path = join(tempDir(t), 'store.db')
   const store = openSqliteStore(path)
   t.after(() => store.close())
-  const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
   const db = new DatabaseSync(path)
   t.after(() => db.close())
   db.exec('BEGIN IMMEDIATE')
   const isUnavailable = (error: unknown) =>
     error instanceof ServiceError && error.code === 'store_unavailable'
-  await assert.rejects(store.beginRegistrations([registrationOf(token.id)], lease), isUnavailable)
+  await assert.rejects(store.beginRegistrations([newRegistration(token.id)], lease), isUnavailable)
   await assert.rejects(store.ping(), isUnavailable)
   db.exec('ROLLBACK')
-  assert.equal((await store.beginRegistrations([registrationOf(token.id)], lease))[0]?.outcome, 'begun')
+  assert.equal((await store.beginRegistrations([newRegistration(token.id)], lease))[0]?.outcome, 'begun')
 })
 
-test('whether somebody was answered is asked when it is written, not before a lock was waited for', async (t) => {
+test('isAwaited is called after the wait for a lock, not before', async (t) => {
   const path = join(tempDir(t), 'store.db')
   const store = openSqliteStore(path)
   const other = new DatabaseSync(path)
@@ -136,14 +136,13 @@ test('whether somebody was answered is asked when it is written, not before a lo
     other.close()
     await store.close()
   })
-  const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-  // With an idempotency key: one that nobody could ask for again is refused instead, see the contract.
-  const idempotency = { keyHash: hashSecret('k'), requestHash: hashSecret('b'), sealed: Buffer.from('s') }
-  const registration = { ...registrationOf(token.id), idempotency }
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  // Without an idempotency key it would not be completed: no caller could receive its key.
+  const registration = newIdempotentRegistration(token.id, 'k')
   await store.beginRegistrations([registration], lease)
   other.exec('BEGIN IMMEDIATE')
   let awaited = true
-  const completion = completionOf(registration, { isAwaited: () => awaited })
+  const completion = newCompletion(registration, { isAwaited: () => awaited })
   const completing = store.completeRegistrations([completion], 2)
   awaited = false
   other.exec('COMMIT')

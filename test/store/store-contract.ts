@@ -14,10 +14,10 @@ import type {
   RegistrationStatus,
 } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
-import { anyUse } from '../support/service.ts'
+import { unlimitedPolicy } from '../support/service.ts'
 
-/** A registration that nothing is known of but its token. */
-export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistration {
+/** Returns a new registration of a token, with a random id and no idempotency key. */
+export function newRegistration(tokenId: string, createdAt = 1_000): NewRegistration {
   return {
     id: `reg_${randomBase62(20)}`,
     tokenId,
@@ -33,55 +33,76 @@ export function registrationOf(tokenId: string, createdAt = 1_000): NewRegistrat
   }
 }
 
-/** A registration with an idempotency key. */
-export function keyed(tokenId: string, key: string, createdAt = 1_000): NewRegistration {
-  return { ...registrationOf(tokenId, createdAt), idempotency: idempotencyOf(key) }
+/** Returns a new registration with an idempotency key. */
+export function newIdempotentRegistration(
+  tokenId: string,
+  idempotencyKey: string,
+  createdAt = 1_000,
+): NewRegistration {
+  return { ...newRegistration(tokenId, createdAt), idempotency: newIdempotency(idempotencyKey) }
 }
 
-export function idempotencyOf(key: string): Idempotency {
-  return { keyHash: hashSecret(key), requestHash: hashSecret('body'), sealed: Buffer.from('sealed') }
-}
-
-export interface RotationOrder {
-  readonly at: number
-  readonly overlapMs?: number
-  readonly expiresAt?: number | null
-  readonly renewsManagement?: boolean
-  readonly key?: string
-}
-
-/** A rotation of a registration. */
-export function rotationOf(of: NewRegistration, { at, key, ...order }: RotationOrder): NewRegistration {
+export function newIdempotency(idempotencyKey: string): Idempotency {
   return {
-    ...registrationOf(of.tokenId, at),
-    id: `rot_${randomBase62(20)}`,
-    expiresAt: order.expiresAt ?? null,
-    idempotency: key === undefined ? null : idempotencyOf(key),
-    rotation: {
-      of: of.id,
-      overlapMs: order.overlapMs ?? 0,
-      renewsManagement: order.renewsManagement ?? false,
-    },
+    keyHash: hashSecret(idempotencyKey),
+    requestHash: hashSecret('body'),
+    sealed: Buffer.from('sealed'),
   }
 }
 
-export const mine: Lease = { owner: 'a.1', until: 5_000 }
+export interface NewRotationOptions {
+  readonly createdAt: number
+  /** Default: 0, the replaced key ends at once. */
+  readonly overlapMs?: number
+  /** Default: `null`, the key never expires. */
+  readonly expiresAt?: number | null
+  /** Default: `false`. */
+  readonly renewsManagement?: boolean
+  /** Default: none. */
+  readonly idempotencyKey?: string
+}
 
-/** The good end of a registration, under {@link mine}, that its caller waits for; but for what is said otherwise. */
-export function completionOf(registration: NewRegistration, more: Partial<Completion> = {}): Completion {
+/** Returns a new rotation of a registration, with a random id. */
+export function newRotation(
+  { id: of, tokenId }: NewRegistration,
+  {
+    createdAt,
+    idempotencyKey,
+    expiresAt = null,
+    overlapMs = 0,
+    renewsManagement = false,
+  }: NewRotationOptions,
+): NewRegistration {
+  return {
+    ...newRegistration(tokenId, createdAt),
+    id: `rot_${randomBase62(20)}`,
+    expiresAt,
+    idempotency: idempotencyKey === undefined ? null : newIdempotency(idempotencyKey),
+    rotation: { of, overlapMs, renewsManagement },
+  }
+}
+
+/** The lease under which the contract begins registrations, unless a test takes another one. */
+export const lease: Lease = { owner: 'a.1', until: 5_000 }
+
+/** Returns the completion of a registration that is held under {@link lease} and whose caller waits. */
+export function newCompletion(
+  registration: NewRegistration,
+  overrides: Partial<Completion> = {},
+): Completion {
   const { id } = registration
   return {
     id,
     registration,
-    owner: mine.owner,
+    owner: lease.owner,
     actor: SERVICE,
     apiKeyId: 'k',
     isAwaited: () => true,
-    ...more,
+    ...overrides,
   }
 }
 
-async function begin(store: Store, registration: NewRegistration, lease: Lease): Promise<BeginOutcome> {
+async function begin(store: Store, registration: NewRegistration): Promise<BeginOutcome> {
   const [outcome] = await store.beginRegistrations([registration], lease)
   assert.ok(outcome)
   return outcome
@@ -124,15 +145,15 @@ export async function startDueEndings(store: Store, now: number, limit: number):
   return (await store.listDue(now, limit)).filter(({ status }) => status === 'ending')
 }
 
-/** Opens an empty store that ends with the test. */
+/** Opens an empty store, which is closed at the end of the test. */
 export type OpenStore = (t: TestContext) => Store | Promise<Store>
 
-/** What every implementation of the store must do: tokens, and registrations from their beginning to their key. */
+/** The part of the contract about bootstrap tokens, and about registrations until their keys are minted or undone. */
 export function storeContract(name: string, open: OpenStore): void {
-  test(`${name}: a token is found by its hash and its id, whole`, async (t) => {
+  test(`${name}: a token is found by its id and by the hash of its secret, with all its fields`, async (t) => {
     const store = await open(t)
     const policy = {
-      ...anyUse,
+      ...unlimitedPolicy,
       label: 'a "b" ü',
       plans: ['gold', 'free'],
       maxUses: 3,
@@ -157,7 +178,7 @@ export function storeContract(name: string, open: OpenStore): void {
       ['c', 2],
       ['d', 4],
     ] as const) {
-      await issueBootstrapToken(store, { ...anyUse, label }, SERVICE, at)
+      await issueBootstrapToken(store, { ...unlimitedPolicy, label }, SERVICE, at)
     }
     assert.deepEqual(
       (await store.listTokens()).map((token) => token.label),
@@ -165,44 +186,44 @@ export function storeContract(name: string, open: OpenStore): void {
     )
   })
 
-  test(`${name}: revoking twice keeps the first date; what is unknown is undefined`, async (t) => {
+  test(`${name}: a token that is revoked twice keeps its first date; revoking an unknown token returns undefined`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
     assert.equal((await store.revokeToken(token.id, SERVICE, 5))?.revokedAt, 5)
     assert.equal((await store.revokeToken(token.id, SERVICE, 9))?.revokedAt, 5)
     assert.equal(await store.revokeToken('tok_other', SERVICE, 5), undefined)
   })
 
-  test(`${name}: beginning spends a use and records pending, both or neither`, async (t) => {
+  test(`${name}: beginning spends a use and records a pending registration, or does neither`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 1 }, SERVICE, 1)
-    const [first, second] = [registrationOf(token.id), registrationOf(token.id)]
-    assert.deepEqual(await begin(store, first, mine), { outcome: 'begun' })
-    const refused = await begin(store, second, mine)
+    const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 1 }, SERVICE, 1)
+    const [first, second] = [newRegistration(token.id), newRegistration(token.id)]
+    assert.deepEqual(await begin(store, first), { outcome: 'begun' })
+    const refused = await begin(store, second)
     assert.equal(refused.outcome, 'refused')
     assert.equal((await store.getRegistration(first.id))?.status, 'pending')
     assert.equal(await store.getRegistration(second.id), undefined)
     assert.equal((await store.getToken(token.id))?.uses, 1)
   })
 
-  test(`${name}: what is revoked, expired or unknown cannot be spent`, async (t) => {
+  test(`${name}: a token that is revoked, expired or unknown begins no registration`, async (t) => {
     const store = await open(t)
-    const revoked = await issueBootstrapToken(store, anyUse, SERVICE, 1)
+    const revoked = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
     await store.revokeToken(revoked.token.id, SERVICE, 2)
-    const expired = await issueBootstrapToken(store, { ...anyUse, expiresAt: 1_000 }, SERVICE, 1)
+    const expired = await issueBootstrapToken(store, { ...unlimitedPolicy, expiresAt: 1_000 }, SERVICE, 1)
     for (const id of [revoked.token.id, expired.token.id, 'tok_other']) {
-      const begun = await begin(store, registrationOf(id, 1_000), mine)
+      const begun = await begin(store, newRegistration(id, 1_000))
       assert.equal(begun.outcome, 'refused')
     }
-    assert.equal((await begin(store, registrationOf(expired.token.id, 999), mine)).outcome, 'begun')
+    assert.equal((await begin(store, newRegistration(expired.token.id, 999))).outcome, 'begun')
   })
 
-  test(`${name}: a registration ends once; failing gives the use back`, async (t) => {
+  test(`${name}: a registration is completed or fails, and only once; failing refunds the use`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, SERVICE, 1)
-    const [won, lost] = [registrationOf(token.id), registrationOf(token.id)]
-    await begin(store, won, mine)
-    await begin(store, lost, mine)
+    const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 2 }, SERVICE, 1)
+    const [won, lost] = [newRegistration(token.id), newRegistration(token.id)]
+    await begin(store, won)
+    await begin(store, lost)
 
     assert.equal(
       await complete(store, won, {
@@ -262,16 +283,16 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.equal((await store.getToken(token.id))?.uses, 1)
   })
 
-  test(`${name}: an idempotency key begins once for each token, and is free again after a failure`, async (t) => {
+  test(`${name}: an idempotency key begins one registration of each token, and another one after a failure`, async (t) => {
     const store = await open(t)
     const [one, two] = [
-      await issueBootstrapToken(store, anyUse, SERVICE, 1),
-      await issueBootstrapToken(store, anyUse, SERVICE, 1),
+      await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1),
+      await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1),
     ]
-    const first = keyed(one.token.id, 'k')
-    assert.equal((await begin(store, first, mine)).outcome, 'begun')
-    assert.equal((await begin(store, keyed(one.token.id, 'k'), mine)).outcome, 'duplicate')
-    assert.equal((await begin(store, keyed(two.token.id, 'k'), mine)).outcome, 'begun')
+    const first = newIdempotentRegistration(one.token.id, 'k')
+    assert.equal((await begin(store, first)).outcome, 'begun')
+    assert.equal((await begin(store, newIdempotentRegistration(one.token.id, 'k'))).outcome, 'duplicate')
+    assert.equal((await begin(store, newIdempotentRegistration(two.token.id, 'k'))).outcome, 'begun')
     assert.equal((await store.getToken(one.token.id))?.uses, 1)
     const found = await store.findByIdempotencyKey(one.token.id, hashSecret('k'))
     assert.equal(found?.id, first.id)
@@ -279,43 +300,43 @@ export function storeContract(name: string, open: OpenStore): void {
 
     await fail(store, first.id, { owner: 'a.1', failure: 'internal', sweepAt: null, now: 2 })
     assert.equal(await store.findByIdempotencyKey(one.token.id, hashSecret('k')), undefined)
-    assert.equal((await begin(store, keyed(one.token.id, 'k'), mine)).outcome, 'begun')
+    assert.equal((await begin(store, newIdempotentRegistration(one.token.id, 'k'))).outcome, 'begun')
   })
 
-  test(`${name}: only the holder of the lease ends a registration; a lapsed lease is taken once`, async (t) => {
+  test(`${name}: only the lease holder completes a registration; an expired lease is taken over once`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-    const registration = registrationOf(token.id)
-    await begin(store, registration, mine)
-    const theirs = (n: number) => ({ owner: `b.${n}`, until: 20_000 })
-    assert.equal(await take(store, registration.id, 'pending', theirs(0), 4_999), false)
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const registration = newRegistration(token.id)
+    await begin(store, registration)
+    const otherLease = (n: number) => ({ owner: `b.${n}`, until: 20_000 })
+    assert.equal(await take(store, registration.id, 'pending', otherLease(0), 4_999), false)
     assert.deepEqual(await store.listRecoverable(4_999, 10), [])
     await store.renewLeases(['a.1'], 6_000)
-    assert.equal(await take(store, registration.id, 'pending', theirs(0), 5_500), false)
+    assert.equal(await take(store, registration.id, 'pending', otherLease(0), 5_500), false)
     assert.deepEqual(
       (await store.listRecoverable(6_000, 10)).map(({ id }) => id),
       [registration.id],
     )
     const taken = await Promise.all(
-      [1, 2, 3].map((n) => take(store, registration.id, 'pending', theirs(n), 6_000)),
+      [1, 2, 3].map((n) => take(store, registration.id, 'pending', otherLease(n), 6_000)),
     )
     assert.deepEqual(taken.filter(Boolean).length, 1)
     await store.renewLeases(['a.1'], 99_000)
     const late = { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', isAwaited: () => true, now: 7_000 }
     assert.equal(await complete(store, registration, late), false)
     await store.releaseLeases([{ id: registration.id, owner: 'a.1' }])
-    assert.deepEqual(await store.listRecoverable(7_000, 10), [], 'the lease of another is not given back')
+    assert.deepEqual(await store.listRecoverable(7_000, 10), [], 'another owner does not release the lease')
     assert.equal(
       await complete(store, registration, { ...late, owner: `b.${taken.indexOf(true) + 1}` }),
       true,
     )
   })
 
-  test(`${name}: what was never answered and is forgotten goes back to pending when recovery takes it`, async (t) => {
+  test(`${name}: recovery moves an unanswered registration without an idempotency key back to pending`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-    const unanswered = keyed(token.id, 'k')
-    await begin(store, unanswered, mine)
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const unanswered = newIdempotentRegistration(token.id, 'k')
+    await begin(store, unanswered)
     await complete(store, unanswered, {
       owner: 'a.1',
       actor: SERVICE,
@@ -326,7 +347,7 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.deepEqual(await store.listRecoverable(9e9, 10), [], 'it waits for its retry')
     assert.equal(await take(store, unanswered.id, 'active', { owner: 'c', until: 9e9 }, 9_000), false)
     await store.forgetIdempotency(1_000)
-    assert.ok(await store.findByIdempotencyKey(token.id, hashSecret('k')), 'begun at that time, not before')
+    assert.ok(await store.findByIdempotencyKey(token.id, hashSecret('k')), 'created at that time, not before')
     await store.forgetIdempotency(1_001)
     assert.equal(await store.findByIdempotencyKey(token.id, hashSecret('k')), undefined)
     assert.equal((await store.getRegistration(unanswered.id))?.idempotency, null)
@@ -334,7 +355,7 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.equal(
       await store.markAnswered(unanswered.id, SERVICE, 9_000),
       undefined,
-      'no retry is given a key that goes',
+      'no retry receives a key that is being undone',
     )
     assert.equal(
       await fail(store, unanswered.id, {
@@ -355,11 +376,11 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.deepEqual(await store.listRecoverable(9e9, 10), [])
   })
 
-  test(`${name}: what was answered neither fails nor is recovered; revoking forgets what is sealed`, async (t) => {
+  test(`${name}: an answered registration neither fails nor is recovered; revoking its token forgets the sealed secrets`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-    const registration = keyed(token.id, 'k')
-    await begin(store, registration, mine)
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const registration = newIdempotentRegistration(token.id, 'k')
+    await begin(store, registration)
     await complete(store, registration, {
       owner: 'a.1',
       actor: SERVICE,
@@ -383,20 +404,20 @@ export function storeContract(name: string, open: OpenStore): void {
     )
   })
 
-  test(`${name}: what is begun, completed and failed together: each by itself, in order`, async (t) => {
+  test(`${name}: a batch is begun, completed and failed registration by registration, in order`, async (t) => {
     const store = await open(t)
-    const one = await issueBootstrapToken(store, { ...anyUse, maxUses: 2 }, SERVICE, 1)
-    const two = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-    const twice = keyed(two.token.id, 'k')
+    const one = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 2 }, SERVICE, 1)
+    const two = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const twice = newIdempotentRegistration(two.token.id, 'k')
     const batch = [
-      registrationOf(one.token.id),
+      newRegistration(one.token.id),
       twice,
-      registrationOf(one.token.id),
-      registrationOf(one.token.id),
-      keyed(two.token.id, 'k'),
-      registrationOf('tok_other'),
+      newRegistration(one.token.id),
+      newRegistration(one.token.id),
+      newIdempotentRegistration(two.token.id, 'k'),
+      newRegistration('tok_other'),
     ] as const
-    const outcomes = await store.beginRegistrations(batch, mine)
+    const outcomes = await store.beginRegistrations(batch, lease)
     assert.deepEqual(
       outcomes.map(({ outcome }) => outcome),
       ['begun', 'begun', 'begun', 'refused', 'duplicate', 'refused'],
@@ -405,8 +426,8 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.equal((await store.getToken(two.token.id))?.uses, 1)
 
     const held = (owner: string) => batch.map(({ id }) => ({ id, owner }))
-    assert.deepEqual([...(await store.startUndoing(held('b.1')))], [], 'not under the lease of another')
-    const completions = batch.slice(0, 2).map((one) => completionOf(one))
+    assert.deepEqual([...(await store.startUndoing(held('b.1')))], [], 'not for another owner')
+    const completions = batch.slice(0, 2).map((one) => newCompletion(one))
     const completed = await store.completeRegistrations(completions, 7)
     assert.deepEqual([...completed.keys()], [batch[0].id, batch[1].id])
     assert.deepEqual([...(await store.startUndoing(held('a.1')))], [batch[2].id])
@@ -421,16 +442,16 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.deepEqual(
       (await store.listRecoverable(99, 10)).map(({ id }) => id),
       [batch[2].id],
-      'only what failed is looked up again',
+      'only a failed registration is checked for a late key',
     )
   })
 
-  test(`${name}: of a batch as many begin as the token allows, the first ones; the others are told that it is spent`, async (t) => {
+  test(`${name}: a batch begins as many registrations as the token has uses left, the first ones; the others get the used-up token`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 3 }, SERVICE, 1)
-    await begin(store, registrationOf(token.id), mine)
-    const batch = Array.from({ length: 4 }, () => registrationOf(token.id))
-    const outcomes = await store.beginRegistrations(batch, mine)
+    const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 3 }, SERVICE, 1)
+    await begin(store, newRegistration(token.id))
+    const batch = Array.from({ length: 4 }, () => newRegistration(token.id))
+    const outcomes = await store.beginRegistrations(batch, lease)
     assert.deepEqual(
       outcomes.map(({ outcome }) => outcome),
       ['begun', 'begun', 'refused', 'refused'],
@@ -441,28 +462,34 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.equal((await store.getToken(token.id))?.uses, 3)
   })
 
-  test(`${name}: a batch of many hundreds, of several tokens, at the limits of what fields hold`, async (t) => {
+  test(`${name}: a batch of hundreds of registrations of several tokens, with the longest fields, is begun, completed and failed`, async (t) => {
     const store = await open(t)
     const now = Date.UTC(2026, 10, 30)
     const tokens: BootstrapToken[] = []
     for (const maxUses of [400, 150, null])
       tokens.push(
-        (await issueBootstrapToken(store, { ...anyUse, label: '字'.repeat(100), maxUses }, SERVICE, now))
-          .token,
+        (
+          await issueBootstrapToken(
+            store,
+            { ...unlimitedPolicy, label: '字'.repeat(100), maxUses },
+            SERVICE,
+            now,
+          )
+        ).token,
       )
     const batch = Array.from({ length: 600 }, (_, i) => ({
-      ...keyed(tokens[i % 3]?.id ?? '', `key ${i}`),
+      ...newIdempotentRegistration(tokens[i % 3]?.id ?? '', `key ${i}`),
       name: '字'.repeat(128),
       description: '界'.repeat(256),
     }))
-    const outcomes = await store.beginRegistrations(batch, mine)
+    const outcomes = await store.beginRegistrations(batch, lease)
     const begun = batch.filter((_, i) => outcomes[i]?.outcome === 'begun')
     assert.equal(begun.length, 550)
     const [first] = begun
     const read = await store.getRegistration(first?.id ?? '')
     assert.deepEqual([read?.name, read?.description], ['字'.repeat(128), '界'.repeat(256)])
 
-    const completions = begun.slice(50).map((one) => completionOf(one))
+    const completions = begun.slice(50).map((one) => newCompletion(one))
     const completed = await store.completeRegistrations(completions, now)
     assert.equal(completed.size, 500)
     const held = begun.slice(0, 50).map(({ id }) => ({ id, owner: 'a.1' }))
@@ -479,17 +506,17 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.equal((await store.listAudit({ limit: 9_999 })).length, 3 + 550)
   })
 
-  test(`${name}: what is being undone is not handed out any more, and a sweep forgets no later one`, async (t) => {
+  test(`${name}: a registration that is being undone is not completed; finishing a late-key check keeps a later one`, async (t) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-    const registration = registrationOf(token.id)
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const registration = newRegistration(token.id)
     const { id } = registration
-    await store.beginRegistrations([registration], mine)
+    await store.beginRegistrations([registration], lease)
     await store.startUndoing([{ id, owner: 'a.1' }])
     await store.releaseLeases([{ id, owner: 'a.1' }])
     assert.equal(await take(store, id, 'pending', { owner: 'b.1', until: 9_000 }, 1_000), true)
     const completion = { owner: 'b.1', actor: SERVICE, apiKeyId: 'k', isAwaited: () => true, now: 2_000 }
-    assert.equal(await complete(store, registration, completion), false, 'its delete may yet take effect')
+    assert.equal(await complete(store, registration, completion), false, 'its deletion may still take effect')
 
     await fail(store, id, { owner: 'b.1', failure: 'abandoned', sweepAt: 3_000, now: 2_000 })
     assert.equal(await take(store, id, 'failed', { owner: 'c.1', until: 9_000 }, 3_000), true)
@@ -499,18 +526,18 @@ export function storeContract(name: string, open: OpenStore): void {
     assert.equal(await take(store, id, 'failed', { owner: 'd.1', until: 9e4 }, 60_000), true)
   })
 
-  test(`${name}: registrations are listed newest first, by status and token`, async (t) => {
+  test(`${name}: registrations are listed newest first, and by status or token`, async (t) => {
     const store = await open(t)
     const [one, two] = [
-      await issueBootstrapToken(store, anyUse, SERVICE, 1),
-      await issueBootstrapToken(store, anyUse, SERVICE, 1),
+      await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1),
+      await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1),
     ]
     const [a, b, c] = [
-      registrationOf(one.token.id, 1),
-      registrationOf(two.token.id, 3),
-      registrationOf(one.token.id, 2),
+      newRegistration(one.token.id, 1),
+      newRegistration(two.token.id, 3),
+      newRegistration(one.token.id, 2),
     ]
-    for (const registration of [a, b, c]) await begin(store, registration, mine)
+    for (const registration of [a, b, c]) await begin(store, registration)
     await complete(store, b, { owner: 'a.1', actor: SERVICE, apiKeyId: 'k', isAwaited: () => true, now: 5 })
     const ids = async (filter: object) =>
       (await store.listRegistrations({ limit: 10, ...filter })).map(({ id }) => id)

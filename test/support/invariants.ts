@@ -9,7 +9,7 @@ import type { Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Service } from './service.ts'
 
-/** Times that a test can wait for. */
+/** Timing that is short enough for tests. */
 export const fastTiming: Timing = {
   ...defaultTiming,
   lease: 400,
@@ -26,23 +26,26 @@ export const fastTiming: Timing = {
   upstreamCall: 150,
 }
 
-/** What a 201 gave to a client. */
-export interface Given {
+/** The part of a 201 response that identifies the credential: what the caller holds. */
+export interface ReceivedCredential {
   readonly registration_id: string
   readonly api_key_id: string
   readonly api_key_value: string
 }
 
 /**
- * Holds the gateway's own state against the store and against what clients were given.
- * 1: every key given works, or was taken back. 2: every key there is belongs to an active registration or rotation, and
- * is enabled and on its plan. 3: the uses of every token are its registrations, and never more than allowed. And nothing
- * is pending or ending.
+ * Asserts that the gateway, the store and the credentials that callers received agree:
+ *
+ * 1. Every received key works, or its registration or rotation has ended.
+ * 2. Every key in the gateway belongs to an active registration or rotation, is enabled and on its plan.
+ * 3. The uses of every token are the number of its registrations that have not failed, and at most `maxUses`.
+ *
+ * And no record is `pending` or `ending`.
  */
 export async function assertInvariants(
   gateway: Gateway,
   store: Store,
-  given: readonly Given[],
+  received: readonly ReceivedCredential[],
 ): Promise<void> {
   const registrations = await store.listRegistrations({ limit: 100_000 })
   const active = new Map(
@@ -60,15 +63,15 @@ export async function assertInvariants(
     assert.ok(key.enabled && key.planIds.has(registration.usagePlanId), `dead key: ${key.name}`)
   }
   assert.equal(gateway.account.keys.size, active.size, 'an active registration has no key')
-  for (const { api_key_id, api_key_value, registration_id } of given) {
+  for (const { api_key_id, api_key_value, registration_id } of received) {
     const one = registrations.find(({ apiKeyId }) => apiKeyId === api_key_id)
     assert.equal(
       one?.rotation?.of ?? one?.id,
       registration_id,
-      `${registration_id} was given and is not known`,
+      `the store does not know the received key of ${registration_id}`,
     )
     if (one?.status === 'ended') continue
-    assert.equal(one?.status, 'active', `${registration_id} was given and is not active`)
+    assert.equal(one?.status, 'active', `the received key of ${registration_id} is not active`)
     assert.equal(gateway.account.key(api_key_id).value, api_key_value)
   }
   for (const token of await store.listTokens()) {
@@ -80,14 +83,14 @@ export async function assertInvariants(
   }
 }
 
-/** Whether something of a registration or rotation is left for the background to do. */
-export function isOpen({ status, sweepAt, endsAt }: Registration, now: number): boolean {
+/** Reports whether the jobs have work left on a registration or rotation. */
+export function hasWorkLeft({ status, sweepAt, endsAt }: Registration, now: number): boolean {
   if (status === 'active') return endsAt !== null && endsAt <= now
   return status === 'pending' || status === 'ending' || sweepAt !== null
 }
 
-/** Runs the background's work, with the gateway in order, until nothing is left to do, late sweeps included. */
-export async function settle({ gateway, deps }: Service): Promise<void> {
+/** Clears all faults of the gateway and runs the jobs until they have no work left, late-key checks included. */
+export async function runJobsUntilIdle({ gateway, deps }: Service): Promise<void> {
   gateway.faults.clear()
   await deps.inFlight.settled()
   const leaderLease = createLeaderLease(deps)
@@ -96,8 +99,8 @@ export async function settle({ gateway, deps }: Service): Promise<void> {
     await recover(deps)
     await deleteDueKeys(deps, leaderLease)
     const rows = await deps.store.listRegistrations({ limit: 100_000 })
-    if (!rows.some((one) => isOpen(one, deps.clock()))) return leaderLease.release()
+    if (!rows.some((one) => hasWorkLeft(one, deps.clock()))) return leaderLease.release()
     await sleep(50)
   }
-  throw new Error('the background does not come to an end')
+  throw new Error('the jobs still have work left after 200 rounds')
 }

@@ -12,7 +12,7 @@ export type ManagementCall = (
 ) => Promise<Response>
 
 /** Tests that a route with a management token rejects all other tokens and registrations. */
-export function refusesOtherManagers(route: string, call: ManagementCall): void {
+export function rejectsOtherOwners(route: string, call: ManagementCall): void {
   test(`${route}: without credentials the challenge has no error code (RFC 6750)`, async (t) => {
     const service = await startService(t)
     const own = await registered(service)

@@ -40,16 +40,19 @@ const action = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('crash' as const) }) },
   {
     weight: 1,
-    arbitrary: fc.record({ do: fc.constant('heal' as const), waitMs: fc.integer({ min: 0, max: 600 }) }),
+    arbitrary: fc.record({
+      do: fc.constant('clear faults' as const),
+      waitMs: fc.integer({ min: 0, max: 600 }),
+    }),
   },
   {
     weight: 1,
     arbitrary: fc.record({
-      do: fc.constant('jump' as const),
+      do: fc.constant('move clock' as const),
       ms: fc.constantFrom(30_000, DAY_MS + 1, -3_600_000),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke' as const), token: fc.nat(1) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke token' as const), token: fc.nat(1) }) },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -61,7 +64,7 @@ const action = fc.oneof(
       racers: fc.integer({ min: 1, max: 2 }),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('give back' as const), owner: fc.nat(3) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke registration' as const), owner: fc.nat(3) }) },
 )
 
 export type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
@@ -96,10 +99,10 @@ async function runActions(
   const world = await World.create(openStore, mode)
   try {
     for (const one of actions) await world.run(one)
-    await world.quiet()
-    await assertInvariants(world.gateway, world.store, world.given)
-    await world.checkRevoked()
+    await world.waitUntilIdle()
+    await assertInvariants(world.gateway, world.store, world.received)
+    await world.assertRevoked()
   } finally {
-    await world.end()
+    await world.close()
   }
 }

@@ -69,7 +69,7 @@ const asStep: Recipe['prepare'] = (code, { dir, env }) => {
   return { command: ['bash', '-e', 'step.sh'], env: { ...github, ...Object.fromEntries(variables) } }
 }
 
-/** The agent loop's part: calls the tool and passes the result to the model. */
+/** Acts as the agent loop: calls the tool and prints the result. */
 const CALL_TOOL = `
 const { run } = await import('./firstkey-tool.mjs')
 const result = await run({ name: 'acme-agent' })

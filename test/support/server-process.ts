@@ -37,7 +37,7 @@ export function startProgram(
   })
   t.after(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
-    // A child process of the program may hold them open.
+    // Otherwise a child process of the program could hold them open.
     child.stdout.destroy()
     child.stderr.destroy()
     await exit

@@ -16,9 +16,9 @@ import { createLogger } from '../../src/log.ts'
 import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { BootstrapToken, TokenPolicy } from '../../src/store/records.ts'
-import { watchAnswers } from './openapi/documented.ts'
+import { watchResponses } from './openapi/documented.ts'
 
-/** The environment of a server that uses `gateway`; the demo credentials are the SDK's for the whole test process. */
+/** Returns the environment variables of a server that uses `gateway`, with the gateway's demo credentials. */
 export function serverEnv(gateway: Gateway, dataDir: string): Record<string, string> {
   return {
     AWS_REGION: defaultGatewayOptions.region,
@@ -34,14 +34,14 @@ export function serverEnv(gateway: Gateway, dataDir: string): Record<string, str
   }
 }
 
-/** A folder that goes with the test. */
+/** Creates a folder that is deleted at the end of the test. */
 export function tempDir(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'firstkey-test-'))
   t.after(() => rmSync(dir, { recursive: true, force: true }))
   return dir
 }
 
-/** A local gateway that stops with the test. */
+/** Starts a local gateway that stops at the end of the test. */
 export async function testGateway(t: TestContext, options: Partial<GatewayOptions> = {}): Promise<Gateway> {
   const gateway = await startGateway(options)
   t.after(() => gateway.close())
@@ -53,13 +53,13 @@ export interface Service {
   readonly deps: Deps
   readonly app: FastifyInstance
   readonly gateway: Gateway
-  /** Where the store is. */
+  /** The folder of the store file. */
   readonly dataDir: string
-  /** Every log line so far. */
+  /** All log lines so far. */
   readonly logLines: string[]
-  /** Makes a bootstrap token. */
+  /** Creates a bootstrap token; the policy defaults to {@link unlimitedPolicy}. */
   token(policy?: Partial<TokenPolicy>): Promise<{ secret: string; token: BootstrapToken }>
-  /** `POST /register` over a real socket. */
+  /** Sends `POST /register`. */
   register(secret: string, body?: unknown, headers?: Record<string, string>): Promise<Response>
 }
 
@@ -67,19 +67,20 @@ export interface ServiceOptions {
   readonly env?: Record<string, string>
   readonly gateway?: Partial<GatewayOptions>
   readonly clock?: Clock
-  /** A gateway and a folder to share with another service of the same test. */
+  /** Another service of the same test, whose gateway and store file this one shares. */
   readonly beside?: Service
   readonly timing?: Partial<Timing>
 }
 
 /**
- * The whole service on a real socket, with a real store file, against a local gateway. Ends with the test, which fails if
- * the service answered what its OpenAPI document does not say.
+ * Starts the whole service on a real socket, with a store file and a local gateway. It stops at the end of the test, which
+ * fails if a response was not as the OpenAPI document says.
  */
 export async function startService(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
   const gateway = options.beside?.gateway ?? (await testGateway(t, options.gateway))
   const dataDir = options.beside?.dataDir ?? tempDir(t)
   const env = { ...serverEnv(gateway, dataDir), ...options.env }
+  // The SDK reads its credentials from the environment of this process.
   process.env['AWS_ACCESS_KEY_ID'] = env['AWS_ACCESS_KEY_ID']
   process.env['AWS_SECRET_ACCESS_KEY'] = env['AWS_SECRET_ACCESS_KEY']
   const clock = options.clock ?? systemClock
@@ -88,12 +89,12 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
   const timing = { ...defaultTiming, ...options.timing }
   const deps = await createDeps(readConfig(env), log, { clock, timing })
   const app = await buildApp(deps)
-  const undocumented = watchAnswers(app)
+  const undocumented = watchResponses(app)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.after(async () => {
     await app.close()
     await deps.close()
-    assert.deepEqual([...undocumented], [], 'every answer is as the OpenAPI document says')
+    assert.deepEqual([...undocumented], [], 'every response is as the OpenAPI document says')
   })
   return {
     url,
@@ -102,7 +103,7 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
     gateway,
     dataDir,
     logLines,
-    token: (policy) => issueBootstrapToken(deps.store, { ...anyUse, ...policy }, SERVICE, clock()),
+    token: (policy) => issueBootstrapToken(deps.store, { ...unlimitedPolicy, ...policy }, SERVICE, clock()),
     register: (secret, body = { name: 'acme-agent' }, headers = {}) =>
       fetch(`${url}/register`, {
         method: 'POST',
@@ -112,8 +113,8 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
   }
 }
 
-/** A policy without any limit. */
-export const anyUse: TokenPolicy = {
+/** A token policy without limits. */
+export const unlimitedPolicy: TokenPolicy = {
   label: 'test',
   plans: [],
   maxUses: null,
@@ -131,10 +132,10 @@ const registeredSchema = z.looseObject({
   management: z.object({ token: z.string(), url: z.string() }),
 })
 
-/** What a caller holds after a registration. */
+/** The part of the response to a registration that tests use. */
 export type Registered = z.infer<typeof registeredSchema>
 
-/** Registers, with a bootstrap token of its own unless `secret` is one. */
+/** Registers, and returns the credential. @param secret the bootstrap token; if omitted, a new one with `policy` */
 export async function registered(
   service: Service,
   policy: Partial<TokenPolicy> = {},
@@ -146,7 +147,7 @@ export async function registered(
   return registeredSchema.parse(await answer.json())
 }
 
-/** A request to `/register/{id}`, and what is under it, by its management token. */
+/** Sends a request to `/register/{id}` or a path below it, with the management token. */
 export function manage(
   { url }: Pick<Service, 'url'>,
   { registration_id, management }: Registered,
@@ -168,7 +169,7 @@ export function manage(
   })
 }
 
-/** What the data plane answers to a key. */
+/** Returns the status with which the API responds to a request with this key. */
 export async function dataPlane({ deps }: Pick<Service, 'deps'>, apiKey: string): Promise<number> {
   return (await fetch(deps.config.apiBaseUrl, { headers: { 'x-api-key': apiKey } })).status
 }

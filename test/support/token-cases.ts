@@ -6,7 +6,7 @@ import { readProblem } from './problem.ts'
 import { startService } from './service.ts'
 
 /** Tests that a route with a bootstrap token rejects bad tokens. `call` sends a request that is otherwise valid. */
-export function refusesBadTokens(
+export function rejectsBadTokens(
   route: string,
   call: (url: string, authorization: string | null) => Promise<Response>,
 ) {

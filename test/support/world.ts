@@ -10,10 +10,10 @@ import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import type { Problem } from '../../src/http/problem.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { Store } from '../../src/store/store.ts'
-import { type Given, isOpen } from './invariants.ts'
+import { hasWorkLeft, type ReceivedCredential } from './invariants.ts'
 import type { Action } from './model.ts'
 import { readProblem } from './problem.ts'
-import { anyUse, serverEnv } from './service.ts'
+import { serverEnv, unlimitedPolicy } from './service.ts'
 
 const DAY_MS = 24 * 3_600_000
 const MAX_USES = 3
@@ -26,8 +26,8 @@ interface Owner {
   managementToken: string
   /** `true` if a renewal of the management token was requested and its response may have been lost. */
   mayBeOutdated: boolean
-  /** `'asked'`: a revocation was requested, and its outcome is unknown. */
-  revoked: 'no' | 'asked' | 'done'
+  /** `'requested'`: the outcome of the revocation is unknown. */
+  revoked: 'no' | 'requested' | 'done'
 }
 
 /** The store of a model, and the environment variables with which a server uses it. */
@@ -43,7 +43,7 @@ export type OpenModelStore = (dir: string) => Promise<ModelStore>
 export class World {
   readonly gateway: Gateway
   readonly store: Store
-  readonly given: Given[] = []
+  readonly received: ReceivedCredential[] = []
   readonly #dir: string
   readonly #env: Readonly<Record<string, string>>
   readonly #mode: 'auto' | 'bulk'
@@ -80,7 +80,7 @@ export class World {
     ] as const) {
       const { secret, token } = await issueBootstrapToken(
         store,
-        { ...anyUse, label, keyTtlMs, maxUses: MAX_USES },
+        { ...unlimitedPolicy, label, keyTtlMs, maxUses: MAX_USES },
         SERVICE,
         Date.now(),
       )
@@ -109,17 +109,17 @@ export class World {
       case 'crash':
         this.#server?.child.kill('SIGKILL')
         return
-      case 'heal':
-        this.#heal()
-        await this.#serving()
+      case 'clear faults':
+        this.#clearFaults()
+        await this.#runningServer()
         await sleep(one.waitMs)
         return
-      case 'jump':
+      case 'move clock':
         this.#offset += one.ms
         // A stopped server gets the offset when it starts; a failed message to a dying one does not matter.
         this.#server?.child.send(this.#offset, () => undefined)
         return
-      case 'revoke': {
+      case 'revoke token': {
         const token = this.#tokens[one.token]
         if (token === undefined) return
         await this.store.revokeToken(token.id, SERVICE, Date.now() + this.#offset)
@@ -129,8 +129,8 @@ export class World {
       case 'rotate':
         await Promise.all(Array.from({ length: one.racers }, () => this.#rotate(one)))
         return
-      case 'give back':
-        await this.#giveBack(one.owner)
+      case 'revoke registration':
+        await this.#revokeRegistration(one.owner)
     }
   }
 
@@ -138,25 +138,26 @@ export class World {
     const token = this.#tokens[index]
     assert.ok(token)
     const { revoked } = token
-    const { url } = await this.#serving()
+    const { url } = await this.#runningServer()
     const headers: Record<string, string> = {
       authorization: `Bearer ${token.secret}`,
       'content-type': 'application/json',
       ...(key === null ? {} : { 'idempotency-key': `idempotency-key-${key}` }),
     }
-    const answer = await ask(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
+    const answer = await send(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
     if (answer === undefined) return
-    if (answer.problem !== undefined) return allowRefusal(answer.problem, revoked ? [] : REGISTER_REFUSALS)
+    if (answer.problem !== undefined)
+      return assertPossibleError(answer.problem, revoked ? [] : REGISTER_ERRORS)
     const { body } = answer
     assert.ok(body)
-    assert.ok(!revoked, 'a revoked token registers nothing')
-    this.given.push(body)
+    assert.ok(!revoked, 'a revoked token cannot register')
+    this.received.push(body)
     const { registration_id } = body
     if (!this.#owners.some((owner) => owner.registration_id === registration_id)) {
       const managementToken = body.management.token ?? ''
       this.#owners.push({ registration_id, managementToken, mayBeOutdated: false, revoked: 'no' })
     }
-    if (key !== null) this.#checkRepeated(`${index}/${key}`, body)
+    if (key !== null) this.#assertSameCredential(`${index}/${key}`, body)
   }
 
   async #rotate({ owner: index, key, overlap, renew: wanted }: Action & { do: 'rotate' }): Promise<void> {
@@ -164,7 +165,7 @@ export class World {
     if (owner === undefined) return
     const { managementToken, revoked } = owner
     const renew = wanted && key !== null // Without an idempotency key the renewal is rejected.
-    const { url } = await this.#serving()
+    const { url } = await this.#runningServer()
     const name = `${owner.registration_id}/${managementToken}/${key}-${overlap}-${renew}`
     const headers: Record<string, string> = {
       authorization: `Bearer ${managementToken}`,
@@ -173,44 +174,47 @@ export class World {
     }
     const body = JSON.stringify({ overlap_seconds: overlap, management_token: renew })
     if (renew) owner.mayBeOutdated = true // Until the response arrives.
-    const answer = await ask(`${url}/register/${owner.registration_id}/rotate`, {
+    const answer = await send(`${url}/register/${owner.registration_id}/rotate`, {
       method: 'POST',
       headers,
       body,
     })
     if (answer === undefined) return
     if (answer.problem !== undefined) {
-      return allowRefusal(answer.problem, [
-        ...ROTATE_REFUSALS,
+      return assertPossibleError(answer.problem, [
+        ...ROTATE_ERRORS,
         ...(owner.mayBeOutdated || owner.managementToken !== managementToken ? ['invalid_token'] : []),
       ])
     }
     assert.notEqual(revoked, 'done', 'a revoked registration was rotated')
     const { body: credential } = answer
     assert.ok(credential)
-    this.given.push(credential)
+    this.received.push(credential)
     if (credential.management.token !== undefined) {
       owner.managementToken = credential.management.token
       owner.mayBeOutdated = true // The response to an earlier renewal may be lost, or a racer's renewal may come later.
     }
-    if (key !== null) this.#checkRepeated(name, credential)
+    if (key !== null) this.#assertSameCredential(name, credential)
   }
 
-  async #giveBack(index: number): Promise<void> {
+  async #revokeRegistration(index: number): Promise<void> {
     const owner = this.#owners[index % Math.max(1, this.#owners.length)]
     if (owner === undefined) return
-    const { url } = await this.#serving()
+    const { url } = await this.#runningServer()
     const headers = { authorization: `Bearer ${owner.managementToken}` }
-    if (owner.revoked === 'no') owner.revoked = 'asked'
-    const answer = await ask(`${url}/register/${owner.registration_id}`, { method: 'DELETE', headers })
+    if (owner.revoked === 'no') owner.revoked = 'requested'
+    const answer = await send(`${url}/register/${owner.registration_id}`, { method: 'DELETE', headers })
     if (answer === undefined) return
     if (answer.problem === undefined) owner.revoked = 'done'
     else
-      allowRefusal(answer.problem, [...UPSTREAM_REFUSALS, ...(owner.mayBeOutdated ? ['invalid_token'] : [])])
+      assertPossibleError(answer.problem, [
+        ...UPSTREAM_ERRORS,
+        ...(owner.mayBeOutdated ? ['invalid_token'] : []),
+      ])
   }
 
   /** Asserts that no key of a revoked registration is left. */
-  async checkRevoked(): Promise<void> {
+  async assertRevoked(): Promise<void> {
     for (const { registration_id, revoked } of this.#owners) {
       if (revoked !== 'done') continue
       const own = await this.store.getRegistration(registration_id)
@@ -221,7 +225,7 @@ export class World {
   }
 
   /** Checks invariant 4: the same request within a day gets the same credential. */
-  #checkRepeated(name: string, body: Given): void {
+  #assertSameCredential(name: string, body: ReceivedCredential): void {
     const earlier = this.#answers.get(name)
     const now = Date.now() + this.#offset
     if (earlier === undefined || now - earlier.at >= DAY_MS)
@@ -231,7 +235,7 @@ export class World {
   }
 
   /** Returns the running server, and starts it first if it is down. */
-  async #serving(): Promise<{ child: ChildProcess; url: string }> {
+  async #runningServer(): Promise<{ child: ChildProcess; url: string }> {
     const running = this.#server
     if (
       running &&
@@ -262,27 +266,27 @@ export class World {
     return started
   }
 
-  #heal(): void {
+  #clearFaults(): void {
     this.gateway.faults.clear()
     this.gateway.onCall = () => undefined
   }
 
   /** Clears all faults and keeps the server running. Resolves when nothing is left to recover. */
-  async quiet(): Promise<void> {
-    this.#heal()
+  async waitUntilIdle(): Promise<void> {
+    this.#clearFaults()
     for (let tries = 0; tries < 300; tries++) {
-      await this.#serving()
+      await this.#runningServer()
       const rows = await this.store.listRegistrations({ limit: 10_000 })
-      if (!rows.some((one) => isOpen(one, Date.now() + this.#offset))) return
+      if (!rows.some((one) => hasWorkLeft(one, Date.now() + this.#offset))) return
       // A clock that was set back delays leases and late-key checks by as much: set it right, as an operator would.
-      if (tries === 100 && this.#offset < 0) await this.run({ do: 'jump', ms: -this.#offset })
-      if (tries === 150) await this.run({ do: 'jump', ms: 3_600_000 })
+      if (tries === 100 && this.#offset < 0) await this.run({ do: 'move clock', ms: -this.#offset })
+      if (tries === 150) await this.run({ do: 'move clock', ms: 3_600_000 })
       await sleep(50)
     }
     assert.fail('recovery does not finish')
   }
 
-  async end(): Promise<void> {
+  async close(): Promise<void> {
     const child = this.#server?.child
     if (child && child.exitCode === null && child.signalCode === null) {
       child.kill('SIGKILL')
@@ -294,32 +298,32 @@ export class World {
   }
 }
 
-const UPSTREAM_REFUSALS = [
+const UPSTREAM_ERRORS = [
   'upstream_throttled',
   'upstream_unavailable',
   'upstream_misconfigured',
   'store_unavailable',
   'overloaded',
 ]
-const REGISTER_REFUSALS = [
-  ...UPSTREAM_REFUSALS,
+const REGISTER_ERRORS = [
+  ...UPSTREAM_ERRORS,
   'token_exhausted',
   'idempotency_in_progress',
   'registration_ended',
   'key_replaced',
 ]
-const ROTATE_REFUSALS = [
-  ...UPSTREAM_REFUSALS,
+const ROTATE_ERRORS = [
+  ...UPSTREAM_ERRORS,
   'idempotency_in_progress',
   'registration_ended',
   'key_replaced',
   'rotation_in_progress',
 ]
 
-type Credential = Given & { readonly management: { readonly token?: string } }
+type Credential = ReceivedCredential & { readonly management: { readonly token?: string } }
 
 /** Sends a request and returns its response; `undefined` if the connection broke because the process was killed. */
-async function ask(
+async function send(
   url: string,
   init: RequestInit,
 ): Promise<{ problem: Problem } | { problem?: undefined; body: Credential | undefined } | undefined> {
@@ -335,7 +339,7 @@ async function ask(
 }
 
 /** Checks invariant 8: an error is one of the documented ones, with `retry_after` if it is retryable. */
-function allowRefusal(problem: Problem, possible: readonly string[]): void {
+function assertPossibleError(problem: Problem, possible: readonly string[]): void {
   assert.ok(
     possible.includes(problem.code) || problem.code === 'token_revoked',
     `${problem.code}: ${problem.detail}`,

@@ -6,14 +6,20 @@ import { test } from 'node:test'
 import { readIdempotencyKey } from '../../../src/http/idempotency-key.ts'
 import { recover } from '../../../src/registration/jobs/recover.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
-import { assertInvariants, fastTiming, type Given, settle } from '../../support/invariants.ts'
+import {
+  assertInvariants,
+  fastTiming,
+  type ReceivedCredential,
+  runJobsUntilIdle,
+} from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
 import { startService } from '../../support/service.ts'
 
 const body = { name: 'acme-agent', description: 'nightly' }
+/** The headers of a request with an Idempotency-Key. */
 const idempotent = (key: string = randomUUID()) => ({ 'idempotency-key': key })
 
-test('invariant 4: the same request again gets the same bytes, and says that it is a replay', async (t) => {
+test('invariant 4: a retry gets the same bytes, marked as a replay', async (t) => {
   const { token, register, gateway, deps } = await startService(t)
   const { secret, token: issued } = await token({ maxUses: 1 })
   const key = randomUUID()
@@ -30,16 +36,16 @@ test('invariant 4: the same request again gets the same bytes, and says that it 
   assert.equal((await deps.store.getToken(issued.id))?.uses, 1)
 })
 
-test('a replay is in the form that the retry asks for', async (t) => {
+test('a replay has the media type that the retry accepts', async (t) => {
   const { token, register } = await startService(t)
   const { secret } = await token()
   const headers = idempotent()
-  const first = (await (await register(secret, body, headers)).json()) as Given
+  const first = (await (await register(secret, body, headers)).json()) as ReceivedCredential
   const text = await (await register(secret, body, { ...headers, accept: 'text/plain' })).text()
   assert.match(text, RegExp(`^api_key_value=${first.api_key_value}$`, 'm'))
 })
 
-test('racing duplicates wait for the first and get its answer: one key, one use', async (t) => {
+test('concurrent duplicates wait for the first request and get its response: one key, one use', async (t) => {
   const { token, register, gateway } = await startService(t, { gateway: { latency: { CreateApiKey: 50 } } })
   const { secret } = await token({ maxUses: 1 })
   const headers = idempotent()
@@ -51,7 +57,7 @@ test('racing duplicates wait for the first and get its answer: one key, one use'
   assert.equal(gateway.account.keys.size, 1)
 })
 
-test('another body under the same key is refused, while the first runs and after', async (t) => {
+test('another body with the same Idempotency-Key is rejected, during the first request and after it', async (t) => {
   const { token, register, gateway } = await startService(t, { gateway: { latency: { CreateApiKey: 100 } } })
   const { secret } = await token()
   const headers = idempotent()
@@ -70,18 +76,19 @@ test('another body under the same key is refused, while the first runs and after
   assert.equal(gateway.account.keys.size, 1)
 })
 
-test('a key is scoped to its token', async (t) => {
+test('an Idempotency-Key is scoped to its token', async (t) => {
   const { token, register, gateway } = await startService(t)
   const [one, two] = [await token(), await token()]
   const headers = idempotent()
   const values = [one, two].map(
-    async ({ secret }) => ((await (await register(secret, body, headers)).json()) as Given).api_key_value,
+    async ({ secret }) =>
+      ((await (await register(secret, body, headers)).json()) as ReceivedCredential).api_key_value,
   )
   assert.notEqual(await values[0], await values[1])
   assert.equal(gateway.account.keys.size, 2)
 })
 
-test('in another process that works on it: 409 idempotency_in_progress, and the result afterwards', async (t) => {
+test('while another process works on the request, a retry is rejected with idempotency_in_progress; afterwards it is replayed', async (t) => {
   const one = await startService(t, { gateway: { latency: { CreateApiKey: 200 } } })
   const two = await startService(t, { beside: one })
   const { secret } = await one.token({ maxUses: 1 })
@@ -100,7 +107,7 @@ test('in another process that works on it: 409 idempotency_in_progress, and the 
   assert.equal(await replayed.text(), first)
 })
 
-test('what a token got it may ask for again though it is spent or expired, but not when it is revoked', async (t) => {
+test('a used-up or expired token can retry its earlier requests, a revoked one cannot', async (t) => {
   let now = Date.now()
   const { token, register, deps } = await startService(t, { clock: () => now })
   const { secret, token: issued } = await token({ maxUses: 1, expiresAt: now + 60_000 })
@@ -114,24 +121,24 @@ test('what a token got it may ask for again though it is spent or expired, but n
   const refused = await register(secret, body, headers)
   assert.equal((await readProblem(refused)).code, 'token_revoked')
   const [registration] = await deps.store.listRegistrations({ limit: 1 })
-  assert.equal(registration?.idempotency, null, 'the sealed answer is destroyed')
+  assert.equal(registration?.idempotency, null, 'the sealed secrets are forgotten')
   assert.equal(registration?.status, 'active', 'the key stays')
 })
 
-test('after 24 hours a key is forgotten: the same request is a new one', async (t) => {
+test('after 24 hours an Idempotency-Key is forgotten, and the same request is a new one', async (t) => {
   let now = Date.now()
   const service = await startService(t, { clock: () => now })
   const { secret } = await service.token()
   const headers = idempotent()
-  const first = (await (await service.register(secret, body, headers)).json()) as Given
-  now += 24 * 3_600_000 + 1 // And no round of recovery since.
-  const second = (await (await service.register(secret, body, headers)).json()) as Given
+  const first = (await (await service.register(secret, body, headers)).json()) as ReceivedCredential
+  now += 24 * 3_600_000 + 1 // No job has run since.
+  const second = (await (await service.register(secret, body, headers)).json()) as ReceivedCredential
   assert.notEqual(second.api_key_value, first.api_key_value)
   assert.equal(await (await service.register(secret, body, headers)).text(), JSON.stringify(second))
   await assertInvariants(service.gateway, service.deps.store, [first, second])
 })
 
-test('the deadline: 503 with Retry-After, the work goes on, and the retry gets its result', async (t) => {
+test('at the deadline the response is 503 with Retry-After, minting continues, and the retry gets the key', async (t) => {
   const service = await startService(t, {
     env: { REGISTER_TIMEOUT_MS: '1000' },
     gateway: { latency: { CreateUsagePlanKey: 1_300 } },
@@ -144,21 +151,21 @@ test('the deadline: 503 with Retry-After, the work goes on, and the retry gets i
   const retry = await service.register(secret, body, headers)
   assert.equal(retry.status, 201)
   assert.equal(retry.headers.get('idempotency-replayed'), 'true')
-  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as Given])
+  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as ReceivedCredential])
 })
 
-test('a client that hangs up finds its registration when it comes back', async (t) => {
+test('a caller that disconnects gets its registration with a retry', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 100 } } })
   const { secret } = await service.token({ maxUses: 1 })
   const headers = idempotent()
-  const gone = new AbortController()
-  service.gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && gone.abort()
+  const caller = new AbortController()
+  service.gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && caller.abort()
   await assert.rejects(
     fetch(`${service.url}/register`, {
       method: 'POST',
       headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
       body: JSON.stringify(body),
-      signal: gone.signal,
+      signal: caller.signal,
     }),
   )
   await service.deps.inFlight.settled()
@@ -166,10 +173,10 @@ test('a client that hangs up finds its registration when it comes back', async (
   assert.deepEqual([waiting?.status, waiting?.answeredAt], ['active', null])
   const retry = await service.register(secret, body, headers)
   assert.equal(retry.headers.get('idempotency-replayed'), 'true')
-  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as Given])
+  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as ReceivedCredential])
 })
 
-test('invariant 2: a key that waits for its retry for 24 hours is deleted, and its use given back', async (t) => {
+test('invariant 2: a key that is not retried for 24 hours is deleted, and its use is refunded', async (t) => {
   let now = Date.now()
   const service = await startService(t, {
     env: { REGISTER_TIMEOUT_MS: '1000' },
@@ -187,40 +194,42 @@ test('invariant 2: a key that waits for its retry for 24 hours is deleted, and i
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
 })
 
-test('a late key that appears after its registration was undone is swept', async (t) => {
+test('a key that is created late, after its registration was undone, is deleted', async (t) => {
   const service = await startService(t, { timing: fastTiming })
   const { secret } = await service.token({ maxUses: 1 })
   service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'cut', times: 3 })
   assert.equal((await service.register(secret, body)).status, 503)
   const [failed] = await service.deps.store.listRegistrations({ limit: 1 })
   assert.equal(failed?.status, 'failed')
-  // What API Gateway had accepted takes effect only now.
+  // API Gateway carries out the accepted call only now.
   service.gateway.account.createKey({
     name: `${failed?.id} ${body.name}`,
     value: 'L'.repeat(40),
     enabled: true,
   })
-  await settle(service)
+  await runJobsUntilIdle(service)
   assert.equal(service.gateway.account.keys.size, 0)
 })
 
-test('a copy of the database reveals no key, no token and no idempotency key', async (t) => {
+test('a copy of the database reveals no API key, no token and no Idempotency-Key', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const key = randomUUID()
-  const answer = (await (await service.register(secret, body, idempotent(key))).json()) as Given & {
+  const answer = (await (
+    await service.register(secret, body, idempotent(key))
+  ).json()) as ReceivedCredential & {
     management: { token: string }
   }
   const files = ['firstkey.db', 'firstkey.db-wal'].map((file) =>
     readFileSync(join(service.dataDir, file), 'latin1'),
   )
-  assert.ok(files.join('').includes(answer.registration_id), 'the record is there')
+  assert.ok(files.join('').includes(answer.registration_id), 'the files contain the record')
   for (const hidden of [secret, key, answer.api_key_value, answer.management.token]) {
     assert.ok(!files.join('').includes(hidden))
   }
 })
 
-test('Idempotency-Key: 16 to 255 visible characters, bare or quoted', async (t) => {
+test('an Idempotency-Key has 16 to 255 visible characters, bare or quoted', async (t) => {
   assert.equal(readIdempotencyKey(undefined), undefined)
   assert.equal(readIdempotencyKey('a'.repeat(16)), 'a'.repeat(16))
   assert.equal(readIdempotencyKey(`"${'a'.repeat(16)}"`), 'a'.repeat(16))

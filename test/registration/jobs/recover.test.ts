@@ -9,26 +9,26 @@ import { newRegistrationIds } from '../../../src/registration/key-names.ts'
 import { createWorkLeases } from '../../../src/registration/work-leases.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
-import { registrationOf } from '../../store/store-contract.ts'
-import { assertInvariants, fastTiming, settle } from '../../support/invariants.ts'
+import { newRegistration } from '../../store/store-contract.ts'
+import { assertInvariants, fastTiming, runJobsUntilIdle } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
-import { anyUse, startService, tempDir } from '../../support/service.ts'
+import { startService, tempDir, unlimitedPolicy } from '../../support/service.ts'
 
-test('what a crash left of a batch is recovered together: with a few calls, each as it has to be', async (t) => {
+test('a batch that a crash interrupted is recovered together, with few calls', async (t) => {
   const service = await startService(t, { timing: fastTiming })
   const { deps, gateway } = service
   const { token } = await service.token()
-  const keyed = (n: number) => ({
+  const idempotencyOf = (n: number) => ({
     keyHash: hashSecret(`key ${n}`),
     requestHash: hashSecret('body'),
     sealed: Buffer.from('sealed'),
   })
-  // 40 that somebody can ask for: attached, on no plan, without a key. And 20 that nobody can: with a key, and without.
+  // 40 with an idempotency key: attached, on no plan, without a key. And 20 without one: with a key, and without.
   const batch = newRegistrationIds(60).map((id, n) => ({
-    ...registrationOf(token.id),
+    ...newRegistration(token.id),
     id,
     createdAt: Date.now(),
-    idempotency: n < 40 ? keyed(n) : null,
+    idempotency: n < 40 ? idempotencyOf(n) : null,
   }))
   await deps.store.beginRegistrations(batch, { owner: 'dead', until: Date.now() - 1 })
   for (const [n, { id, name }] of batch.entries()) {
@@ -54,11 +54,11 @@ test('what a crash left of a batch is recovered together: with a few calls, each
   assert.ok(calls('GetApiKeys') <= 4, `${calls('GetApiKeys')} look-ups of 60`)
   assert.equal(gateway.answers['CreateUsagePlanKey']?.[201], 5, 'only those on no plan')
   assert.equal(gateway.answers['DeleteApiKey']?.[202], 10)
-  await settle(service)
+  await runJobsUntilIdle(service)
   await assertInvariants(gateway, deps.store, [])
 })
 
-test('a delete that may yet take effect: no retry is given that key, not even the one that comes at once', async (t) => {
+test('a key whose deletion may still take effect is returned to no retry, not even to an immediate one', async (t) => {
   const service = await startService(t, { timing: fastTiming })
   const { gateway, deps } = service
   const { secret } = await service.token({ maxUses: 1 })
@@ -70,21 +70,21 @@ test('a delete that may yet take effect: no retry is given that key, not even th
   assert.equal(gateway.account.keys.size, 1, 'the delete had no effect yet')
   const retry = await service.register(secret, undefined, headers)
   assert.equal((await readProblem(retry)).code, 'idempotency_in_progress')
-  await settle(service)
+  await runJobsUntilIdle(service)
   const later = await service.register(secret, undefined, headers)
   assert.equal(later.status, 201)
   assert.equal(later.headers.get('idempotency-replayed'), null, 'a new credential')
 })
 
-test('a lease that was dropped is not renewed, whatever else its process works on', async (t) => {
+test('a dropped lease is not renewed, while its process renews others', async (t) => {
   const store = openSqliteStore(join(tempDir(t), 'store.db'))
   t.after(() => store.close())
   let now = 1_000
   const leases = createWorkLeases({ store, clock: () => now, timing: fastTiming })
-  const { token } = await issueBootstrapToken(store, anyUse, SERVICE, now)
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, now)
   const [kept, dropped] = [leases.hold(), leases.hold()]
-  const one = registrationOf(token.id)
-  const other = registrationOf(token.id)
+  const one = newRegistration(token.id)
+  const other = newRegistration(token.id)
   await store.beginRegistrations([one], kept)
   await store.beginRegistrations([other], dropped)
   leases.drop(dropped.owner)

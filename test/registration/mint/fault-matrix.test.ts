@@ -3,32 +3,42 @@ import { randomUUID } from 'node:crypto'
 import { describe, type TestContext, test } from 'node:test'
 import type { FaultOrder } from '../../../emulator/faults.ts'
 import type { OperationName } from '../../../emulator/options.ts'
-import { checkRefusal, faultCases, type Mode } from '../../support/fault-cases.ts'
-import { assertInvariants, fastTiming, type Given, settle } from '../../support/invariants.ts'
+import { assertErrorResponse, faultCases, type MintMode } from '../../support/fault-cases.ts'
+import {
+  assertInvariants,
+  fastTiming,
+  type ReceivedCredential,
+  runJobsUntilIdle,
+} from '../../support/invariants.ts'
 import { startService } from '../../support/service.ts'
 
-/** The operations of each way to mint, the last two on the way of undoing. */
+/** The operations of each way to mint; the last two belong to undoing. */
 const operations = {
   single: ['CreateApiKey', 'CreateUsagePlanKey', 'GetApiKeys', 'DeleteApiKey'],
   bulk: ['ImportApiKeys', 'GetUsagePlanKeys', 'GetApiKeys', 'DeleteApiKey'],
-} as const satisfies Record<Mode, readonly OperationName[]>
+} as const satisfies Record<MintMode, readonly OperationName[]>
 
-/** A refusal that makes the service undo what is there, so that it looks the keys up and deletes them. */
-const undoing: Record<Mode, FaultOrder> = {
+/** An error that makes the service undo the registrations, so that it looks up the keys and deletes them. */
+const undoing: Record<MintMode, FaultOrder> = {
   single: { operation: 'CreateUsagePlanKey', when: 'after', kind: 'denied' },
   bulk: { operation: 'GetUsagePlanKeys', when: 'before', kind: 'denied' },
 }
-/** How many register at once. */
-const agents: Record<Mode, number> = { single: 1, bulk: 3 }
+/** The number of concurrent registrations. */
+const agents: Record<MintMode, number> = { single: 1, bulk: 3 }
 
-describe('fault matrix: whatever API Gateway does, every answer is final or retryable, and the invariants hold', {
+describe('fault matrix of registrations: every response is final or retryable, and the invariants hold', {
   concurrency: 8,
 }, () => {
-  for (const { name, mode, fault, keyed } of faultCases(operations))
-    test(name, (t) => runCase(t, mode, fault, keyed))
+  for (const { name, mode, fault, isIdempotent } of faultCases(operations))
+    test(name, (t) => runCase(t, mode, fault, isIdempotent))
 })
 
-async function runCase(t: TestContext, mode: Mode, fault: FaultOrder, keyed: boolean): Promise<void> {
+async function runCase(
+  t: TestContext,
+  mode: MintMode,
+  fault: FaultOrder,
+  isIdempotent: boolean,
+): Promise<void> {
   const service = await startService(t, {
     env: { REGISTER_TIMEOUT_MS: '1500', MINT_MODE: mode },
     timing: fastTiming,
@@ -39,33 +49,33 @@ async function runCase(t: TestContext, mode: Mode, fault: FaultOrder, keyed: boo
     service.gateway.faults.order(undoing[mode])
   service.gateway.faults.order(fault)
   const registrants = Array.from({ length: count }, (_, i) => {
-    const headers: Record<string, string> = keyed ? { 'idempotency-key': randomUUID() } : {}
+    const headers: Record<string, string> = isIdempotent ? { 'idempotency-key': randomUUID() } : {}
     return () => service.register(secret, { name: `agent-${i}` }, headers)
   })
 
-  const given: Given[] = []
+  const received: ReceivedCredential[] = []
   const unserved: number[] = []
   const first = await Promise.all(registrants.map((register) => register()))
   for (const [i, answer] of first.entries()) {
     if (answer.status === 201) {
-      given.push((await answer.json()) as Given)
+      received.push((await answer.json()) as ReceivedCredential)
       continue
     }
     unserved.push(i)
-    await checkRefusal(answer)
+    await assertErrorResponse(answer)
   }
 
-  await settle(service)
-  await assertInvariants(service.gateway, service.deps.store, given)
-  // Invariant 4: the retry is free, whatever broke: each gets its one key, and nobody two.
+  await runJobsUntilIdle(service)
+  await assertInvariants(service.gateway, service.deps.store, received)
+  // Invariant 4: a retry is possible after every fault, and each caller gets exactly one key.
   for (const [i, register] of registrants.entries()) {
-    if (!keyed && !unserved.includes(i)) continue
+    if (!isIdempotent && !unserved.includes(i)) continue
     const retry = await register()
     assert.equal(retry.status, 201)
-    const credential = (await retry.json()) as Given
-    if (unserved.includes(i)) given.push(credential)
-    else assert.ok(given.some((one) => one.api_key_value === credential.api_key_value))
+    const credential = (await retry.json()) as ReceivedCredential
+    if (unserved.includes(i)) received.push(credential)
+    else assert.ok(received.some((one) => one.api_key_value === credential.api_key_value))
   }
-  await assertInvariants(service.gateway, service.deps.store, given)
+  await assertInvariants(service.gateway, service.deps.store, received)
   assert.equal(service.gateway.account.keys.size, count)
 }

@@ -6,14 +6,14 @@ import { createFairQueue } from '../../../src/registration/fair-queue.ts'
 import { readProblem } from '../../support/problem.ts'
 import { startService } from '../../support/service.ts'
 
-test('first come first served for one token', () => {
+test('the queue serves the requests of one token in their order', () => {
   const queue = createFairQueue<number>(10)
   for (const n of [1, 2, 3, 4]) queue.add('a', n)
   assert.deepEqual([queue.take(3), queue.take(3), queue.take(3)], [[1, 2, 3], [4], []])
   assert.equal(queue.size(), 0)
 })
 
-test('tokens take turns, so that a flood of one does not hold up the others', () => {
+test('tokens take turns, so that a flood of one does not delay the others', () => {
   const queue = createFairQueue<string>(100)
   for (let n = 0; n < 50; n++) queue.add('flood', `flood ${n}`)
   assert.equal(queue.ahead('late'), 1)
@@ -24,18 +24,18 @@ test('tokens take turns, so that a flood of one does not hold up the others', ()
   assert.equal(queue.size(), 47)
 })
 
-test('a full queue: the newest of the longest line has to go, and nobody else', () => {
+test('a full queue drops only the newest request of the token with the most requests', () => {
   const queue = createFairQueue<string>(3)
   for (const n of [0, 1, 2]) assert.equal(queue.add('flood', `flood ${n}`), undefined)
   assert.equal(queue.add('flood', 'flood 3'), 'flood 3')
   assert.equal(queue.add('other', 'other 0'), 'flood 2')
-  assert.equal(queue.add('other', 'other 1'), 'other 1', 'not longer than the longest')
+  assert.equal(queue.add('other', 'other 1'), 'other 1', 'its token would have as many requests as the flood')
   assert.equal(queue.add('third', 'third 0'), 'flood 1')
-  assert.equal(queue.add('fourth', 'fourth 0'), 'fourth 0', 'all have one')
+  assert.equal(queue.add('fourth', 'fourth 0'), 'fourth 0', 'every token has one request')
   assert.deepEqual(queue.take(9), ['flood 0', 'other 0', 'third 0'])
 })
 
-test('more than QUEUE_MAX: overloaded, with Retry-After, at once and at no cost', async (t) => {
+test('requests beyond QUEUE_MAX are rejected with overloaded and Retry-After, and spend no use', async (t) => {
   const { register, token, deps, gateway } = await startService(t, {
     env: { QUEUE_MAX: '5' },
     gateway: { latency: { CreateApiKey: 500 } },
@@ -48,13 +48,13 @@ test('more than QUEUE_MAX: overloaded, with Retry-After, at once and at no cost'
     assert.equal((await readProblem(answer)).code, 'overloaded')
     assert.ok(Number(answer.headers.get('retry-after')) > 0)
   }
-  const given = answers.filter(({ status }) => status === 201).length
-  assert.equal(given + refused.length, 20)
-  assert.equal((await deps.store.getToken(issued.id))?.uses, given)
-  assert.equal(gateway.account.keys.size, given)
+  const received = answers.filter(({ status }) => status === 201).length
+  assert.equal(received + refused.length, 20)
+  assert.equal((await deps.store.getToken(issued.id))?.uses, received)
+  assert.equal(gateway.account.keys.size, received)
 })
 
-test('what cannot be done in time is refused at once, with the time after which it can', async (t) => {
+test('requests that would miss the deadline are rejected at once, with Retry-After', async (t) => {
   const { register, token, gateway } = await startService(t, {
     env: { MINT_MODE: 'single', REGISTER_TIMEOUT_MS: '2000' },
     gateway: { latency: { CreateApiKey: 200, CreateUsagePlanKey: 200 } },
@@ -81,7 +81,7 @@ test('what cannot be done in time is refused at once, with the time after which 
   assert.ok(gateway.account.keys.size >= 5)
 })
 
-test('a token with one waiting is served before the rest of a flood', async (t) => {
+test('the only request of a token is served before the rest of a flood', async (t) => {
   const { register, token } = await startService(t, {
     env: { MINT_MODE: 'single' },
     gateway: { latency: { CreateUsagePlanKey: 50 } },
@@ -99,7 +99,7 @@ test('a token with one waiting is served before the rest of a flood', async (t) 
   assert.ok(order.indexOf('quiet') < 20, `served as number ${order.indexOf('quiet')}`)
 })
 
-test('a retry that joins its first attempt in the queue is waited for, though that attempt hung up', async (t) => {
+test('a retry that joins its queued first attempt is served, even if that attempt disconnects', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateApiKey: 700 } } })
   const { secret } = await service.token()
   const busy = service.register(secret)

@@ -1,19 +1,20 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { FaultOrder } from '../../../emulator/faults.ts'
-import { fastTiming, type Given, settle } from '../../support/invariants.ts'
+import { fastTiming, type ReceivedCredential, runJobsUntilIdle } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
 import { type Service, startService } from '../../support/service.ts'
 
-/** After a failure: no key is left, no use is spent, the registration is `failed`, and a new one works. */
+/** Asserts that no key and no spent use is left, and that a new registration succeeds. */
 async function assertUndone(service: Service, tokenId: string, secret: string): Promise<void> {
   await service.deps.inFlight.settled()
-  assert.equal(service.gateway.account.keys.size, 0, 'a key was left behind')
-  assert.equal((await service.deps.store.getToken(tokenId))?.uses, 0, 'a use was lost')
+  assert.equal(service.gateway.account.keys.size, 0, 'a key is left')
+  assert.equal((await service.deps.store.getToken(tokenId))?.uses, 0, 'a use is spent')
   service.gateway.faults.clear()
   assert.equal((await service.register(secret)).status, 201)
 }
 
+/** More calls than any test makes: the fault does not end. */
 const forever = 1_000_000
 
 const fatal: [title: string, fault: FaultOrder, status: number, code: string, retryAfter: boolean][] = [
@@ -32,7 +33,7 @@ const fatal: [title: string, fault: FaultOrder, status: number, code: string, re
     true,
   ],
   [
-    'CreateApiKey is cut off',
+    'the connection of CreateApiKey breaks',
     { operation: 'CreateApiKey', when: 'before', kind: 'cut', times: forever },
     503,
     'upstream_unavailable',
@@ -46,7 +47,7 @@ const fatal: [title: string, fault: FaultOrder, status: number, code: string, re
     false,
   ],
   [
-    'the account is full',
+    'the API key quota is reached',
     { operation: 'CreateApiKey', when: 'before', kind: 'quota', times: forever },
     503,
     'key_quota_reached',
@@ -69,7 +70,7 @@ const fatal: [title: string, fault: FaultOrder, status: number, code: string, re
 ]
 
 for (const [title, fault, status, code, retryAfter] of fatal) {
-  test(`${title}: ${code}, and everything is undone`, async (t) => {
+  test(`if ${title}, the response is ${code}, and the registration is undone`, async (t) => {
     const service = await startService(t)
     const { secret, token } = await service.token({ maxUses: 1 })
     service.gateway.faults.order(fault)
@@ -82,25 +83,28 @@ for (const [title, fault, status, code, retryAfter] of fatal) {
 }
 
 const survived: [title: string, faults: FaultOrder[]][] = [
-  ['CreateApiKey took effect and answered 500', [{ operation: 'CreateApiKey', when: 'after', kind: 'fail' }]],
-  ['CreateApiKey took effect and was cut off', [{ operation: 'CreateApiKey', when: 'after', kind: 'cut' }]],
+  ['CreateApiKey took effect but returned 500', [{ operation: 'CreateApiKey', when: 'after', kind: 'fail' }]],
+  [
+    'CreateApiKey took effect but its connection broke',
+    [{ operation: 'CreateApiKey', when: 'after', kind: 'cut' }],
+  ],
   ['CreateApiKey was throttled once', [{ operation: 'CreateApiKey', when: 'before', kind: 'throttle' }]],
   [
-    'CreateUsagePlanKey took effect and was cut off',
+    'CreateUsagePlanKey took effect but its connection broke',
     [{ operation: 'CreateUsagePlanKey', when: 'after', kind: 'cut' }],
   ],
   [
-    'CreateUsagePlanKey took effect and answered a concurrent change',
+    'CreateUsagePlanKey took effect but reported a concurrent change',
     [{ operation: 'CreateUsagePlanKey', when: 'after', kind: 'conflict' }],
   ],
   [
-    'five concurrent changes in a row',
+    'CreateUsagePlanKey reported five concurrent changes in a row',
     [{ operation: 'CreateUsagePlanKey', when: 'before', kind: 'conflict', times: 5 }],
   ],
 ]
 
 for (const [title, faults] of survived) {
-  test(`invariant 1: ${title}: the registration works all the same, with one key`, async (t) => {
+  test(`invariant 1: if ${title}, the registration succeeds, with one key`, async (t) => {
     const service = await startService(t)
     const { secret } = await service.token()
     for (const fault of faults) service.gateway.faults.order(fault)
@@ -113,7 +117,7 @@ for (const [title, faults] of survived) {
   })
 }
 
-test('a key that got onto another plan of the same stage: upstream_misconfigured, and it is deleted', async (t) => {
+test('a key that is already on another plan of the same stage is deleted: upstream_misconfigured', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token()
   service.gateway.onCall = (operation, moment) => {
@@ -128,7 +132,7 @@ test('a key that got onto another plan of the same stage: upstream_misconfigured
   await assertUndone(service, token.id, secret)
 })
 
-test('a usage plan that does not exist: upstream_misconfigured, and the key is deleted', async (t) => {
+test('if the usage plan does not exist, the key is deleted: upstream_misconfigured', async (t) => {
   const service = await startService(t, { env: { USAGE_PLANS: 'free=nosuchplan' } })
   const { secret } = await service.token()
   const answer = await service.register(secret)
@@ -136,7 +140,7 @@ test('a usage plan that does not exist: upstream_misconfigured, and the key is d
   assert.equal(service.gateway.account.keys.size, 0)
 })
 
-test('invariant 1: attaches that answer 201 without attaching: mended at once, said once, then checked', async (t) => {
+test('invariant 1: attaches that return 201 without attaching are repaired, logged once, and then verified before the response', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const { gateway, logLines } = service
@@ -144,12 +148,12 @@ test('invariant 1: attaches that answer 201 without attaching: mended at once, s
   gateway.onCall = (operation, moment) => {
     if (operation !== 'CreateUsagePlanKey' || moment !== 'effective') return
     calls += 1
-    // Every other attach is a lie.
+    // Every other attach has no effect.
     if (calls % 2 === 1) for (const key of gateway.account.keys.values()) key.planIds.clear()
   }
-  const first = (await (await service.register(secret)).json()) as Given
+  const first = (await (await service.register(secret)).json()) as ReceivedCredential
   await service.deps.mintQueue.settled()
-  assert.ok(gateway.account.key(first.api_key_id).planIds.has('demofree'), 'mended after the answer')
+  assert.ok(gateway.account.key(first.api_key_id).planIds.has('demofree'), 'repaired after the response')
   assert.equal(logLines.filter((line) => line.includes('attachments do not work')).length, 1)
 
   gateway.account.deleteKey(first.api_key_id)
@@ -157,13 +161,13 @@ test('invariant 1: attaches that answer 201 without attaching: mended at once, s
   assert.equal(
     (await readProblem(second)).code,
     'upstream_unavailable',
-    'from now on looked at before the answer',
+    'from now on verified before the response',
   )
   assert.equal(gateway.account.keys.size, 0)
   assert.equal(logLines.filter((line) => line.includes('attachments do not work')).length, 1)
 })
 
-test('invariant 8: a control plane that hangs: 503 with Retry-After within REGISTER_TIMEOUT_MS, then undone', async (t) => {
+test('invariant 8: if API Gateway hangs, the response is 503 with Retry-After within REGISTER_TIMEOUT_MS, and the registration is undone', async (t) => {
   const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '1000' } })
   const { secret, token } = await service.token()
   service.gateway.faults.order({
@@ -182,7 +186,7 @@ test('invariant 8: a control plane that hangs: 503 with Retry-After within REGIS
   await assertUndone(service, token.id, secret)
 })
 
-test('a mint that finishes after the deadline is undone: nobody has that key', async (t) => {
+test('a registration that is minted after the deadline is undone: no caller received its key', async (t) => {
   const service = await startService(t, {
     env: { REGISTER_TIMEOUT_MS: '1000' },
     gateway: { latency: { CreateApiKey: 1_200 } },
@@ -194,13 +198,13 @@ test('a mint that finishes after the deadline is undone: nobody has that key', a
       operation === 'CreateApiKey' && moment === 'effective' && resolve()
   })
   assert.equal((await service.register(secret)).status, 503)
-  await effective // Later than the answer, and than the first look for it.
-  await settle(service)
+  await effective // Later than the response, and than the first look-up of the key.
+  await runJobsUntilIdle(service)
   assert.equal(service.gateway.account.keys.size, 0)
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
 })
 
-test('what can not be undone stays pending, keeps its use, and is said in the log', async (t) => {
+test('a registration that cannot be undone stays pending, keeps its use, and is logged', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token({ maxUses: 1 })
   service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
@@ -211,18 +215,18 @@ test('what can not be undone stays pending, keeps its use, and is said in the lo
   assert.equal((await readProblem(await service.register(secret))).code, 'token_exhausted')
 })
 
-test('a look-up that is denied after an ambiguous create: not taken for "no key", recovered later', async (t) => {
+test('a denied look-up after an unclear CreateApiKey does not count as "no key"; recovery undoes the registration later', async (t) => {
   const service = await startService(t, { timing: fastTiming })
   const { secret, token } = await service.token({ maxUses: 1 })
   service.gateway.faults.order({ operation: 'CreateApiKey', when: 'after', kind: 'cut' })
   service.gateway.faults.order({ operation: 'GetApiKeys', when: 'before', kind: 'denied', times: 2 })
   assert.equal((await service.register(secret)).status, 503)
-  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1, 'as long as the key may be there')
-  await settle(service)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1, 'the key may exist')
+  await runJobsUntilIdle(service)
   await assertUndone(service, token.id, secret)
 })
 
-test('a concurrent change that CreateApiKey reports is retryable', async (t) => {
+test('if CreateApiKey reports a concurrent change, the error is retryable', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token({ maxUses: 1 })
   service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'conflict' })

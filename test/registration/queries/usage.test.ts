@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { usageSchema } from '../../../src/routes/usage-schema.ts'
-import { refusesOtherManagers } from '../../support/management-cases.ts'
+import { rejectsOtherOwners } from '../../support/management-cases.ts'
 import { readProblem } from '../../support/problem.ts'
 import { dataPlane, manage, registered, startService } from '../../support/service.ts'
 
-refusesOtherManagers('GET /register/{id}/usage', ({ url }, { registration_id }, authorization) =>
+rejectsOtherOwners('GET /register/{id}/usage', ({ url }, { registration_id }, authorization) =>
   fetch(`${url}/register/${registration_id}/usage`, {
     headers: authorization === null ? {} : { authorization },
   }),

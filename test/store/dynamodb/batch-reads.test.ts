@@ -6,10 +6,10 @@ import type { Item, Key } from '../../../src/store/dynamodb/expressions.ts'
 
 const keyOf = (n: number): Key => ({ pk: `item ${n}`, sk: '-' })
 
-/** A table whose reads take a while, and that counts them. */
+/** A table with slow reads, which counts them. */
 function slowTable(items: Map<string, Item>) {
   const calls = { one: 0, many: 0, keys: 0 }
-  // What a read answers is as it was when the read was sent, as late as the answer may come.
+  // The items are taken when the read is sent, before the delay, as a database may do.
   const read = async (keys: readonly Key[]): Promise<Item[]> => {
     const found = keys.flatMap(({ pk }): Item[] => {
       const item = items.get(pk)
@@ -33,14 +33,14 @@ function slowTable(items: Map<string, Item>) {
   return { get, calls }
 }
 
-test('a thousand who ask for the same item are answered by a few reads', async () => {
+test('a thousand requests for the same item need only a few reads', async () => {
   const { get, calls } = slowTable(new Map([['item 1', { ...keyOf(1), n: 7 }]]))
   const found = await Promise.all(Array.from({ length: 1_000 }, () => get(keyOf(1))))
   assert.ok(found.every((item) => item?.['n'] === 7))
   assert.ok(calls.one + calls.many <= 12, JSON.stringify(calls))
 })
 
-test('each gets its own item, or none; many different ones are read together', async () => {
+test('each request gets its own item, or none; many items are read together', async () => {
   const items = new Map(Array.from({ length: 400 }, (_, n) => [keyOf(n).pk, { ...keyOf(n), n }]))
   const { get, calls } = slowTable(items)
   const found = await Promise.all(Array.from({ length: 500 }, (_, n) => get(keyOf(n))))
@@ -48,7 +48,7 @@ test('each gets its own item, or none; many different ones are read together', a
   assert.ok(calls.many >= 4 && calls.keys > 400, JSON.stringify(calls))
 })
 
-test('nobody is answered by a read that began before they asked', async () => {
+test('no request is served by a read that was sent before it', async () => {
   const items = new Map<string, Item>([['item 1', { ...keyOf(1), n: 'old' }]])
   const { get } = slowTable(items)
   const before = Array.from({ length: 20 }, () => get(keyOf(1)))
@@ -59,7 +59,7 @@ test('nobody is answered by a read that began before they asked', async () => {
   await Promise.all(before)
 })
 
-test('a read that fails fails those who waited for it, and nobody else', async () => {
+test('a failed read rejects only the requests that it serves', async () => {
   let fail = true
   const get = batchReads(
     async () => {

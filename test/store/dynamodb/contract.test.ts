@@ -1,4 +1,4 @@
-// Part of `npm test` as well, if there is a dynoxide that needs no build.
+// `npm test` runs this file too; without a built dynoxide it skips the contract.
 import { after, type TestContext, test } from 'node:test'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import type { Store } from '../../../src/store/store.ts'
@@ -10,7 +10,7 @@ import { dynamoDbEndpoint, useDynamoDbAt } from '../../support/dynamodb/test-env
 import { contract } from '../contract.ts'
 import { type LockableStore, readsContract } from '../reads-contract.ts'
 
-if (dynamoDbEndpoint() === undefined) await startIfThere()
+if (dynamoDbEndpoint() === undefined) await startIfInstalled()
 
 if (dynamoDbEndpoint() === undefined) {
   test('DynamoDB: the store contract', {
@@ -21,7 +21,7 @@ if (dynamoDbEndpoint() === undefined) {
   readsContract('DynamoDB', openLockable)
 }
 
-async function startIfThere(): Promise<void> {
+async function startIfInstalled(): Promise<void> {
   const command = await findDynoxide()
   if (command === undefined) return
   const server = await startDynoxide(command)

@@ -5,7 +5,7 @@ import { check, put, remove, update } from '../../../src/store/dynamodb/expressi
 const key = { pk: 'item', sk: '-' }
 const named = (value: unknown) => ({ when: '#status = :status', values: { status: value } })
 
-test('two conditions that give one placeholder different values are refused, in every kind of write', () => {
+test('two conditions that give one placeholder different values are rejected, in every kind of write', () => {
   const writes = [
     () => update(key, { set: { a: 1 } }, named('active'), named('pending')),
     () => remove(key, named('active'), named('pending')),

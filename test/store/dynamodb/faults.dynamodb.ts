@@ -8,12 +8,17 @@ import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import type { NewRegistration } from '../../../src/store/records.ts'
 import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
 import { newTable, storeEnv } from '../../support/dynamodb/new-table.ts'
-import { assertInvariants, fastTiming, type Given, settle } from '../../support/invariants.ts'
+import {
+  assertInvariants,
+  fastTiming,
+  type ReceivedCredential,
+  runJobsUntilIdle,
+} from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
-import { anyUse, startService } from '../../support/service.ts'
-import { completionOf, registrationOf } from '../store-contract.ts'
+import { startService, unlimitedPolicy } from '../../support/service.ts'
+import { newCompletion, newRegistration } from '../store-contract.ts'
 
-/** The service on a table of its own, behind an endpoint that fails on order. */
+/** Starts the service on a table of its own, behind a proxy that causes faults. */
 async function start(t: TestContext, more: Record<string, string> = {}) {
   const { table, endpoint } = await newTable()
   const dynamoDb = await startFaultyProxy(t, endpoint)
@@ -21,10 +26,11 @@ async function start(t: TestContext, more: Record<string, string> = {}) {
   return { dynamoDb, service: await startService(t, { env, timing: fastTiming }) }
 }
 
+/** More calls than any of these tests makes. */
 const ALL = 1_000
 
 for (const operation of ['GetItem', 'TransactWriteItems']) {
-  test(`DynamoDB throttles every ${operation}: 503 upstream_throttled, says when to come back, and nothing is lost`, async (t) => {
+  test(`if DynamoDB throttles every ${operation}, the response is 503 upstream_throttled with Retry-After, and a retry succeeds`, async (t) => {
     const { dynamoDb, service } = await start(t)
     const { secret } = await service.token({ maxUses: 1 })
     dynamoDb.order({ operation, kind: 'throttle', times: ALL })
@@ -34,14 +40,14 @@ for (const operation of ['GetItem', 'TransactWriteItems']) {
     assert.ok(Number(refused.headers.get('retry-after')) > 0)
     assert.equal((await readProblem(refused)).code, 'upstream_throttled')
     assert.equal(service.gateway.account.keys.size, 0)
-    dynamoDb.calm()
-    const given = (await (await service.register(secret, undefined, headers)).json()) as Given
-    await settle(service)
-    await assertInvariants(service.gateway, service.deps.store, [given])
+    dynamoDb.clearFaults()
+    const received = (await (await service.register(secret, undefined, headers)).json()) as ReceivedCredential
+    await runJobsUntilIdle(service)
+    await assertInvariants(service.gateway, service.deps.store, [received])
   })
 }
 
-test('a throttled completion: the key waits for the retry, or goes; the use is spent once', async (t) => {
+test('after a throttled completion, a retry succeeds, and one key and one use remain', async (t) => {
   const { dynamoDb, service } = await start(t)
   const { secret } = await service.token({ maxUses: 1 })
   service.gateway.onCall = (called, at) => {
@@ -52,57 +58,57 @@ test('a throttled completion: the key waits for the retry, or goes; the use is s
   const refused = await readProblem(await service.register(secret, undefined, headers))
   assert.equal(refused.code, 'upstream_throttled')
   service.gateway.onCall = () => undefined
-  dynamoDb.calm()
-  await settle(service)
+  dynamoDb.clearFaults()
+  await runJobsUntilIdle(service)
   const retry = await service.register(secret, undefined, headers)
   assert.equal(retry.status, 201)
-  await settle(service)
-  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as Given])
+  await runJobsUntilIdle(service)
+  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as ReceivedCredential])
   assert.equal(service.gateway.account.keys.size, 1)
 })
 
-test('transactions that meet others are tried again, and nobody notices', async (t) => {
+test('conflicting transactions are repeated, and every request succeeds', async (t) => {
   const { dynamoDb, service } = await start(t)
   const { secret, token } = await service.token({ maxUses: 20 })
   dynamoDb.order({ operation: 'TransactWriteItems', kind: 'conflict', times: 6 })
   const answers = await Promise.all(Array.from({ length: 20 }, () => service.register(secret)))
   assert.ok(answers.every(({ status }) => status === 201))
-  assert.equal(dynamoDb.faults(), 6)
+  assert.equal(dynamoDb.faultCount(), 6)
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 20)
 })
 
-test('a transaction whose answer is lost is repeated without a second effect', async (t) => {
+test('a transaction whose response is lost is repeated without a second effect', async (t) => {
   const { dynamoDb, service } = await start(t)
   const { secret, token } = await service.token({ maxUses: 3 })
-  const given: Given[] = []
+  const received: ReceivedCredential[] = []
   for (let i = 0; i < 3; i++) {
     dynamoDb.order({ operation: 'TransactWriteItems', kind: 'cut', times: 1 })
     const answer = await service.register(secret)
     assert.equal(answer.status, 201)
-    given.push((await answer.json()) as Given)
+    received.push((await answer.json()) as ReceivedCredential)
   }
-  assert.equal(dynamoDb.faults(), 3)
+  assert.equal(dynamoDb.faultCount(), 3)
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 3)
-  await assertInvariants(service.gateway, service.deps.store, given)
+  await assertInvariants(service.gateway, service.deps.store, received)
 })
 
-test('access that is taken away while the service runs: 503, and fine again afterwards', async (t) => {
+test('if access to the table is denied, the response is 503, until it is granted again', async (t) => {
   const { dynamoDb, service } = await start(t)
   const { secret } = await service.token()
   dynamoDb.order({ operation: 'GetItem', kind: 'denied', times: ALL })
   assert.equal((await readProblem(await service.register(secret))).code, 'store_unavailable')
-  dynamoDb.calm()
+  dynamoDb.clearFaults()
   assert.equal((await service.register(secret)).status, 201)
 })
 
-test('a caller who gives up while the answer is recorded: the key that nobody was given goes, and the use is given back', async (t) => {
+test('if the deadline passes while an answer is recorded, the key is deleted and the use is refunded', async (t) => {
   const { dynamoDb, service } = await start(t, { REGISTER_TIMEOUT_MS: '1000' })
   const { secret, token } = await service.token({ maxUses: 1 })
   dynamoDb.onCall = async (_operation, body) => {
     if (body.includes('registration.created')) await sleep(1_500)
   }
   assert.equal((await service.register(secret)).status, 503)
-  await settle(service)
+  await runJobsUntilIdle(service)
   await assertInvariants(service.gateway, service.deps.store, [])
   assert.equal(service.gateway.account.keys.size, 0)
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
@@ -110,7 +116,7 @@ test('a caller who gives up while the answer is recorded: the key that nobody wa
   assert.equal((await service.register(secret)).status, 201)
 })
 
-/** A store behind an endpoint that fails on order, and another one on the same table that does not. */
+/** Opens two stores on one table: `store` behind a proxy that causes faults, and `other` without it. */
 async function openTwo(t: TestContext) {
   const options = await newTable()
   const dynamoDb = await startFaultyProxy(t, options.endpoint)
@@ -119,20 +125,20 @@ async function openTwo(t: TestContext) {
     await openDynamoDbStore(options),
   ]
   t.after(() => Promise.all([store.close(), other.close()]))
-  const { token } = await issueBootstrapToken(other, anyUse, SERVICE, 1)
+  const { token } = await issueBootstrapToken(other, unlimitedPolicy, SERVICE, 1)
   return { dynamoDb, store, other, token }
 }
 
-test('one transaction of a large completion that is throttled leaves the others completed, and says which', async (t) => {
+test('if one transaction of a large completion is throttled, the others take effect, and the result names them', async (t) => {
   const { dynamoDb, store, token } = await openTwo(t)
-  const batch = Array.from({ length: 150 }, () => registrationOf(token.id))
+  const batch = Array.from({ length: 150 }, () => newRegistration(token.id))
   const lease = { owner: 'a', until: 9_000 }
   await store.beginRegistrations(batch, lease)
   const victim = batch[120]?.id ?? ''
   dynamoDb.order({ operation: 'TransactWriteItems', kind: 'throttle', times: ALL, containing: victim })
-  const completions = batch.map((each) => completionOf(each, { owner: 'a' }))
+  const completions = batch.map((each) => newCompletion(each, { owner: 'a' }))
   const completed = await store.completeRegistrations(completions, 2_000)
-  dynamoDb.calm()
+  dynamoDb.clearFaults()
   assert.ok(completed.size >= 100 && !completed.has(victim), `${completed.size} completed`)
   for (const { id } of batch) {
     const status = (await store.getRegistration(id))?.status
@@ -140,17 +146,17 @@ test('one transaction of a large completion that is throttled leaves the others 
   }
 })
 
-test('a completion whose answers are all lost is found to be done', async (t) => {
+test('a completion whose responses are all lost is reported as done', async (t) => {
   const { dynamoDb, store, token } = await openTwo(t)
-  const one = registrationOf(token.id)
+  const one = newRegistration(token.id)
   await store.beginRegistrations([one], { owner: 'a', until: 9_000 })
   dynamoDb.order({ operation: 'TransactWriteItems', kind: 'cut', times: ALL })
-  assert.ok((await store.completeRegistrations([completionOf(one, { owner: 'a' })], 2_000)).has(one.id))
+  assert.ok((await store.completeRegistrations([newCompletion(one, { owner: 'a' })], 2_000)).has(one.id))
 })
 
-test('a lease that its owner renews while another process takes it stays with the owner', async (t) => {
+test('if the holder renews its lease while another process takes it, the holder keeps it', async (t) => {
   const { dynamoDb, store, other, token } = await openTwo(t)
-  const one = registrationOf(token.id)
+  const one = newRegistration(token.id)
   await store.beginRegistrations([one], { owner: 'a', until: 5_000 })
   let renewed = false
   dynamoDb.onCall = async (operation, body) => {
@@ -160,19 +166,19 @@ test('a lease that its owner renews while another process takes it stays with th
   }
   const taken = await store.takeLeases([one.id], 'pending', { owner: 'b', until: 9_000 }, 6_000)
   assert.deepEqual([renewed, taken.size], [true, 0])
-  assert.ok((await store.completeRegistrations([completionOf(one, { owner: 'a' })], 7_000)).has(one.id))
+  assert.ok((await store.completeRegistrations([newCompletion(one, { owner: 'a' })], 7_000)).has(one.id))
 })
 
-test('a revocation finds the rotation that began and ended while it was under way', async (t) => {
+test('a revocation also ends a rotation that was begun and completed meanwhile', async (t) => {
   const { dynamoDb, store, other, token } = await openTwo(t)
-  const root = registrationOf(token.id)
+  const root = newRegistration(token.id)
   const lease = { owner: 'a', until: 9_000 }
   const complete = async (one: NewRegistration) =>
-    other.completeRegistrations([completionOf(one, { owner: 'a' })], 2_000)
+    other.completeRegistrations([newCompletion(one, { owner: 'a' })], 2_000)
   await other.beginRegistrations([root], lease)
   await complete(root)
   const rotation = {
-    ...registrationOf(token.id),
+    ...newRegistration(token.id),
     id: 'rot_1',
     rotation: { of: root.id, overlapMs: 60_000, renewsManagement: false },
   }

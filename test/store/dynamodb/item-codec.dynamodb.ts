@@ -9,25 +9,29 @@ import { update } from '../../../src/store/dynamodb/expressions.ts'
 import { keyOf } from '../../../src/store/dynamodb/item-codec.ts'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import { newTable } from '../../support/dynamodb/new-table.ts'
-import { anyUse } from '../../support/service.ts'
-import { completionOf, keyed, mine, rotationOf } from '../store-contract.ts'
+import { unlimitedPolicy } from '../../support/service.ts'
+import { lease, newCompletion, newIdempotentRegistration, newRotation } from '../store-contract.ts'
 
 const NOW = 9_000
 
-test('an item of any kind with a wrong attribute is an error that names it, and never counts as absent or free', async (t) => {
+test('an item with an invalid attribute causes an error that names it, and never counts as absent or free', async (t) => {
   const options = await newTable()
   const [db, store] = [connect(options), await openDynamoDbStore(options)]
   t.after(() => Promise.all([db.client.destroy(), store.close()]))
-  const { token, secret } = await issueBootstrapToken(store, anyUse, SERVICE, 1)
-  const [pending, root] = [keyed(token.id, 'k'), keyed(token.id, 'root')]
-  await store.beginRegistrations([pending, root], mine)
-  await store.completeRegistrations([completionOf(root)], 2_000)
-  const rotation = rotationOf(root, { at: 3_000 })
+  const { token, secret } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  const [pending, root] = [
+    newIdempotentRegistration(token.id, 'k'),
+    newIdempotentRegistration(token.id, 'root'),
+  ]
+  await store.beginRegistrations([pending, root], lease)
+  await store.completeRegistrations([newCompletion(root)], 2_000)
+  const rotation = newRotation(root, { createdAt: 3_000 })
   await store.beginRegistrations([rotation], { owner: 'other', until: 20_000 })
 
   const damage = (pk: string, attributes: object, sk = '-') =>
     db.write(update({ pk, sk }, { set: { ...attributes } }))
-  const spoiled = async (pk: string, attributes: object, read: () => Promise<unknown>) => {
+  /** Damages an item, and asserts that reading it fails with an error that names it. */
+  const assertRejected = async (pk: string, attributes: object, read: () => Promise<unknown>) => {
     assert.ok(await damage(pk, attributes))
     await assert.rejects(read(), (error: unknown) => {
       assert.ok(error instanceof Error && !(error instanceof ServiceError), String(error))
@@ -36,17 +40,19 @@ test('an item of any kind with a wrong attribute is an error that names it, and 
     })
   }
 
-  await spoiled(`lease#${mine.owner}`, { until: 'soon' }, () => store.listRecoverable(NOW, 10))
+  await assertRejected(`lease#${lease.owner}`, { until: 'soon' }, () => store.listRecoverable(NOW, 10))
   await assert.rejects(store.takeLeases([pending.id], 'pending', { owner: 'b', until: NOW }, NOW))
   const pointer = `idem#${token.id}#${hashSecret('k').toString('hex')}`
-  await spoiled(pointer, { registrationId: 7 }, () => store.findByIdempotencyKey(token.id, hashSecret('k')))
-  await spoiled(`secret#${hashSecret(secret).toString('hex')}`, { tokenId: true }, () =>
+  await assertRejected(pointer, { registrationId: 7 }, () =>
+    store.findByIdempotencyKey(token.id, hashSecret('k')),
+  )
+  await assertRejected(`secret#${hashSecret(secret).toString('hex')}`, { tokenId: true }, () =>
     store.findTokenByHash(hashSecret(secret)),
   )
-  await spoiled(root.id, { failure: 'made up' }, () => store.getRegistration(root.id))
+  await assertRejected(root.id, { failure: 'made up' }, () => store.getRegistration(root.id))
   await damage(root.id, { failure: undefined })
-  await spoiled(root.id, { requestHash: undefined }, () => store.getRegistration(root.id))
-  await spoiled(token.id, { uses: '1' }, () => store.getToken(token.id))
+  await assertRejected(root.id, { requestHash: undefined }, () => store.getRegistration(root.id))
+  await assertRejected(token.id, { uses: '1' }, () => store.getToken(token.id))
   const spend = keyOf('spend#dead#x')
   await damage(spend.pk, { tokenId: token.id, count: 0.5, leaseOwner: 'dead', work: 'spent', workAt: 1 })
   await assert.rejects(store.refundAbandonedUses(NOW, 10), /spend#dead#x/)

@@ -40,14 +40,14 @@ function dynamoEnv(table: string): Record<string, string> {
 
 const newName = () => `test-${randomUUID()}`
 
-/** The server as a process with this environment, which is expected not to start: what it says. */
-async function refusal(t: TestContext, env: Record<string, string>): Promise<string> {
+/** Starts the server with this environment, asserts that it ends with code 1, and returns its error output. */
+async function failedStart(t: TestContext, env: Record<string, string>): Promise<string> {
   const server = startProgram(t, 'src/start.js', [], env)
   assert.equal(await server.ended(), 1)
   return server.output.stderr
 }
 
-test('store init makes the table with expiry and deletion protection, once; the server then starts', async (t) => {
+test('store init creates the table with expiry and deletion protection, once; the server then starts', async (t) => {
   const table = newName()
   const made = await runCli(t, ['store', 'init'], dynamoEnv(table))
   assert.equal(made.code, 0, made.stderr)
@@ -73,7 +73,7 @@ test('store init makes the table with expiry and deletion protection, once; the 
   await server.seen(/listening on/)
 })
 
-test('store init --cloudformation prints the same table, with recovery, and makes nothing', async (t) => {
+test('store init --cloudformation prints the same table, with point-in-time recovery, and creates nothing', async (t) => {
   const table = newName()
   const printed = await runCli(t, ['store', 'init', '--cloudformation'], dynamoEnv(table))
   const template = JSON.parse(printed.stdout)
@@ -81,19 +81,19 @@ test('store init --cloudformation prints the same table, with recovery, and make
   assert.equal(properties.PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled, true)
   assert.equal(properties.DeletionProtectionEnabled, true)
   assert.deepEqual(properties.TimeToLiveSpecification, { AttributeName: 'ttl', Enabled: true })
-  // What it describes is a store: made from the template by hand, it is taken.
-  const { TimeToLiveSpecification, PointInTimeRecoverySpecification, ...table2 } = properties
+  // A table that is created from the template can be the store.
+  const { TimeToLiveSpecification, PointInTimeRecoverySpecification, ...definition } = properties
   const client = new DynamoDBClient({ region, endpoint })
   t.after(() => client.destroy())
   await assert.rejects(client.send(new DescribeTableCommand({ TableName: table })), {
     name: 'ResourceNotFoundException',
   })
-  await client.send(new CreateTableCommand(table2))
+  await client.send(new CreateTableCommand(definition))
   const store = await openDynamoDbStore({ table, region, endpoint })
   await store.close()
 })
 
-test('a table that is missing, has another shape, or denies access stops the start with the reason and the remedy', async (t) => {
+test('if the table is missing, has another shape or denies access, the server does not start and names reason and remedy', async (t) => {
   const gateway = await testGateway(t)
   const env = (table: string) => ({
     ...serverEnv(gateway, tempDir(t)),
@@ -102,7 +102,7 @@ test('a table that is missing, has another shape, or denies access stops the sta
   })
   const missing = newName()
   assert.match(
-    await refusal(t, env(missing)),
+    await failedStart(t, env(missing)),
     RegExp(`there is no table ${missing} in eu-west-1.*check AWS_REGION and STORE.*firstkey store init`),
   )
 
@@ -117,29 +117,29 @@ test('a table that is missing, has another shape, or denies access stops the sta
       KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
     }),
   )
-  const shape = await refusal(t, env(other))
+  const shape = await failedStart(t, env(other))
   assert.match(shape, /does not have the keys and indexes of a firstkey store/)
   assert.match(shape, /the table has the key \(id S\) and not \(pk S, sk S\)/)
   assert.match(shape, /the index "work" is missing/)
 
   const proxy = await startFaultyProxy(t, endpoint)
   proxy.order({ operation: 'DescribeTable', kind: 'unknown-credentials', times: 1 })
-  const denied = await refusal(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: proxy.endpoint })
+  const denied = await failedStart(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: proxy.endpoint })
   assert.match(denied, /denies access to the table.*UnrecognizedClientException/)
   assert.match(denied, /docs\/scaling\.md/)
-  const gone = await refusal(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:1' })
-  assert.match(gone, /cannot be used: .*ECONNREFUSED/)
+  const unreachable = await failedStart(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:1' })
+  assert.match(unreachable, /cannot be used: .*ECONNREFUSED/)
 })
 
-/** A file in which everything that a store can hold has happened. */
-async function livedIn(
+/** Starts a service whose store file holds records of every kind. */
+async function startFilledService(
   t: TestContext,
 ): Promise<{ service: Service; secret: string; key: Record<string, string> }> {
   const service = await startService(t, { timing: fastTiming })
   const { secret } = await service.token({ maxUses: 5, plans: ['gold', 'free'], keyTtlMs: 9_000_000 })
   const key = { 'idempotency-key': randomUUID() }
   await registered(service, {}, key, secret)
-  const [rotated, renewed, gone] = [
+  const [rotated, renewed, revoked] = [
     await registered(service),
     await registered(service),
     await registered(service),
@@ -147,22 +147,26 @@ async function livedIn(
   for (let i = 0; i < 2; i++) await manage(service, rotated, 'POST', '/rotate')
   const once = { 'idempotency-key': randomUUID() }
   await manage(service, renewed, 'POST', '/rotate', { management_token: true }, once)
-  await manage(service, gone, 'DELETE')
+  await manage(service, revoked, 'DELETE')
   service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
   assert.equal((await service.register(secret)).status, 502)
   service.gateway.faults.clear()
   return { service, secret, key }
 }
 
-test('store copy moves everything, compares, can be repeated; a retry is answered from the copy', async (t) => {
-  const { service, secret, key } = await livedIn(t)
+test('store copy copies and compares all records and can be repeated; the copy replays a retry', async (t) => {
+  const { service, secret, key } = await startFilledService(t)
   const table = newName()
   const env = { ...serverEnv(service.gateway, service.dataDir), ...dynamoEnv(table) }
   const from = `sqlite:${join(service.dataDir, 'firstkey.db')}`
   const copy = () => runCli(t, ['store', 'copy', '--from', from, '--to', `dynamodb:${table}`], env)
   assert.match((await copy()).stderr, /there is no table/)
   await runCli(t, ['store', 'init'], env)
-  assert.equal((await runCli(t, ['tokens', 'list'], env)).code, 0, 'to look at it is not to use it')
+  assert.equal(
+    (await runCli(t, ['tokens', 'list'], env)).code,
+    0,
+    'reading a table does not count as using it',
+  )
   for (let i = 0; i < 2; i++) {
     const done = await copy()
     assert.equal(done.code, 0, done.stderr)
@@ -179,7 +183,7 @@ test('store copy moves everything, compares, can be repeated; a retry is answere
   assert.equal(after.headers.get('idempotency-replayed'), 'true')
   assert.deepEqual(await after.json(), before)
   await recover(moved.deps)
-  assert.equal((await moved.register(secret)).status, 201, 'the uses that were left are there')
+  assert.equal((await moved.register(secret)).status, 201, 'the copied token has uses left')
 
   await moved.deps.readiness.check()
   const late = await copy()
@@ -187,7 +191,7 @@ test('store copy moves everything, compares, can be repeated; a retry is answere
   assert.match(late.stderr, /the table test-\S+ has been used/)
 })
 
-test('store copy refuses while a server works on the source', async (t) => {
+test('store copy is rejected while a server works on the source', async (t) => {
   const dir = tempDir(t)
   const path = join(dir, 'firstkey.db')
   const table = newName()

@@ -9,10 +9,10 @@ import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
 import { newTable, storeEnv } from '../../support/dynamodb/new-table.ts'
 import { runCli } from '../../support/server-process.ts'
-import { anyUse, serverEnv, tempDir, testGateway } from '../../support/service.ts'
-import { registrationOf } from '../store-contract.ts'
+import { serverEnv, tempDir, testGateway, unlimitedPolicy } from '../../support/service.ts'
+import { newRegistration } from '../store-contract.ts'
 
-test('uses that were spent for registrations which a dead process never wrote are given back, once, when its lease lapsed', async (t) => {
+test('uses that a dead process spent for registrations it never recorded are refunded once, after its lease expires', async (t) => {
   const options = await newTable()
   const [db, one, two] = [
     connect(options),
@@ -20,8 +20,8 @@ test('uses that were spent for registrations which a dead process never wrote ar
     await openDynamoDbStore(options),
   ]
   t.after(() => Promise.all([db.client.destroy(), one.close(), two.close()]))
-  const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 300 }, SERVICE, 1)
-  const batch = Array.from({ length: 250 }, () => registrationOf(token.id))
+  const { token } = await issueBootstrapToken(one, { ...unlimitedPolicy, maxUses: 300 }, SERVICE, 1)
+  const batch = Array.from({ length: 250 }, () => newRegistration(token.id))
   const lease = { owner: 'dead', until: 5_000 }
   const reserved = [reservation('dead', 'a', token.id, 200), reservation('dead', 'b', token.id, 50)]
   await db.transact([
@@ -34,14 +34,14 @@ test('uses that were spent for registrations which a dead process never wrote ar
   assert.deepEqual(await one.listRecoverable(4_999, 100), [])
   assert.deepEqual(await one.listAbandonedUses(4_999, 100), [])
   assert.deepEqual(await one.refundAbandonedUses(4_999, 100), [])
-  assert.equal(await uses(), 250, 'somebody works on it')
+  assert.equal(await uses(), 250, 'the lease has not expired')
   assert.deepEqual(await one.listRecoverable(5_000, 100), [])
   const abandoned = (await one.listAbandonedUses(5_000, 100)).map(({ tokenId, count }) => [tokenId, count])
   assert.deepEqual(abandoned.sort(), [
     [token.id, 200],
     [token.id, 50],
   ])
-  assert.equal(await uses(), 250, 'a look refunds nothing')
+  assert.equal(await uses(), 250, 'listing refunds nothing')
   const refunded = await Promise.all(
     [one, two, one, two].map((store) => store.refundAbandonedUses(5_000, 100)),
   )
@@ -61,11 +61,11 @@ test('registrations recover lists abandoned uses after unfinished registrations,
   const gateway = await testGateway(t)
   const [db, store] = [connect(options), await openDynamoDbStore(options)]
   t.after(() => Promise.all([db.client.destroy(), store.close()]))
-  const { token } = await issueBootstrapToken(store, { ...anyUse, maxUses: 300 }, SERVICE, 1)
+  const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 300 }, SERVICE, 1)
   const lease = { owner: 'dead', until: 5_000 }
-  const unfinished = registrationOf(token.id)
+  const unfinished = newRegistration(token.id)
   await store.beginRegistrations([unfinished], lease)
-  const batch = Array.from({ length: 201 }, () => registrationOf(token.id))
+  const batch = Array.from({ length: 201 }, () => newRegistration(token.id))
   const reserved = [reservation('dead', 'a', token.id, 200), reservation('dead', 'b', token.id, 1)]
   await db.transact([spend(token.id, batch), ...reserved.map((each) => reserve(each, lease.owner, 1_000))])
   const uses = async () => (await store.getToken(token.id))?.uses
@@ -119,7 +119,7 @@ test('registrations recover lists abandoned uses after unfinished registrations,
   assert.equal(await uses(), 0)
 })
 
-test('two replicas begin large batches of one token with the same requests in them: each request begins once', async (t) => {
+test('if two replicas begin large batches with the same requests, each request begins once', async (t) => {
   const options = await newTable()
   const proxy = await startFaultyProxy(t, options.endpoint)
   const [one, two] = [
@@ -127,10 +127,10 @@ test('two replicas begin large batches of one token with the same requests in th
     await openDynamoDbStore({ ...options, endpoint: proxy.endpoint }),
   ]
   t.after(() => Promise.all([one.close(), two.close()]))
-  const { token } = await issueBootstrapToken(one, { ...anyUse, maxUses: 500 }, SERVICE, 1)
-  const keyed = () =>
+  const { token } = await issueBootstrapToken(one, { ...unlimitedPolicy, maxUses: 500 }, SERVICE, 1)
+  const newBatch = () =>
     Array.from({ length: 200 }, (_, i) => ({
-      ...registrationOf(token.id),
+      ...newRegistration(token.id),
       idempotency: {
         keyHash: Buffer.from(`key ${i}`),
         requestHash: Buffer.from('body'),
@@ -139,8 +139,8 @@ test('two replicas begin large batches of one token with the same requests in th
     }))
   proxy.order({ operation: 'TransactWriteItems', kind: 'conflict', times: 3 })
   const outcomes = await Promise.all([
-    one.beginRegistrations(keyed(), { owner: 'one', until: 9_000 }),
-    two.beginRegistrations(keyed(), { owner: 'two', until: 9_000 }),
+    one.beginRegistrations(newBatch(), { owner: 'one', until: 9_000 }),
+    two.beginRegistrations(newBatch(), { owner: 'two', until: 9_000 }),
   ])
   const begun = outcomes.flat().filter(({ outcome }) => outcome === 'begun')
   const twice = outcomes.flat().filter(({ outcome }) => outcome === 'duplicate')

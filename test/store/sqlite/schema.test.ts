@@ -6,7 +6,7 @@ import { migrations } from '../../../src/store/sqlite/schema.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import { tempDir } from '../../support/service.ts'
 
-/** One token and three registrations, in columns that every version has. */
+/** Inserts one token and three registrations, with only the columns that every schema version has. */
 const rows = `
   INSERT INTO tokens (id, secret_hash, label, plans, max_uses, uses, expires_at, key_ttl_ms, name_prefix,
                       rate_per_minute, created_at, revoked_at)
@@ -18,7 +18,7 @@ const rows = `
          ('reg_failed', 'tok_1', 'failed', 'acme-c', '', 'gold', 'abc', x'04', NULL, 22, 31, NULL, 'internal')`
 
 for (let version = 1; version < migrations.length; version++) {
-  test(`a file of schema ${version} is brought up to date, and nothing in it is lost`, async (t) => {
+  test(`a file of schema ${version} is migrated without losing data`, async (t) => {
     const path = join(tempDir(t), 'store.db')
     const db = new DatabaseSync(path)
     for (const step of migrations.slice(0, version)) db.exec(step)

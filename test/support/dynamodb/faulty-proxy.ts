@@ -4,17 +4,17 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 
-/** A failure that DynamoDB has and dynoxide does not. */
+/** A failure of DynamoDB that dynoxide does not have. */
 export interface DynamoDbFault {
   /** As in `TransactWriteItems`. */
   readonly operation: string
   /**
-   * `cut`: the call is done, and then the connection breaks instead of a response. The others are error responses, and
-   * nothing is done.
+   * `cut`: DynamoDB executes the call, but the connection breaks before the response. All others are error responses, and
+   * the call is not executed.
    */
   readonly kind: ErrorKind | 'cut'
   readonly times: number
-  /** Only calls with this in their body. */
+  /** Limits the fault to calls whose body contains this text. */
   readonly containing?: string
 }
 
@@ -23,12 +23,12 @@ type ErrorKind = keyof typeof answers | 'conflict'
 export interface FaultyProxy {
   readonly endpoint: string
   order(fault: DynamoDbFault): void
-  /** No faults any more. */
-  calm(): void
-  /** Happens before a call is passed on, which waits for it. */
+  /** Cancels all faults that are left. */
+  clearFaults(): void
+  /** Called before each call; the call is passed on when the promise resolves. */
   onCall: (operation: string, body: string) => Promise<void>
-  /** Returns the number of calls that got an ordered fault. */
-  faults(): number
+  /** Returns the number of calls that got a fault. */
+  faultCount(): number
 }
 
 const answers = {
@@ -43,7 +43,7 @@ const answers = {
   },
 }
 
-/** Starts an endpoint in front of dynoxide with faults on order. Ends with the test. */
+/** Starts a proxy in front of dynoxide that causes faults on demand. It stops at the end of the test. */
 export async function startFaultyProxy(t: TestContext, target: string): Promise<FaultyProxy> {
   let ordered: (DynamoDbFault & { left: number })[] = []
   let count = 0
@@ -75,7 +75,7 @@ export async function startFaultyProxy(t: TestContext, target: string): Promise<
     const [answer] = (await once(sent, 'response')) as [IncomingMessage]
     const answered = await text(answer)
     if (fault !== undefined) return void incoming.socket.destroy()
-    // The SDK would hold a checksum of the body against what it reads.
+    // With the original headers: they include the checksum of the body, which the SDK verifies.
     outgoing.writeHead(answer.statusCode ?? 500, answer.headers).end(answered)
   }
 
@@ -85,10 +85,10 @@ export async function startFaultyProxy(t: TestContext, target: string): Promise<
     order: (fault) => {
       ordered = [...ordered.filter(({ left }) => left > 0), { ...fault, left: fault.times }]
     },
-    calm: () => {
+    clearFaults: () => {
       ordered = []
     },
-    faults: () => count,
+    faultCount: () => count,
   }
   return proxy
 }
@@ -98,7 +98,7 @@ function refuse(outgoing: ServerResponse, kind: ErrorKind, body: string): void {
   outgoing.writeHead(400, { 'content-type': 'application/x-amz-json-1.0' }).end(JSON.stringify(answer))
 }
 
-/** The first item of the transaction is being written by another one. */
+/** Returns the error of a transaction whose first item another transaction is writing. */
 function conflict(body: string): object {
   const { TransactItems } = JSON.parse(body) as { TransactItems: object[] }
   return {

@@ -60,7 +60,7 @@ export function readDocument(document: unknown) {
 
 function resolve(reference: string, responses: Record<string, DocumentedResponse>): DocumentedResponse {
   const response = responses[reference.replace('#/components/responses/', '')]
-  if (response === undefined) throw new Error(`${reference} leads nowhere`)
+  if (response === undefined) throw new Error(`${reference} does not exist`)
   return response
 }
 
@@ -73,7 +73,7 @@ export function codesOf({ content }: DocumentedResponse): string[] {
  * Checks every response of a service from now on against its OpenAPI document.
  * @returns the undocumented parts of the responses; the set grows with every response
  */
-export function watchAnswers(app: FastifyInstance): ReadonlySet<string> {
+export function watchResponses(app: FastifyInstance): ReadonlySet<string> {
   const undocumented = new Set<string>()
   let document: ReturnType<typeof readDocument> | undefined
   app.server.prependListener('request', (request, response) => {
