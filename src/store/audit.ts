@@ -53,6 +53,7 @@ export interface RecordedEntry extends AuditEntry {
 }
 
 export interface AuditFilter {
+  /** Entries of this time (ms since the epoch) or later. */
   readonly since?: number | undefined
   readonly registrationId?: string | undefined
   readonly tokenId?: string | undefined
@@ -72,12 +73,12 @@ export interface AuditTrail {
   appendAudit(entries: readonly AuditEntry[]): Promise<void>
   /**
    * Entries by their time, newest first; those of the same millisecond and process, the last recorded first. Reads only.
-   * @throws Error if `after` is not an id that this store gives its entries
+   * @throws Error `… is not the id of an audit entry` if `after` is not an id that this store gives its entries
    */
   listAudit(filter: AuditFilter): Promise<RecordedEntry[]>
   /**
    * Removes entries that are older than `before`, at most `limit`, except those of registrations whose key may still be in
-   * API Gateway. Atomic per entry.
+   * API Gateway: `pending`, `active` and `ending` ones, and those with a rotation that is. Atomic per entry.
    * @returns the number of removed entries
    */
   purgeAudit(before: number, limit: number): Promise<number>

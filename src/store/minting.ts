@@ -36,7 +36,7 @@ export interface Completed extends Answered {
 
 export type BeginOutcome =
   | { readonly outcome: 'begun' }
-  /** The token already has a registration or rotation with this idempotency key. */
+  /** The token already has a registration or rotation with this idempotency key. If it has none any more, begin again. */
   | { readonly outcome: 'duplicate' }
   /** The token cannot be used. `token` is its present record; `null`: it does not exist. */
   | { readonly outcome: 'refused'; readonly token: BootstrapToken | null }
@@ -49,7 +49,12 @@ export type BeginOutcome =
  *
  * "Atomic per registration" means: each registration changes together with its token's uses, its audit entry and, for a
  * rotation, the registration that it rotates, or not at all. A crash, or an error, may leave some of the batch changed and
- * others not; an error is thrown only if none is known to be changed. Unless a method says otherwise, repeating it is safe.
+ * others not; a method that returns which registrations it changed throws only if none is known to be changed. Unless a
+ * method says otherwise, repeating it is safe, and ids that are unknown or in another status are left alone.
+ *
+ * The ids of a call are distinct, limits are at least 1, and times are whole milliseconds. A worker holds a lease from the
+ * moment it takes it until it gives it back or another owner takes it over, also after it has expired. The owner of a
+ * {@link Lease} is new for each call that takes one.
  *
  * Errors of every method: see {@link Store}.
  */
@@ -57,9 +62,11 @@ export interface MintingStore {
   /**
    * Records registrations as `pending` under the lease and spends one use of its token for each. The outcomes are those of
    * beginning one after the other, in this order; a refused one does not affect the others. A rotation spends no use, and
-   * takes the idempotency key away from an unanswered rotation of the same registration, which recovery then undoes.
+   * takes the idempotency key away from an unanswered rotation of the same registration, which recovery then undoes. A
+   * rotation needs no usable token, but a key that has not expired; one that is being undone counts as pending.
    *
-   * A registration whose outcome is not `begun` writes nothing.
+   * `duplicate` is decided before all other outcomes, even for a used-up token. Tokens and keys are judged at `createdAt`.
+   * A registration whose outcome is not `begun` writes nothing. Ids are new; beginning the same record again is an error.
    *
    * Atomic per registration. If it throws, or after a crash, some may be begun: undo them with {@link failRegistrations},
    * or leave them to recovery, which finds them when the lease expires. Uses may be spent for registrations that were never
@@ -74,7 +81,7 @@ export interface MintingStore {
    * and a rotation whose registration has no active key. An answered rotation takes its place: its key becomes the
    * registration's, the replaced key ends after its overlap, and a key that overlapped already is due.
    *
-   * Atomic per registration.
+   * Atomic per registration. Audit: `registration.created` or `registration.rotated`, also if it is not answered.
    * @returns the effects by id; a registration that is missing was refused or could not be written, and is unchanged
    */
   completeRegistrations(completions: readonly Completion[], now: number): Promise<Map<string, Completed>>
@@ -83,7 +90,7 @@ export interface MintingStore {
    * Moves `pending`, or `active` without an answer, to `failed` and refunds its use, for lease holders only. Forgets its
    * idempotency key, so that a retry begins anew. An answered registration never fails.
    *
-   * Atomic per registration.
+   * Atomic per registration. Audit: `registration.undone` with the failure, without a key id.
    * @param ending.sweepAt the time of the sweep for a key that is created late; `null`: no key can be
    * @returns the ids of those that failed
    */
@@ -103,9 +110,9 @@ export interface MintingStore {
 
   /**
    * Records that a caller receives the key of an `active` registration or rotation, possibly once more. The first answer of
-   * a rotation makes it take its place, as in {@link completeRegistrations}.
+   * a rotation makes it take its place, as in {@link completeRegistrations}. `answeredAt` stays the time of the first.
    *
-   * Atomic as a whole.
+   * Atomic as a whole. Audit: `registration.replayed`.
    * @returns `undefined`, and nothing is written, if the key must not be returned: it has expired, is ending, was replaced,
    *   its idempotency key was forgotten before any answer, or the registration to rotate has no active key
    */
@@ -113,7 +120,8 @@ export interface MintingStore {
 
   /**
    * Takes an answer back that reached no caller: `active` becomes `pending` under this lease, and can only be undone. Applies
-   * to registrations without an idempotency key that were neither rotated nor revoked since; never to rotations.
+   * to registrations without an idempotency key that were neither rotated nor revoked since; never to rotations. The record
+   * keeps `apiKeyId` and `endsAt`, so that its key can be found.
    *
    * Atomic per registration.
    * @returns the ids of those that are `pending` again
@@ -125,7 +133,8 @@ export interface MintingStore {
 
   /**
    * Takes the leases of registrations of this status that need recovery and whose lease, if any, has expired. An `active` one
-   * becomes `pending` and can only be undone: no retry may receive a key that is about to be deleted.
+   * becomes `pending` and can only be undone: no retry may receive a key that is about to be deleted. It keeps `apiKeyId` and
+   * `endsAt`. A rotation then counts as pending for {@link beginRegistrations}.
    *
    * Atomic per registration: of two processes that take the same one, one gets it.
    * @returns the ids of those taken; the others are unchanged: they are held, changed their status, were answered, or need

@@ -70,10 +70,10 @@ export interface OperatorStore {
 
   /**
    * Ends single keys that are gone from API Gateway: those that are `active` become `ending` as revoked, and a pending
-   * rotation that was to replace one of them can only be undone.
+   * rotation that was to replace one of them can only be undone. An unanswered one is forgotten, and recovered.
    *
    * Atomic per id. A crash may leave the rotation unmarked: it cannot be completed, and is marked before the ending is
-   * finished.
+   * finished. Audit: `registration.revoked` with the detail `key_missing`.
    * @returns the records that became `ending`
    */
   endKeys(ids: readonly string[], actor: Actor, now: number): Promise<Registration[]>

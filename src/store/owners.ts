@@ -13,7 +13,8 @@ export interface OwnerStore {
    * deletion attempt. Write it before the first deletion: from here on no retry receives the key, and no rotation replaces it.
    *
    * Atomic as a whole for keys that are `active` or `pending`; per registration for the reason of those that are already
-   * `ending`, which a crash may leave as it was.
+   * `ending`, which a crash may leave as it was. Audit: one `registration.revoked`, with the key of the newest record that
+   * changed.
    * @returns the registration and its rotations that are `ending` now, in this order, rotations oldest first; empty for an
    *   unknown id
    */

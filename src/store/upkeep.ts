@@ -23,15 +23,16 @@ export interface AbandonedUses {
 export interface UpkeepQueries {
   /**
    * Registrations and rotations that need recovery and are not held under a lease: `pending` ones, unanswered `active` ones
-   * without an idempotency key, and `failed` ones whose sweep is due. Oldest first.
+   * without an idempotency key, and `failed` ones whose sweep is due. Oldest first; if there are more than `limit`, a store
+   * may choose those that have been due for longest.
    */
   listRecoverable(now: number, limit: number): Promise<Registration[]>
   /** Spent uses that no registration accounts for and whose lease has expired, one entry for each spend. */
   listAbandonedUses(now: number, limit: number): Promise<AbandonedUses[]>
   /**
    * Keys whose end has come: `active` ones that have expired or whose overlap is over, and `ending` ones whose next deletion
-   * attempt is due. Those that expired or were replaced come before those that were revoked, then the longest due first: a
-   * deletion soon after the expiry is a promise, and the one who revokes also deletes.
+   * attempt is due. Those that expired or were replaced come before those that were revoked, then the longest due first, then
+   * by id: a deletion soon after the expiry is a promise, and the one who revokes also deletes.
    */
   listDue(now: number, limit: number): Promise<Registration[]>
 }
@@ -48,7 +49,10 @@ export interface UpkeepStore extends UpkeepQueries {
    * @returns the entries that were refunded
    */
   refundAbandonedUses(now: number, limit: number): Promise<AbandonedUses[]>
-  /** Records that the sweeps due at `dueBy` are done, and gives their leases back; later ones stay. Atomic per registration. */
+  /**
+   * Records that the sweeps due at `dueBy` are done, and gives their leases back, also of those whose next sweep is later.
+   * Atomic per registration.
+   */
   finishSweeps(ids: readonly string[], dueBy: number): Promise<void>
 
   /**
@@ -56,11 +60,11 @@ export interface UpkeepStore extends UpkeepQueries {
    * has no active key any more can only be undone; an unanswered one is forgotten, and recovered.
    *
    * Atomic per key. A crash may leave a rotation unmarked: it cannot be completed, and is marked before the ending is
-   * finished.
+   * finished. Audit: `registration.expired` for those that expired, nothing for those that were replaced.
    * @returns those that became `ending`, in the order of `ids`
    */
   startEndings(ids: readonly string[], now: number): Promise<Registration[]>
-  /** Moves `ending` to `ended`: the keys are deleted. Atomic per registration. */
+  /** Moves `ending` to `ended`: the keys are deleted. Atomic per registration. Audit: `key.deleted` with the reason. */
   finishEndings(ids: readonly string[], now: number): Promise<void>
   /** Records why the key of an `ending` registration could not be deleted, and that it is due again at `until`. Atomic. */
   postponeEnding(id: string, failure: Failure, until: number): Promise<void>

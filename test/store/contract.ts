@@ -1,7 +1,7 @@
 import { auditContract } from './audit-contract.ts'
 import { edgesContract } from './edges-contract.ts'
-import { lifeContract } from './life-contract.ts'
 import { lifecycleContract } from './lifecycle-contract.ts'
+import { rotationsContract } from './rotations-contract.ts'
 import { type OpenStore, storeContract } from './store-contract.ts'
 
 /**
@@ -10,7 +10,7 @@ import { type OpenStore, storeContract } from './store-contract.ts'
  */
 export function contract(name: string, open: OpenStore): void {
   storeContract(name, open)
-  lifeContract(name, open)
+  rotationsContract(name, open)
   lifecycleContract(name, open)
   edgesContract(name, open)
   auditContract(name, open)

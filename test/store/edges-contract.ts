@@ -664,4 +664,92 @@ export function edgesContract(name: string, open: OpenStore): void {
       [602, 'registration.undone', 'internal', null],
     ])
   })
+
+  test(`${name}: in a large batch of a used-up token, known idempotency keys are duplicates and the others are refused`, async (t) => {
+    const store = await open(t)
+    const token = await newTokenId(store, 60)
+    const keyed = (count: number, from = 0) =>
+      Array.from({ length: count }, (_, i) => newIdempotentRegistration(token, `k${from + i}`))
+    await begin(store, ...keyed(50))
+    const count = async (registrations: NewRegistration[]) => {
+      const outcomes = await begin(store, ...registrations)
+      return ['duplicate', 'begun', 'refused'].map((each) => outcomes.filter((one) => one === each).length)
+    }
+    assert.deepEqual(await count(keyed(60)), [50, 10, 0])
+    assert.deepEqual(await count(keyed(120)), [60, 0, 60])
+    assert.equal((await store.getToken(token))?.uses, 60)
+  })
+
+  test(`${name}: a rotation that recovery undoes keeps others of its registration from beginning`, async (t) => {
+    const store = await open(t)
+    const root = await activate(store, newRegistration(await newTokenId(store)))
+    const abandoned = newRotation(root, { createdAt: 2_000, idempotencyKey: 'k' })
+    assert.deepEqual(await begin(store, abandoned), ['begun'])
+    assert.ok(await complete(store, abandoned, () => false))
+    await store.forgetIdempotency(3_000)
+    const recovery = { owner: 'b.1', until: 9_000 }
+    assert.equal((await store.takeLeases([abandoned.id], 'active', recovery, 4_000)).size, 1)
+    const next = newRotation(root, { createdAt: 4_500 })
+    assert.deepEqual(await begin(store, next), ['busy'])
+    const held = [{ id: abandoned.id, owner: recovery.owner }]
+    await store.failRegistrations(held, { failure: 'abandoned', sweepAt: null, now: 5_000 })
+    assert.deepEqual(await begin(store, next), ['begun'])
+    assert.ok(await complete(store, next))
+  })
+
+  test(`${name}: recovery takes two abandoned rotations of one registration at once`, async (t) => {
+    const store = await open(t)
+    const root = await activate(store, newRegistration(await newTokenId(store)))
+    const [first, second] = ['a', 'b'].map((idempotencyKey) =>
+      newRotation(root, { createdAt: 2_000, idempotencyKey }),
+    ) as [NewRegistration, NewRegistration]
+    for (const one of [first, second]) {
+      assert.deepEqual(await begin(store, one), ['begun'])
+      assert.ok(await complete(store, one, () => false))
+    }
+    await store.forgetIdempotency(3_000)
+    const ids = [first.id, second.id]
+    const taken = await store.takeLeases(ids, 'active', { owner: 'b.1', until: 9_000 }, 4_000)
+    assert.deepEqual([...taken].sort(), ids.toSorted())
+    const held = ids.map((id) => ({ id, owner: 'b.1' }))
+    const failed = await store.failRegistrations(held, { failure: 'abandoned', sweepAt: null, now: 5_000 })
+    assert.equal(failed.size, 2)
+    assert.deepEqual(await begin(store, newRotation(root, { createdAt: 6_000 })), ['begun'])
+  })
+
+  test(`${name}: the first answer of a rotation, and each later one, return the replaced record as it is stored`, async (t) => {
+    const store = await open(t)
+    const root = await activate(store, newRegistration(await newTokenId(store)))
+    const rotation = newRotation(root, { createdAt: 2_000, renewsManagement: true, overlapMs: 90_000 })
+    assert.deepEqual(await begin(store, rotation), ['begun'])
+    const stored = () => store.getRegistration(root.id)
+    assert.deepEqual((await complete(store, rotation))?.replaced, await stored())
+    assert.deepEqual((await store.markAnswered(rotation.id, SERVICE, 3_000))?.replaced, await stored())
+
+    const unanswered = newRotation(root, { createdAt: 4_000, idempotencyKey: 'k' })
+    assert.deepEqual(await begin(store, unanswered), ['begun'])
+    assert.ok(await complete(store, unanswered, () => false))
+    const { replaced } = (await store.markAnswered(unanswered.id, SERVICE, 5_000)) ?? {}
+    assert.deepEqual(replaced, await store.getRegistration(rotation.id))
+  })
+
+  test(`${name}: records that are left out of a list do not count against its limit`, async (t) => {
+    const store = await open(t)
+    const token = await newTokenId(store)
+    const many = (change: Partial<NewRegistration>) =>
+      Array.from({ length: 16 }, () => ({ ...newRegistration(token), ...change }))
+    await store.beginRegistrations(many({ createdAt: 1_000, expiresAt: 3_000 }), {
+      owner: 'busy',
+      until: 99_000,
+    })
+    const abandoned = newRegistration(token, 2_000)
+    await store.beginRegistrations([abandoned], { owner: 'dead', until: 3_000 })
+    assert.deepEqual(idsOf(await store.listRecoverable(9_000, 1)), [abandoned.id], 'others are held')
+    const due = await activate(store, { ...newRegistration(token), expiresAt: 4_000 })
+    assert.deepEqual(
+      idsOf(await store.listDue(9_000, 1)),
+      [due.id],
+      'others have expired while they are minted',
+    )
+  })
 }

@@ -144,9 +144,24 @@ async function beginReserved(
       await db.each(chunks, ({ own, reserved }) => beginChunk(db, own, reserved, lease, outcomes))
       return
     }
-    await refuse(db, tokenId, left, outcomes)
+    // Duplicates first: they need no use.
+    const duplicates = await withKnownKey(db, left)
+    if (duplicates.length > 0) settle(duplicates, { outcome: 'duplicate' }, outcomes)
+    else await refuse(db, tokenId, left, outcomes)
     left = left.filter((one) => !outcomes.has(one))
   }
+}
+
+/** Those of the registrations whose token already has one with their idempotency key. */
+async function withKnownKey(
+  db: DynamoDbConnection,
+  registrations: readonly NewRegistration[],
+): Promise<NewRegistration[]> {
+  const keyed = registrations.flatMap((one) =>
+    one.idempotency === null ? [] : { one, key: idempotencyKey(one.tokenId, one.idempotency.keyHash) },
+  )
+  const known = new Set((await db.getAll(keyed.map(({ key }) => key))).map(({ pk }) => pk))
+  return keyed.filter(({ key }) => known.has(key.pk)).map(({ one }) => one)
 }
 
 /** Writes the registrations of one reservation. The use of a duplicate is refunded in the same transaction. */

@@ -61,6 +61,9 @@ interface Range {
   readonly bound?: 'upTo' | 'before'
 }
 
+/** Entries of an index that one query returns. */
+const LARGEST_PAGE = 500
+
 /** The work of an index, by the name of its partitions. */
 type Work = 'open' | 'remembered' | 'ends' | 'revoked'
 
@@ -68,6 +71,29 @@ type Work = 'open' | 'remembered' | 'ends' | 'revoked'
 export async function readDue(db: DynamoDbConnection, kind: Work, range: Range): Promise<string[]> {
   const found = await Promise.all(shards.map((shard) => readPartition(db, kind, `${kind}#${shard}`, range)))
   return found.flat()
+}
+
+type Choice = (page: readonly StoredRegistration[]) => StoredRegistration[] | Promise<StoredRegistration[]>
+
+/**
+ * The registrations and rotations that an index has under a kind of work, from the earliest to `to`, and that `choose`
+ * chooses: up to `limit` of each shard. Those that it leaves out do not count, however many come first.
+ */
+export async function readChosen(
+  db: DynamoDbConnection,
+  kind: Work,
+  range: Range,
+  choose: Choice,
+): Promise<StoredRegistration[]> {
+  const read = async (shard: number) => {
+    const chosen: StoredRegistration[] = []
+    for await (const ids of pagesOf(db, kind, `${kind}#${shard}`, range)) {
+      chosen.push(...(await choose([...(await readAll(db, ids)).values()])))
+      if (chosen.length >= range.limit) break
+    }
+    return chosen
+  }
+  return (await Promise.all(shards.map(read))).flat()
 }
 
 /** The ids of reservations of uses, from the earliest to `to`: up to `limit`. */
@@ -79,15 +105,25 @@ async function readPartition(
   db: DynamoDbConnection,
   kind: Work,
   partition: string,
-  { to, limit, bound = 'upTo' }: Range,
+  range: Range,
 ): Promise<string[]> {
+  const found: string[] = []
+  for await (const ids of pagesOf(db, kind, partition, range)) {
+    found.push(...ids)
+    if (found.length >= range.limit) break
+  }
+  return found.slice(0, range.limit)
+}
+
+async function* pagesOf(
+  db: DynamoDbConnection,
+  kind: Work,
+  partition: string,
+  { to, limit, bound = 'upTo' }: Range,
+): AsyncGenerator<string[]> {
   const index = kind === 'ends' || kind === 'revoked' ? 'ends' : 'work'
   const where = `#${index} = :partition AND #${index}At ${bound === 'upTo' ? '<=' : '<'} :to`
-  const ids: string[] = []
   const values = { ':partition': partition, ':to': to }
-  for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, 500) })) {
-    ids.push(...page.map(readId))
-    if (ids.length >= limit) break
-  }
-  return ids.slice(0, limit)
+  for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, LARGEST_PAGE) }))
+    yield page.map(readId)
 }

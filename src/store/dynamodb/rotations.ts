@@ -155,10 +155,14 @@ async function takePlace(
   const { overlapMs, renewsManagement } = rotation
   const until = Math.min(current.endsAt ?? Number.POSITIVE_INFINITY, now + overlapMs)
   const overlap = { endReason: 'rotated' as const, ...endingAt(current.id, until) }
-  const renewed = renewsManagement
-    ? { managementHash, previousManagementHash: root.managementHash, manager: managerOf(managementHash) }
-    : {}
-  const taken = { currentId: id, pendingRotation: undefined, unansweredRotation: undefined, ...renewed }
+  const renewed = renewsManagement ? { managementHash, previousManagementHash: root.managementHash } : {}
+  const present = { currentId: id, ...renewed }
+  const taken = {
+    ...present,
+    ...(renewsManagement ? { manager: managerOf(managementHash) } : {}),
+    pendingRotation: undefined,
+    unansweredRotation: undefined,
+  }
   const oldest = current.replacedId === null ? undefined : await readReferenced(db, current.replacedId)
   const overlaps = oldest?.status === 'active' && oldest.endReason === 'rotated'
   const due = overlaps ? endingAt(oldest.id, Math.min(oldest.endsAt ?? now, now)) : {}
@@ -185,7 +189,10 @@ async function takePlace(
     ...(current === root ? [] : [update(keyOf(current.id), { set: overlap }, IS_ACTIVE)]),
     ...(overlaps && oldest.id !== root.id ? [update(keyOf(oldest.id), { set: due }, isOverlapping)] : []),
   ]
-  return { writes, replaced: { ...toRegistration(current), endReason: 'rotated', endsAt: until } }
+  const replaced = toRegistration(
+    current === root ? { ...root, ...present, answeredAt: root.answeredAt ?? now } : current,
+  )
+  return { writes, replaced: { ...replaced, endReason: 'rotated', endsAt: until } }
 }
 
 /**

@@ -11,6 +11,30 @@ export interface Written<T> {
   readonly errors: unknown[]
 }
 
+/**
+ * Makes one write for each item, several at once. A write that fails does not stop the others.
+ * @returns the items whose write was made; the others had an unmet condition, or failed
+ * @throws the first error, if no write was made
+ */
+export async function writeEach<T>(
+  db: DynamoDbConnection,
+  items: readonly T[],
+  writeOf: (item: T) => Write,
+): Promise<T[]> {
+  const errors: unknown[] = []
+  const made = await db.each(items, async (item) => {
+    try {
+      return await db.write(writeOf(item))
+    } catch (error) {
+      errors.push(error)
+      return false
+    }
+  })
+  const written = items.filter((_, i) => made[i])
+  if (errors.length > 0 && written.length === 0) throw errors[0]
+  return written
+}
+
 interface Options<T> {
   readonly sizeOf?: (part: T) => number
   readonly shared?: (chunk: readonly T[]) => readonly Write[]

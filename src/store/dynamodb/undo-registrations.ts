@@ -9,7 +9,7 @@ import { type Condition, remove, update, type Write } from './expressions.ts'
 import { FORGOTTEN, idempotencyKey, keyOf, NOT_OPEN, openAt, type StoredRegistration } from './item-codec.ts'
 import { readAll, readReferenced } from './reads.ts'
 import { refund } from './token-uses.ts'
-import { transactInChunks } from './transact-in-chunks.ts'
+import { transactInChunks, writeEach } from './transact-in-chunks.ts'
 
 type Undoing = Pick<MintingStore, 'failRegistrations' | 'startUndoing' | 'withdrawAnswers' | 'sweepAgain'>
 
@@ -60,10 +60,10 @@ export function dynamoDbUndoing(db: DynamoDbConnection, audit: DynamoDbAudit): U
     },
 
     async startUndoing(held) {
-      const marked = await db.each(held, ({ id, owner }) =>
-        db.write(update(keyOf(id), { set: { undoing: true } }, IS_PENDING, heldBy(owner))),
+      const marked = await writeEach(db, held, ({ id, owner }) =>
+        update(keyOf(id), { set: { undoing: true } }, IS_PENDING, heldBy(owner)),
       )
-      return new Set(held.filter((_, i) => marked[i]).map(({ id }) => id))
+      return new Set(marked.map(({ id }) => id))
     },
 
     async withdrawAnswers(ids, lease) {
@@ -74,11 +74,11 @@ export function dynamoDbUndoing(db: DynamoDbConnection, audit: DynamoDbAudit): U
           .join(' AND '),
       }
       await db.write(writeLease(lease))
-      const withdrawn = await db.each(ids, (id) => {
-        const set = { status: 'pending', undoing: true, answeredAt: undefined, leaseOwner: lease.owner }
-        return db.write(update(keyOf(id), { set: { ...set, ...openAt(id, 0) } }, IS_ACTIVE, isUntouched))
-      })
-      return new Set(ids.filter((_, i) => withdrawn[i]))
+      const set = { status: 'pending', undoing: true, answeredAt: undefined, leaseOwner: lease.owner }
+      const withdrawn = await writeEach(db, ids, (id) =>
+        update(keyOf(id), { set: { ...set, ...openAt(id, 0) } }, IS_ACTIVE, isUntouched),
+      )
+      return new Set(withdrawn)
     },
 
     async sweepAgain(ids, at) {

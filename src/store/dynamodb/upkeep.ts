@@ -7,7 +7,7 @@ import { IS_ACTIVE, IS_ENDING, IS_FAILED } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, remove, update } from './expressions.ts'
 import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration } from './item-codec.ts'
-import { readAll, readDue, readOne } from './reads.ts'
+import { readAll, readChosen, readOne } from './reads.ts'
 import { stopRotations } from './rotations.ts'
 import { readAbandoned, refundAbandoned } from './token-uses.ts'
 import { withoutLease } from './work-leases.ts'
@@ -19,9 +19,10 @@ const LEADER_LEASE_TTL_S = 86_400
 export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): UpkeepStore {
   return {
     async listRecoverable(now, limit) {
-      const open = await readAll(db, await readDue(db, 'open', { to: now, limit }))
-      const needed = [...open.values()].filter((one) => needsRecovery(one, now))
-      return (await withoutLease(db, needed, now)).sort(byAge).slice(0, limit).map(toRegistration)
+      const needed = (page: readonly StoredRegistration[]) => page.filter((one) => needsRecovery(one, now))
+      const choose = (page: readonly StoredRegistration[]) => withoutLease(db, needed(page), now)
+      const open = await readChosen(db, 'open', { to: now, limit }, choose)
+      return open.sort(byAge).slice(0, limit).map(toRegistration)
     },
     async listAbandonedUses(now, limit) {
       return (await readAbandoned(db, now, limit)).map(({ tokenId, count }) => ({ tokenId, count }))
@@ -38,13 +39,11 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
     },
 
     async listDue(now, limit) {
-      const due = await readDue(db, 'ends', { to: now, limit })
-      if (due.length < limit) due.push(...(await readDue(db, 'revoked', { to: now, limit })))
-      return [...(await readAll(db, due)).values()]
-        .filter((one) => isDue(one, now))
-        .sort(byReason)
-        .slice(0, limit)
-        .map(toRegistration)
+      const read = (kind: 'ends' | 'revoked') =>
+        readChosen(db, kind, { to: now, limit }, (page) => page.filter((one) => isDue(one, now)))
+      const due = await read('ends')
+      if (due.length < limit) due.push(...(await read('revoked')))
+      return due.sort(byReason).slice(0, limit).map(toRegistration)
     },
     async startEndings(ids, now) {
       const read = await readAll(db, ids)

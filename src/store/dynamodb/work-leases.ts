@@ -6,8 +6,8 @@ import { sameStatus } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, update, type Write } from './expressions.ts'
 import { keyOf, leaseKey, readLease, type StoredRegistration } from './item-codec.ts'
-import { readAll } from './reads.ts'
-import { transactInChunks } from './transact-in-chunks.ts'
+import { readAll, readReferenced } from './reads.ts'
+import { transactInChunks, type Written } from './transact-in-chunks.ts'
 
 type Leases = Pick<MintingStore, 'takeLeases' | 'renewLeases' | 'releaseLeases'>
 
@@ -20,9 +20,25 @@ export function dynamoDbLeases(db: DynamoDbConnection): Leases {
       if (free.length === 0) return new Set()
       await db.write(writeLease(lease))
       // By the previous owner: that its lease has expired is checked once in a transaction.
-      const byOwner = [...Map.groupBy(free, ({ leaseOwner }) => leaseOwner)]
-      const taken = await db.each(byOwner, ([before, own]) => take(db, own, status, lease.owner, before, now))
-      return new Set(taken.flat().map(({ id }) => id))
+      const isRotation = ({ rotation }: Registration) => status === 'active' && rotation !== null
+      const byOwner = [
+        ...Map.groupBy(
+          free.filter((one) => !isRotation(one)),
+          ({ leaseOwner }) => leaseOwner,
+        ),
+      ]
+      const groups = await db.each(byOwner, ([before, own]) =>
+        take(db, own, status, lease.owner, before, now),
+      )
+      // One by one: the registration that each rotates is written too, and several may rotate the same one.
+      for (const one of free.filter(isRotation)) {
+        const busy = await makeBusy(db, one)
+        groups.push(await take(db, [one], status, lease.owner, one.leaseOwner, now, busy))
+      }
+      const errors = groups.flatMap((group) => group.errors)
+      const taken = groups.flatMap(({ written }) => written)
+      if (errors.length > 0 && taken.length === 0) throw errors[0]
+      return new Set(taken.map(({ id }) => id))
     },
 
     // The lease item of a worker from whom a registration was taken over has no registration any more.
@@ -71,7 +87,8 @@ async function take(
   leaseOwner: string,
   before: string | undefined,
   now: number,
-): Promise<StoredRegistration[]> {
+  more: readonly Write[] = [],
+): Promise<Written<StoredRegistration>> {
   const sameOwner: Condition =
     before === undefined
       ? { when: 'attribute_not_exists(#leaseOwner)' }
@@ -82,8 +99,11 @@ async function take(
   }
   const hasExpired: Condition = { when: 'attribute_not_exists(#pk) OR #until <= :now', values: { now } }
   const set = { leaseOwner, ...(status === 'active' ? { status: 'pending', undoing: true } : {}) }
-  const shared = (): Write[] => (before === undefined ? [] : [check(leaseKey(before), hasExpired)])
-  const { written, errors } = await transactInChunks(
+  const shared = (): Write[] => [
+    ...(before === undefined ? [] : [check(leaseKey(before), hasExpired)]),
+    ...more,
+  ]
+  return transactInChunks(
     db,
     registrations,
     (one) => [
@@ -91,6 +111,14 @@ async function take(
     ],
     { shared },
   )
-  if (errors.length > 0 && written.length === 0) throw errors[0]
-  return written
+}
+
+/** Makes an active rotation, which becomes pending, the one that its registration waits for, unless there is another. */
+async function makeBusy(db: DynamoDbConnection, { id, rotation }: StoredRegistration): Promise<Write[]> {
+  if (rotation === null) return []
+  const root = await readReferenced(db, rotation.of)
+  if (root.pendingRotation !== undefined) return []
+  const unanswered = root.unansweredRotation === id ? { unansweredRotation: undefined } : {}
+  const isIdle: Condition = { when: 'attribute_not_exists(#pendingRotation)' }
+  return [update(keyOf(root.id), { set: { pendingRotation: id, ...unanswered } }, isIdle)]
 }

@@ -16,7 +16,7 @@ import {
 } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
 import { startService, unlimitedPolicy } from '../../support/service.ts'
-import { newCompletion, newRegistration } from '../store-contract.ts'
+import { lease, newCompletion, newRegistration } from '../store-contract.ts'
 
 /** Starts the service on a table of its own, behind a proxy that causes faults. */
 async function start(t: TestContext, more: Record<string, string> = {}) {
@@ -192,4 +192,30 @@ test('a revocation also ends a rotation that was begun and completed meanwhile',
   const ending = await store.revokeRegistration(root.id, SERVICE, 3_000)
   assert.deepEqual(ending.map(({ id }) => id).sort(), [root.id, rotation.id].sort())
   assert.equal((await other.getRegistration(rotation.id))?.status, 'ending')
+})
+
+test('a batch of which some writes fail returns those that were made', async (t) => {
+  const { table, endpoint } = await newTable()
+  const proxy = await startFaultyProxy(t, endpoint)
+  const store = await openDynamoDbStore({ table, region: 'eu-west-1', endpoint: proxy.endpoint })
+  t.after(() => store.close())
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  const [undone, failing, withdrawn, active] = Array.from({ length: 4 }, () => newRegistration(token.id)) as [
+    NewRegistration,
+    NewRegistration,
+    NewRegistration,
+    NewRegistration,
+  ]
+  await store.beginRegistrations([undone, failing, withdrawn, active], lease)
+  const completions = [withdrawn, active].map((one) => newCompletion(one))
+  await store.completeRegistrations(completions, 2_000)
+  for (const { id } of [failing, active])
+    proxy.order({ operation: 'TransactWriteItems', kind: 'denied', times: ALL, containing: id })
+
+  const held = [undone, failing].map(({ id }) => ({ id, owner: lease.owner }))
+  assert.deepEqual([...(await store.startUndoing(held))], [undone.id])
+  const taken = await store.withdrawAnswers([withdrawn.id, active.id], { owner: 'b.1', until: 9_000 })
+  assert.deepEqual([...taken], [withdrawn.id])
+  await assert.rejects(store.startUndoing(held.slice(1)), { code: 'store_unavailable' })
+  assert.equal((await store.getRegistration(active.id))?.status, 'active')
 })

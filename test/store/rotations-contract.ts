@@ -72,7 +72,7 @@ const ends = async (store: Store, ...ids: string[]) =>
 const idsOf = (registrations: readonly Registration[]) => registrations.map(({ id }) => id)
 
 /** The part of the contract about rotations, the ends of keys, leader leases and the operator's list. */
-export function lifeContract(name: string, open: OpenStore): void {
+export function rotationsContract(name: string, open: OpenStore): void {
   test(`${name}: when a rotation is answered, its key becomes the present one, and the replaced key ends after the overlap`, async (t) => {
     const store = await open(t)
     const root = await newActiveRegistration(store, { maxUses: 1, expiresAt: 100_000 })
