@@ -95,6 +95,9 @@ async function main(): Promise<void> {
 
   console.log(await runSteps({ serviceUrl: publicUrl, publicUrl, apiUrl, token }))
   if (options.once) return
+  console.log(
+    `To look at it as the operator:\n\n  STORE=${env.STORE} npm run -s firstkey -- registrations list\n`,
+  )
   console.log('Serving until Ctrl-C.')
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), serviceEnded])
 }
