@@ -39,10 +39,10 @@ async function main(): Promise<void> {
     {
       quotas: values.quotas,
       oneAttachAtATime: !values.parallel,
-      maxKeys: Number(values['max-keys']),
+      maxKeys: wholeNumber('--max-keys', values['max-keys'], 1_000_000),
       ...realistic,
     },
-    { host: values.host, port: Number(values.port) },
+    { host: values.host, port: wholeNumber('--port', values.port, 65_535) },
   )
   const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
   process.stdout.write(`API Gateway emulator on ${gateway.url}. To use it:
@@ -59,6 +59,12 @@ State:        ${gateway.url}/_local/state
 Faults:       POST ${gateway.url}/_local/faults   {"operation":"CreateApiKey","when":"after","kind":"cut"}
 `)
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => gateway.close())
+}
+
+/** Parses the number of an option. @throws Error that names the option and its range */
+function wholeNumber(option: string, text: string, max: number): number {
+  if (/^\d+$/.test(text) && Number(text) <= max) return Number(text)
+  throw new Error(`${option} must be a number from 0 to ${max}`)
 }
 
 try {

@@ -53,10 +53,10 @@ export const errorCatalogue = {
     title: 'The request is not valid',
     retryable: false,
     nextStep:
-      'Correct what "detail" describes and send the request again; "errors" lists the invalid fields.',
+      'Correct the request as "detail" says and send it again. "errors", if present, lists the invalid fields.',
   },
   invalid_idempotency_key: {
-    title: 'The Idempotency-Key is missing or not valid',
+    title: 'An Idempotency-Key is required, or the one sent is not valid',
     retryable: false,
     nextStep: 'Send a new UUID as the Idempotency-Key, and reuse it for every retry of this request.',
   },
@@ -90,7 +90,9 @@ export const errorCatalogue = {
   not_found: {
     title: 'Nothing exists at this path',
     retryable: false,
-    nextStep: 'Check the path: /openapi.json describes every path. To register, send POST /register.',
+    nextStep:
+      "Check the path: the service's openapi.json describes every path, relative to its server URL. To register, send " +
+      'POST to the path /register there.',
   },
   method_not_allowed: {
     title: 'The path does not support this method',

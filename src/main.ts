@@ -18,6 +18,14 @@ function refuseToStart(reason: string): never {
   process.exit(1)
 }
 
+/** Returns the reason why the service cannot listen, with the remedy if it is known. */
+function whyNotListening(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'EADDRINUSE') return 'it is in use; set PORT to a free port'
+  if (code === 'EADDRNOTAVAIL') return 'this machine does not have that address; correct HOST'
+  return error instanceof Error ? error.message : String(error)
+}
+
 /** Ends the process if no registration can succeed with this configuration. Logs a fault that may be temporary. */
 async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
   try {
@@ -61,9 +69,7 @@ try {
     listenTextResolver: (url) => `listening on ${url}`,
   })
 } catch (error) {
-  const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
-  const reason = inUse ? 'it is in use; set PORT to a free port' : String(error)
-  refuseToStart(`cannot listen on ${config.host}, PORT ${config.port}: ${reason}`)
+  refuseToStart(`cannot listen on ${config.host}, PORT ${config.port}: ${whyNotListening(error)}`)
 }
 const background = startScheduler(deps)
 

@@ -12,8 +12,13 @@ const HOST_FAULTS = new Set(['ENOTFOUND', 'ERR_INVALID_URL'])
  * `key_quota_reached`, `upstream_misconfigured` (access denied, unknown plan, request rejected) or
  * `upstream_unavailable` (time-out, broken connection, 5xx). `effect` says whether the call may have taken effect.
  * @param doing the operation, as in "create an API key"
+ * @param missing the subject of a NotFoundException
  */
-export function toServiceError(error: unknown, doing: string): ServiceError {
+export function toServiceError(
+  error: unknown,
+  doing: string,
+  missing = 'the usage plan or the key',
+): ServiceError {
   if (error instanceof ServiceError) return error
   const { name, status, attempts } = describe(error)
   // Only a response to the first attempt is conclusive: an earlier attempt that timed out may have taken effect.
@@ -35,12 +40,20 @@ export function toServiceError(error: unknown, doing: string): ServiceError {
       retryAfter: DEFAULT_RETRY_AFTER_S,
     })
   }
-  if (CREDENTIAL_FAULTS.has(name) || (status >= 400 && status < 500)) {
-    return new ServiceError(
-      'upstream_misconfigured',
-      `API Gateway does not allow the service to ${doing}.`,
-      options,
-    )
+  if (CREDENTIAL_FAULTS.has(name)) {
+    const detail = `The service has no usable AWS credentials to ${doing}.`
+    return new ServiceError('upstream_misconfigured', detail, options)
+  }
+  if (name === 'NotFoundException') {
+    const detail = `API Gateway cannot ${doing}: ${missing} does not exist.`
+    return new ServiceError('upstream_misconfigured', detail, options)
+  }
+  if (status >= 400 && status < 500) {
+    const isDenied = status === 401 || status === 403
+    const detail = isDenied
+      ? `API Gateway does not allow the service to ${doing}.`
+      : `API Gateway rejected the request to ${doing}.`
+    return new ServiceError('upstream_misconfigured', detail, options)
   }
   return new ServiceError(
     'upstream_unavailable',

@@ -127,6 +127,6 @@ export async function describePlan(
       },
     }
   } catch (error) {
-    throw toServiceError(error, 'read the usage plan')
+    throw toServiceError(error, 'read the usage plan', 'it')
   }
 }

@@ -38,7 +38,10 @@ async function show(store: Store, options: AuditOptions): Promise<void> {
   const { since, registration: registrationId, token: tokenId, after, limit, json } = options
   const entries = await store.listAudit({ since, registrationId, tokenId, after, limit })
   if (json) return printJson(entries.map(entryJson))
-  if (entries.length === 0) process.stderr.write('No audit entries match.\n')
+  if (entries.length === 0) {
+    process.stderr.write('No audit entries match.\n')
+    return
+  }
   const rows = entries.map((entry) => [
     showTime(entry.at),
     entry.actor.id === null ? entry.actor.kind : `${entry.actor.kind} ${entry.actor.id}`,

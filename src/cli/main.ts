@@ -14,6 +14,8 @@ const program = new Command('firstkey')
   )
   .version(pkg.version)
   .showHelpAfterError('(add --help to see the options)')
+  // Usage errors quote their argument, which may be a secret. Commands that are added later inherit this.
+  .configureOutput({ writeErr: (text) => void process.stderr.write(redact(text)) })
 addTokenCommands(program)
 addRegistrationCommands(program)
 addReconcileCommand(program)

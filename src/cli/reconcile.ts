@@ -4,6 +4,7 @@ import {
   deleteStrayKey,
   endDeadRecord,
   findDiscrepancies,
+  SETTLED_AFTER_MS,
 } from '../registration/jobs/reconcile.ts'
 import { printJson } from './format.ts'
 import { withDeps } from './with-deps.ts'
@@ -39,20 +40,23 @@ function define(command: Command): void {
     .action(reconcile)
 }
 
-function reconcile({ yes, force, json }: ReconcileOptions): Promise<void> {
+function reconcile(options: ReconcileOptions): Promise<void> {
+  const { yes, force } = options
   return withDeps(async (deps, actor) => {
     await deps.readiness.check() // Fails in the wrong account or Region: the usage plans do not exist there.
     const discrepancies = await findDiscrepancies(deps, new AbortController().signal)
     const { strayKeys, deadRecords, knownKeys } = discrepancies
-    report(discrepancies, json)
+    const needsForce = strayKeys.length > 0 && knownKeys === 0
+    report(discrepancies, options)
     if (!yes) {
-      if (strayKeys.length + deadRecords.length > 0)
-        process.stderr.write('Nothing was changed. To make these changes, run: firstkey reconcile --yes\n')
-      if (strayKeys.length > 0 && knownKeys === 0)
-        process.stderr.write('This store knows none of the firstkey keys in AWS: check STORE.\n')
+      if (needsForce) process.stderr.write('The store knows none of these keys: check that STORE is right.\n')
+      if (strayKeys.length + deadRecords.length > 0) {
+        const command = `firstkey reconcile --yes${needsForce ? ' --force' : ''}`
+        process.stderr.write(`Nothing was changed. To make these changes, run: ${command}\n`)
+      }
       return
     }
-    if (strayKeys.length > 0 && knownKeys === 0 && !force) {
+    if (needsForce && !force) {
       throw new Error(
         `this store knows none of the firstkey keys in AWS (${strayKeys.length}), so nothing was changed: ` +
           'check STORE, or add --force to delete them',
@@ -60,13 +64,11 @@ function reconcile({ yes, force, json }: ReconcileOptions): Promise<void> {
     }
     for (const key of strayKeys) await deleteStrayKey(deps, key, actor, AbortSignal.timeout(deps.timing.undo))
     for (const record of deadRecords) await endDeadRecord(deps, record, actor)
-    process.stderr.write(
-      `Keys deleted: ${strayKeys.length}. Registrations recorded as revoked: ${deadRecords.length}.\n`,
-    )
+    process.stderr.write(`Keys deleted: ${strayKeys.length}. Missing keys recorded: ${deadRecords.length}.\n`)
   })
 }
 
-function report({ strayKeys, deadRecords }: Discrepancies, json: true | undefined): void {
+function report({ strayKeys, deadRecords }: Discrepancies, { yes, json }: ReconcileOptions): void {
   if (json) {
     printJson({
       stray_keys: strayKeys.map(({ id, name }) => ({ api_key_id: id, name })),
@@ -78,8 +80,15 @@ function report({ strayKeys, deadRecords }: Discrepancies, json: true | undefine
     })
     return
   }
-  if (strayKeys.length + deadRecords.length === 0) process.stderr.write('AWS and the store agree.\n')
+  if (strayKeys.length + deadRecords.length === 0) {
+    const minutes = SETTLED_AFTER_MS / 60_000
+    process.stderr.write(
+      `AWS and the store agree. Registrations younger than ${minutes} minutes were not compared.\n`,
+    )
+  }
   for (const { id, name } of strayKeys) process.stdout.write(`${id}  stray key: ${name}\n`)
   for (const { id, apiKeyId } of deadRecords)
-    process.stdout.write(`${id}  key ${apiKeyId} no longer exists in AWS\n`)
+    process.stdout.write(
+      `${id}  its key ${apiKeyId} no longer exists in AWS${yes ? '' : '; --yes records that it has ended'}\n`,
+    )
 }

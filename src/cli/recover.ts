@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { planRecovery, type Recovered, recover } from '../registration/jobs/recover.ts'
 import type { RecoveryAction } from '../registration/lifecycle.ts'
+import type { Registration } from '../store/records.ts'
 import type { AbandonedUses, UpkeepQueries } from '../store/upkeep.ts'
 import { printJson } from './format.ts'
 import { withDeps } from './with-deps.ts'
@@ -12,12 +13,10 @@ interface RecoverOptions {
   readonly json?: true
 }
 
-/** The name of an action in the output, and its effect. `--json` prints the action itself. */
-const WORDS: Record<RecoveryAction, readonly [name: string, meaning: string]> = {
-  adopt: ['adopt', 'its key is attached to the plan and kept for a retry; if it has no key, it is undone'],
-  undo: ['undo', 'its key is deleted and the use is refunded'],
-  sweep: ['late-key check', 'it failed; if its key was created late, the key is deleted'],
-}
+/** The names of the actions in the output. `--json` prints the actions themselves. */
+const NAMES: Record<RecoveryAction, string> = { adopt: 'adopt', undo: 'undo', sweep: 'late-key check' }
+
+const MAY_BE_MORE = 'There may be more: run the same command again afterwards.\n'
 
 /** Adds `firstkey registrations recover`, and its former name `reconcile`, which no help mentions. */
 export function addRecoverCommand(registrations: Command): void {
@@ -40,7 +39,7 @@ function define(command: Command): void {
 
 /** Prints the work of recovery without doing it. Reads only. */
 async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<void> {
-  const { registrations, abandonedUses } = await planRecovery(store, systemClock())
+  const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, systemClock())
   report(
     {
       registrations: registrations.map((one) => ({ ...one, done: false })),
@@ -50,12 +49,14 @@ async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<
   )
   if (registrations.length + abandonedUses.length > 0)
     process.stderr.write('Nothing was changed. To recover them, run: firstkey registrations recover --yes\n')
+  if (mayBeMore) process.stderr.write(MAY_BE_MORE)
 }
 
 function recoverNow({ json }: RecoverOptions): Promise<void> {
   return withDeps(async (deps) => {
-    const { registrations, refunded } = await recover(deps)
+    const { registrations, refunded, mayBeMore } = await recover(deps)
     report({ registrations, refunds: refunded.map((one) => ({ ...one, done: true })) }, json)
+    if (mayBeMore) process.stderr.write(MAY_BE_MORE)
     if (registrations.some(({ done }) => !done))
       throw new Error('some registrations could not be recovered; the log above says why')
   })
@@ -76,14 +77,26 @@ function report({ registrations, refunds }: Report, json: true | undefined): voi
   }
   if (registrations.length + refunds.length === 0) process.stderr.write('There is nothing to recover.\n')
   for (const { registration, action, done } of registrations) {
-    const [name, meaning] = WORDS[action]
-    process.stdout.write(line(registration.id, name, done, meaning))
+    process.stdout.write(line(registration.id, NAMES[action], done, effectOf(registration, action, done)))
   }
   for (const { tokenId, count, done } of refunds) {
     const [uses, are] = count === 1 ? ['use', 'is'] : ['uses', 'are']
     const meaning = `${count} ${uses} that a stopped process spent without recording a registration ${are} refunded`
     process.stdout.write(line(tokenId, 'refund', done, meaning))
   }
+}
+
+/** Returns the effect of an action in words: as a plan, or as far as it is known once the action is done. */
+function effectOf({ rotation }: Registration, action: RecoveryAction, done: boolean): string {
+  if (action === 'sweep') return 'it failed; if its key was created late, the key is deleted'
+  if (action === 'undo') {
+    return rotation === null
+      ? 'its key is deleted and the use is refunded'
+      : 'its key is deleted; the registration keeps its present key'
+  }
+  return done
+    ? 'its key is attached and kept for a retry, or it was undone because it has no usable key'
+    : 'its key is attached to the plan and kept for a retry; if it has no key, it is undone'
 }
 
 function line(id: string, action: string, done: boolean, meaning: string): string {

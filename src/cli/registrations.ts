@@ -1,10 +1,12 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
+import { isReplayable, recoveryActionOf } from '../registration/lifecycle.ts'
 import {
   listUnfinished,
   type RegistrationView,
   viewRegistration,
 } from '../registration/queries/registration-view.ts'
+import { defaultTiming } from '../registration/timing.ts'
 import { PUBLIC_STATUSES, type PublicStatus } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
@@ -79,7 +81,10 @@ async function list(store: Store, options: ListOptions): Promise<void> {
   const page = await store.listWithKeys({ status, tokenId, plan, expiringBy, after, limit }, now)
   const views = await Promise.all(page.map(({ registration }) => look(store, registration, now)))
   if (json) return printJson(views.map(registrationJson))
-  if (page.length === 0) process.stderr.write('No registrations match.\n')
+  if (page.length === 0) {
+    process.stderr.write('No registrations match.\n')
+    return
+  }
   const rows = views.map(({ registration, current, status, unfinished }) => [
     registration.id,
     [...new Set([status, ...unfinished.map(noteOf)])].join(', '),
@@ -117,19 +122,27 @@ async function show(store: Store, id: string, { json }: { json?: true }): Promis
       ['ended', current.status === 'active' ? 'never' : showTime(current.endedAt)],
       ['response sent', showTime(one.answeredAt)],
       ['expires', showTime(current.expiresAt)],
-      ['replayable', one.idempotency === null ? 'no' : 'yes'],
+      ['replayable', view.replayable ? 'yes' : 'no'],
       ...unfinished.map((part) => ['unfinished', describePart(part)] as const),
     ]),
   )
 }
 
 interface Look extends RegistrationView {
+  /** A retry of the request gets the credential of the registration. */
+  readonly replayable: boolean
   readonly unfinished: readonly Registration[]
 }
 
 async function look(store: Store, registration: Registration, now: number): Promise<Look> {
   const view = await viewRegistration(store, registration, now)
-  return { ...view, unfinished: await listUnfinished(store, registration) }
+  const unfinished = await listUnfinished(store, registration)
+  return { ...view, unfinished, replayable: canBeReplayed(registration, now) }
+}
+
+function canBeReplayed(one: Registration, now: number): boolean {
+  const isRemembered = one.idempotency !== null && one.createdAt >= now - defaultTiming.idempotency
+  return isRemembered && (isReplayable(one, now) || recoveryActionOf(one, now) === 'adopt')
 }
 
 function noteOf({ status }: Registration): string {
@@ -152,9 +165,11 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
     return printJson({ active, keys, key_quota: KEY_QUOTA, counts: byPlan })
   }
   const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
-  process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
+  if (rows.length > 0) process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
+  const quota = KEY_QUOTA.toLocaleString('en-US')
   process.stderr.write(
-    `Active registrations: ${active}. Keys in AWS: ${keys} (the quota is ${KEY_QUOTA} per account and Region).\n`,
+    `Active registrations: ${active}. Keys of this store: ${keys} (an account's quota is ${quota} in a Region; ` +
+      'other keys count too).\n',
   )
 }
 
@@ -166,6 +181,7 @@ function registrationJson({
   status,
   expiresSoon,
   unfinished,
+  replayable,
 }: Look): object {
   return {
     id: one.id,
@@ -194,6 +210,6 @@ function registrationJson({
     answered_at: isoTime(one.answeredAt),
     expires_at: isoTime(current.expiresAt),
     expires_soon: expiresSoon,
-    replayable: one.idempotency !== null,
+    replayable,
   }
 }

@@ -66,7 +66,9 @@ export async function revokeKeys(deps: Deps, actor: Actor, selection: Selection)
     failed += await deleteAll(deps, actor, selected)
     if (deps.store.listingLagMs === 0 || (round > 0 && selected.length === 0)) break
   }
-  process.stderr.write(`${done - failed} of ${done} revoked.\n`)
+  process.stderr.write(
+    done === 0 ? 'No registration matches; no key was deleted.\n' : `${done - failed} of ${done} revoked.\n`,
+  )
   if (failed > 0)
     throw new Error('some keys are not deleted yet; a running server retries, or run this command again')
 }
@@ -93,8 +95,12 @@ async function deleteAll(
 async function preview(store: Store, selection: Selection): Promise<void> {
   const selected = await select(store, selection)
   for (const { registration, current } of selected) process.stdout.write(`${line(registration, current)}\n`)
+  const { length } = selected
+  const [registrations, them] = length === 1 ? ['registration', 'it'] : ['registrations', 'them']
   process.stderr.write(
-    `${selected.length} would be revoked. Nothing was changed. To revoke them, add --yes.\n`,
+    length === 0
+      ? 'No registration matches; nothing was changed.\n'
+      : `${length} ${registrations} would be revoked. Nothing was changed. To revoke ${them}, add --yes.\n`,
   )
 }
 

@@ -25,7 +25,8 @@ export function addRotateCommand(registrations: Command): void {
     .addOption(
       new Option(
         '--overlap <duration>',
-        'how long the current key keeps working, at most 7d; 0: delete it at once',
+        'how long the current key keeps working, at most 7d; 0: it ends at once, and is deleted by a running server ' +
+          'within seconds',
       )
         .argParser(overlap)
         .default(HOUR_MS, '1h'),

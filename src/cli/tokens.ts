@@ -40,7 +40,10 @@ export function addTokenCommands(program: Command): void {
     .description('create a token; its secret is printed once, and is the only output on stdout')
     .requiredOption('--label <text>', 'a label by which you recognize the token', label)
     .addOption(
-      new Option('--plan <name>', 'a plan that the token allows; repeatable, the first is its default')
+      new Option(
+        '--plan <name>',
+        'a plan that the token allows (not checked against USAGE_PLANS); repeatable, the first is its default',
+      )
         .argParser(collectPlan)
         .default([], "the service's default plan"),
     )

@@ -104,7 +104,11 @@ export function actorOf(request: FastifyRequest): Actor {
 function bearerCredential(header: string | undefined): string {
   const [, scheme = '', credential = ''] = header?.match(/^(\S+) +(\S+) *$/) ?? []
   if (scheme.toLowerCase() !== 'bearer') {
-    throw new ServiceError('missing_token', 'The request has no "Authorization: Bearer …" header.')
+    const detail =
+      header === undefined
+        ? 'The request has no "Authorization: Bearer …" header.'
+        : 'The request has no valid "Authorization: Bearer …" header: one token after "Bearer", without spaces.'
+    throw new ServiceError('missing_token', detail)
   }
   return credential
 }

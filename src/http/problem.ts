@@ -128,7 +128,7 @@ function challenge(error: ServiceError, publicUrl: string): string {
 /** Maps any error of a request to a ServiceError. */
 export function toServiceError(error: FastifyError | Error): ServiceError {
   if (error instanceof ServiceError) return error
-  if (hasZodFastifySchemaValidationErrors(error)) return mapValidation(error.validation)
+  if (hasZodFastifySchemaValidationErrors(error)) return mapValidation(error)
   const code = 'code' in error ? error.code : undefined
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
@@ -136,7 +136,7 @@ export function toServiceError(error: FastifyError | Error): ServiceError {
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new ServiceError('unsupported_media_type', 'The body must be application/json.')
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
-      return bodyError('is not valid JSON')
+      return bodyError('is not valid JSON, or has a member named __proto__ or constructor')
     case 'FST_ERR_BAD_URL':
     case 'FST_ERR_MAX_PARAM_LENGTH':
       return new ServiceError('not_found', 'This path does not exist.')
@@ -151,14 +151,22 @@ function bodyError(message: string): ServiceError {
   return new ServiceError('invalid_request', `The body ${message}.`, { errors: [{ path: '', message }] })
 }
 
-function mapValidation(faults: ReadonlyArray<{ instancePath: string; message?: string }>): ServiceError {
+function mapValidation({
+  validation,
+  validationContext,
+}: Pick<FastifyError, 'validation' | 'validationContext'>): ServiceError {
+  const [whole, parts] = validationContext === 'querystring' ? ['query', 'parameters'] : ['body', 'fields']
   // The JSON Pointer of the whole body is "" (RFC 6901); the validator reports "/".
-  const errors = faults.map(({ instancePath, message = 'is not valid' }) => ({
+  const errors = (validation ?? []).map(({ keyword, instancePath, params, message = 'is not valid' }) => ({
     path: instancePath === '/' ? '' : instancePath,
-    message,
+    message: keyword === 'unrecognized_keys' ? `has unknown ${parts}: ${quoted(params['keys'])}` : message,
   }))
   const detail = errors
-    .map(({ path, message }) => `${path === '' ? 'body' : path.slice(1)}: ${message}`)
+    .map(({ path, message }) => `${path === '' ? whole : path.slice(1)}: ${message}`)
     .join('; ')
   return new ServiceError('invalid_request', `${detail}.`, { errors })
+}
+
+function quoted(names: unknown): string {
+  return Array.isArray(names) ? names.map((name) => JSON.stringify(name)).join(', ') : ''
 }

@@ -146,5 +146,5 @@ function rawRefusal(code: string | undefined): ServiceError {
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
     return new ServiceError('request_timeout', 'The request took too long to arrive.', { retryAfter: 1 })
   }
-  return new ServiceError('invalid_request', 'The received data is not a valid HTTP request.')
+  return new ServiceError('invalid_request', 'The request is not valid HTTP, or its method is unknown.')
 }

@@ -16,7 +16,7 @@ export function describeLimits(limits: OfferedPlan['limits']): string {
         ]),
     ...(quota === null ? [] : [`${requests(quota.limit)} a ${PERIODS[quota.period]}`]),
   ]
-  return parts.length === 0 ? 'No limit on requests.' : `${parts.join('; ')}.`
+  return parts.length === 0 ? 'The plan sets no limit.' : `${parts.join('; ')}.`
 }
 
 const amount = (count: number) => count.toLocaleString('en-US')

@@ -21,7 +21,7 @@ export function problemPage({
 }: ProblemPageContent): string {
   const again = retryable
     ? 'Yes. Wait for the number of seconds in the Retry-After header, then send the same request again, unchanged.'
-    : 'No. The same request would be rejected again.'
+    : 'No. The same request is rejected again until the cause is removed.'
   return page({
     title: `${title} (${code})`,
     basePath,

@@ -10,4 +10,5 @@ export const NAME_OR_EMPTY = new RegExp(`^$|${NAME.source}`, 'u')
 /** The rule of {@link NAME} in words, to follow the name of a field. */
 export const NAME_RULE =
   'must consist of letters, digits and punctuation with single spaces between them: ' +
-  'no control, bidirectional or invisible characters, no emoji'
+  'no control, bidirectional or invisible characters, no emoji, ' +
+  'no currency or other symbols except $ + < = > ^ ` | ~'

@@ -114,22 +114,25 @@ export function toRegistrationAnswer(view: RegistrationView, { live, ready }: Ke
 
 /** The optional body of `POST /register/{id}/rotate`. */
 export const rotateBody = z
-  .strictObject({
-    overlap_seconds: z
-      .int(OVERLAP_RULE)
-      .min(0, OVERLAP_RULE)
-      .max(LONGEST_OVERLAP_S, OVERLAP_RULE)
-      .default(HOUR_S)
-      .describe(
-        'The seconds for which the current key keeps working beside the new one, unless it expires first',
-      ),
-    management_token: z
-      .boolean('must be true or false')
-      .default(false)
-      .describe(
-        '`true` to also replace the management token; the current one stops working. It requires an Idempotency-Key',
-      ),
-  })
+  .strictObject(
+    {
+      overlap_seconds: z
+        .int(OVERLAP_RULE)
+        .min(0, OVERLAP_RULE)
+        .max(LONGEST_OVERLAP_S, OVERLAP_RULE)
+        .default(HOUR_S)
+        .describe(
+          'The seconds for which the current key keeps working beside the new one, unless it expires first',
+        ),
+      management_token: z
+        .boolean('must be true or false')
+        .default(false)
+        .describe(
+          '`true` to also replace the management token; the current one stops working. It requires an Idempotency-Key',
+        ),
+    },
+    { error: 'must be a JSON object' },
+  )
   .nullish()
   .meta({ examples: [{ overlap_seconds: HOUR_S }] })
   .transform((body) => body ?? { overlap_seconds: HOUR_S, management_token: false })

@@ -273,7 +273,7 @@ for (const colorScheme of ['light', 'dark'] as const)
 test('the limits of the plans are in words, also with one plan, or if API Gateway does not report them', async (t) => {
   const several = await openPage(t, (await startShown(t)).url)
   await several.getByText('5 requests a second, and up to 10 at once; 1,000 requests a day.').waitFor()
-  await several.getByText('No limit on requests.').waitFor()
+  await several.getByText('The plan sets no limit.').waitFor()
 
   const single = { USAGE_PLANS: '', USAGE_PLAN_ID: 'demofree' }
   const one = await openPage(t, (await startShown(t, { env: single })).url)

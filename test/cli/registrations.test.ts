@@ -1,24 +1,30 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
+import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { startScheduler } from '../../src/registration/jobs/scheduler.ts'
 import { newRegistrationIds } from '../../src/registration/key-names.ts'
 import { registrationSchema } from '../../src/routes/registration-schema.ts'
+import { SERVICE } from '../../src/store/audit.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import { fillStore } from '../store/reads-contract.ts'
+import { newCompletion, newRegistration, newRotation } from '../store/store-contract.ts'
 import { fastTiming } from '../support/invariants.ts'
 import { runCli } from '../support/server-process.ts'
 import {
   dataPlane,
   manage,
+  type Registered,
   registered,
   type Service,
   serverEnv,
   startService,
   tempDir,
+  unlimitedPolicy,
 } from '../support/service.ts'
 
 const DAY_MS = 86_400_000
@@ -56,6 +62,7 @@ test('registrations list prints pages, newest first, filtered by token, plan, st
   assert.deepEqual(await ids('--expiring', '1d'), [])
   const none = await cli('registrations', 'list', '--status', 'failed')
   assert.match(none.stderr, /^No registrations match\.$/m)
+  assert.equal(none.stdout, '')
 
   const stats = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
   assert.deepEqual(stats, {
@@ -90,7 +97,14 @@ test('registrations revoke lists what --yes revokes, and can be repeated', async
   assert.equal(dry.code, 0)
   for (const { registration_id } of mine) assert.match(dry.stdout, RegExp(registration_id))
   assert.ok(!dry.stdout.includes(other.registration_id))
-  assert.match(dry.stderr, /2 would be revoked\. Nothing was changed/)
+  assert.equal(
+    dry.stderr,
+    '2 registrations would be revoked. Nothing was changed. To revoke them, add --yes.\n',
+  )
+  const one = await cli('registrations', 'revoke', first.registration_id)
+  assert.equal(one.stderr, '1 registration would be revoked. Nothing was changed. To revoke it, add --yes.\n')
+  const none = await cli('registrations', 'revoke', '--plan', 'gold')
+  assert.equal(none.stderr, 'No registration matches; nothing was changed.\n')
   assert.equal(service.gateway.account.keys.size, 4)
 
   service.gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'fail', times: 99 })
@@ -158,11 +172,20 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
     ],
   })
   assert.match(dry.stderr, /^Nothing was changed\. .*firstkey reconcile --yes$/m)
+  assert.match(
+    (await cli('reconcile')).stdout,
+    RegExp(
+      `^${dead.registration_id}  its key ${dead.api_key_id} no longer exists in AWS; --yes records`,
+      'm',
+    ),
+  )
   assert.deepEqual(await cli('sweep', '--json'), dry, 'under its former name too')
   assert.ok(account.keys.has(strayKey.id))
 
   const done = await cli('reconcile', '--yes')
   assert.equal(done.code, 0, done.stderr)
+  assert.match(done.stdout, RegExp(`its key ${dead.api_key_id} no longer exists in AWS$`, 'm'))
+  assert.match(done.stderr, /^Keys deleted: 1\. Missing keys recorded: 1\.$/m)
   assert.deepEqual([...account.keys.keys()].sort(), [kept.api_key_id, ...foreign.map(({ id }) => id)].sort())
   const status = async (id: string) => (await service.deps.store.getRegistration(id))?.status
   assert.deepEqual(
@@ -234,6 +257,55 @@ test('a dry run of registrations recover writes only its own audit entry', async
   )
 })
 
+test('registrations recover says what becomes of a rotation, and that a full round may leave more', async (t) => {
+  const path = join(tempDir(t), 'firstkey.db')
+  const store = openSqliteStore(path)
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  const root = newRegistration(token.id)
+  const dead = { owner: 'dead', until: 5_000 }
+  await store.beginRegistrations([root], dead)
+  const completion = { ...newCompletion(root), owner: dead.owner }
+  await store.completeRegistrations([completion], 2_000)
+  const rotation = newRotation(root, { createdAt: 3_000 })
+  await store.beginRegistrations([rotation], dead)
+  const recover = () => runCli(t, ['registrations', 'recover'], { STORE: `sqlite:${path}` })
+  const few = await recover()
+  assert.equal(
+    few.stdout,
+    `${rotation.id}  undo: its key is deleted; the registration keeps its present key\n`,
+  )
+  assert.doesNotMatch(few.stderr, /There may be more/)
+
+  const others = Array.from({ length: 999 }, () => newRegistration(token.id, 4_000))
+  await store.beginRegistrations(others, dead)
+  await store.close()
+  const full = await recover()
+  assert.equal(full.stdout.trimEnd().split('\n').length, 1_000)
+  assert.match(full.stderr, /^There may be more: run the same command again afterwards\.$/m)
+})
+
+test('registrations show reports as replayable only what a retry would receive', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now })
+  const cli = cliOf(t, service)
+  const keyed = () => registered(service, {}, { 'idempotency-key': randomUUID() })
+  const [live, revoked, rotated] = [await keyed(), await keyed(), await keyed()]
+  const plain = await registered(service)
+  now -= 2 * DAY_MS
+  const old = await keyed()
+  now = Date.now()
+  await manage(service, revoked, 'DELETE')
+  await manage(service, rotated, 'POST', '/rotate')
+  const isReplayable = async ({ registration_id: id }: Registered) => {
+    const { replayable } = JSON.parse((await cli('registrations', 'show', id, '--json')).stdout)
+    const { stdout } = await cli('registrations', 'show', id)
+    assert.match(stdout, RegExp(`^replayable +${replayable ? 'yes' : 'no'}$`, 'm'))
+    return replayable
+  }
+  assert.equal(await isReplayable(live), true)
+  for (const one of [revoked, rotated, plain, old]) assert.equal(await isReplayable(one), false)
+})
+
 test('sweep and registrations reconcile, the former names of two commands, are in no help', async (t) => {
   const help = async (...args: string[]) => (await runCli(t, [...args, '--help'], {})).stdout
   const [top, registrations] = [await help(), await help('registrations')]
@@ -253,7 +325,10 @@ test('reconcile accepts a key renamed in AWS, and deletes nothing if the store k
   const { keys } = service.gateway.account
   keys.set(own.api_key_id, { ...service.gateway.account.key(own.api_key_id), name: 'renamed by hand' })
   const renamed = await cliOf(t, service)('reconcile', '--yes')
-  assert.match(renamed.stderr, /AWS and the store agree/)
+  assert.match(
+    renamed.stderr,
+    /^AWS and the store agree\. Registrations younger than 10 minutes were not compared\.$/m,
+  )
   assert.equal(await dataPlane(service, own.api_key_value), 200)
 
   const [stray = ''] = newRegistrationIds(1)
@@ -261,6 +336,10 @@ test('reconcile accepts a key renamed in AWS, and deletes nothing if the store k
   const env = { ...serverEnv(service.gateway, service.dataDir), STORE: `sqlite:${tempDir(t)}/other.db` }
   assert.match((await runCli(t, ['reconcile', '--yes'], env)).stderr, /there is no store/)
   await runCli(t, ['tokens', 'create', '--label', 'x'], env)
+  assert.match(
+    (await runCli(t, ['reconcile'], env)).stderr,
+    /^The store knows none of these keys: check that STORE is right\.\nNothing .*firstkey reconcile --yes --force$/m,
+  )
   const wrong = await runCli(t, ['reconcile', '--yes'], env)
   assert.equal(wrong.code, 1)
   assert.match(wrong.stderr, /knows none of the firstkey keys in AWS \(1\).*check STORE/)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { createSecret } from '../../src/auth/secret.ts'
 import { formatDuration, parseDuration } from '../../src/cli/duration.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
@@ -77,6 +78,22 @@ test('errors are printed on stderr, with exit code 1', async (t) => {
     assert.equal(code, 1, args.join(' '))
     assert.match(stderr, message)
     assert.equal(stdout, '')
+  }
+})
+
+test('a usage error that quotes a secret hides it', async (t) => {
+  const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
+  const secret = createSecret('fkb_')
+  for (const args of [
+    ['tokens', 'create', '--label', secret],
+    [secret],
+    ['registrations', 'list', '--status', secret],
+    ['audit', `--${secret}`],
+  ]) {
+    const { code, stdout, stderr } = await runCli(t, args, env)
+    assert.equal(code, 1)
+    assert.match(stderr, /^error: .*\[redacted\]/)
+    assert.ok(!`${stdout}${stderr}`.includes(secret), args.join(' '))
   }
 })
 

@@ -87,6 +87,16 @@ test('a port in use stops the start; the message names the port', async (t) => {
   )
 })
 
+test('an address of another machine stops the start; the message names HOST', async (t) => {
+  const env = { ...serverEnv(await testGateway(t), tempDir(t)), HOST: '192.0.2.1', PORT: '4100' }
+  const server = startProgram(t, 'src/start.js', [], env)
+  assert.equal(await server.ended(), 1)
+  assert.match(
+    server.output.stderr,
+    /^firstkey: cannot listen on 192\.0\.2\.1, PORT 4100: this machine does not have that address; correct HOST$/m,
+  )
+})
+
 test('an API Gateway that fails for a moment does not stop the start: not ready, then ready', async (t) => {
   const gateway = await testGateway(t)
   gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'fail', times: 6 })

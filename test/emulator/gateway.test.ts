@@ -23,6 +23,7 @@ import {
 } from '@aws-sdk/client-api-gateway'
 import { type Gateway, startGateway } from '../../emulator/gateway.ts'
 import { defaultGatewayOptions, type GatewayOptions } from '../../emulator/options.ts'
+import { startProgram } from '../support/server-process.ts'
 
 const VALUE = 'A'.repeat(39)
 
@@ -285,4 +286,15 @@ test('other processes inject faults and read the state over HTTP', async (t) => 
   const state = (await (await fetch(`${gateway.url}/_local/state`)).json()) as Pick<Gateway, 'answers'>
   assert.deepEqual(state.answers['CreateApiKey'], { 201: 1, 429: 1 })
   assert.ok(!JSON.stringify(state).includes(VALUE))
+})
+
+test('an option that is not a number stops the emulator; the message names the option and its range', async (t) => {
+  for (const [option, max] of [
+    ['--port', 65_535],
+    ['--max-keys', 1_000_000],
+  ] as const) {
+    const emulator = startProgram(t, 'emulator/main.ts', [option, 'x'], {})
+    assert.equal(await emulator.ended(), 1)
+    assert.equal(emulator.output.stderr, `local-gateway: ${option} must be a number from 0 to ${max}\n`)
+  }
 })

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { test } from 'node:test'
 import { readProblem } from '../support/problem.ts'
-import { type Service, startService } from '../support/service.ts'
+import { manage, registered, type Service, startService } from '../support/service.ts'
 
 /** Asserts that no key was minted and no use was spent. */
 async function assertNothingDone({ gateway, deps }: Service, tokenId: string): Promise<void> {
@@ -87,6 +87,32 @@ for (const [title, init, status, code] of badRequests) {
   })
 }
 
+test('the detail of a rejected request says what is wrong, and where', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const own = await registered(service)
+  const headers = { authorization: `Bearer ${secret}`, 'content-type': 'application/json' }
+  const post = (body: string) => fetch(`${service.url}/register`, { method: 'POST', headers, body })
+  const details = await Promise.all(
+    [
+      post('{"name":"a","__proto__":{}}'),
+      service.register(secret, { name: 'a', nmae: 'b' }),
+      manage(service, own, 'POST', '/rotate', []),
+      manage(service, own, 'POST', '/rotate', { overlap: 60 }),
+      manage(service, own, 'GET', '/usage?frm=2026-11-24'),
+      service.register('fkb_a b'),
+    ].map(async (answer) => (await readProblem(await answer)).detail),
+  )
+  assert.deepEqual(details, [
+    'The body is not valid JSON, or has a member named __proto__ or constructor.',
+    'body: has unknown fields: "nmae".',
+    'body: must be a JSON object.',
+    'body: has unknown fields: "overlap".',
+    'query: has unknown parameters: "frm".',
+    'The request has no valid "Authorization: Bearer …" header: one token after "Bearer", without spaces.',
+  ])
+})
+
 test('status 400: no body and no content type', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
@@ -133,13 +159,16 @@ test('a path that is not a valid URL path gets a problem document', async (t) =>
   assert.equal((await readProblem(await fetch(`${url}/%zz`))).code, 'not_found')
 })
 
-test('data that is not HTTP gets a problem document, and the connection is closed', async (t) => {
+test('data that is not HTTP or has an unknown method gets a problem document, and the connection is closed', async (t) => {
   const { url } = await startService(t)
-  const socket = connect(Number(new URL(url).port), '127.0.0.1')
-  socket.write('hello?\r\n\r\n')
-  const text = (await socket.toArray()).join('')
-  assert.match(text, /^HTTP\/1\.1 400 /)
-  assert.match(text, /content-type: application\/problem\+json/)
+  for (const data of ['hello?', 'FOO /register HTTP/1.1']) {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    socket.write(`${data}\r\n\r\n`)
+    const text = (await socket.toArray()).join('')
+    assert.match(text, /^HTTP\/1\.1 400 /)
+    assert.match(text, /content-type: application\/problem\+json/)
+    assert.match(text, /"detail":"The request is not valid HTTP, or its method is unknown\."/)
+  }
 })
 
 test('a missing Host, a compressed body and large headers get a problem document; an unknown expectation is ignored', async (t) => {

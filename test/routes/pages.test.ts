@@ -72,7 +72,7 @@ test('a page shows the limits from API Gateway, and many page views read each pl
 test('limits are described in words', () => {
   const none = { ratePerSecond: null, burst: null, quota: null }
   assert.equal(describeLimits(null), 'Limits are not available right now.')
-  assert.equal(describeLimits(none), 'No limit on requests.')
+  assert.equal(describeLimits(none), 'The plan sets no limit.')
   assert.equal(describeLimits({ ...none, ratePerSecond: 1 }), '1 request a second.')
   assert.equal(
     describeLimits({ ratePerSecond: 0.5, burst: 5, quota: { limit: 10_000, period: 'MONTH' } }),

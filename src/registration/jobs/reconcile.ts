@@ -32,7 +32,7 @@ export interface Discrepancies {
 }
 
 /** The age from which a record can be dead (ms): API Gateway may not list a new key at once. */
-const SETTLED_AFTER_MS = 10 * 60_000
+export const SETTLED_AFTER_MS = 10 * 60_000
 const ALL = 1_000_000
 
 /**

@@ -18,18 +18,26 @@ export interface RecoveryPlan {
   readonly registrations: readonly { readonly registration: Registration; readonly action: RecoveryAction }[]
   /** Uses to refund. */
   readonly abandonedUses: readonly AbandonedUses[]
+  /** The round is full: the next one may find more. */
+  readonly mayBeMore: boolean
 }
 
 /** Returns the work that {@link recover} would do now. Writes nothing. @throws ServiceError of the store */
 export async function planRecovery(store: UpkeepQueries, now: number): Promise<RecoveryPlan> {
   const open = await store.listRecoverable(now, ROUND)
+  const abandonedUses = await store.listAbandonedUses(now, ROUND)
   return {
     registrations: open.map((registration) => ({
       registration,
       action: recoveryActionOf(registration, now),
     })),
-    abandonedUses: await store.listAbandonedUses(now, ROUND),
+    abandonedUses,
+    mayBeMore: isFull(open, abandonedUses),
   }
+}
+
+function isFull(...lists: readonly (readonly unknown[])[]): boolean {
+  return lists.some((list) => list.length >= ROUND)
 }
 
 /** A registration or rotation that recovery worked on. */
@@ -45,6 +53,8 @@ export interface Recovery {
   readonly registrations: readonly Recovered[]
   /** Uses that were refunded. */
   readonly refunded: readonly AbandonedUses[]
+  /** The round was full: the next one may find more. */
+  readonly mayBeMore: boolean
 }
 
 /**
@@ -78,7 +88,7 @@ export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Re
       leases.drop(lease.owner)
     }
   }
-  return { registrations: recovered, refunded }
+  return { registrations: recovered, refunded, mayBeMore: isFull(open, refunded) }
 }
 
 /** Registrations of one group of ids, with the same status and the same task. */
