@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createSecret, randomBase62 } from '../src/auth/secret.ts'
+import { randomBase62 } from '../src/auth/random.ts'
+import { createSecret } from '../src/auth/token-format.ts'
 import { createLogger } from '../src/log.ts'
 
 test('no secret appears in a log line, whatever field or text contains it', () => {

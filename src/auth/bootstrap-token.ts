@@ -2,8 +2,9 @@ import { ServiceError } from '../errors.ts'
 import type { Actor } from '../store/audit.ts'
 import type { BootstrapToken, TokenPolicy } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
-import { createSecret, hashSecret, randomBase62, sameHash } from './secret.ts'
-import { requireTokenFormat } from './token-format.ts'
+import { randomBase62 } from './random.ts'
+import { hashSecret, sameHash } from './secret-hash.ts'
+import { createSecret, requireTokenFormat } from './token-format.ts'
 
 /** The caller of a registration: its bootstrap token, and the secret that it presented. */
 export interface Caller {

@@ -1,7 +1,7 @@
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
-import { hashSecret, sameHash } from './secret.ts'
+import { hashSecret, sameHash } from './secret-hash.ts'
 import { requireTokenFormat } from './token-format.ts'
 
 /** The caller that manages a registration: the registration, and the management token that was presented. */

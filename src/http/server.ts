@@ -8,7 +8,7 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
-import { randomBase62 } from '../auth/secret.ts'
+import { randomBase62 } from '../auth/random.ts'
 import { ServiceError } from '../errors.ts'
 import { PROBLEM_TYPE, sendProblem, toProblem } from './problem.ts'
 

@@ -1,4 +1,4 @@
-import { randomBase62 } from '../auth/secret.ts'
+import { randomBase62 } from '../auth/random.ts'
 import type { NewRegistration } from '../store/records.ts'
 
 /** The number of characters in an id that its group shares, and of those that are its own: 59 random bits each. */

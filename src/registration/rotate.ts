@@ -1,5 +1,5 @@
 import { type Manager, unknownManagementToken } from '../auth/management-token.ts'
-import { hashSecret, sameHash } from '../auth/secret.ts'
+import { hashSecret, sameHash } from '../auth/secret-hash.ts'
 import { ServiceError } from '../errors.ts'
 import type { Credential, RegistrationCall } from './deps.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'

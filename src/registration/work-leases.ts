@@ -1,4 +1,4 @@
-import { randomBase62 } from '../auth/secret.ts'
+import { randomBase62 } from '../auth/random.ts'
 import type { Clock } from '../clock.ts'
 import type { Lease } from '../store/records.ts'
 import type { Store } from '../store/store.ts'

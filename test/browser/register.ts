@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, request as httpRequest } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import type { Page } from 'playwright-core'
-import { createSecret } from '../../src/auth/secret.ts'
+import { createSecret } from '../../src/auth/token-format.ts'
 import {
   assertAccessible,
   assertFits,

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { FaultOrder } from '../../emulator/faults.ts'
-import { createSecret } from '../../src/auth/secret.ts'
+import { createSecret } from '../../src/auth/token-format.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 

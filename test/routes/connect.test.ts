@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { registerClient } from '@modelcontextprotocol/sdk/client/auth.js'
 import * as oauth from 'oauth4webapi'
 import { z } from 'zod'
-import { createSecret } from '../../src/auth/secret.ts'
+import { createSecret } from '../../src/auth/token-format.ts'
 import { clientInformation, readClientInformation } from '../../src/routes/connect-schema.ts'
 import { dataPlane, type Service, startService } from '../support/service.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
-import { hashSecret } from '../../src/auth/secret.ts'
+import { hashSecret } from '../../src/auth/secret-hash.ts'
 import { ServiceError } from '../../src/errors.ts'
 import { type Actor, type AuditEntry, SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration, Registration } from '../../src/store/records.ts'

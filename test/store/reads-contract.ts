@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
-import { hashSecret } from '../../src/auth/secret.ts'
+import { hashSecret } from '../../src/auth/secret-hash.ts'
 import { planRecovery } from '../../src/registration/jobs/recover.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { Registration } from '../../src/store/records.ts'

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
-import { hashSecret, randomBase62 } from '../../src/auth/secret.ts'
+import { randomBase62 } from '../../src/auth/random.ts'
+import { hashSecret } from '../../src/auth/secret-hash.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { BeginOutcome, Completion } from '../../src/store/minting.ts'
 import type {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createSecret } from '../../src/auth/secret.ts'
+import { createSecret } from '../../src/auth/token-format.ts'
 import { readProblem } from './problem.ts'
 import { type Registered, registered, type Service, startService } from './service.ts'
 

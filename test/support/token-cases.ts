@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createSecret } from '../../src/auth/secret.ts'
+import { createSecret } from '../../src/auth/token-format.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { readProblem } from './problem.ts'
 import { startService } from './service.ts'

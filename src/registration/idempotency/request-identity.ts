@@ -1,7 +1,7 @@
 import { createHash, createHmac } from 'node:crypto'
 import { z } from 'zod'
 import { type SealingSecrets, seal, unseal } from '../../auth/seal.ts'
-import { sameHash } from '../../auth/secret.ts'
+import { sameHash } from '../../auth/secret-hash.ts'
 import { ServiceError } from '../../errors.ts'
 import type { Idempotency } from '../../store/records.ts'
 

@@ -1,4 +1,4 @@
-import { randomBase62 } from '../../auth/secret.ts'
+import { randomBase62 } from '../../auth/random.ts'
 import { JOBS_LEASE } from '../../store/upkeep.ts'
 import type { RegistrationDeps } from '../deps.ts'
 

@@ -1,5 +1,7 @@
 import { whyUnusable } from '../../auth/bootstrap-token.ts'
-import { createSecret, hashSecret, randomBase62 } from '../../auth/secret.ts'
+import { randomBase62 } from '../../auth/random.ts'
+import { hashSecret } from '../../auth/secret-hash.ts'
+import { createSecret } from '../../auth/token-format.ts'
 import { codeOf, ServiceError } from '../../errors.ts'
 import type { BeginOutcome } from '../../store/minting.ts'
 import type { Lease, NewRegistration } from '../../store/records.ts'
