@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { test } from 'node:test'
 import { readConfig } from '../src/config.ts'
-import { errorCatalogue } from '../src/errors.ts'
+import { errorCatalogue } from '../src/error-catalogue.ts'
 import { problemStatus } from '../src/http/problem.ts'
 
 const root = join(import.meta.dirname, '..')

@@ -1,5 +1,5 @@
 import type { Config } from '../config.ts'
-import { type ErrorCode, errorCatalogue } from '../errors.ts'
+import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { linksOf } from './links.ts'
 
 /** Returns `/llms.txt` (llmstxt.org): an introduction, the request, the response, and the next step for every error. */

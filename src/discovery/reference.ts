@@ -1,4 +1,4 @@
-import { type ErrorCode, errorCatalogue } from '../errors.ts'
+import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { linksOf } from './links.ts'
 
 /** Returns the introduction of the API reference in Markdown: the `description` of the OpenAPI document. */

@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
-import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
-import { type Dialect, responsesOf } from './error-responses.ts'
+import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
+import { ServiceError } from '../errors.ts'
+import { type Dialect, responsesOf } from './openapi-errors.ts'
 import { answerHeaders, problemStatus, toServiceError } from './problem.ts'
 
 /** The body of an error in the OAuth dialect (RFC 7591, section 3.2.2; RFC 6750), with additional members. */

@@ -2,7 +2,8 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
-import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
+import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
+import { ServiceError } from '../errors.ts'
 
 /** The HTTP status of every error code. */
 export const problemStatus = {

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { ErrorCode } from '../errors.ts'
+import type { ErrorCode } from '../error-catalogue.ts'
 import { type Identified, identified } from './authenticate.ts'
 import { toServiceError } from './problem.ts'
 

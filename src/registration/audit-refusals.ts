@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import type { ErrorCode } from '../errors.ts'
+import type { ErrorCode } from '../error-catalogue.ts'
 import type { Log } from '../log.ts'
 import type { Actor, AuditEntry } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'

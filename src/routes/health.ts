@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/error-responses.ts'
 import { tagged } from '../http/openapi.ts'
+import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { ServiceReadiness } from '../registration/queries/service-readiness.ts'
 
 const liveSchema = z.object({ status: z.literal('live').describe('Always `live`') })

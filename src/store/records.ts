@@ -1,4 +1,4 @@
-import { type ErrorCode, errorCodes } from '../errors.ts'
+import { type ErrorCode, errorCodes } from '../error-catalogue.ts'
 
 /** The policy that an operator gives a bootstrap token. Times and durations are in milliseconds. */
 export interface TokenPolicy {

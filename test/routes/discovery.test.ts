@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { z } from 'zod'
-import { errorCatalogue } from '../../src/errors.ts'
+import { errorCatalogue } from '../../src/error-catalogue.ts'
 import { dataPlane, startService } from '../support/service.ts'
 
 const PUBLIC_URL = 'https://keys.example.com/base'

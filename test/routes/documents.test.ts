@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { z } from 'zod'
-import { errorCatalogue } from '../../src/errors.ts'
+import { errorCatalogue } from '../../src/error-catalogue.ts'
 import { problemStatus } from '../../src/http/problem.ts'
 import { startService } from '../support/service.ts'
 

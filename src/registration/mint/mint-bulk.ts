@@ -1,4 +1,5 @@
-import { type ErrorCode, ServiceError } from '../../errors.ts'
+import type { ErrorCode } from '../../error-catalogue.ts'
+import { ServiceError } from '../../errors.ts'
 import { keyName } from '../key-names.ts'
 import { fail } from './complete.ts'
 import type { MintDeps } from './mint-deps.ts'

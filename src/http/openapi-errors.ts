@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { z } from 'zod'
-import { type ErrorCode, errorCatalogue, ServiceError } from '../errors.ts'
+import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
+import { ServiceError } from '../errors.ts'
 import { PROBLEM_TYPE, problemSchema, problemStatus, toProblem } from './problem.ts'
 import { headersOf } from './response-headers.ts'
 

@@ -1,0 +1,169 @@
+/** The meaning of an error code for the caller. `http/problem.ts` adds the HTTP status. */
+export interface ErrorInfo {
+  /** One line, the same for every occurrence. */
+  readonly title: string
+  /** `true` if the same request may succeed later without changes. */
+  readonly retryable: boolean
+  /** Tells the caller what to do next. */
+  readonly nextStep: string
+}
+
+/** Every error that the service can return. The codes are the contract; the texts may change. */
+export const errorCatalogue = {
+  missing_token: {
+    title: 'A token is required',
+    retryable: false,
+    nextStep:
+      'Send "Authorization: Bearer …" with the bootstrap token (fkb_…) from the operator to register, or with the ' +
+      'management token (fkm_…) of a registration to manage it.',
+  },
+  invalid_token: {
+    title: 'The token is not valid',
+    retryable: false,
+    nextStep: 'Check that you sent the right token and copied all of it, or ask the operator for a new one.',
+  },
+  token_expired: {
+    title: 'The bootstrap token has expired',
+    retryable: false,
+    nextStep: 'Ask the operator for a new bootstrap token.',
+  },
+  token_revoked: {
+    title: 'The bootstrap token was revoked',
+    retryable: false,
+    nextStep: 'Ask the operator for a new bootstrap token.',
+  },
+  token_exhausted: {
+    title: 'The bootstrap token has no uses left',
+    retryable: false,
+    nextStep: 'Ask the operator for a new bootstrap token.',
+  },
+  plan_not_allowed: {
+    title: 'The bootstrap token does not allow this plan',
+    retryable: false,
+    nextStep:
+      'Omit "plan" to get the default plan of the token, choose a plan that "detail" lists, or ask the operator for ' +
+      'another token.',
+  },
+  name_not_allowed: {
+    title: 'The bootstrap token does not allow this name',
+    retryable: false,
+    nextStep: 'Choose a name that starts with the prefix in "detail".',
+  },
+  invalid_request: {
+    title: 'The request is not valid',
+    retryable: false,
+    nextStep:
+      'Correct the request as "detail" says and send it again. "errors", if present, lists the invalid fields.',
+  },
+  invalid_idempotency_key: {
+    title: 'An Idempotency-Key is required, or the one sent is not valid',
+    retryable: false,
+    nextStep: 'Send a new UUID as the Idempotency-Key, and reuse it for every retry of this request.',
+  },
+  idempotency_in_progress: {
+    title: 'The same request is still in progress',
+    retryable: true,
+    nextStep:
+      'Wait the number of seconds in Retry-After, then send the same request again to get its result.',
+  },
+  idempotency_mismatch: {
+    title: 'The Idempotency-Key was already used for a different request',
+    retryable: false,
+    nextStep: 'Send the original request again unchanged, or send this one with a new Idempotency-Key.',
+  },
+  registration_ended: {
+    title: 'The registration has ended',
+    retryable: false,
+    nextStep: 'Register again with POST /register; if you send an Idempotency-Key, use a new one.',
+  },
+  key_replaced: {
+    title: 'The key was replaced by a rotation',
+    retryable: false,
+    nextStep:
+      'Use the key of the latest rotation. If you do not have it, rotate again with a new Idempotency-Key.',
+  },
+  rotation_in_progress: {
+    title: 'The key is already being rotated',
+    retryable: true,
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
+  },
+  not_found: {
+    title: 'Nothing exists at this path',
+    retryable: false,
+    nextStep:
+      "Check the path: the service's openapi.json describes every path, relative to its server URL. To register, send " +
+      'POST to the path /register there.',
+  },
+  method_not_allowed: {
+    title: 'The path does not support this method',
+    retryable: false,
+    nextStep: 'Use one of the methods in the Allow header.',
+  },
+  payload_too_large: {
+    title: 'The request is too large',
+    retryable: false,
+    nextStep: 'Send a body of at most 16 KiB, and headers of at most 16 KiB in total.',
+  },
+  request_timeout: {
+    title: 'The request took too long to arrive',
+    retryable: true,
+    nextStep: 'Send the complete request again, without pauses.',
+  },
+  unsupported_media_type: {
+    title: 'The content type or encoding of the body is not supported',
+    retryable: false,
+    nextStep: 'Send the body uncompressed, with "Content-Type: application/json".',
+  },
+  rate_limited: {
+    title: 'Too many requests',
+    retryable: true,
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
+  },
+  upstream_throttled: {
+    title: 'A service behind this one is throttling requests',
+    retryable: true,
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
+  },
+  upstream_unavailable: {
+    title: 'The request could not be completed right now',
+    retryable: true,
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
+  },
+  overloaded: {
+    title: 'The service is overloaded',
+    retryable: true,
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
+  },
+  store_unavailable: {
+    title: 'The store of the service is unavailable',
+    retryable: true,
+    nextStep: 'Wait the number of seconds in Retry-After, then send the same request again.',
+  },
+  shutting_down: {
+    title: 'This server is shutting down',
+    retryable: true,
+    nextStep:
+      'Wait the number of seconds in Retry-After, then send the same request again: another server, or this one ' +
+      'after its restart, handles it.',
+  },
+  upstream_misconfigured: {
+    title: 'The service is not set up correctly',
+    retryable: false,
+    nextStep: 'Give the operator the request id in "instance"; the log of the service has the reason.',
+  },
+  key_quota_reached: {
+    title: "The account's API key quota is used up",
+    retryable: false,
+    nextStep: 'Tell the operator: deleting unused API keys of the account makes room for new ones.',
+  },
+  internal: {
+    title: 'The service failed unexpectedly',
+    retryable: false,
+    nextStep: 'Give the operator the request id in "instance"; the log of the service has the reason.',
+  },
+} as const satisfies Record<string, ErrorInfo>
+
+export type ErrorCode = keyof typeof errorCatalogue
+
+/** Every code, in the order of the catalogue. */
+export const errorCodes = Object.keys(errorCatalogue) as readonly ErrorCode[]
