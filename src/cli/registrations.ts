@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
-import { isReplayable, recoveryActionOf } from '../registration/lifecycle.ts'
+import { isRemembered, isReplayable, recoveryActionOf } from '../registration/lifecycle.ts'
 import {
   listUnfinished,
   type RegistrationView,
@@ -141,8 +141,8 @@ async function look(store: Store, registration: Registration, now: number): Prom
 }
 
 function canBeReplayed(one: Registration, now: number): boolean {
-  const isRemembered = one.idempotency !== null && one.createdAt >= now - defaultTiming.idempotency
-  return isRemembered && (isReplayable(one, now) || recoveryActionOf(one, now) === 'adopt')
+  if (!isRemembered(one, now - defaultTiming.idempotency)) return false
+  return isReplayable(one, now) || recoveryActionOf(one, now) === 'adopt'
 }
 
 function noteOf({ status }: Registration): string {

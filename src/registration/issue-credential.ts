@@ -8,6 +8,7 @@ import {
   requireSameRequest,
   unsealCredential,
 } from './idempotency/request-identity.ts'
+import { isRemembered } from './lifecycle.ts'
 import type { MintQueue } from './mint/mint-queue.ts'
 import type { MintRequest } from './mint/mint-request.ts'
 import { endedError, idempotencyInProgress } from './use-case-errors.ts'
@@ -75,7 +76,7 @@ async function lookUp(deps: IssueDeps, attempt: Attempt, identity: RequestIdenti
   if (mayReplay) {
     const rememberedSince = deps.clock() - deps.timing.idempotency
     const earlier = await deps.store.findByIdempotencyKey(token.id, identity.keyHash)
-    if (earlier !== undefined && earlier.createdAt >= rememberedSince) {
+    if (earlier !== undefined && isRemembered(earlier, rememberedSince)) {
       return continueEarlier(deps, attempt, earlier, identity)
     }
     // Forgotten here and not only by the job: of two requests after the day, the second must not be a replay of the first

@@ -179,6 +179,14 @@ export function isReplayable(
   return hasLiveKey(one, now) && one.endReason === null && !isAbandoned(one)
 }
 
+/** The record still has its idempotency key, and was not created before `since`: a retry finds it. */
+export function isRemembered(
+  { idempotency, createdAt }: Fields<'idempotency' | 'createdAt'>,
+  since: number,
+): boolean {
+  return idempotency !== null && createdAt >= since
+}
+
 /** The key has reached its end: it is to be deleted, as soon as it is `ending`. */
 export function isDue({ status, endsAt }: Fields<'status' | 'endsAt'>, now: number): boolean {
   return (status === 'active' || status === 'ending') && isPast(endsAt, now)
