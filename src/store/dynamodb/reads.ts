@@ -68,62 +68,58 @@ const LARGEST_PAGE = 500
 type Work = 'open' | 'remembered' | 'ends' | 'revoked'
 
 /** The ids of items that an index has under a kind of work, from the earliest to `to`: up to `limit` of each shard. */
-export async function readDue(db: DynamoDbConnection, kind: Work, range: Range): Promise<string[]> {
-  const found = await Promise.all(shards.map((shard) => readPartition(db, kind, `${kind}#${shard}`, range)))
-  return found.flat()
+export function readDue(db: DynamoDbConnection, kind: Work, range: Range): Promise<string[]> {
+  return readShards(db, kind, range, (ids) => ids)
 }
-
-type Choice = (page: readonly StoredRegistration[]) => StoredRegistration[] | Promise<StoredRegistration[]>
 
 /**
  * The registrations and rotations that an index has under a kind of work, from the earliest to `to`, and that `choose`
  * chooses: up to `limit` of each shard. Those that it leaves out do not count, however many come first.
  */
-export async function readChosen(
+export function readChosen(
   db: DynamoDbConnection,
   kind: Work,
   range: Range,
-  choose: Choice,
+  choose: Choice<readonly StoredRegistration[], StoredRegistration>,
 ): Promise<StoredRegistration[]> {
-  const read = async (shard: number) => {
-    const chosen: StoredRegistration[] = []
-    for await (const ids of pagesOf(db, kind, `${kind}#${shard}`, range)) {
-      chosen.push(...(await choose([...(await readAll(db, ids)).values()])))
-      if (chosen.length >= range.limit) break
-    }
-    return chosen
-  }
+  return readShards(db, kind, range, async (ids) => choose([...(await readAll(db, ids)).values()]))
+}
+
+/** Up to `limit` of what `choose` makes of the ids of reservations of uses, from the earliest to `to`. */
+export function readSpent<T>(
+  db: DynamoDbConnection,
+  range: Range,
+  choose: Choice<readonly string[], T>,
+): Promise<T[]> {
+  return readPartition(db, 'open', 'spent', range, choose)
+}
+
+type Choice<Page, T> = (page: Page) => readonly T[] | Promise<readonly T[]>
+
+async function readShards<T>(
+  db: DynamoDbConnection,
+  kind: Work,
+  range: Range,
+  choose: Choice<readonly string[], T>,
+): Promise<T[]> {
+  const read = (shard: number) => readPartition(db, kind, `${kind}#${shard}`, range, choose)
   return (await Promise.all(shards.map(read))).flat()
 }
 
-/** The ids of reservations of uses, from the earliest to `to`: up to `limit`. */
-export function readSpent(db: DynamoDbConnection, range: Range): Promise<string[]> {
-  return readPartition(db, 'open', 'spent', range)
-}
-
-async function readPartition(
-  db: DynamoDbConnection,
-  kind: Work,
-  partition: string,
-  range: Range,
-): Promise<string[]> {
-  const found: string[] = []
-  for await (const ids of pagesOf(db, kind, partition, range)) {
-    found.push(...ids)
-    if (found.length >= range.limit) break
-  }
-  return found.slice(0, range.limit)
-}
-
-async function* pagesOf(
+async function readPartition<T>(
   db: DynamoDbConnection,
   kind: Work,
   partition: string,
   { to, limit, bound = 'upTo' }: Range,
-): AsyncGenerator<string[]> {
+  choose: Choice<readonly string[], T>,
+): Promise<T[]> {
   const index = kind === 'ends' || kind === 'revoked' ? 'ends' : 'work'
   const where = `#${index} = :partition AND #${index}At ${bound === 'upTo' ? '<=' : '<'} :to`
   const values = { ':partition': partition, ':to': to }
-  for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, LARGEST_PAGE) }))
-    yield page.map(readId)
+  const chosen: T[] = []
+  for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, LARGEST_PAGE) })) {
+    chosen.push(...(await choose(page.map(readId))))
+    if (chosen.length >= limit) break
+  }
+  return chosen.slice(0, limit)
 }

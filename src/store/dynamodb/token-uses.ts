@@ -2,8 +2,9 @@ import type { BootstrapToken, NewRegistration } from '../records.ts'
 import type { AbandonedUses } from '../upkeep.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, type Key, put, remove, update, type Write } from './expressions.ts'
-import { keyOf, leaseKey, readLease, readSpend, readToken, spentAt } from './item-codec.ts'
+import { keyOf, readSpend, readToken, spentAt } from './item-codec.ts'
 import { readSpent } from './reads.ts'
+import { withoutLease } from './work-leases.ts'
 
 /**
  * Spends uses of one token for these registrations. Compare-and-swap: of registrations that race for the last use, in this
@@ -73,14 +74,10 @@ export async function readAbandoned(
   now: number,
   limit: number,
 ): Promise<Reservation[]> {
-  const ids = await readSpent(db, { to: now, limit })
-  const spends = (await db.getAll(ids.map(keyOf))).map(readSpend)
-  const owners = new Set(spends.map(({ leaseOwner }) => leaseOwner))
-  const leases = (await db.getAll([...owners].map(leaseKey))).map(readLease)
-  const running = new Set(leases.filter(({ until }) => until > now).map(({ pk }) => pk))
-  return spends
-    .filter(({ leaseOwner }) => !running.has(leaseKey(leaseOwner).pk))
-    .map(({ pk, tokenId, count }) => ({ key: keyOf(pk), tokenId, count }))
+  const abandoned = await readSpent(db, { to: now, limit }, async (ids) =>
+    withoutLease(db, (await db.getAll(ids.map(keyOf))).map(readSpend), now),
+  )
+  return abandoned.map(({ pk, tokenId, count }) => ({ key: keyOf(pk), tokenId, count }))
 }
 
 /** Refunds reservations. Of two processes that refund the same one, the second finds it gone. @returns the refunded ones */

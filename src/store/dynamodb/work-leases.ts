@@ -19,19 +19,17 @@ export function dynamoDbLeases(db: DynamoDbConnection): Leases {
       const free = await withoutLease(db, open, now)
       if (free.length === 0) return new Set()
       await db.write(writeLease(lease))
-      // By the previous owner: that its lease has expired is checked once in a transaction.
       const isRotation = ({ rotation }: Registration) => status === 'active' && rotation !== null
-      const byOwner = [
-        ...Map.groupBy(
-          free.filter((one) => !isRotation(one)),
-          ({ leaseOwner }) => leaseOwner,
-        ),
-      ]
+      const { rotations = [], others = [] } = Object.groupBy(free, (one) =>
+        isRotation(one) ? 'rotations' : 'others',
+      )
+      // By the previous owner: that its lease has expired is checked once in a transaction.
+      const byOwner = [...Map.groupBy(others, ({ leaseOwner }) => leaseOwner)]
       const groups = await db.each(byOwner, ([before, own]) =>
         take(db, own, status, lease.owner, before, now),
       )
       // One by one: the registration that each rotates is written too, and several may rotate the same one.
-      for (const one of free.filter(isRotation)) {
+      for (const one of rotations) {
         const busy = await makeBusy(db, one)
         groups.push(await take(db, [one], status, lease.owner, one.leaseOwner, now, busy))
       }
@@ -55,18 +53,16 @@ export function dynamoDbLeases(db: DynamoDbConnection): Leases {
   }
 }
 
-/** Those of the registrations that no worker holds. A lease without an item expired long ago. */
-export async function withoutLease(
+/** Those of the records that no worker holds. A lease without an item expired long ago. */
+export async function withoutLease<T extends { readonly leaseOwner?: string | undefined }>(
   db: DynamoDbConnection,
-  registrations: readonly StoredRegistration[],
+  records: readonly T[],
   now: number,
-): Promise<StoredRegistration[]> {
-  const owners = new Set(registrations.flatMap(({ leaseOwner }) => leaseOwner ?? []))
-  const leases = (await db.getAll([...owners].map(leaseKey))).map(readLease)
+): Promise<T[]> {
+  const owners = [...new Set(records.flatMap(({ leaseOwner }) => leaseOwner ?? []))]
+  const leases = (await db.getAll(owners.map(leaseKey))).map(readLease)
   const held = new Set(leases.filter(({ until }) => until > now).map(({ pk }) => pk))
-  return registrations.filter(
-    ({ leaseOwner }) => leaseOwner === undefined || !held.has(leaseKey(leaseOwner).pk),
-  )
+  return records.filter(({ leaseOwner }) => leaseOwner === undefined || !held.has(leaseKey(leaseOwner).pk))
 }
 
 function mayBeTaken(one: Registration, status: RegistrationStatus): boolean {

@@ -56,6 +56,27 @@ test('uses that a dead process spent for registrations it never recorded are ref
   assert.equal(await uses(), 250)
 })
 
+test('abandoned uses are found behind older ones whose lease still runs, however few are asked for', async (t) => {
+  const options = await newTable()
+  const [db, store] = [connect(options), await openDynamoDbStore(options)]
+  t.after(() => Promise.all([db.client.destroy(), store.close()]))
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  const running = Array.from({ length: 5 }, (_, i) => reservation('running', `${i}`, token.id, 1))
+  const dead = reservation('dead', 'a', token.id, 2)
+  const spent = [...running, dead].flatMap(({ count }) =>
+    Array.from({ length: count }, () => newRegistration(token.id)),
+  )
+  await db.transact([
+    writeLease({ owner: 'running', until: 99_000 }),
+    writeLease({ owner: 'dead', until: 5_000 }),
+    spend(token.id, spent),
+    ...running.map((each) => reserve(each, 'running', 1_000)),
+    reserve(dead, 'dead', 2_000),
+  ])
+  assert.deepEqual(await store.refundAbandonedUses(9_000, 1), [{ tokenId: token.id, count: 2 }])
+  assert.equal((await store.getToken(token.id))?.uses, 5)
+})
+
 test('registrations recover lists abandoned uses after unfinished registrations, and refunds them with --yes', async (t) => {
   const options = await newTable()
   const gateway = await testGateway(t)
