@@ -37,40 +37,10 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     assert.equal(await dataPlane(service, credential.api_key_value), 200)
   })
 
-  test('when the wait is over, the response says that the key is not ready yet', async (t) => {
-    const service = await slowApi(t, 60_000)
-    const { secret } = await service.token()
-    const startedAt = performance.now()
-    const answer = await service.register(secret, undefined, { prefer: 'wait=1' })
-    const ms = performance.now() - startedAt
-    assert.ok(ms > 900 && ms < 1_500, `${ms} ms`)
-    assert.equal((await readCredential(answer)).ready, false)
-  })
-
   test('a wait beyond the deadline of the service is shortened, and is not an error', async (t) => {
     const service = await slowApi(t, 60_000, { env: { ...env, REGISTER_TIMEOUT_MS: '2000' } })
     const { secret } = await service.token()
     const answer = await service.register(secret, undefined, { prefer: 'wait=600' })
-    assert.equal((await readCredential(answer)).ready, false)
-  })
-
-  test('an API that hangs does not delay the response beyond the wait', async (t) => {
-    const hanging = createServer(() => undefined).listen(0, '127.0.0.1')
-    await once(hanging, 'listening')
-    t.after(() => {
-      hanging.closeAllConnections()
-      hanging.close()
-    })
-    const address = hanging.address()
-    assert.ok(typeof address === 'object' && address !== null)
-    const service = await startService(t, {
-      env: { ...env, API_BASE_URL: `http://127.0.0.1:${address.port}` },
-    })
-    const { secret } = await service.token()
-    const startedAt = performance.now()
-    const answer = await service.register(secret, undefined, { prefer: 'wait=1' })
-    const ms = performance.now() - startedAt
-    assert.ok(ms < 1_500, `${ms} ms`)
     assert.equal((await readCredential(answer)).ready, false)
   })
 
@@ -334,4 +304,36 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     await sleep(300)
     assert.equal(await ready(own), true)
   })
+})
+
+// Apart from the others: their time limits are too tight for services that start beside them.
+
+test('when the wait is over, the response says that the key is not ready yet', async (t) => {
+  const service = await slowApi(t, 60_000)
+  const { secret } = await service.token()
+  const startedAt = performance.now()
+  const answer = await service.register(secret, undefined, { prefer: 'wait=1' })
+  const ms = performance.now() - startedAt
+  assert.ok(ms > 900 && ms < 1_500, `${ms} ms`)
+  assert.equal((await readCredential(answer)).ready, false)
+})
+
+test('an API that hangs does not delay the response beyond the wait', async (t) => {
+  const hanging = createServer(() => undefined).listen(0, '127.0.0.1')
+  await once(hanging, 'listening')
+  t.after(() => {
+    hanging.closeAllConnections()
+    hanging.close()
+  })
+  const address = hanging.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  const service = await startService(t, {
+    env: { ...env, API_BASE_URL: `http://127.0.0.1:${address.port}` },
+  })
+  const { secret } = await service.token()
+  const startedAt = performance.now()
+  const answer = await service.register(secret, undefined, { prefer: 'wait=1' })
+  const ms = performance.now() - startedAt
+  assert.ok(ms < 1_500, `${ms} ms`)
+  assert.equal((await readCredential(answer)).ready, false)
 })
