@@ -192,6 +192,19 @@ export function isDue({ status, endsAt }: Fields<'status' | 'endsAt'>, now: numb
   return (status === 'active' || status === 'ending') && isPast(endsAt, now)
 }
 
+/**
+ * The key is not the registration's present one, and is still to be deleted: it was replaced and its overlap is over, or no
+ * caller can receive it any more. While there is such a key, its registration is not rotated, so that rotations cannot make
+ * keys faster than the service deletes them.
+ */
+export function awaitsDeletion(
+  one: Fields<'status' | 'undoing' | 'answeredAt' | 'idempotency' | 'endReason' | 'endsAt'>,
+  now: number,
+): boolean {
+  if (one.status === 'pending') return one.undoing
+  return one.status === 'ending' || isAbandoned(one) || (one.endReason === 'rotated' && isDue(one, now))
+}
+
 /** Recovery has to look at the record, unless a worker holds its lease. */
 export function needsRecovery(
   one: Fields<'status' | 'answeredAt' | 'idempotency' | 'sweepAt'>,

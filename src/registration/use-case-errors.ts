@@ -1,6 +1,7 @@
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import { isDue } from './lifecycle.ts'
+import type { Timing } from './timing.ts'
 
 /** The key of the registration was revoked or has expired. Final. */
 export function registrationEnded(): ServiceError {
@@ -20,6 +21,13 @@ export function endedError(one: Registration, now: number): ServiceError | undef
 export function rotationInProgress(): ServiceError {
   const detail = 'Another rotation of this registration is in progress.'
   return new ServiceError('rotation_in_progress', detail, { retryAfter: 1 })
+}
+
+/** An earlier key of the registration still has to be deleted. Retryable: a round of deletions starts every `timing.end`. */
+export function earlierKeyRemains({ end, endSpacing }: Pick<Timing, 'end' | 'endSpacing'>): ServiceError {
+  const detail = 'An earlier key of this registration is still being deleted.'
+  const retryAfter = Math.max(1, Math.ceil((end + 2 * endSpacing) / 1_000))
+  return new ServiceError('rotation_in_progress', detail, { retryAfter })
 }
 
 /** A request with the same idempotency key is in progress. Retryable. */

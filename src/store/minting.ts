@@ -40,8 +40,11 @@ export type BeginOutcome =
   | { readonly outcome: 'duplicate' }
   /** The token cannot be used. `token` is its present record; `null`: it does not exist. */
   | { readonly outcome: 'refused'; readonly token: BootstrapToken | null }
-  /** `ended`: the registration to rotate has no active key. `busy`: another rotation of it is pending. */
-  | { readonly outcome: 'ended' | 'busy' }
+  /**
+   * The registration cannot be rotated. `ended`: it has no active key. `busy`: another rotation of it is pending. `deleting`:
+   * an earlier key of it still has to be deleted, see `awaitsDeletion` in lifecycle.ts.
+   */
+  | { readonly outcome: 'ended' | 'busy' | 'deleting' }
 
 /**
  * The part of the store that minting and recovery call: from the first record of a registration or rotation to its key, or

@@ -31,8 +31,8 @@ export interface UpkeepQueries {
   listAbandonedUses(now: number, limit: number): Promise<AbandonedUses[]>
   /**
    * Keys whose end has come: `active` ones that have expired or whose overlap is over, and `ending` ones whose next deletion
-   * attempt is due. Those that expired or were replaced come before those that were revoked, then the longest due first, then
-   * by id: a deletion soon after the expiry is a promise, and the one who revokes also deletes.
+   * attempt is due. Those that expired come first, then those that were revoked, then those that a rotation replaced; among
+   * them the longest due first, then by id. An owner who rotates often delays no expiry and no revocation of others.
    */
   listDue(now: number, limit: number): Promise<Registration[]>
 }

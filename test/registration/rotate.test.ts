@@ -119,7 +119,47 @@ test('a retry of a rotation returns the same credential, even after it renewed t
   assert.equal((await rotate(service, own, body, other)).status, 401)
   const renewed = { ...own, management: { ...own.management, token: renewedToken } }
   assert.equal((await manage(service, renewed, 'GET')).status, 200)
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
   assert.equal((await rotate(service, renewed)).status, 201)
+})
+
+test('a registration is not rotated while an earlier key of it waits for its deletion', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  await rotated(rotate(service, own, { overlap_seconds: 0 }))
+  const answer = await rotate(service, own, { overlap_seconds: 0 })
+  assert.equal(answer.status, 409)
+  const problem = await readProblem(answer)
+  assert.equal(problem.code, 'rotation_in_progress')
+  assert.match(problem.detail, /still being deleted/)
+  assert.equal(answer.headers.get('retry-after'), '6')
+  assert.equal(service.gateway.account.keys.size, 2)
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+  await rotated(rotate(service, own, { overlap_seconds: 0 }))
+})
+
+test('an expired key is deleted before the keys that others rotated away', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now++, timing: { ...fastTiming, endSpacing: 50 } })
+  const replaced = []
+  for (let i = 0; i < 4; i++) {
+    const own = await registered(service)
+    await rotated(rotate(service, own, { overlap_seconds: 0 }))
+    replaced.push(own)
+  }
+  const expired = await registered(service, { keyTtlMs: HOUR_MS })
+  now += HOUR_MS
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+  const [first, ...others] = await Promise.all(
+    [expired, ...replaced].map(
+      async ({ registration_id }) =>
+        (await service.deps.store.getRegistration(registration_id))?.endedAt ?? 0,
+    ),
+  )
+  assert.ok(
+    others.every((endedAt) => Number(first) < endedAt),
+    String([first, ...others]),
+  )
 })
 
 test('a rotation whose response is lost does not affect the current key, and its retry returns the new one', async (t) => {

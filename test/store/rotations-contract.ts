@@ -8,6 +8,7 @@ import type { NewRegistration, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import { unlimitedPolicy } from '../support/service.ts'
 import {
+  finishDueEndings,
   lease,
   type NewRotationOptions,
   newCompletion,
@@ -152,7 +153,44 @@ export function rotationsContract(name: string, open: OpenStore): void {
       1,
       'a rotation spent no use, so none is refunded',
     )
-    assert.equal(await begin(store, newRotation(root, { createdAt: 3_003 })), 'begun')
+    assert.equal(await begin(store, newRotation(root, { createdAt: 3_003 })), 'deleting', 'the first one')
+    const recovery = { owner: 'b.1', until: 9_000 }
+    assert.equal((await store.takeLeases([first.id], 'active', recovery, 3_004)).size, 1)
+    assert.equal(await begin(store, newRotation(root, { createdAt: 3_005 })), 'deleting')
+    const undone = [{ id: first.id, owner: recovery.owner }]
+    await store.failRegistrations(undone, { failure: 'abandoned', sweepAt: null, now: 3_006 })
+    assert.equal(await begin(store, newRotation(root, { createdAt: 3_007 })), 'begun')
+  })
+
+  test(`${name}: a registration is rotated only if its earlier keys are deleted or overlap`, async (t) => {
+    const store = await open(t)
+    const root = await newActiveRegistration(store)
+    const next = (createdAt: number) => begin(store, newRotation(root, { createdAt, overlapMs: 500 }))
+    const first = await rotate(store, root, { createdAt: 2_000, overlapMs: 500 })
+    assert.equal(await next(2_500), 'deleting', 'its overlap is over')
+    await rotate(store, root, { createdAt: 2_499, overlapMs: 9_000 })
+    assert.equal(await next(2_499), 'deleting', 'the rotation made the overlapping key due')
+    await startDueEndings(store, 3_000, 9)
+    assert.equal(await next(3_001), 'deleting')
+    await store.postponeEnding(root.id, 'upstream_unavailable', 8_000)
+    assert.equal(await next(3_002), 'deleting', 'the deletion failed')
+    await store.finishEndings([root.id], 3_003)
+    assert.deepEqual(await ends(store, first.id), [['active', 'rotated', 11_499]])
+    assert.equal(await next(3_004), 'begun')
+  })
+
+  test(`${name}: of rotations that race while an earlier key is deleted, one begins at most`, async (t) => {
+    const store = await open(t)
+    const root = await newActiveRegistration(store)
+    await rotate(store, root, { createdAt: 2_000 })
+    const [due] = await startDueEndings(store, 3_000, 9)
+    assert.equal(due?.id, root.id)
+    const outcomes = await Promise.all([
+      ...Array.from({ length: 3 }, () => begin(store, newRotation(root, { createdAt: 3_000 }))),
+      store.finishEndings([root.id], 3_000),
+      ...Array.from({ length: 3 }, () => begin(store, newRotation(root, { createdAt: 3_000 }))),
+    ])
+    assert.ok(outcomes.filter((outcome) => outcome === 'begun').length <= 1, String(outcomes))
   })
 
   test(`${name}: of rotations that race to begin, one begins`, async (t) => {
@@ -169,6 +207,7 @@ export function rotationsContract(name: string, open: OpenStore): void {
     const root = await newActiveRegistration(store)
     const notRenewing = await rotate(store, root, { createdAt: 2_000 })
     assert.equal(await store.findByManagementHash(notRenewing.managementHash), undefined)
+    await finishDueEndings(store, 2_500)
     const renewing = await rotate(store, root, { createdAt: 3_000, renewsManagement: true })
     assert.equal((await store.findByManagementHash(renewing.managementHash))?.id, root.id)
     assert.equal(await store.findByManagementHash(root.managementHash), undefined)
@@ -177,6 +216,7 @@ export function rotationsContract(name: string, open: OpenStore): void {
       [found?.managementHash, found?.previousManagementHash].map((hash) => Buffer.from(hash ?? [])),
       [renewing.managementHash, root.managementHash].map((hash) => Buffer.from(hash)),
     )
+    await finishDueEndings(store, 3_500)
     const again = await rotate(store, root, { createdAt: 4_000, renewsManagement: true })
     assert.equal((await store.findByManagementHash(again.managementHash))?.id, root.id)
   })
@@ -310,12 +350,13 @@ export function rotationsContract(name: string, open: OpenStore): void {
     const rotation = await rotate(store, root, { createdAt: 2_000, overlapMs: 90_000 })
     assert.deepEqual(idsOf(await store.endKeys([root.id, 'reg_other'], SERVICE, 3_000)), [root.id])
     assert.deepEqual(await store.endKeys([root.id], SERVICE, 3_000), [])
+    await store.finishEndings([root.id], 3_400)
     const late = newRotation(root, { createdAt: 3_500 })
     assert.equal(await begin(store, late), 'begun')
     await store.endKeys([rotation.id], SERVICE, 4_000)
     assert.equal(await complete(store, late, 4_001), false, 'there is no active key to replace')
     assert.deepEqual(await ends(store, root.id, rotation.id), [
-      ['ending', 'revoked', 3_000],
+      ['ended', 'revoked', 3_000],
       ['ending', 'revoked', 4_000],
     ])
   })

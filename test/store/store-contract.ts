@@ -146,6 +146,15 @@ export async function startDueEndings(store: Store, now: number, limit: number):
   return (await store.listDue(now, limit)).filter(({ status }) => status === 'ending')
 }
 
+/** Ends the keys that are due, as if they were deleted in API Gateway. */
+export async function finishDueEndings(store: Store, now: number): Promise<void> {
+  const ending = await startDueEndings(store, now, 100)
+  await store.finishEndings(
+    ending.map(({ id }) => id),
+    now,
+  )
+}
+
 /** Opens an empty store, which is closed at the end of the test. */
 export type OpenStore = (t: TestContext) => Store | Promise<Store>
 

@@ -5,8 +5,8 @@ import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import type { LeaderLease } from './leader-lease.ts'
 
-/** The number of due keys that are read at once. */
-const PAGE = 100
+/** The number of due keys that are read at once. Few, so that a key which expires meanwhile does not wait for many others. */
+const PAGE = 10
 /** The maximum number of simultaneous deletions. More than one, so that one that hangs does not delay the others. */
 const MAX_RUNNING = 4
 

@@ -10,6 +10,7 @@ import { type CredentialSecrets, sealCredential } from '../idempotency/request-i
 import { newRegistrationIds, rotationId } from '../key-names.ts'
 import {
   callerGone,
+  earlierKeyRemains,
   idempotencyInProgress,
   registrationEnded,
   rotationInProgress,
@@ -42,7 +43,7 @@ export async function recordPending(
     const registrations = fresh.map(({ registration }) => registration)
     const outcomes = await deps.store.beginRegistrations(registrations, lease)
     for (const [i, mint] of fresh.entries()) {
-      const refusal = refusalOf(outcomes[i], deps.clock())
+      const refusal = refusalOf(outcomes[i], deps)
       if (refusal === undefined) recorded.push(mint)
       else mint.request.reject(refusal)
     }
@@ -92,7 +93,10 @@ function prepare(
 }
 
 /** The error of an outcome; `undefined`: the registration is recorded. */
-function refusalOf(outcome: BeginOutcome | undefined, now: number): ServiceError | undefined {
+function refusalOf(
+  outcome: BeginOutcome | undefined,
+  { clock, timing }: Pick<RegistrationDeps, 'clock' | 'timing'>,
+): ServiceError | undefined {
   switch (outcome?.outcome) {
     case 'begun':
       return undefined
@@ -102,9 +106,11 @@ function refusalOf(outcome: BeginOutcome | undefined, now: number): ServiceError
       return registrationEnded()
     case 'busy':
       return rotationInProgress()
+    case 'deleting':
+      return earlierKeyRemains(timing)
     case 'refused': {
       // The token lost its last use, or was revoked, after it was read.
-      const reason = outcome.token && whyUnusable(outcome.token, now)
+      const reason = outcome.token && whyUnusable(outcome.token, clock())
       return reason ?? new ServiceError('invalid_token', 'The bootstrap token is not known to this service.')
     }
     case undefined:

@@ -1,11 +1,11 @@
-import { hasLiveKey } from '../../registration/lifecycle.ts'
+import { awaitsDeletion, hasLiveKey } from '../../registration/lifecycle.ts'
 import type { BeginOutcome } from '../minting.ts'
 import type { Lease, NewRegistration, Rotation } from '../records.ts'
 import { beginWrites } from './begin-writes.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, put, update } from './expressions.ts'
-import { idempotencyKey, keyOf, listedAt } from './item-codec.ts'
-import { readPair } from './reads.ts'
+import { idempotencyKey, keyOf, listedAt, type StoredRegistration } from './item-codec.ts'
+import { type Pair, readAll, readPair } from './reads.ts'
 import { forgetUnanswered, readUnanswered, sameCurrent } from './rotations.ts'
 
 /**
@@ -25,8 +25,11 @@ export async function beginRotation(
     const pair = await readPair(db, of)
     if (pair === undefined || !hasLiveKey(pair.current, createdAt)) return { outcome: 'ended' }
     const { root, current } = pair
+    const earlier = await readEarlier(db, pair)
+    if (earlier.some((one) => awaitsDeletion(one, createdAt))) return { outcome: 'deleting' }
     if (root.pendingRotation !== undefined) return { outcome: 'busy' }
     const unanswered = await readUnanswered(db, root)
+    const forgotten = unanswered === undefined ? {} : { forgottenRotation: unanswered.id }
     const hasKey: Condition = {
       when: '#status = :active AND (attribute_not_exists(#endsAt) OR #endsAt > :now)',
       values: { active: 'active', now: createdAt },
@@ -36,7 +39,7 @@ export async function beginRotation(
       put({ pk: of, sk: `rotation#${listedAt(id, createdAt)}`, rotationId: id }),
       update(
         keyOf(of),
-        { set: { pendingRotation: id, unansweredRotation: undefined } },
+        { set: { pendingRotation: id, unansweredRotation: undefined, ...forgotten } },
         { when: 'attribute_not_exists(#pendingRotation)' },
         sameCurrent(root),
         ...(current === root ? [hasKey] : []),
@@ -46,4 +49,17 @@ export async function beginRotation(
     ])
     if (unmet.length === 0) return { outcome: 'begun' }
   }
+}
+
+/**
+ * The records of a registration whose keys may still have to be deleted: those of its rotations that no caller received, and
+ * the two keys before the present one. All earlier ones are deleted: otherwise the rotation after them had not begun.
+ */
+async function readEarlier(db: DynamoDbConnection, { root, current }: Pair): Promise<StoredRegistration[]> {
+  const { pendingRotation, unansweredRotation, forgottenRotation } = root
+  const ids = [pendingRotation, unansweredRotation, forgottenRotation, current.replacedId]
+  const earlier = await readAll(db, [...new Set(ids.flatMap((id) => id ?? []))])
+  const before = earlier.get(current.replacedId ?? '')?.replacedId ?? null
+  if (before !== null) for (const [id, one] of await readAll(db, [before])) earlier.set(id, one)
+  return [...earlier.values()]
 }

@@ -41,6 +41,8 @@ export const endingAt = (id: string, at: number | null | undefined) =>
   at === null || at === undefined
     ? { ends: undefined, endsAt: undefined }
     : { ends: `ends#${shardOf(id)}`, endsAt: at }
+/** The attributes by which a replaced key is found. */
+export const rotatedAt = (id: string, at: number) => ({ ends: `rotated#${shardOf(id)}`, endsAt: at })
 /** The attributes by which a revoked key is found. */
 export const revokedAt = (id: string, at: number) => ({ ends: `revoked#${shardOf(id)}`, endsAt: at })
 /** The attributes of a registration whose idempotency key is forgotten. */
@@ -130,6 +132,7 @@ const registrationItem = z
     previousManagementHash: orNull(bytes),
     pendingRotation: text.optional(),
     unansweredRotation: text.optional(),
+    forgottenRotation: text.optional(),
   })
   .refine(
     ({ keyHash, requestHash, sealed }) => new Set([keyHash, requestHash, sealed].map(isThere)).size === 1,
@@ -171,6 +174,8 @@ export interface StoredRegistration extends Registration {
   readonly pendingRotation?: string | undefined
   /** Its `active` rotation that no caller received yet. */
   readonly unansweredRotation?: string | undefined
+  /** Its latest rotation that was forgotten before a caller received it. Its key may still have to be deleted. */
+  readonly forgottenRotation?: string | undefined
 }
 
 /** A registration with the fields that every store returns, and no others. */
@@ -179,6 +184,7 @@ export function toRegistration(stored: StoredRegistration): Registration {
     leaseOwner: _owner,
     pendingRotation: _pending,
     unansweredRotation: _unanswered,
+    forgottenRotation: _forgotten,
     ...registration
   } = stored
   return registration
@@ -218,6 +224,7 @@ export function toRestoredItem(record: Registration, marks: Item): Item & Key {
     ...(undoing ? { undoing } : {}),
     ...looked,
     ...(ends ? endingAt(id, endsAt) : { ends: undefined, endsAt: endsAt ?? undefined }),
+    ...(ends && endReason === 'rotated' && endsAt !== null ? rotatedAt(id, endsAt) : {}),
     ...(status === 'ending' && endReason === 'revoked' && endsAt !== null ? revokedAt(id, endsAt) : {}),
     ...marks,
   }

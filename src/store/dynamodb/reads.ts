@@ -65,7 +65,7 @@ interface Range {
 const LARGEST_PAGE = 500
 
 /** The work of an index, by the name of its partitions. */
-type Work = 'open' | 'remembered' | 'ends' | 'revoked'
+type Work = 'open' | 'remembered' | 'ends' | 'revoked' | 'rotated'
 
 /** The ids of items that an index has under a kind of work, from the earliest to `to`: up to `limit` of each shard. */
 export function readDue(db: DynamoDbConnection, kind: Work, range: Range): Promise<string[]> {
@@ -113,7 +113,7 @@ async function readPartition<T>(
   { to, limit, bound = 'upTo' }: Range,
   choose: Choice<readonly string[], T>,
 ): Promise<T[]> {
-  const index = kind === 'ends' || kind === 'revoked' ? 'ends' : 'work'
+  const index = kind === 'ends' || kind === 'revoked' || kind === 'rotated' ? 'ends' : 'work'
   const where = `#${index} = :partition AND #${index}At ${bound === 'upTo' ? '<=' : '<'} :to`
   const values = { ':partition': partition, ':to': to }
   const chosen: T[] = []

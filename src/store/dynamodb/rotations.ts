@@ -7,13 +7,13 @@ import { HAS_IDEMPOTENCY_KEY, heldBy, IS_ACTIVE, IS_PENDING, sameIdempotency } f
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, remove, update, type Write } from './expressions.ts'
 import {
-  endingAt,
   FORGOTTEN,
   idempotencyKey,
   keyOf,
   managerOf,
   NOT_OPEN,
   openAt,
+  rotatedAt,
   type StoredRegistration,
   toRegistration,
 } from './item-codec.ts'
@@ -154,7 +154,7 @@ async function takePlace(
   if (rotation === null) throw new Error(`${id} is no rotation`)
   const { overlapMs, renewsManagement } = rotation
   const until = Math.min(current.endsAt ?? Number.POSITIVE_INFINITY, now + overlapMs)
-  const overlap = { endReason: 'rotated' as const, ...endingAt(current.id, until) }
+  const overlap = { endReason: 'rotated' as const, ...rotatedAt(current.id, until) }
   const renewed = renewsManagement ? { managementHash, previousManagementHash: root.managementHash } : {}
   const present = { currentId: id, ...renewed }
   const taken = {
@@ -165,7 +165,7 @@ async function takePlace(
   }
   const oldest = current.replacedId === null ? undefined : await readReferenced(db, current.replacedId)
   const overlaps = oldest?.status === 'active' && oldest.endReason === 'rotated'
-  const due = overlaps ? endingAt(oldest.id, Math.min(oldest.endsAt ?? now, now)) : {}
+  const due = overlaps ? rotatedAt(oldest.id, Math.min(oldest.endsAt ?? now, now)) : {}
   const isOverlapping: Condition = {
     when: '#status = :active AND #endReason = :rotated',
     values: { active: 'active', rotated: 'rotated' },

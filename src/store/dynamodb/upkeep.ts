@@ -39,10 +39,12 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
     },
 
     async listDue(now, limit) {
-      const read = (kind: 'ends' | 'revoked') =>
-        readChosen(db, kind, { to: now, limit }, (page) => page.filter((one) => isDue(one, now)))
-      const due = await read('ends')
-      if (due.length < limit) due.push(...(await read('revoked')))
+      const due: StoredRegistration[] = []
+      for (const kind of ['ends', 'revoked', 'rotated'] as const) {
+        if (due.length >= limit) break
+        const choose = (page: readonly StoredRegistration[]) => page.filter((one) => isDue(one, now))
+        due.push(...(await readChosen(db, kind, { to: now, limit }, choose)))
+      }
       return due.sort(byReason).slice(0, limit).map(toRegistration)
     },
     async startEndings(ids, now) {
@@ -89,9 +91,10 @@ function byAge(a: Registration, b: Registration): number {
   return a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1)
 }
 
-/** Revoked keys last, then the longest due first. */
+/** Expired keys first, then revoked ones, then replaced ones; among them the longest due first. */
 function byReason(a: Registration, b: Registration): number {
-  const rank = ({ endReason }: Registration) => (endReason === 'revoked' ? 1 : 0)
+  const rank = ({ endReason }: Registration) =>
+    endReason === 'rotated' ? 2 : endReason === 'revoked' ? 1 : 0
   const end = ({ endsAt }: Registration) => endsAt ?? Number.NEGATIVE_INFINITY
   return rank(a) - rank(b) || end(a) - end(b) || (a.id < b.id ? -1 : 1)
 }

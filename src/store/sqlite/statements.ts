@@ -168,10 +168,20 @@ export function prepareStatements(db: DatabaseSync) {
     rotations: db.prepare('SELECT * FROM registrations WHERE rotation_of = ? ORDER BY created_at, id'),
 
     // A rotation begins only while there is a key to replace, and one at a time: of two that race, one finds the other.
+    // `awaitsDeletion` of lifecycle.ts: nor while an earlier key has to be deleted.
     rotatable: db.prepare(`
       SELECT
         current.status = 'active' AND (current.ends_at IS NULL OR current.ends_at > :now) AS has_key,
-        EXISTS (SELECT 1 FROM registrations WHERE rotation_of = :id AND status = 'pending') AS busy
+        EXISTS (
+          SELECT 1 FROM registrations WHERE rotation_of = :id AND status = 'pending' AND undoing = 0) AS busy,
+        EXISTS (
+          SELECT 1 FROM registrations AS earlier
+          WHERE (earlier.id = :id OR earlier.rotation_of = :id) AND earlier.id <> current.id
+            AND (earlier.status = 'ending'
+              OR (earlier.status = 'pending' AND earlier.undoing = 1)
+              OR (earlier.status = 'active' AND earlier.end_reason = 'rotated' AND earlier.ends_at <= :now)
+              OR (earlier.status = 'active' AND earlier.answered_at IS NULL AND earlier.idempotency_hash IS NULL))
+        ) AS deleting
       FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
       WHERE root.id = :id`),
     // No caller received its key: once forgotten, recovery undoes it.
@@ -233,7 +243,7 @@ export function prepareStatements(db: DatabaseSync) {
         UNION ALL
         SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now
       )
-      ORDER BY status = 'ending' AND end_reason = 'revoked', ends_at, id LIMIT :limit`),
+      ORDER BY CASE end_reason WHEN 'rotated' THEN 2 WHEN 'revoked' THEN 1 ELSE 0 END, ends_at, id LIMIT :limit`),
     startEnding: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
       WHERE id = :id AND status = 'active' AND ends_at <= :now
