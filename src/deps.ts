@@ -10,6 +10,7 @@ import type { IssueDeps } from './registration/issue-credential.ts'
 import { createMintQueue } from './registration/mint/mint-queue.ts'
 import { createKeyLiveness, type KeyLiveness } from './registration/queries/key-liveness.ts'
 import { createPlanLimits, type OfferedPlan } from './registration/queries/plan-limits.ts'
+import { planCheck, storeCheck } from './registration/queries/readiness-checks.ts'
 import { createServiceReadiness, type ServiceReadiness } from './registration/queries/service-readiness.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
 import { createWorkLeases } from './registration/work-leases.ts'
@@ -54,7 +55,11 @@ export async function createDeps(
     liveness: createKeyLiveness(shared),
     refusals: createRefusals(shared),
     planLimits: createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log }),
-    readiness: createServiceReadiness({ store, apiGateway, clock, plans: config.plans, log }),
+    readiness: createServiceReadiness({
+      clock,
+      known: [],
+      asked: [storeCheck(store), planCheck(apiGateway, config.plans)],
+    }),
     async close() {
       await inFlight.settled()
       await mintQueue.settled()

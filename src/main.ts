@@ -32,7 +32,8 @@ async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
     await readiness.check()
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error
-    if (isMisconfigured(error)) {
+    // Without a cause: a plan without an API stage, which is set right in AWS while the service runs.
+    if (isMisconfigured(error) && error.cause !== undefined) {
       const plans = config.plans.map((plan) => `${plan.name}=${plan.usagePlanId}`).join(', ')
       const cause = error.cause instanceof Error ? ` (${error.cause.name}: ${error.cause.message})` : ''
       refuseToStart(
@@ -40,7 +41,7 @@ async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
           `  Check AWS_REGION, AWS_ENDPOINT_URL, the AWS credentials and their policy, and the usage plans: ${plans}.`,
       )
     }
-    log.warn({ err: error }, 'startup check failed; not ready yet')
+    log.error({ err: error }, 'startup check failed; not ready yet')
   }
 }
 

@@ -44,8 +44,8 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: ServiceReadiness }
       operationId: 'readyz',
       summary: 'Readiness check',
       description:
-        'Checks that the store and API Gateway are usable, so that a registration can succeed. The result is at most 10 ' +
-        'seconds old.',
+        'Checks that a registration can succeed: the store can be written to, and every usage plan exists and has an API ' +
+        'stage. The result is at most 10 seconds old.',
       tags: tagged('Health'),
       security: [],
       response: {

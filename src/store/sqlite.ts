@@ -16,7 +16,7 @@ import type { Store } from './store.ts'
  */
 export function openSqliteStore(path: string): Store {
   const connection = connect(path)
-  const { db, use, transact, ping } = connection
+  const { db, use, transact } = connection
   const sql = prepareStatements(db)
   const audit = sqliteAudit(connection)
   return {
@@ -38,7 +38,7 @@ export function openSqliteStore(path: string): Store {
     ...sqliteUpkeep(connection, sql, audit),
     ...audit.trail,
 
-    ping,
+    ping: async () => void (await transact(() => sql.ping.run())),
     close: async () => db.close(),
   }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { statSync } from 'node:fs'
+import { renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
@@ -33,6 +33,7 @@ async function breakAndHeal(
       body: JSON.stringify({ name: 'acme-agent', description: 'x'.repeat(250) }),
     })
   const given = [(await (await register()).json()) as ReceivedCredential]
+  assert.equal((await fetch(`${url}/readyz`)).status, 200)
 
   breakIt(path, Number(server.child.pid))
   let answer = await register()
@@ -44,6 +45,7 @@ async function breakAndHeal(
   assert.ok(Number(answer.headers.get('retry-after')) > 0)
   assert.equal((await readProblem(answer)).code, 'store_unavailable')
   assert.equal((await fetch(`${url}/livez`)).status, 200)
+  await readyIs(url, 503)
 
   healIt(path, Number(server.child.pid))
   const healed = await register()
@@ -56,6 +58,18 @@ async function breakAndHeal(
     await sleep(100)
   }
   await assertInvariants(gateway, store, given)
+  await readyIs(url, 200)
+}
+
+/** Resolves when `/readyz` has this status, which may be that of some seconds ago at first. */
+async function readyIs(url: string, status: number): Promise<void> {
+  for (const giveUpAt = performance.now() + 20_000; ; ) {
+    const answer = await fetch(`${url}/readyz`)
+    if (answer.status === 503) assert.equal((await readProblem(answer)).code, 'store_unavailable')
+    if (answer.status === status) return
+    assert.ok(performance.now() < giveUpAt, `/readyz is ${answer.status}`)
+    await sleep(200)
+  }
 }
 
 const limitFiles = (pid: number, bytes: number | 'unlimited') =>
@@ -90,3 +104,9 @@ test('a store that another process keeps locked: 503, then recovery', (t) => {
     healIt: () => other?.exec('ROLLBACK'),
   })
 })
+
+test('a store file that is moved away: 503 and nothing is minted, then recovery when it is back', (t) =>
+  breakAndHeal(t, {
+    breakIt: (path) => renameSync(path, `${path}.moved`),
+    healIt: (path) => renameSync(`${path}.moved`, path),
+  }))

@@ -111,3 +111,11 @@ test('an API Gateway that fails for a moment does not stop the start: not ready,
   while (status !== 200 && Date.now() < deadline) status = (await fetch(`${url}/readyz`)).status
   assert.equal(status, 200)
 })
+
+test('a plan without an API stage does not stop the start, but is logged as an error', async (t) => {
+  const gateway = await testGateway(t)
+  gateway.account.plan('demogold').apiStages = []
+  const { url, output } = await startServer(t, serverEnv(gateway, tempDir(t)))
+  assert.equal((await fetch(`${url}/readyz`)).status, 502)
+  assert.match(output.stdout, /"level":"error".*"gold\\" has no API stage/)
+})

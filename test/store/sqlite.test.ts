@@ -87,13 +87,28 @@ test('a path that is not a database file is rejected with an error that names it
   assert.throws(() => openSqliteStore(join(dir, 'text.db', 'x.db')), /x\.db cannot be opened/)
 })
 
-test('ping fails after the file is moved', async (t) => {
+test('ping and every write fail after the file is moved, and succeed after it is moved back', async (t) => {
   const path = join(tempDir(t), 'store.db')
   const store = openSqliteStore(path)
   t.after(() => store.close())
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  const begin = () => store.beginRegistrations([newRegistration(token.id)], lease)
   await store.ping()
   renameSync(path, `${path}.moved`)
   await assert.rejects(store.ping(), { code: 'store_unavailable' })
+  await assert.rejects(begin(), { code: 'store_unavailable' })
+  renameSync(`${path}.moved`, path)
+  await store.ping()
+  assert.equal((await begin())[0]?.outcome, 'begun')
+})
+
+test('ping writes to the disk', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  const before = statSync(`${path}-wal`).size
+  await store.ping()
+  assert.ok(statSync(`${path}-wal`).size > before)
 })
 
 test('waiting for a lock of another process does not block the event loop', async (t) => {

@@ -1,8 +1,7 @@
-import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { Clock } from '../../clock.ts'
-import type { Plan } from '../../config.ts'
-import type { Log } from '../../log.ts'
-import type { Store } from '../../store/store.ts'
+
+/** A condition of a registration that succeeds. @throws ServiceError the reason why none can succeed now */
+export type ReadinessCheck = (signal: AbortSignal) => void | Promise<void>
 
 /** The time for which a result is reused (ms): checks every second must not use up the control plane's quota. */
 const REUSE_SUCCESS_MS = 10_000
@@ -11,62 +10,53 @@ const TIMEOUT_MS = 5_000
 
 export interface ServiceReadiness {
   /**
-   * Checks that a registration can succeed: the store can be written to, and every plan exists. The result may be up to
-   * 10 seconds old.
+   * Checks that a registration can succeed. The result of the checks that call the store or API Gateway may be up to 10
+   * seconds old.
    * @throws ServiceError the reason if it cannot
    */
   check(): Promise<void>
 }
 
 export interface ServiceReadinessDeps {
-  readonly store: Store
-  readonly apiGateway: ApiGateway
   readonly clock: Clock
-  readonly plans: readonly Plan[]
-  readonly log: Log
+  /** Checks of what this process knows already. They are made each time. */
+  readonly known: readonly ReadinessCheck[]
+  /** Checks that call the store or API Gateway. Their result is reused. */
+  readonly asked: readonly ReadinessCheck[]
 }
 
-export function createServiceReadiness({
-  store,
-  apiGateway,
-  clock,
-  plans,
-  log,
-}: ServiceReadinessDeps): ServiceReadiness {
+/** Creates the readiness of the service: each list of checks is made in its order, the first failure is the result. */
+export function createServiceReadiness({ clock, known, asked }: ServiceReadinessDeps): ServiceReadiness {
   let latest: Promise<void> | undefined
   let reuseUntil = 0
 
-  async function checkNow(): Promise<void> {
-    await store.ping()
-    const signal = AbortSignal.timeout(TIMEOUT_MS)
-    for (const { name, usagePlanId } of plans) {
-      const { stages } = await apiGateway.describePlan(usagePlanId, signal)
-      if (stages === 0) {
-        log.warn(
-          { plan: name, usage_plan_id: usagePlanId },
-          'usage plan has no API stage, so its keys give access to nothing: add a stage to it',
-        )
-      }
+  function askOnce(): Promise<void> {
+    if (latest === undefined || clock() >= reuseUntil) {
+      const current = inOrder(asked)
+      latest = current
+      // Until it ends, all requests share this check.
+      reuseUntil = Number.POSITIVE_INFINITY
+      current.then(
+        () => {
+          reuseUntil = clock() + REUSE_SUCCESS_MS
+        },
+        () => {
+          reuseUntil = clock() + REUSE_FAILURE_MS
+        },
+      )
     }
+    return latest
   }
 
   return {
-    check() {
-      if (latest === undefined || clock() >= reuseUntil) {
-        const current = checkNow()
-        latest = current
-        // Until it ends, all requests share this check.
-        reuseUntil = Number.POSITIVE_INFINITY
-        current.then(
-          () => {
-            reuseUntil = clock() + REUSE_SUCCESS_MS
-          },
-          () => {
-            reuseUntil = clock() + REUSE_FAILURE_MS
-          },
-        )
-      }
-      return latest
+    async check() {
+      await askOnce()
+      await inOrder(known)
     },
   }
+}
+
+async function inOrder(checks: readonly ReadinessCheck[]): Promise<void> {
+  const signal = AbortSignal.timeout(TIMEOUT_MS)
+  for (const check of checks) await check(signal)
 }

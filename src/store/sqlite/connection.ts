@@ -24,10 +24,11 @@ export interface SqliteConnection {
   readonly db: DatabaseSync
   /** Runs `work` on the database. @throws ServiceError `store_unavailable` if SQLite cannot do it now */
   use<T>(work: () => T): Promise<T>
-  /** Runs `work` in one write transaction. @throws ServiceError as {@link use} */
+  /**
+   * Runs `work` in one write transaction.
+   * @throws ServiceError as {@link use}, and `store_unavailable` if the file at the path is not the one that was opened
+   */
   transact<T>(work: () => T): Promise<T>
-  /** Resolves if the database can be written to, and is the file that was opened. */
-  ping(): Promise<void>
 }
 
 /**
@@ -57,19 +58,15 @@ export function connect(path: string): SqliteConnection {
     }
   }
 
-  const transact = <T>(work: () => T) => use(() => inTransaction(db, work))
-
-  return {
-    db,
-    use,
-    transact,
-    async ping() {
-      // SQLite keeps writing to a file that was deleted or replaced, and all that would be lost.
+  const transact = <T>(work: () => T) =>
+    use(() => {
+      // SQLite keeps writing to a file that was moved, deleted or replaced, and all that would be lost.
       if (identityOf(path) !== identity)
         throw unavailable(new Error(`${path} is not the file that was opened`))
-      await transact(() => undefined) // Takes the write lock, which a read-only file refuses.
-    },
-  }
+      return inTransaction(db, work)
+    })
+
+  return { db, use, transact }
 }
 
 function open(path: string): DatabaseSync {

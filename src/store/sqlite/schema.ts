@@ -152,6 +152,8 @@ export const migrations: readonly string[] = [
      count INTEGER NOT NULL,
      PRIMARY KEY (token_id, window)
    ) STRICT, WITHOUT ROWID;`,
+
+  'CREATE TABLE pings (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;',
 ]
 
 /**
