@@ -37,7 +37,10 @@ command again to get the same key instead of a second one.
 
 class WrongUsage extends Error {}
 
-/** A request that was rejected, or that did not succeed within `--max-wait`. With `isFinal`, a retry cannot succeed. */
+/**
+ * A request that was rejected, or that did not succeed within `--max-wait`. With `isFinal`, the service said that a retry
+ * cannot succeed.
+ */
 class Refused extends Error {}
 
 function readOptions() {
@@ -99,9 +102,9 @@ function keepKey(url, token, body, folder) {
 async function register({ url, token, maxWaitMs }, body, key) {
   const giveUpAt = Date.now() + maxWaitMs
   for (let pause = 0.5; ; pause = Math.min(pause * 2, 15)) {
-    const { credential, problem, waitS } = await send(url, token, body, key, pause)
+    const { credential, problem, isFinal, waitS } = await send(url, token, body, key, pause)
     if (credential !== undefined) return credential
-    if (waitS === undefined) throw Object.assign(new Refused(problem), { isFinal: true })
+    if (waitS === undefined) throw Object.assign(new Refused(problem), { isFinal })
     if (Date.now() + waitS * 1000 > giveUpAt)
       throw new Refused(
         `${problem}\nGave up: the next retry would exceed --max-wait (${maxWaitMs / 1000} s).\nRun the same command again later.`,
@@ -136,12 +139,29 @@ async function send(url, token, body, key, pause) {
     return { problem: `${url} cannot be reached (${reason}).`, waitS: pause * (0.5 + Math.random()) }
   }
   const content = parse(text)
-  if (answer.status === 201 && typeof content?.api_key_value === 'string') return { credential: content }
+  if (answer.status === 201 && isCredential(content)) return { credential: content }
   const problem = describe(answer, content)
+  const isFinal = isProblem(content) && !content.retryable
+  if (isFinal || !(isProblem(content) || isPassing(answer))) return { problem, isFinal }
   const after = Number(answer.headers.get('retry-after'))
-  // A proxy or gateway in between responds in its own format; 429 and 5xx from it are worth a retry.
-  const isRetryable = content?.retryable ?? (answer.status === 429 || answer.status >= 500)
-  return isRetryable ? { problem, waitS: after > 0 ? after : pause } : { problem }
+  return { problem, waitS: after > 0 ? after : pause }
+}
+
+/** The complete response to a registration: one that was cut or changed on its way is not. */
+function isCredential(content) {
+  const { api_key_id, api_key_value, use, management } = content ?? {}
+  const texts = [api_key_id, api_key_value, use?.header, use?.base_url, management?.token, management?.url]
+  return texts.every((text) => typeof text === 'string')
+}
+
+/** An error of the service itself. A proxy, a firewall or a captive portal in between responds in its own format. */
+function isProblem(content) {
+  return typeof content?.code === 'string' && typeof content.retryable === 'boolean'
+}
+
+/** Statuses of others that are worth a retry, and a 201 whose body is damaged: the retry gets the same key. */
+function isPassing({ status }) {
+  return status === 201 || status === 408 || status === 429 || status >= 500
 }
 
 function parse(text) {
@@ -153,8 +173,13 @@ function parse(text) {
 }
 
 function describe({ status }, content) {
-  if (typeof content?.code !== 'string')
-    return `HTTP ${status}, not from firstkey.\nCheck the URL of the service and any proxy in front of it.`
+  if (status === 201) return 'The response is damaged.\nRun the same command again to get the same key.'
+  if (!isProblem(content))
+    return [
+      `HTTP ${status}, not from firstkey.`,
+      'Check the URL of the service and any proxy in front of it.',
+      'Then run the same command again: if a key was made, you get that key.',
+    ].join('\n')
   return [
     `${content.title} (${content.code}): ${content.detail}`,
     content.next_step,

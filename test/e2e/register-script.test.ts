@@ -157,6 +157,72 @@ test('register.mjs retries, and after a lost response gets the same key, not a s
   assert.deepEqual(kept(), [])
 })
 
+/** Starts a proxy that loses the response of the service to each request, and sends `answers` instead; later ones pass. */
+async function startFront(t: TestContext, service: Service, answers: readonly Response[]): Promise<string> {
+  let calls = 0
+  const front = createServer(async (incoming, outgoing) => {
+    const headers = Object.fromEntries(
+      Object.entries(incoming.headers)
+        .filter(([name]) => ['authorization', 'content-type', 'accept', 'idempotency-key'].includes(name))
+        .map(([name, value]) => [name, String(value)]),
+    )
+    const own = await fetch(`${service.url}/register`, {
+      method: 'POST',
+      headers,
+      body: await text(incoming),
+    })
+    const { status, headers: sent, body } = answers[calls] ?? own
+    calls += 1
+    outgoing.writeHead(status, { 'content-type': sent.get('content-type') ?? 'text/html' })
+    outgoing.end(body === null ? '' : Buffer.from(await new Response(body).arrayBuffer()))
+  })
+  front.listen(0, '127.0.0.1')
+  await once(front, 'listening')
+  t.after(() => front.close())
+  return `http://127.0.0.1:${(front.address() as AddressInfo).port}`
+}
+
+const json = { 'content-type': 'application/json' }
+for (const [title, foreign] of [
+  ['a 403 of a firewall', () => new Response('<html>Request blocked</html>', { status: 403 })],
+  ['a 403 of API Gateway', () => new Response('{"message":"Forbidden"}', { status: 403, headers: json })],
+  ['a 404 of a proxy', () => new Response('{"code":404}', { status: 404, headers: json })],
+  ['the page of a captive portal', () => new Response('<html>Please log in</html>')],
+] as const) {
+  test(`register.mjs keeps its Idempotency-Key after ${title}: the next run gets the same key`, async (t) => {
+    const service = await startService(t)
+    const { run, kept } = await fetchScript(t, service)
+    const { secret } = await service.token({ maxUses: 1 })
+    const env = { FIRSTKEY_TOKEN: secret, FIRSTKEY_URL: await startFront(t, service, [foreign()]) }
+    const stopped = await run(['--name', 'acme-agent'], env)
+    assert.equal(stopped.code, 1)
+    assert.match(stopped.stderr, /not from firstkey[\s\S]*run the same command again/)
+    assert.equal(kept().length, 1)
+    const done = await run(['--name', 'acme-agent'], env)
+    assert.equal(done.code, 0, done.stderr)
+    assert.equal(service.gateway.account.keys.size, 1)
+    assert.deepEqual(kept(), [])
+  })
+}
+
+test('register.mjs asks again after a damaged 201, and gets the same key', async (t) => {
+  const service = await startService(t)
+  const { run, kept } = await fetchScript(t, service)
+  const { secret } = await service.token({ maxUses: 1 })
+  const damaged = [
+    new Response('{"api_key_id":"abc","api_key_val', { status: 201, headers: json }),
+    new Response('{"api_key_id":"abc","api_key_value":"def"}', { status: 201, headers: json }),
+    new Response('', { status: 201 }),
+  ]
+  const env = { FIRSTKEY_TOKEN: secret, FIRSTKEY_URL: await startFront(t, service, damaged) }
+  const done = await run(['--name', 'acme-agent'], env)
+  assert.equal(done.code, 0, done.stderr)
+  const [, value = ''] = done.stdout.match(/^api_key_value=(\w+)$/m) ?? []
+  assert.equal(await dataPlane(service, value), 200)
+  assert.equal(service.gateway.account.keys.size, 1)
+  assert.deepEqual(kept(), [])
+})
+
 test('register.mjs, stopped while it waits, removes its empty file and keeps its Idempotency-Key: the next run gets the same key', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 1_500 } } })
   const { dir, run, kept } = await fetchScript(t, service)
