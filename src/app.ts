@@ -7,6 +7,7 @@ import { describeApi } from './http/openapi.ts'
 import { answerProblems } from './http/problem.ts'
 import { createRateLimits } from './http/rate-limit.ts'
 import { recordRefusals } from './http/record-refusals.ts'
+import { logRequests } from './http/request-log.ts'
 import { createHttpServer } from './http/server.ts'
 import { connectRoutes } from './routes/connect.ts'
 import { discoveryRoutes } from './routes/discovery.ts'
@@ -22,6 +23,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   const app = createHttpServer({ log, publicUrl: config.publicUrl, trustProxy: config.trustProxy })
   answerProblems(app, config.publicUrl)
   prepareAuthentication(app)
+  logRequests(app)
   recordRefusals(app, deps.refusals.record)
   const methods = watchMethods(app)
   await app.register(accepts)

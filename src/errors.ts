@@ -1,8 +1,9 @@
 import { type ErrorCode, errorCatalogue } from './error-catalogue.ts'
 
-/** Returns the code of an error: its own, or `internal`. */
-export function codeOf(error: unknown): ErrorCode {
-  return error instanceof ServiceError ? error.code : 'internal'
+/** Returns how the log and the store name a failure: by the code of the error, or as `client_closed`. */
+export function failureOf(error: unknown): ErrorCode | 'client_closed' {
+  if (!(error instanceof ServiceError)) return 'internal'
+  return error.clientClosed ? 'client_closed' : error.code
 }
 
 /** One error in one field. `path` is a JSON Pointer (RFC 6901) into the body or the query; `""` is the whole body. */
@@ -19,6 +20,8 @@ export interface ServiceErrorOptions {
   readonly nextStep?: string | undefined
   /** `'possible'` if the failed operation may have taken effect upstream, for example after a time-out. */
   readonly effect?: 'none' | 'possible' | undefined
+  /** `true`: all callers of the request had disconnected. That is no fault of the service. */
+  readonly clientClosed?: boolean | undefined
   readonly cause?: unknown
 }
 
@@ -30,6 +33,7 @@ export class ServiceError extends Error {
   readonly errors: readonly FieldError[] | undefined
   readonly nextStep: string
   readonly effect: 'none' | 'possible'
+  readonly clientClosed: boolean
 
   /** @param detail what went wrong in this request; the caller reads it, so it contains no secrets and no internals */
   constructor(code: ErrorCode, detail: string, options: ServiceErrorOptions = {}) {
@@ -39,5 +43,6 @@ export class ServiceError extends Error {
     this.errors = options.errors
     this.nextStep = options.nextStep ?? errorCatalogue[code].nextStep
     this.effect = options.effect ?? 'none'
+    this.clientClosed = options.clientClosed ?? false
   }
 }

@@ -5,6 +5,7 @@ import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import { type Dialect, responsesOf } from './openapi-errors.ts'
 import { answerHeaders, problemStatus, toServiceError } from './problem.ts'
+import { logError } from './request-log.ts'
 
 /** The body of an error in the OAuth dialect (RFC 7591, section 3.2.2; RFC 6750), with additional members. */
 export const oauthErrorSchema = z
@@ -48,7 +49,7 @@ export function answerOauthErrors(app: FastifyInstance, publicUrl: string): void
   app.setErrorHandler((error: Error, request, reply) => {
     const mapped = asClientError(toServiceError(error))
     const status = problemStatus[mapped.code]
-    if (status >= 500) request.log.error({ err: error, code: mapped.code }, 'request failed')
+    logError(request, reply, mapped, status, error)
     answerHeaders(reply, mapped, publicUrl)
     return reply
       .code(status)

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
+import { logError } from './request-log.ts'
 
 /** The HTTP status of every error code. */
 export const problemStatus = {
@@ -89,13 +90,12 @@ export function toProblem(error: ServiceError, instance: string, publicUrl: stri
 export function answerProblems(app: FastifyInstance, publicUrl: string): void {
   app.setErrorHandler((error: FastifyError | Error, request, reply) => {
     const mapped = toServiceError(error)
-    const status = problemStatus[mapped.code]
-    if (status >= 500) request.log.error({ err: error, code: mapped.code }, 'request failed')
+    logError(request, reply, mapped, problemStatus[mapped.code], error)
     return sendProblem(reply, request, mapped, publicUrl)
   })
-  app.setNotFoundHandler((request, reply) =>
-    sendProblem(reply, request, new ServiceError('not_found', 'This path does not exist.'), publicUrl),
-  )
+  app.setNotFoundHandler((_request, _reply) => {
+    throw new ServiceError('not_found', 'This path does not exist.')
+  })
 }
 
 /** Sends the problem document of an error, with its status and headers. */

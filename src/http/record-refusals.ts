@@ -10,6 +10,8 @@ export function recordRefusals(
 ): void {
   app.addHook('onError', async (request, _reply, error) => {
     const who = identified(request)
-    if (who !== undefined) await record({ ...who, code: toServiceError(error).code })
+    const { code, clientClosed } = toServiceError(error)
+    // Its registration was undone because the client had left, not refused.
+    if (who !== undefined && !clientClosed) await record({ ...who, code })
   })
 }

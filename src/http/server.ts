@@ -33,7 +33,7 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
   const owed = new WeakMap<Socket, number>()
   const app = Fastify({
     loggerInstance: log,
-    // The onResponse hook below logs one line per request instead.
+    // logRequests logs one line per request instead.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     // Hop 0 is the peer of the socket.
     trustProxy: typeof trustProxy === 'number' ? (_address, hop) => hop < trustProxy : trustProxy,
@@ -63,7 +63,10 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
       const refusal = rawRefusal(error.code)
       const problem = toProblem(refusal, instance, publicUrl)
       const body = JSON.stringify(problem)
-      log.debug({ request_id: instance, status: problem.status, err: error }, 'invalid request received')
+      log.debug(
+        { request_id: instance, status: problem.status, code: problem.code, err: error },
+        'invalid request received',
+      )
       socket.end(
         `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\n` +
           `x-request-id: ${instance}\r\ncache-control: no-store\r\n` +
@@ -103,18 +106,6 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
   app.addHook('onSend', async (_request, reply) => {
     // A kept-alive connection would delay the shutdown until its client disconnects.
     if (closing) reply.header('connection', 'close')
-  })
-  app.addHook('onResponse', async (request, reply) => {
-    request.log.info(
-      {
-        method: request.method,
-        route: request.routeOptions.url ?? 'none',
-        status: reply.statusCode,
-        ms: Math.round(reply.elapsedTime * 10) / 10,
-        ip: request.ip,
-      },
-      'request completed',
-    )
   })
   return app
 }

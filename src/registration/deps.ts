@@ -40,7 +40,7 @@ export interface RegistrationCall {
    * caller wants the key as soon as it is minted.
    */
   readonly readyBy: number | null
-  /** Reports whether the client has disconnected. */
+  /** Reports whether the client disconnected before it had a response. */
   readonly isGone: () => boolean
   readonly log: Log
 }

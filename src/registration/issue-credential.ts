@@ -1,3 +1,4 @@
+import { failureOf } from '../errors.ts'
 import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './deps.ts'
 import { withDeadline } from './idempotency/deadline.ts'
@@ -56,7 +57,9 @@ export async function issueCredential(
   const answerBy = performance.now() + call.timeoutMs
   const { identity } = request
   return withDeadline(call.timeoutMs, async (isLate) => {
-    const waiters: Waiter[] = [{ waits: () => !isLate() && !call.isGone(), readyBy: call.readyBy }]
+    const waiters: Waiter[] = [
+      { waits: () => !isLate() && !call.isGone(), hasLeft: call.isGone, readyBy: call.readyBy },
+    ]
     const attempt: Attempt = { request, call, waiters, answerBy }
     if (identity === null) return deps.inFlight.start(() => mint(deps, attempt))
     const running = deps.inFlight.find(identity.keyHash)
@@ -65,7 +68,10 @@ export async function issueCredential(
     }
     requireSameRequest(identity, running)
     running.waiters.push(...waiters)
-    const { registration } = await running.result
+    const { registration } = await running.result.catch((error: unknown) => {
+      // This request joined when the others had left already: it is being undone.
+      throw failureOf(error) === 'client_closed' ? idempotencyInProgress() : error
+    })
     return replay(deps, attempt, registration, identity)
   })
 }

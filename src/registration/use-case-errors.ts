@@ -36,10 +36,16 @@ export function idempotencyInProgress(): ServiceError {
   return new ServiceError('idempotency_in_progress', detail, { retryAfter: 1 })
 }
 
-/** The caller disconnected, or its deadline passed, before the key could be recorded. */
-export function callerGone(): ServiceError {
-  const detail = 'The caller stopped waiting before the key was recorded.'
+/** The deadline of the callers passed before the key could be recorded. */
+export function outOfTime(): ServiceError {
+  const detail = 'The registration could not be finished in time.'
   return new ServiceError('upstream_unavailable', detail, { retryAfter: 5 })
+}
+
+/** All callers disconnected before the key could be recorded. */
+export function clientClosed(): ServiceError {
+  const detail = 'The client disconnected before the key was recorded.'
+  return new ServiceError('upstream_unavailable', detail, { retryAfter: 5, clientClosed: true })
 }
 
 /** The lease expired, and recovery or a retry in another process took the registration over. */

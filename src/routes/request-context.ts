@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
 import { actorOf } from '../http/authenticate.ts'
 import { readWait } from '../http/prefer.ts'
+import { hasLeft } from '../http/request-log.ts'
 import type { Credential, RegistrationCall } from '../registration/deps.ts'
 
 /** Time reserved before the deadline to send the response, in milliseconds. */
@@ -22,8 +23,7 @@ export function requestContext(
     actor: actorOf(request),
     timeoutMs: Math.max(0, Math.floor(registerTimeoutMs - reply.elapsedTime - ANSWER_RESERVE_MS)),
     readyBy: wait === undefined ? null : arrivedAt + Math.min(wait * 1_000, longest),
-    // It closes before the response is written only if the connection breaks.
-    isGone: () => reply.raw.closed,
+    isGone: () => hasLeft(reply),
     log: request.log,
   }
 }

@@ -46,12 +46,12 @@ export const END_REASONS = ['expired', 'rotated', 'revoked'] as const
 export type EndReason = (typeof END_REASONS)[number]
 
 /**
- * The reason for which a registration failed, or for which a key could not be deleted yet: the code of the error, or
- * `abandoned` where recovery undid what a dead process had left pending.
+ * The reason for which a registration failed, or for which a key could not be deleted yet: the code of the error,
+ * `client_closed` if all callers had disconnected, or `abandoned` where recovery undid what a dead process had left pending.
  */
-export type Failure = ErrorCode | 'abandoned'
+export type Failure = ErrorCode | 'client_closed' | 'abandoned'
 /** Every failure. Records contain them: a code that was released is never removed. */
-export const FAILURES: readonly Failure[] = [...errorCodes, 'abandoned']
+export const FAILURES: readonly Failure[] = [...errorCodes, 'client_closed', 'abandoned']
 
 /** The part of a record that makes it a rotation: it mints the next key of a registration. */
 export interface Rotation {

@@ -20,8 +20,8 @@ const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds 
 /**
  * Registers.
  * @param say receives progress messages for the user
- * @returns `{ credential }` or `{ problem }`. A retryable problem comes with `retryAfter` (s) and `mayExist`: `true` if a
- *   key may have been created although its response was lost
+ * @returns `{ credential }` or `{ problem }`. A problem that is not final comes with `retryAfter` (s) and `mayExist`: `true`
+ *   if a key may have been created although its response was lost
  */
 export async function register(url, request, say) {
   const asked = JSON.stringify(request)
@@ -42,6 +42,8 @@ export async function register(url, request, say) {
       }
       return { problem, mayExist, retryAfter }
     }
+    // The response of a firewall or a proxy says nothing about the registration, which may have succeeded.
+    if (credential === undefined && problem.code === undefined) return { problem, mayExist: true, retryAfter }
     keys.delete(asked)
     return credential === undefined ? { problem } : { credential }
   }
@@ -67,19 +69,25 @@ async function send(url, { token, name, plan }, key) {
     return { problem: { title: 'The service cannot be reached', retryable: true }, retryAfter: USUAL_PAUSE_S }
   }
   const content = parse(text)
-  if (answer.status === 201 && typeof content.api_key_value === 'string') return { credential: content }
-  // A proxy or gateway in between responds in its own format; 429 and 5xx from it are worth a retry.
-  const retryable =
-    content.retryable ?? (answer.status === 201 || answer.status === 429 || answer.status >= 500)
+  if (answer.status === 201 && isCredential(content)) return { credential: content }
   const after = Number(answer.headers.get('retry-after'))
-  return {
-    problem: {
-      title: `The service sent an unexpected response (HTTP ${answer.status})`,
-      ...content,
-      retryable,
-    },
-    retryAfter: after > 0 ? after : USUAL_PAUSE_S,
-  }
+  const retryAfter = after > 0 ? after : USUAL_PAUSE_S
+  if (isProblem(content)) return { problem: content, retryAfter }
+  // A proxy or gateway in between responds in its own format; 429 and 5xx from it are worth a retry.
+  const retryable = answer.status === 201 || answer.status === 429 || answer.status >= 500
+  const title = `The service sent an unexpected response (HTTP ${answer.status})`
+  return { problem: { title, retryable }, retryAfter }
+}
+
+/** The complete response to a registration: one that was cut or changed on its way is not. */
+function isCredential({ api_key_id, api_key_value, use, management }) {
+  const texts = [api_key_id, api_key_value, use?.header, management?.token]
+  return texts.every((text) => typeof text === 'string')
+}
+
+/** An error of the service itself. */
+function isProblem({ code, retryable }) {
+  return typeof code === 'string' && typeof retryable === 'boolean'
 }
 
 /** Parses JSON. Returns an empty object if the text is not JSON. */

@@ -2,6 +2,8 @@
 export interface Waiter {
   /** Reports whether it still waits: its deadline has not passed, and it has not disconnected. */
   waits(): boolean
+  /** Reports whether it disconnected before it had a response. */
+  hasLeft(): boolean
   /** {@link RegistrationCall.readyBy} */
   readonly readyBy: number | null
 }

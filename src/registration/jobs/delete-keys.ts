@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApiGateway } from '../../aws/api-gateway.ts'
-import { codeOf } from '../../errors.ts'
+import { failureOf } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import type { LeaderLease } from './leader-lease.ts'
@@ -79,7 +79,7 @@ export async function deleteKey(
     log.info(fields, 'key deleted')
   } catch (err) {
     log.error({ ...fields, err }, 'could not delete key; will retry')
-    await store.postponeEnding(id, codeOf(err), clock() + timing.endRetry)
+    await store.postponeEnding(id, failureOf(err), clock() + timing.endRetry)
     throw err
   }
 }

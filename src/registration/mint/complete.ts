@@ -1,10 +1,10 @@
-import { codeOf } from '../../errors.ts'
+import { failureOf } from '../../errors.ts'
 import type { Completed } from '../../store/minting.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
 import { abortAfter } from '../idempotency/deadline.ts'
 import { undoRegistrations } from '../remove-keys.ts'
-import { callerGone, takenOver } from '../use-case-errors.ts'
-import { isAwaited, type PendingMint } from './mint-request.ts'
+import { takenOver } from '../use-case-errors.ts'
+import { isAwaited, notAwaited, type PendingMint } from './mint-request.ts'
 
 /** A pending registration whose key is created, attached and verified. */
 export interface Minted {
@@ -51,7 +51,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
     await withdraw(deps, unheard)
     const lost = wanted.filter(({ mint }) => !completed.has(mint.id))
     await fail(deps, mintsOf(lost), takenOver())
-    await fail(deps, mintsOf(unwanted), callerGone())
+    await failUnawaited(deps, mintsOf(unwanted))
     return new Set(completed.keys())
   } catch (error) {
     await fail(deps, mintsOf(minted), error)
@@ -73,10 +73,9 @@ async function withdraw(deps: RegistrationDeps, unheard: readonly PendingMint[])
   try {
     const ids = unheard.map(({ id }) => id)
     await deps.store.withdrawAnswers(ids, lease)
-    await fail(
+    await failUnawaited(
       deps,
       unheard.map((mint) => ({ ...mint, owner: lease.owner })),
-      callerGone(),
     )
   } finally {
     deps.leases.drop(lease.owner)
@@ -97,6 +96,14 @@ function answer(
   request.resolve({ registration, apiKeyId, secrets, replaced, ready, replayed: request.begun !== null })
 }
 
+/** Fails registrations that no caller waits for any more. Never throws. */
+export async function failUnawaited(deps: RegistrationDeps, mints: readonly PendingMint[]): Promise<void> {
+  const byError = Map.groupBy(mints, ({ request }) => failureOf(notAwaited(request)))
+  for (const [first, ...others] of byError.values()) {
+    if (first !== undefined) await fail(deps, [first, ...others], notAwaited(first.request))
+  }
+}
+
 /**
  * Undoes registrations, then rejects their requests with `error`: a retry finds its use refunded. Those that cannot be
  * undone now stay pending, for recovery. Never throws.
@@ -108,10 +115,12 @@ export async function fail(
 ): Promise<void> {
   if (mints.length === 0) return
   const { clock, log, store, timing } = deps
-  const failure = codeOf(error)
+  const failure = failureOf(error)
   for (const { id, registration, request } of mints) {
-    const fields = { registration_id: id, token_id: registration.tokenId, plan: registration.plan }
-    request.call.log.warn({ ...fields, err: error }, 'registration failed')
+    const { tokenId, plan } = registration
+    const fields = { registration_id: id, token_id: tokenId, plan, code: failure }
+    if (failure === 'client_closed') request.call.log.info(fields, 'registration undone, as its client left')
+    else request.call.log.warn({ ...fields, err: error }, 'registration failed')
   }
   const limit = abortAfter(timing.undo)
   const undone = new Set<string>()

@@ -4,6 +4,7 @@ import type { BootstrapToken, Held, NewRegistration, Rotation } from '../../stor
 import type { Credential, RegistrationCall } from '../deps.ts'
 import type { Waiter } from '../idempotency/in-flight.ts'
 import type { CredentialSecrets, RequestIdentity } from '../idempotency/request-identity.ts'
+import { clientClosed, outOfTime } from '../use-case-errors.ts'
 
 /** A queued request for a key. It is not recorded yet, unless an earlier request began it. */
 export interface MintRequest {
@@ -46,6 +47,11 @@ export function noteFailure(mints: readonly PendingMint[], error: unknown): void
 /** Reports whether a caller still waits for the response. */
 export function isAwaited({ waiters }: MintRequest): boolean {
   return waiters.some((one) => one.waits())
+}
+
+/** The error of a request that no caller waits for any more. */
+export function notAwaited({ waiters }: MintRequest): ServiceError {
+  return waiters.every((one) => one.hasLeft()) ? clientClosed() : outOfTime()
 }
 
 /**

@@ -2,11 +2,10 @@ import pLimit from 'p-limit'
 import type { ApiGateway } from '../../aws/api-gateway.ts'
 import { ServiceError } from '../../errors.ts'
 import { keyName, keyNamePrefix } from '../key-names.ts'
-import { callerGone } from '../use-case-errors.ts'
 import { completeWhenReady } from './await-ready.ts'
-import { fail } from './complete.ts'
+import { fail, failUnawaited } from './complete.ts'
 import type { MintDeps } from './mint-deps.ts'
-import { isAwaited, noteFailure, type PendingMint } from './mint-request.ts'
+import { isAwaited, notAwaited, noteFailure, type PendingMint } from './mint-request.ts'
 
 /**
  * Registrations that are minted side by side where imports cannot be used: one is attached while others are created, and
@@ -23,7 +22,7 @@ export const SINGLE_AT_ONCE = 4
 export async function mintSingle(deps: MintDeps, mint: PendingMint, signal: AbortSignal): Promise<unknown> {
   const { apiGateway, attachBreaker } = deps
   if (mint.registration.idempotency === null && !isAwaited(mint.request)) {
-    const error = callerGone()
+    const error = notAwaited(mint.request)
     await fail(deps, [mint], error)
     return error
   }
@@ -31,7 +30,7 @@ export async function mintSingle(deps: MintDeps, mint: PendingMint, signal: Abor
   try {
     const apiKeyId = await createAttachedKey(apiGateway, mint, check, signal)
     const completed = await completeWhenReady(deps, [{ mint, apiKeyId }])
-    if (!completed.has(mint.id)) return callerGone()
+    if (!completed.has(mint.id)) return notAwaited(mint.request)
     if (!check && attachBreaker.isCheckDue()) deps.afterResponse(() => checkAttachment(deps, mint, apiKeyId))
     return undefined
   } catch (error) {
@@ -54,7 +53,7 @@ export async function mintOneByOne(
       limit(() => (signal.aborted ? void left.push(mint) : mintSingle(deps, mint, signal))),
     ),
   )
-  await fail(deps, left, callerGone())
+  await failUnawaited(deps, left)
 }
 
 /**

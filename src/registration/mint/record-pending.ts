@@ -2,20 +2,19 @@ import { whyUnusable } from '../../auth/bootstrap-token.ts'
 import { randomBase62 } from '../../auth/random.ts'
 import { hashSecret } from '../../auth/secret-hash.ts'
 import { createSecret } from '../../auth/token-format.ts'
-import { codeOf, ServiceError } from '../../errors.ts'
+import { failureOf, ServiceError } from '../../errors.ts'
 import type { BeginOutcome } from '../../store/minting.ts'
 import type { Lease, NewRegistration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { type CredentialSecrets, sealCredential } from '../idempotency/request-identity.ts'
 import { newRegistrationIds, rotationId } from '../key-names.ts'
 import {
-  callerGone,
   earlierKeyRemains,
   idempotencyInProgress,
   registrationEnded,
   rotationInProgress,
 } from '../use-case-errors.ts'
-import { isAwaited, type MintRequest, type PendingMint } from './mint-request.ts'
+import { isAwaited, type MintRequest, notAwaited, type PendingMint } from './mint-request.ts'
 
 /** The length of a key's value: 238 random bits in letters and digits, the characters that API Gateway documents. */
 const KEY_VALUE_LENGTH = 40
@@ -35,7 +34,7 @@ export async function recordPending(
   const ids = newRegistrationIds(requests.length)[Symbol.iterator]()
   for (const request of requests) {
     if (request.begun !== null) recorded.push({ ...request.begun, request, keyMayExist: true })
-    else if (!isAwaited(request)) request.reject(callerGone())
+    else if (!isAwaited(request)) request.reject(notAwaited(request))
     else fresh.push(prepare(deps, request, nextId(ids, request), lease))
   }
   if (fresh.length === 0) return recorded
@@ -49,7 +48,7 @@ export async function recordPending(
     }
   } catch (error) {
     // Some may be recorded all the same. No key exists yet, so their uses can be refunded now, or by recovery.
-    const ending = { failure: codeOf(error), sweepAt: null, now: deps.clock() }
+    const ending = { failure: failureOf(error), sweepAt: null, now: deps.clock() }
     await deps.store.failRegistrations(fresh, ending).catch(() => undefined)
     for (const { request } of fresh) request.reject(error)
   }

@@ -1,0 +1,58 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { ErrorCode } from '../error-catalogue.ts'
+import type { ServiceError } from '../errors.ts'
+import { identified } from './authenticate.ts'
+
+/** The status that the log shows for a request whose client disconnected before it had the response, as in nginx. */
+const CLIENT_CLOSED = 499
+
+/** The codes of the errors with which requests were answered. */
+const codes = new WeakMap<FastifyRequest, ErrorCode>()
+
+/**
+ * Logs one line for each request, when its response is sent or its client has disconnected: with the code of an error, and
+ * with the token and the registration that it was authenticated for. Applies to routes added afterwards.
+ */
+export function logRequests(app: FastifyInstance): void {
+  app.addHook('onRequest', async (request, reply) => {
+    reply.raw.once('close', () => {
+      const who = identified(request)
+      const code = hasLeft(reply) ? 'client_closed' : codes.get(request)
+      request.log.info(
+        {
+          method: request.method,
+          route: request.routeOptions.url ?? 'none',
+          status: hasLeft(reply) ? CLIENT_CLOSED : reply.statusCode,
+          ...(code === undefined ? {} : { code }),
+          ...(who === undefined ? {} : { token_id: who.tokenId }),
+          ...(who?.registrationId ? { registration_id: who.registrationId } : {}),
+          ms: Math.round(reply.elapsedTime * 10) / 10,
+          ip: request.ip,
+        },
+        'request completed',
+      )
+    })
+  })
+}
+
+/** Reports whether the client disconnected before it had the response. */
+export function hasLeft({ raw }: FastifyReply): boolean {
+  return raw.closed && !raw.writableFinished
+}
+
+/**
+ * Notes the error of a response for the line of its request, and logs a fault of the service with its cause, at level
+ * `error`. A client that disconnected is no fault.
+ * @param error the error as it was thrown
+ */
+export function logError(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { code, clientClosed }: ServiceError,
+  status: number,
+  error: Error,
+): void {
+  codes.set(request, code)
+  const isOfClient = clientClosed || (hasLeft(reply) && code !== 'internal')
+  if (status >= 500 && !isOfClient) request.log.error({ err: error, code }, 'request failed')
+}
