@@ -134,6 +134,22 @@ export class Account {
     return plan
   }
 
+  /** Deletes a plan, which takes its keys off it. Like API Gateway, refuses a plan that still covers API stages. */
+  deletePlan(id: string): void {
+    if (this.plan(id).apiStages.length > 0)
+      throw badRequest(`Unable to delete usage plan ${id} because it still has API stages associated with it`)
+    for (const key of this.keys.values()) key.planIds.delete(id)
+    this.plans.delete(id)
+  }
+
+  /** Returns the plans that a key is on; without a key, all plans. */
+  plansOf(keyId: string | undefined): UsagePlan[] {
+    const plans = [...this.plans.values()]
+    if (keyId === undefined) return plans
+    const { planIds } = this.key(keyId)
+    return plans.filter(({ id }) => planIds.has(id))
+  }
+
   attach(planId: string, keyId: string): ApiKey {
     const plan = this.plan(planId)
     const key = this.key(keyId)

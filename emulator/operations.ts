@@ -101,7 +101,7 @@ export const operations: Record<OperationName, Operation> = {
   },
   GetUsagePlans: {
     ...on('GET', '/usageplans', 200),
-    run: ({ account, query }) => page([...account.plans.values()], query, (plan) => plan),
+    run: ({ account, query }) => page(account.plansOf(query['keyId']), query, (plan) => plan),
   },
   GetUsagePlan: {
     ...on('GET', '/usageplans/:planId', 200),
@@ -114,6 +114,10 @@ export const operations: Record<OperationName, Operation> = {
       for (const { op, path, value } of read(patch, body).patchOperations) patchPlan(plan, op, path, value)
       return plan
     },
+  },
+  DeleteUsagePlan: {
+    ...on('DELETE', '/usageplans/:planId', 202),
+    run: ({ account, params }) => account.deletePlan(params['planId'] ?? ''),
   },
   CreateUsagePlanKey: {
     ...on('POST', '/usageplans/:planId/keys', 201),

@@ -10,6 +10,7 @@ export const operationNames = [
   'GetUsagePlans',
   'GetUsagePlan',
   'UpdateUsagePlan',
+  'DeleteUsagePlan',
   'CreateUsagePlanKey',
   'GetUsagePlanKeys',
   'GetUsagePlanKey',

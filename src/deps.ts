@@ -8,8 +8,8 @@ import type { Credential } from './registration/deps.ts'
 import { createInFlight } from './registration/idempotency/in-flight.ts'
 import type { IssueDeps } from './registration/issue-credential.ts'
 import { createMintQueue } from './registration/mint/mint-queue.ts'
-import { createKeyLiveness, type KeyLiveness } from './registration/queries/key-liveness.ts'
-import { createPlanLimits, type OfferedPlan } from './registration/queries/plan-limits.ts'
+import { createKeyLiveness } from './registration/queries/key-liveness.ts'
+import { createPlanLimits } from './registration/queries/plan-limits.ts'
 import { planCheck, storeCheck } from './registration/queries/readiness-checks.ts'
 import { createServiceReadiness, type ServiceReadiness } from './registration/queries/service-readiness.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
@@ -21,10 +21,7 @@ export interface Deps extends IssueDeps {
   readonly config: Config
   readonly log: Logger
   readonly readiness: ServiceReadiness
-  readonly liveness: KeyLiveness
   readonly refusals: Refusals
-  /** Returns every plan of this deployment, with its limits. */
-  readonly planLimits: () => Promise<OfferedPlan[]>
   /** Waits for the registrations in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
@@ -45,7 +42,11 @@ export async function createDeps(
   })
   const leases = createWorkLeases({ store, clock, timing })
   const keyProbe = config.apiProbeUrl === null ? null : createKeyProbe(config.apiProbeUrl, log)
-  const shared = { config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, leases, keyProbe }
+  const planLimits = createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log })
+  const shared = {
+    ...{ config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, leases, keyProbe },
+    planLimits,
+  }
   const inFlight = createInFlight<Credential>()
   const mintQueue = createMintQueue(shared)
   return {
@@ -54,7 +55,6 @@ export async function createDeps(
     mintQueue,
     liveness: createKeyLiveness(shared),
     refusals: createRefusals(shared),
-    planLimits: createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log }),
     readiness: createServiceReadiness({
       clock,
       known: [],

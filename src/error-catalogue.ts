@@ -76,6 +76,11 @@ export const errorCatalogue = {
     retryable: false,
     nextStep: 'Register again with POST /register; if you send an Idempotency-Key, use a new one.',
   },
+  registration_suspended: {
+    title: 'The registration is suspended',
+    retryable: false,
+    nextStep: 'Ask the operator why, and to resume it. A new key cannot be requested in its place.',
+  },
   key_replaced: {
     title: 'The key was replaced by a rotation',
     retryable: false,

@@ -2,8 +2,8 @@ import type { Log } from '../log.ts'
 import { createChangeQueue } from './change-queue.ts'
 import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
-import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate } from './keys.ts'
-import { hasKey, type KeyQuery, type KeyState, readKey } from './live-key.ts'
+import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate, type ListedKey } from './keys.ts'
+import { type KeyQuery, type KeyState, readKey } from './live-key.ts'
 import { createPace, type Priority } from './pace.ts'
 import { readUsage, type UsageDay, type UsageQuery } from './usage.ts'
 import {
@@ -11,6 +11,8 @@ import {
   attachKey,
   describePlan,
   findAttached,
+  findPlansOf,
+  hasPlan,
   type PlanDescription,
 } from './usage-plans.ts'
 
@@ -31,11 +33,13 @@ export interface ApiGateway {
   /** Deletes a key. Succeeds if the key no longer exists. */
   deleteKey(id: string, signal: AbortSignal): Promise<void>
   /** Returns the keys whose name starts with `namePrefix`. */
-  findKeys(namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
-  /** Returns `true` if a key with this id exists. */
-  hasKey(id: string, signal: AbortSignal): Promise<boolean>
-  /** Reads whether a key exists, is enabled and is on its usage plan. */
-  readKey(query: KeyQuery, signal: AbortSignal): Promise<KeyState>
+  findKeys(namePrefix: string, signal: AbortSignal): Promise<ListedKey[]>
+  /** Reads whether a key is enabled, and the usage plans that it is on. `null`: it does not exist. */
+  readKey(query: KeyQuery, signal: AbortSignal): Promise<KeyState | null>
+  /** Returns the usage plans that a key is on. A key that does not exist is on none. */
+  findPlansOf(keyId: string, signal: AbortSignal): Promise<PlanDescription[]>
+  /** Returns `true` if a usage plan exists. */
+  hasPlan(usagePlanId: string, signal: AbortSignal): Promise<boolean>
   /** Reads the API stages and the limits of a usage plan. */
   describePlan(usagePlanId: string, signal: AbortSignal): Promise<PlanDescription>
   /** Reads the daily usage of a key on its usage plan; the figures are up to half an hour late. */
@@ -71,8 +75,9 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       deleteKey: (id, signal) => deleteKey(client, id, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
       readUsage: (query, signal) => readUsage(client, query, signal),
-      hasKey: (id, signal) => hasKey(client, id, signal),
       readKey: (query, signal) => readKey(client, query, signal),
+      findPlansOf: (keyId, signal) => findPlansOf(client, keyId, signal),
+      hasPlan: (usagePlanId, signal) => hasPlan(client, usagePlanId, signal),
       describePlan: (usagePlanId, signal) => describePlan(client, usagePlanId, signal),
     }
     return { calls, client }

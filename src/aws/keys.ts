@@ -67,21 +67,26 @@ export interface FoundKey {
   readonly name: string
 }
 
+export interface ListedKey extends FoundKey {
+  readonly enabled: boolean
+}
+
 /** Returns the keys whose name starts with `namePrefix`. @throws ServiceError see {@link toServiceError} */
 export async function findKeys(
   client: APIGatewayClient,
   namePrefix: string,
   signal: AbortSignal,
-): Promise<FoundKey[]> {
+): Promise<ListedKey[]> {
   try {
-    const found: FoundKey[] = []
+    const found: ListedKey[] = []
     const pages = paginateGetApiKeys(
       { client, pageSize: 500 },
       { nameQuery: namePrefix },
       { abortSignal: signal },
     )
-    for await (const page of pages) {
-      found.push(...keysNamed(page.items, namePrefix))
+    for await (const { items = [] } of pages) {
+      const enabled = new Set(items.flatMap((item) => (item.enabled ? item.id : [])))
+      found.push(...keysNamed(items, namePrefix).map((key) => ({ ...key, enabled: enabled.has(key.id) })))
     }
     return found
   } catch (error) {

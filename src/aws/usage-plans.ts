@@ -3,6 +3,8 @@ import {
   CreateUsagePlanKeyCommand,
   GetUsagePlanCommand,
   paginateGetUsagePlanKeys,
+  paginateGetUsagePlans,
+  type UsagePlan,
 } from '@aws-sdk/client-api-gateway'
 import { ServiceError } from '../errors.ts'
 import type { ChangeQueue } from './change-queue.ts'
@@ -104,8 +106,9 @@ export interface PlanLimits {
 }
 
 export interface PlanDescription {
-  /** The number of API stages that the plan covers. */
-  readonly stages: number
+  readonly usagePlanId: string
+  /** The API stages that the plan covers, each as `apiId:stage`. */
+  readonly stages: readonly string[]
   readonly limits: PlanLimits
 }
 
@@ -117,16 +120,65 @@ export async function describePlan(
 ): Promise<PlanDescription> {
   try {
     const plan = await client.send(new GetUsagePlanCommand({ usagePlanId }), { abortSignal: signal })
-    const { limit, period } = plan.quota ?? {}
-    return {
-      stages: plan.apiStages?.length ?? 0,
-      limits: {
-        ratePerSecond: plan.throttle?.rateLimit ?? null,
-        burst: plan.throttle?.burstLimit ?? null,
-        quota: limit === undefined || period === undefined ? null : { limit, period },
-      },
-    }
+    return toDescription(usagePlanId, plan)
   } catch (error) {
     throw toServiceError(error, 'read the usage plan', 'it')
+  }
+}
+
+/** Returns `true` if a usage plan exists (GetUsagePlans). @throws ServiceError see {@link toServiceError} */
+export async function hasPlan(
+  client: APIGatewayClient,
+  usagePlanId: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    // Not GetUsagePlan: a role may be allowed to read only the plans of the present configuration.
+    const plans = await listPlans(client, undefined, signal)
+    return plans.some((one) => one.usagePlanId === usagePlanId)
+  } catch (error) {
+    throw toServiceError(error, 'list the usage plans')
+  }
+}
+
+/**
+ * Returns the usage plans that a key is on (GetUsagePlans). A key that does not exist is on none.
+ * @throws ServiceError see {@link toServiceError}
+ */
+export async function findPlansOf(
+  client: APIGatewayClient,
+  keyId: string,
+  signal: AbortSignal,
+): Promise<PlanDescription[]> {
+  try {
+    return await listPlans(client, keyId, signal)
+  } catch (error) {
+    if (answeredError(error)?.name === 'NotFoundException') return []
+    throw toServiceError(error, 'read the usage plans of a key')
+  }
+}
+
+async function listPlans(
+  client: APIGatewayClient,
+  keyId: string | undefined,
+  abortSignal: AbortSignal,
+): Promise<PlanDescription[]> {
+  const found: PlanDescription[] = []
+  const query = keyId === undefined ? {} : { keyId }
+  for await (const { items = [] } of paginateGetUsagePlans({ client, pageSize: 500 }, query, { abortSignal }))
+    found.push(...items.flatMap((plan) => (plan.id === undefined ? [] : toDescription(plan.id, plan))))
+  return found
+}
+
+function toDescription(usagePlanId: string, { apiStages, throttle, quota }: UsagePlan): PlanDescription {
+  const { limit, period } = quota ?? {}
+  return {
+    usagePlanId,
+    stages: (apiStages ?? []).map(({ apiId, stage }) => `${apiId}:${stage}`),
+    limits: {
+      ratePerSecond: throttle?.rateLimit ?? null,
+      burst: throttle?.burstLimit ?? null,
+      quota: limit === undefined || period === undefined ? null : { limit, period },
+    },
   }
 }

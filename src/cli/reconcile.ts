@@ -6,6 +6,7 @@ import {
   findDiscrepancies,
   SETTLED_AFTER_MS,
 } from '../registration/jobs/reconcile.ts'
+import type { Registration } from '../store/records.ts'
 import { printJson } from './format.ts'
 import { withDeps } from './with-deps.ts'
 
@@ -24,10 +25,10 @@ export function addReconcileCommand(program: Command): void {
 function define(command: Command): void {
   command
     .description(
-      'find firstkey keys in AWS that this store does not know, and registrations whose key no longer exists in AWS; ' +
-        'dry run unless --yes',
+      'find firstkey keys in AWS that this store does not know, and registrations whose key was deleted, disabled or ' +
+        'taken off its usage plan in AWS; dry run unless --yes',
     )
-    .option('--yes', 'delete these keys, and record these registrations as revoked')
+    .option('--yes', 'delete the unknown keys, and record registrations whose key was deleted as revoked')
     .option('--force', 'delete the keys even if this store knows none of the firstkey keys in AWS')
     .option('--json', 'print JSON')
     .addHelpText(
@@ -68,19 +69,18 @@ function reconcile(options: ReconcileOptions): Promise<void> {
   })
 }
 
-function report({ strayKeys, deadRecords }: Discrepancies, { yes, json }: ReconcileOptions): void {
+function report(discrepancies: Discrepancies, { yes, json }: ReconcileOptions): void {
+  const { strayKeys, deadRecords, disabledKeys, detachedKeys } = discrepancies
   if (json) {
     printJson({
       stray_keys: strayKeys.map(({ id, name }) => ({ api_key_id: id, name })),
-      dead_records: deadRecords.map(({ id, apiKeyId, rotation }) => ({
-        id,
-        registration_id: rotation?.of ?? id,
-        api_key_id: apiKeyId,
-      })),
+      dead_records: deadRecords.map(recordJson),
+      disabled_keys: disabledKeys.map(recordJson),
+      detached_keys: detachedKeys.map(recordJson),
     })
     return
   }
-  if (strayKeys.length + deadRecords.length === 0) {
+  if (strayKeys.length + deadRecords.length + disabledKeys.length + detachedKeys.length === 0) {
     const minutes = SETTLED_AFTER_MS / 60_000
     process.stderr.write(
       `AWS and the store agree. Registrations younger than ${minutes} minutes were not compared.\n`,
@@ -91,4 +91,12 @@ function report({ strayKeys, deadRecords }: Discrepancies, { yes, json }: Reconc
     process.stdout.write(
       `${id}  its key ${apiKeyId} no longer exists in AWS${yes ? '' : '; --yes records that it has ended'}\n`,
     )
+  for (const { id, apiKeyId } of disabledKeys)
+    process.stdout.write(`${id}  its key ${apiKeyId} is disabled in AWS, and stays so\n`)
+  for (const { id, apiKeyId } of detachedKeys)
+    process.stdout.write(`${id}  its key ${apiKeyId} is on no usage plan of the API, and stays so\n`)
+}
+
+function recordJson({ id, apiKeyId, rotation }: Registration): object {
+  return { id, registration_id: rotation?.of ?? id, api_key_id: apiKeyId }
 }

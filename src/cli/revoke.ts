@@ -105,7 +105,7 @@ async function preview(store: Store, selection: Selection): Promise<void> {
 }
 
 function line(registration: Registration, current: Registration): string {
-  return `${registration.id}  ${current.apiKeyId ?? '-'}  ${registration.plan}  ${registration.name}`
+  return `${registration.id}  ${current.apiKeyId ?? '-'}  ${current.plan}  ${registration.name}`
 }
 
 async function select(

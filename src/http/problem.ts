@@ -20,6 +20,7 @@ export const problemStatus = {
   idempotency_in_progress: 409,
   idempotency_mismatch: 422,
   registration_ended: 409,
+  registration_suspended: 403,
   key_replaced: 409,
   rotation_in_progress: 409,
   not_found: 404,

@@ -7,6 +7,7 @@ import type { NewRegistration, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { KeyProbe } from './data-plane/key-probe.ts'
 import type { CredentialSecrets } from './idempotency/request-identity.ts'
+import type { OfferedPlan } from './queries/plan-limits.ts'
 import type { Timing } from './timing.ts'
 import type { WorkLeases } from './work-leases.ts'
 
@@ -25,6 +26,8 @@ export interface RegistrationDeps {
   readonly leases: WorkLeases
   /** `null`: API_PROBE_PATH is not set, so that keys cannot be probed. */
   readonly keyProbe: KeyProbe | null
+  /** Returns every plan of this deployment, with its limits and API stages. */
+  readonly planLimits: () => Promise<OfferedPlan[]>
   /** The log for events that belong to no request. */
   readonly log: Log
 }

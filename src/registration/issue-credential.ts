@@ -12,11 +12,19 @@ import {
 import { isRemembered } from './lifecycle.ts'
 import type { MintQueue } from './mint/mint-queue.ts'
 import type { MintRequest } from './mint/mint-request.ts'
-import { endedError, idempotencyInProgress } from './use-case-errors.ts'
+import { LATE_UP_TO_MS } from './present-key.ts'
+import type { KeyLiveness } from './queries/key-liveness.ts'
+import {
+  endedError,
+  idempotencyInProgress,
+  registrationEnded,
+  registrationSuspended,
+} from './use-case-errors.ts'
 
 export interface IssueDeps extends RegistrationDeps {
   readonly inFlight: InFlight<Credential>
   readonly mintQueue: MintQueue
+  readonly liveness: KeyLiveness
 }
 
 /** The content of a mint request: a registration, or a rotation of one. */
@@ -32,6 +40,8 @@ export interface CredentialRequest {
   readonly mayReplay: boolean
   /** Returns what to mint, if no earlier response can be returned. @throws ServiceError why it is refused */
   authorize(): Promise<KeyContent>
+  /** Checks that what an earlier request began may still be answered. @throws ServiceError why not */
+  reauthorize(): Promise<void>
 }
 
 /** A request with its deadline and its waiting callers. */
@@ -101,6 +111,7 @@ async function continueEarlier(
   requireSameRequest(identity, earlier.idempotency ?? identity)
   if (earlier.status !== 'pending') return replay(deps, attempt, earlier, identity)
   if (earlier.undoing) throw idempotencyInProgress()
+  await attempt.request.reauthorize()
   // Pending: another process is minting it, or died, and this one continues where it stopped.
   const { clock, leases, store } = deps
   const lease = leases.hold()
@@ -135,7 +146,7 @@ function toMintRequest(
 /** Returns the credential of an active registration again, to a caller that can unseal it. */
 async function replay(
   deps: IssueDeps,
-  { call }: Attempt,
+  { call, request }: Attempt,
   { id }: Pick<Registration, 'id'>,
   identity: RequestIdentity,
 ): Promise<Credential> {
@@ -145,6 +156,8 @@ async function replay(
   const apiKeyId = registration?.apiKeyId
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw idempotencyInProgress()
   const secrets = unsealEarlier(registration, identity)
+  if (registration.rotation !== null && registration.answeredAt === null) await request.reauthorize()
+  await checkReplayedKey(deps, registration, apiKeyId)
   const key = { keyId: apiKeyId, value: secrets.apiKeyValue, tokenId: registration.tokenId }
   const until = () => (call.isGone() ? null : call.readyBy)
   const ready = call.readyBy === null ? null : ((await deps.keyProbe?.untilAccepted(key, until)) ?? null)
@@ -152,6 +165,23 @@ async function replay(
   const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
   if (answered === undefined) throw idempotencyInProgress()
   return { registration, apiKeyId, secrets, replaced: answered.replaced, ready, replayed: true }
+}
+
+/**
+ * Looks at a key before it is returned once more, unless it is so young that its minting was the look. A look that fails is
+ * no evidence against the key.
+ * @throws ServiceError `registration_ended` if the key was deleted in API Gateway; `registration_suspended` if it was
+ *   disabled or taken off its plan there
+ */
+async function checkReplayedKey(
+  { clock, liveness }: IssueDeps,
+  { createdAt, usagePlanId }: Registration,
+  keyId: string,
+): Promise<void> {
+  if (clock() - createdAt <= LATE_UP_TO_MS) return
+  const fault = (await liveness.look({ keyId, usagePlanId }))?.fault ?? null
+  if (fault === 'gone') throw registrationEnded()
+  if (fault !== null) throw registrationSuspended()
 }
 
 function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): CredentialSecrets {

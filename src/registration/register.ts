@@ -43,6 +43,7 @@ export function register(
       checkName(token, name)
       return { name, description, plan: choosePlan(deps.config.plans, token, requested), rotation: null }
     },
+    async reauthorize() {},
   }
   return issueCredential(deps, request, call)
 }

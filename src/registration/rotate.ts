@@ -1,9 +1,12 @@
 import { type Manager, unknownManagementToken } from '../auth/management-token.ts'
 import { hashSecret, sameHash } from '../auth/secret-hash.ts'
+import type { Plan } from '../config.ts'
 import { ServiceError } from '../errors.ts'
+import type { Registration } from '../store/records.ts'
 import type { Credential, RegistrationCall } from './deps.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
 import { type IssueDeps, issueCredential } from './issue-credential.ts'
+import { checkPresentKey } from './present-key.ts'
 import { registrationEnded } from './use-case-errors.ts'
 
 /** A validated request for a rotation. */
@@ -16,11 +19,11 @@ export interface RotationRequest {
 }
 
 /**
- * Issues a new key for a registration, on the same plan and with the lifetime that the token gives its keys. The present key
+ * Issues a new key for a registration, on its plan (see {@link checkPresentKey}) and with the lifetime that the token gives its keys. The present key
  * ends after the overlap, and a key that overlaps already ends now; both only after the new key was answered. Costs no use of
  * the bootstrap token, which may be revoked or expired.
  * @param manager `secret: null`: an operator
- * @throws ServiceError `registration_ended`, `rotation_in_progress`; `invalid_token` for an outdated management token;
+ * @throws ServiceError `registration_ended`, `registration_suspended`, `rotation_in_progress`; `invalid_token` for an outdated management token;
  *   `invalid_idempotency_key` if the management token is renewed without one; and those of {@link issueCredential}
  */
 export async function rotate(
@@ -29,7 +32,7 @@ export async function rotate(
   { overlapMs, renewsManagement, idempotencyKey }: RotationRequest,
   call: RegistrationCall,
 ): Promise<Credential> {
-  const { id, name, description, plan, usagePlanId, tokenId } = registration
+  const { id, name, description, tokenId } = registration
   const token = await deps.store.getToken(tokenId)
   if (token === undefined) throw new Error(`the token ${tokenId} of ${id} is missing`)
   const content = ['rotate', id, String(overlapMs), String(renewsManagement)]
@@ -39,6 +42,12 @@ export async function rotate(
       : identifyRequest({ tokenSecret: secret, idempotencyKey }, content)
   // Without one, a lost response would lose the only token with which it can be recovered.
   if (renewsManagement && identity === null && secret !== null) throw needsIdempotencyKey()
+  const checkKey = async (root: Registration): Promise<Plan> => {
+    const current = root.currentId === null ? root : await deps.store.getRegistration(root.currentId)
+    if (current === undefined) throw new Error(`the present key ${root.currentId} of ${id} is missing`)
+    if (current.status !== 'active') throw registrationEnded()
+    return checkPresentKey(deps, current, AbortSignal.timeout(call.timeoutMs))
+  }
   const request = {
     token,
     identity,
@@ -49,15 +58,16 @@ export async function rotate(
       if (root === undefined) throw registrationEnded()
       if (secret !== null && !sameHash(root.managementHash, hashSecret(secret)))
         throw unknownManagementToken()
-      const current = root.currentId === null ? root : await deps.store.getRegistration(root.currentId)
-      if (current === undefined) throw new Error(`the present key ${root.currentId} of ${id} is missing`)
-      if (current.status !== 'active') throw registrationEnded()
       return {
         name,
         description,
-        plan: { name: plan, usagePlanId },
+        plan: await checkKey(root),
         rotation: { of: id, overlapMs, renewsManagement },
       }
+    },
+    async reauthorize() {
+      const root = await deps.store.getRegistration(id)
+      if (root !== undefined) await checkKey(root)
     },
   }
   return issueCredential(deps, request, call)

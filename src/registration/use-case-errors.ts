@@ -8,6 +8,11 @@ export function registrationEnded(): ServiceError {
   return new ServiceError('registration_ended', 'The key of this registration has expired or was revoked.')
 }
 
+/** An operator suspended the key of the registration. Only an operator can change that. */
+export function registrationSuspended(): ServiceError {
+  return new ServiceError('registration_suspended', 'An operator has suspended the key of this registration.')
+}
+
 /** The error for a retry whose key is not returned any more; `undefined`: the key has not ended. */
 export function endedError(one: Registration, now: number): ServiceError | undefined {
   if (one.endReason === 'rotated') {

@@ -111,7 +111,7 @@ export function toReadClientInformation(
   return {
     client_name: registration.name,
     redirect_uris: [],
-    plan: registration.plan,
+    plan: current.plan,
     client_id: apiKeyId,
     client_id_issued_at: seconds(registration.createdAt),
     client_secret_expires_at: seconds(current.expiresAt),

@@ -79,7 +79,9 @@ export const credentialSchema = z
     name: z.string().describe('The name from the request'),
     description: z.string().describe('The description from the request; empty if there was none'),
     usage_plan_id: z.string().describe('The id of the usage plan in API Gateway'),
-    plan: z.string().describe('The name of the plan in this service'),
+    plan: z
+      .string()
+      .describe('The name of the plan in this service; the id of the usage plan if it is none of its plans'),
     created_at: timestamp.describe('The time when the key was created: RFC 3339, UTC'),
     expires_at: timestamp.nullable().describe('The time when the key expires; `null` if it never expires'),
     ready,

@@ -24,7 +24,7 @@ import { requestContext, setCredentialHeaders } from './request-context.ts'
 export const MINT_ERRORS = [
   ...(['missing_token', 'invalid_token', 'rate_limited', 'overloaded', 'key_quota_reached'] as const),
   ...(['invalid_idempotency_key', 'idempotency_in_progress', 'idempotency_mismatch'] as const),
-  ...(['registration_ended', 'key_replaced'] as const),
+  ...(['registration_ended', 'registration_suspended', 'key_replaced'] as const),
   ...STORE_ERRORS,
   ...UPSTREAM_ERRORS,
 ]

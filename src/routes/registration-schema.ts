@@ -1,5 +1,7 @@
 import { z } from 'zod'
+import type { Plan } from '../config.ts'
 import type { Credential } from '../registration/deps.ts'
+import { planById } from '../registration/present-key.ts'
 import type { KeyHealth } from '../registration/queries/key-liveness.ts'
 import type { RegistrationView } from '../registration/queries/registration-view.ts'
 import type { Registration } from '../store/records.ts'
@@ -27,8 +29,10 @@ export const registrationSchema = z
     registration_id: z.string().describe('The id of the registration'),
     name: z.string().describe('The name from the registration'),
     description: z.string().describe('The description from the registration; empty if there was none'),
-    plan: z.string().describe('The name of the plan in this service'),
-    usage_plan_id: z.string().describe('The id of the usage plan in API Gateway'),
+    plan: z
+      .string()
+      .describe('The name of the plan in this service; the id of the usage plan if it is none of its plans'),
+    usage_plan_id: z.string().describe('The id of the usage plan in API Gateway that the key is on'),
     status: z
       .enum(['active', 'expired', 'revoked', 'pending', 'failed'])
       .describe(
@@ -49,8 +53,8 @@ export const registrationSchema = z
       .boolean()
       .nullable()
       .describe(
-        '`true` if the key exists in API Gateway, enabled and on its usage plan, as of a few seconds ago; `null` if that ' +
-          'is unknown',
+        '`true` if the key exists in API Gateway, enabled and on a usage plan that opens the API, as of a few seconds ago; ' +
+          '`null` if that is unknown',
       ),
     ready: z
       .boolean()
@@ -90,14 +94,17 @@ export const registrationExample: RegistrationAnswer = {
   },
 }
 
-export function toRegistrationAnswer(view: RegistrationView, { live, ready }: KeyHealth): RegistrationAnswer {
+export function toRegistrationAnswer(
+  view: RegistrationView,
+  { live, ready, usagePlanId }: KeyHealth,
+  plans: readonly Plan[],
+): RegistrationAnswer {
   const { registration, current, overlapping, status, expiresSoon } = view
   return {
     registration_id: registration.id,
     name: registration.name,
     description: registration.description,
-    plan: registration.plan,
-    usage_plan_id: registration.usagePlanId,
+    ...planOf(current, usagePlanId, plans),
     status,
     created_at: toTimestamp(registration.createdAt),
     expires_at: current.expiresAt === null ? null : toTimestamp(current.expiresAt),
@@ -110,6 +117,16 @@ export function toRegistrationAnswer(view: RegistrationView, { live, ready }: Ke
       overlapping: toEndingKey(overlapping),
     },
   }
+}
+
+/** The plan of the present key: where API Gateway shows the key, or else where it was minted. */
+function planOf(
+  { plan, usagePlanId: recordedId }: Registration,
+  usagePlanId: string | null,
+  plans: readonly Plan[],
+): Pick<RegistrationAnswer, 'plan' | 'usage_plan_id'> {
+  if (usagePlanId === null || usagePlanId === recordedId) return { plan, usage_plan_id: recordedId }
+  return { plan: planById(plans, usagePlanId).name, usage_plan_id: usagePlanId }
 }
 
 /** The optional body of `POST /register/{id}/rotate`. */

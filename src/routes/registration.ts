@@ -64,9 +64,9 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       const { apiKeyId: keyId, usagePlanId, tokenId, status } = view.current
       const isGone = keyId === null || status === 'ended'
       const health = isGone
-        ? { live: false, ready: deps.keyProbe === null ? null : false }
+        ? { live: false, ready: deps.keyProbe === null ? null : false, usagePlanId: null }
         : await liveness.check({ keyId, usagePlanId, tokenId })
-      return toRegistrationAnswer(view, health)
+      return toRegistrationAnswer(view, health, config.plans)
     },
   })
   app.route({
@@ -128,7 +128,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       operationId: 'rotateKey',
       summary: 'Rotate the key',
       description:
-        'Mints a new key on the same plan, which is shown only in this response. The current key keeps working for ' +
+        'Mints a new key on the plan of the current one, which is shown only in this response. The current key keeps working for ' +
         '`overlap_seconds`, counted from the response; until then it is not changed. If the previous key still overlaps ' +
         'from an earlier rotation, it is deleted.',
       tags: tagged('Manage'),

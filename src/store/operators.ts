@@ -11,6 +11,7 @@ export type PublicStatus = (typeof PUBLIC_STATUSES)[number]
 export interface RegistrationWithKeyFilter {
   readonly status?: PublicStatus | undefined
   readonly tokenId?: string | undefined
+  /** The name of the plan that the present key was minted on. */
   readonly plan?: string | undefined
   /** Only registrations that are active now and expire at this time or earlier. */
   readonly expiringBy?: number | undefined

@@ -153,6 +153,12 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   const service = await startService(t, { clock: () => now })
   const { account } = service.gateway
   const [kept, dead] = [await registered(service), await registered(service)]
+  const [disabled, detached, moved] = [
+    await registered(service),
+    await registered(service),
+    await registered(service),
+  ]
+  await service.deps.mintQueue.settled()
   now = Date.now()
   const young = await registered(service)
   const [stray = ''] = newRegistrationIds(1)
@@ -162,14 +168,22 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   )
   account.deleteKey(dead.api_key_id)
   account.deleteKey(young.api_key_id)
+  account.key(disabled.api_key_id).enabled = false
+  account.detach('demofree', detached.api_key_id)
+  account.detach('demofree', moved.api_key_id)
+  account.attach('demogold', moved.api_key_id)
+  const recordOf = ({ registration_id, api_key_id }: Registered) => ({
+    id: registration_id,
+    ...{ registration_id, api_key_id },
+  })
 
   const cli = cliOf(t, service)
   const dry = await cli('reconcile', '--json')
   assert.deepEqual(JSON.parse(dry.stdout), {
     stray_keys: [{ api_key_id: strayKey.id, name: strayKey.name }],
-    dead_records: [
-      { id: dead.registration_id, registration_id: dead.registration_id, api_key_id: dead.api_key_id },
-    ],
+    dead_records: [recordOf(dead)],
+    disabled_keys: [recordOf(disabled)],
+    detached_keys: [recordOf(detached)],
   })
   assert.match(dry.stderr, /^Nothing was changed\. .*firstkey reconcile --yes$/m)
   assert.match(
@@ -186,11 +200,14 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   assert.equal(done.code, 0, done.stderr)
   assert.match(done.stdout, RegExp(`its key ${dead.api_key_id} no longer exists in AWS$`, 'm'))
   assert.match(done.stderr, /^Keys deleted: 1\. Missing keys recorded: 1\.$/m)
-  assert.deepEqual([...account.keys.keys()].sort(), [kept.api_key_id, ...foreign.map(({ id }) => id)].sort())
+  const left = [kept, disabled, detached, moved].map(({ api_key_id }) => api_key_id)
+  assert.deepEqual([...account.keys.keys()].sort(), [...left, ...foreign.map(({ id }) => id)].sort())
+  assert.equal(account.key(disabled.api_key_id).enabled, false)
+  assert.equal(account.key(detached.api_key_id).planIds.size, 0)
   const status = async (id: string) => (await service.deps.store.getRegistration(id))?.status
   assert.deepEqual(
-    await Promise.all([kept, dead, young].map(({ registration_id }) => status(registration_id))),
-    ['active', 'ended', 'active'],
+    await Promise.all([kept, dead, young, disabled].map(({ registration_id }) => status(registration_id))),
+    ['active', 'ended', 'active', 'active'],
   )
 })
 

@@ -401,7 +401,9 @@ export function rotationsContract(name: string, open: OpenStore): void {
       all.push(await newActiveRegistration(store, { now: 1_000, expiresAt }))
     const [unlimited, short, long] = all
     assert.ok(unlimited && short && long)
-    const rotation = await rotate(store, long, { createdAt: 2_000, overlapMs: 10, expiresAt: 60_000 })
+    const rotation = await rotate(store, long, {
+      ...{ createdAt: 2_000, overlapMs: 10, expiresAt: 60_000, plan: 'gold' },
+    })
     const revoked = await newActiveRegistration(store, { now: 1_500 })
     await store.revokeRegistration(revoked.id, SERVICE, 2_500)
 
@@ -415,7 +417,8 @@ export function rotationsContract(name: string, open: OpenStore): void {
     assert.deepEqual(await list({ expiringBy: 59_999 }), [])
     assert.deepEqual(await list({ expiringBy: 60_000 }), [long.id], 'by the present key')
     assert.deepEqual(await list({ tokenId: short.tokenId }), [short.id])
-    assert.deepEqual(await list({ plan: 'gold' }), [])
+    assert.deepEqual(await list({ plan: 'gold' }), [long.id], 'by the plan of the present key')
+    assert.deepEqual(await list({ plan: 'silver' }), [])
 
     const pages: string[] = []
     let after: Registration | undefined
@@ -433,9 +436,10 @@ export function rotationsContract(name: string, open: OpenStore): void {
     assert.equal(await store.countKeys(), 4)
     assert.deepEqual((await list({ withKey: true })).sort(), [unlimited.id, short.id, long.id].sort())
     assert.deepEqual(await store.countByStatus(4_000), [
-      { plan: 'free', status: 'active', count: 2 },
+      { plan: 'free', status: 'active', count: 1 },
       { plan: 'free', status: 'expired', count: 1 },
       { plan: 'free', status: 'revoked', count: 1 },
+      { plan: 'gold', status: 'active', count: 1 },
     ])
   })
 }

@@ -61,6 +61,8 @@ export interface NewRotationOptions {
   readonly renewsManagement?: boolean
   /** Default: none. */
   readonly idempotencyKey?: string
+  /** Default: `free`, as that of the registration. */
+  readonly plan?: string
 }
 
 /** Returns a new rotation of a registration, with a random id. */
@@ -72,11 +74,13 @@ export function newRotation(
     expiresAt = null,
     overlapMs = 0,
     renewsManagement = false,
+    plan = 'free',
   }: NewRotationOptions,
 ): NewRegistration {
   return {
     ...newRegistration(tokenId, createdAt),
     id: `rot_${randomBase62(20)}`,
+    plan,
     expiresAt,
     idempotency: idempotencyKey === undefined ? null : newIdempotency(idempotencyKey),
     rotation: { of, overlapMs, renewsManagement },

@@ -22,6 +22,7 @@ const MESSAGES = {
     undefined,
     'The key from this request has expired or was revoked. Press the button to get a new one.',
   ],
+  registration_suspended: [undefined, 'The operator has suspended the key from this request.'],
   key_replaced: [undefined, 'The key from this request was replaced. Press the button to get a new one.'],
   rate_limited: [undefined, 'Too many requests were made with this token or from your network.'],
   overloaded: [undefined, 'Too many keys are being requested right now.'],

@@ -1,11 +1,12 @@
 import type { ApiGateway } from '../../aws/api-gateway.ts'
-import type { FoundKey } from '../../aws/keys.ts'
+import type { FoundKey, ListedKey } from '../../aws/keys.ts'
 import type { Clock } from '../../clock.ts'
 import type { Actor } from '../../store/audit.ts'
 import type { OperatorStore } from '../../store/operators.ts'
 import type { RecordReader } from '../../store/record-reader.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
+import { type JudgeKeyDeps, judgeKey, type KeyFault } from '../judge-key.ts'
 import { isKeyName, KEY_NAME_PREFIXES, registrationIdOf } from '../key-names.ts'
 import { mustNotHaveKey } from '../lifecycle.ts'
 
@@ -15,9 +16,9 @@ export type ReconcileDeps = Pick<
 >
 
 /** The part of {@link ReconcileDeps} that {@link findDiscrepancies} needs. It only reads. */
-export interface DiscrepancyDeps {
+export interface DiscrepancyDeps extends JudgeKeyDeps {
   readonly store: RecordReader & Pick<OperatorStore, 'listRegistrations'>
-  readonly lowPriorityApiGateway: Pick<ApiGateway, 'findKeys' | 'hasKey'>
+  readonly lowPriorityApiGateway: Pick<ApiGateway, 'findKeys' | 'findAttached' | 'readKey'>
   readonly clock: Clock
 }
 
@@ -27,6 +28,10 @@ export interface Discrepancies {
   readonly strayKeys: readonly FoundKey[]
   /** Dead records: registrations and rotations that are `active`, but whose key no longer exists. */
   readonly deadRecords: readonly Registration[]
+  /** Registrations and rotations that are `active`, but whose key is disabled in API Gateway. */
+  readonly disabledKeys: readonly Registration[]
+  /** Those whose key is on no usage plan that opens the API. */
+  readonly detachedKeys: readonly Registration[]
   /** The number of firstkey keys that have a record. If it is 0, this may be the wrong store. */
   readonly knownKeys: number
 }
@@ -40,13 +45,11 @@ const ALL = 1_000_000
  * {@link isKeyName}. Changes nothing.
  * @throws ServiceError of API Gateway and of the store
  */
-export async function findDiscrepancies(
-  { store, lowPriorityApiGateway, clock }: DiscrepancyDeps,
-  signal: AbortSignal,
-): Promise<Discrepancies> {
+export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSignal): Promise<Discrepancies> {
+  const { store, lowPriorityApiGateway } = deps
   // The order matters: an active record already has its key, and a key is minted only after its record is written.
   const active = await store.listRegistrations({ status: 'active', limit: ALL })
-  const found: FoundKey[] = []
+  const found: ListedKey[] = []
   for (const prefix of KEY_NAME_PREFIXES)
     found.push(...(await lowPriorityApiGateway.findKeys(prefix, signal)))
   const keys = found.filter(({ name }) => isKeyName(name))
@@ -58,15 +61,44 @@ export async function findDiscrepancies(
     if (record !== undefined) knownKeys += 1
     if (record === undefined || mustNotHaveKey(record)) strayKeys.push(key)
   }
-  const ids = new Set(found.map(({ id }) => id))
-  const settledBefore = clock() - SETTLED_AFTER_MS
-  const deadRecords: Registration[] = []
-  for (const record of active) {
-    if (record.apiKeyId === null || ids.has(record.apiKeyId) || record.createdAt > settledBefore) continue
-    // Looked up by its id, because the list may lack it: it was renamed, or other keys were deleted between two pages.
-    if (!(await lowPriorityApiGateway.hasKey(record.apiKeyId, signal))) deadRecords.push(record)
+  const faulty = await findFaultyKeys(deps, active, found, signal)
+  return {
+    strayKeys,
+    knownKeys,
+    deadRecords: faulty.get('gone') ?? [],
+    disabledKeys: faulty.get('disabled') ?? [],
+    detachedKeys: faulty.get('detached') ?? [],
   }
-  return { strayKeys, deadRecords, knownKeys }
+}
+
+/**
+ * Returns the active records whose key does not work, by the fault. Those that the lists of API Gateway do not show as
+ * expected are looked up one by one: a list may lack a key that was renamed, or if others were deleted between two pages.
+ */
+async function findFaultyKeys(
+  deps: DiscrepancyDeps,
+  active: readonly Registration[],
+  found: readonly ListedKey[],
+  signal: AbortSignal,
+): Promise<Map<KeyFault, Registration[]>> {
+  const { lowPriorityApiGateway, clock } = deps
+  const attached = new Set<string>()
+  for (const usagePlanId of new Set(active.map((one) => one.usagePlanId)))
+    for (const prefix of KEY_NAME_PREFIXES)
+      for (const { id } of await lowPriorityApiGateway.findAttached(usagePlanId, prefix, signal))
+        attached.add(`${usagePlanId} ${id}`)
+  const enabled = new Set(found.flatMap((key) => (key.enabled ? key.id : [])))
+  const settledBefore = clock() - SETTLED_AFTER_MS
+  const faulty = new Map<KeyFault, Registration[]>()
+  for (const record of active) {
+    const { apiKeyId: keyId, usagePlanId, createdAt } = record
+    if (keyId === null || createdAt > settledBefore) continue
+    if (enabled.has(keyId) && attached.has(`${usagePlanId} ${keyId}`)) continue
+    const state = await lowPriorityApiGateway.readKey({ keyId, withValue: false }, signal)
+    const { fault } = await judgeKey(deps, state, usagePlanId)
+    if (fault !== null) faulty.set(fault, [...(faulty.get(fault) ?? []), record])
+  }
+  return faulty
 }
 
 /**

@@ -3,6 +3,7 @@ import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { KeyState } from '../../aws/live-key.ts'
 import type { Log } from '../../log.ts'
 import type { KeyProbe } from '../data-plane/key-probe.ts'
+import { type JudgeKeyDeps, judgeKey, type KeyFinding } from '../judge-key.ts'
 
 /** The time for which a key's state is reused (ms): clients that poll must not use up the control plane's quota. */
 const REUSE_MS = 10_000
@@ -11,17 +12,23 @@ const TIMEOUT_MS = 5_000
 /** The maximum number of simultaneous reads. Beyond it a key's state is unknown, so that no request waits for others. */
 const MAX_READS = 4
 
-/** The health of a key. `null`: unknown. */
+/** The health of a key, as of at most 10 seconds ago. `null`: unknown. */
 export interface KeyHealth {
-  /** `true` if the key existed, was enabled and was on its usage plan, at most 10 seconds ago. */
+  /** `true` if the key existed, was enabled and was on a usage plan that opens the API. */
   readonly live: boolean | null
   /** `true` if the API accepts the key, `false` if it rejects it. */
   readonly ready: boolean | null
+  /** The id of the usage plan that the key was on; `null` also if there was none. */
+  readonly usagePlanId: string | null
 }
 
-export interface KeyToCheck {
+export interface KeyToLookAt {
   readonly keyId: string
+  /** The plan that the key was minted on. */
   readonly usagePlanId: string
+}
+
+export interface KeyToCheck extends KeyToLookAt {
   /** The bootstrap token that the key was minted with. */
   readonly tokenId: string
 }
@@ -29,56 +36,77 @@ export interface KeyToCheck {
 export interface KeyLiveness {
   /** Checks a key in API Gateway, and probes it if `API_PROBE_PATH` is set. Never throws. */
   check(key: KeyToCheck): Promise<KeyHealth>
+  /** Looks at a key in API Gateway. `undefined`: its state is unknown. Never throws. */
+  look(key: KeyToLookAt): Promise<KeyFinding | undefined>
 }
 
-export interface KeyLivenessDeps {
+export interface KeyLivenessDeps extends JudgeKeyDeps {
   readonly lowPriorityApiGateway: ApiGateway
   readonly keyProbe: KeyProbe | null
   readonly log: Log
 }
 
-export function createKeyLiveness({ lowPriorityApiGateway, keyProbe, log }: KeyLivenessDeps): KeyLiveness {
+export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
+  const { lowPriorityApiGateway, keyProbe, log } = deps
   let reads = 0
-  const cache = new LRUCache<string, KeyState, string>({
+  const cache = new LRUCache<string, { readonly state: KeyState | null }>({
     max: MAX_CACHED,
     ttl: REUSE_MS,
     // The entries contain secrets, so they are removed as soon as they expire.
     ttlAutopurge: true,
     // Simultaneous requests for the same key share one read.
-    fetchMethod: async (keyId, _stale, { context: usagePlanId }) => {
+    fetchMethod: async (keyId) => {
       if (reads >= MAX_READS) return undefined
       reads += 1
       try {
         // The value is read only while it is needed to probe the key.
         const withValue = keyProbe !== null && !keyProbe.wasAccepted(keyId)
-        return await lowPriorityApiGateway.readKey(
-          { keyId, usagePlanId, withValue },
-          AbortSignal.timeout(TIMEOUT_MS),
-        )
+        const signal = AbortSignal.timeout(TIMEOUT_MS)
+        return { state: await lowPriorityApiGateway.readKey({ keyId, withValue }, signal) }
       } finally {
         reads -= 1
       }
     },
   })
 
+  async function read(keyId: string): Promise<{ readonly state: KeyState | null } | undefined> {
+    try {
+      return await cache.fetch(keyId)
+    } catch (err) {
+      log.warn({ api_key_id: keyId, err }, 'could not check whether key is live')
+      return undefined
+    }
+  }
+
   async function isReady(
     { keyId, tokenId }: KeyToCheck,
-    state: KeyState | undefined,
+    state: KeyState | null,
+    { fault }: KeyFinding,
   ): Promise<boolean | null> {
-    if (keyProbe === null || state === undefined) return null
-    if (!state.live) return false
+    if (keyProbe === null) return null
+    if (fault !== null) return false
     if (keyProbe.wasAccepted(keyId)) return true
-    return state.value === undefined ? null : keyProbe.isAccepted({ keyId, value: state.value, tokenId })
+    const value = state?.value
+    return value === undefined ? null : keyProbe.isAccepted({ keyId, value, tokenId })
   }
 
   return {
     async check(key) {
-      const { keyId, usagePlanId } = key
-      const state = await cache.fetch(keyId, { context: usagePlanId }).catch((err: unknown) => {
-        log.warn({ api_key_id: keyId, err }, 'could not check whether key is live')
-        return undefined
-      })
-      return { live: state?.live ?? null, ready: await isReady(key, state) }
+      const found = await read(key.keyId)
+      if (found === undefined) return { live: null, ready: null, usagePlanId: null }
+      const finding = await judgeKey(deps, found.state, key.usagePlanId)
+      const ready = await isReady(key, found.state, finding)
+      const { fault, live, plan } = finding
+      // An accepted probe is proof, whatever the plan covers.
+      return {
+        live: live || (fault === null && ready === true),
+        ready,
+        usagePlanId: plan?.usagePlanId ?? null,
+      }
+    },
+    async look({ keyId, usagePlanId }) {
+      const found = await read(keyId)
+      return found && judgeKey(deps, found.state, usagePlanId)
     },
   }
 }

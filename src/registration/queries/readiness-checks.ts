@@ -15,7 +15,7 @@ export function planCheck(apiGateway: ApiGateway, plans: readonly Plan[]): Readi
   return async (signal) => {
     for (const { name, usagePlanId } of plans) {
       const { stages } = await apiGateway.describePlan(usagePlanId, signal)
-      if (stages === 0) throw withoutStage(name)
+      if (stages.length === 0) throw withoutStage(name)
     }
   }
 }

@@ -1,7 +1,9 @@
 import type { UsageDay } from '../../aws/usage.ts'
 import type { PlanLimits } from '../../aws/usage-plans.ts'
 import { ServiceError } from '../../errors.ts'
+import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
+import { chooseKeyPlan } from '../judge-key.ts'
 import type { RegistrationView } from './registration-view.ts'
 
 /** The maximum number of days that API Gateway returns at once. */
@@ -28,6 +30,8 @@ export interface UsageReport extends UsageRange {
   readonly limits: PlanLimits
 }
 
+type UsageDeps = Pick<RegistrationDeps, 'lowPriorityApiGateway' | 'clock' | 'config' | 'planLimits'>
+
 /**
  * Reads the usage of a registration. `used` adds up the present key and one that still overlaps with it. `remaining` is
  * that of the present key, because each key has a quota of its own.
@@ -35,29 +39,53 @@ export interface UsageReport extends UsageRange {
  * @throws ServiceError `invalid_request` for an impossible range; the errors of API Gateway
  */
 export async function readUsage(
-  { lowPriorityApiGateway, clock }: Pick<RegistrationDeps, 'lowPriorityApiGateway' | 'clock'>,
-  { current, overlapping, registration: { usagePlanId } }: RegistrationView,
+  deps: UsageDeps,
+  { current, overlapping }: RegistrationView,
   requested: { from: string | undefined; to: string | undefined },
 ): Promise<UsageReport> {
-  const range = usageRange(requested, clock())
+  const range = usageRange(requested, deps.clock())
   const signal = AbortSignal.timeout(TIMEOUT_MS)
-  const usageOf = async (keyId: string | null | undefined): Promise<Map<string, UsageDay>> => {
-    if (keyId === null || keyId === undefined) return new Map()
-    const days = await lowPriorityApiGateway.readUsage({ usagePlanId, keyId, ...range }, signal)
-    return new Map(days.map((day) => [day.date, day]))
-  }
-  const [{ limits }, present, previous] = await Promise.all([
-    lowPriorityApiGateway.describePlan(usagePlanId, signal),
-    usageOf(current.apiKeyId),
-    usageOf(overlapping?.apiKeyId),
+  const [present, previous] = await Promise.all([
+    readUsageOf(deps, current, range, signal),
+    overlapping === null ? undefined : readUsageOf(deps, overlapping, range, signal),
   ])
-  const quota = limits.quota
+  const limits = present.limits ?? (await limitsByName(deps, current.plan))
   const days = datesOf(range).map((date) => ({
     date,
-    used: (present.get(date)?.used ?? 0) + (previous.get(date)?.used ?? 0),
-    remaining: quota === null ? null : (present.get(date)?.remaining ?? quota.limit),
+    used: (present.days.get(date)?.used ?? 0) + (previous?.days.get(date)?.used ?? 0),
+    remaining: limits.quota === null ? null : (present.days.get(date)?.remaining ?? limits.quota.limit),
   }))
   return { ...range, days, limits }
+}
+
+interface KeyUsage {
+  readonly days: ReadonlyMap<string, UsageDay>
+  /** `undefined`: the key is on no plan, and has no figures. */
+  readonly limits: PlanLimits | undefined
+}
+
+/** Reads the usage of the key of a registration or rotation, on the plan that the key is really on. */
+async function readUsageOf(
+  deps: UsageDeps,
+  { apiKeyId: keyId, usagePlanId: recordedId }: Registration,
+  range: UsageRange,
+  signal: AbortSignal,
+): Promise<KeyUsage> {
+  const { lowPriorityApiGateway } = deps
+  const plans = keyId === null ? [] : await lowPriorityApiGateway.findPlansOf(keyId, signal)
+  const { plan } = await chooseKeyPlan(deps, plans, recordedId)
+  if (keyId === null || plan === null) return { days: new Map(), limits: undefined }
+  const { usagePlanId, limits } = plan
+  const days = await lowPriorityApiGateway.readUsage({ usagePlanId, keyId, ...range }, signal)
+  return { days: new Map(days.map((day) => [day.date, day])), limits }
+}
+
+const NO_LIMITS: PlanLimits = { ratePerSecond: null, burst: null, quota: null }
+
+/** The limits of the plan of this deployment with this name. None, if there is no such plan or it cannot be read. */
+async function limitsByName({ planLimits }: UsageDeps, name: string): Promise<PlanLimits> {
+  const offered = await planLimits()
+  return offered.find((one) => one.name === name)?.limits ?? NO_LIMITS
 }
 
 function usageRange(

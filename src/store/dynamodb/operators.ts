@@ -87,12 +87,11 @@ export function dynamoDbOperators(db: DynamoDbConnection, audit: DynamoDbAudit):
       const found: RegistrationWithKey[] = []
       const bound = after && listedAt(after.id, after.createdAt)
       for await (const page of walk(db, ['reg'], bound)) {
-        const chosen = page.filter(
-          (one) => (tokenId ?? one.tokenId) === one.tokenId && (plan ?? one.plan) === one.plan,
-        )
+        const chosen = page.filter((one) => (tokenId ?? one.tokenId) === one.tokenId)
         for (const one of await withCurrent(db, chosen)) {
           const { registration, current } = one
           const expires = current.status === 'active' ? (current.expiresAt ?? Number.NaN) : Number.NaN
+          if ((plan ?? current.plan) !== current.plan) continue
           if (status !== undefined && publicStatusOf(current, now) !== status) continue
           if (expiringBy !== undefined && !(expires > now && expires <= expiringBy)) continue
           if (withKey && !(await hasKey(db, one))) continue
@@ -105,8 +104,8 @@ export function dynamoDbOperators(db: DynamoDbConnection, audit: DynamoDbAudit):
     async countByStatus(now) {
       const counts = new Map<string, StatusCount>()
       for await (const page of walk(db, ['reg'])) {
-        for (const { registration, current } of await withCurrent(db, page)) {
-          const { plan } = registration
+        for (const { current } of await withCurrent(db, page)) {
+          const { plan } = current
           const status = publicStatusOf(current, now)
           const name = `${plan} ${status}`
           counts.set(name, { plan, status, count: (counts.get(name)?.count ?? 0) + 1 })

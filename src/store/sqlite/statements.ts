@@ -149,7 +149,7 @@ export function prepareStatements(db: DatabaseSync) {
       WHERE root.rotation_of IS NULL
         AND (:status IS NULL OR :status = ${PUBLIC_STATUS})
         AND (:tokenId IS NULL OR root.token_id = :tokenId)
-        AND (:plan IS NULL OR root.plan = :plan)
+        AND (:plan IS NULL OR current.plan = :plan)
         AND (:expiringBy IS NULL
           OR (current.status = 'active' AND current.expires_at > :now AND current.expires_at <= :expiringBy))
         AND (NOT :withKey OR EXISTS (
@@ -158,7 +158,7 @@ export function prepareStatements(db: DatabaseSync) {
         AND (:afterId IS NULL OR (root.created_at, root.id) < (:afterCreatedAt, :afterId))
       ORDER BY root.created_at DESC, root.id DESC LIMIT :limit`),
     countByStatus: db.prepare(`
-      SELECT root.plan AS plan, ${PUBLIC_STATUS} AS status, count(*) AS count
+      SELECT current.plan AS plan, ${PUBLIC_STATUS} AS status, count(*) AS count
       FROM registrations AS root JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
       WHERE root.rotation_of IS NULL
       GROUP BY 1, 2 ORDER BY 1, 2`),

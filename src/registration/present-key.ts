@@ -1,0 +1,66 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Plan } from '../config.ts'
+import { ServiceError } from '../errors.ts'
+import type { Registration } from '../store/records.ts'
+import type { RegistrationDeps } from './deps.ts'
+import { judgeKey, type KeyFinding } from './judge-key.ts'
+import { registrationEnded, registrationSuspended } from './use-case-errors.ts'
+
+/** The age of a key up to which API Gateway may show it, or its plan, late (ms). */
+export const LATE_UP_TO_MS = 60_000
+/** Looks at a young key that API Gateway does not show with its plan, and the pause between them (ms). */
+const LOOKS = 4
+const PAUSE_MS = 500
+
+export type PresentKeyDeps = Pick<RegistrationDeps, 'apiGateway' | 'clock' | 'config' | 'planLimits'>
+
+/**
+ * Looks at a registration's present key in API Gateway before a rotation of it: what an operator did to the key there
+ * stands.
+ * @param current the record of the present key
+ * @returns the plan for the next key: the plan of this name in the present configuration, or the one to which an operator
+ *   moved the key
+ * @throws ServiceError `registration_ended` if the key was deleted; `registration_suspended` if it was disabled or taken off
+ *   its plan; `upstream_misconfigured` if its plan no longer exists and this service offers none of that name; errors of API
+ *   Gateway
+ */
+export async function checkPresentKey(
+  deps: PresentKeyDeps,
+  current: Registration,
+  signal: AbortSignal,
+): Promise<Plan> {
+  const { config, apiGateway } = deps
+  const { usagePlanId, plan: name } = current
+  const { fault, plan } = await look(deps, current, signal)
+  if (fault === 'gone') throw registrationEnded()
+  if (fault === 'disabled') throw registrationSuspended()
+  const named = config.plans.find((one) => one.name === name)
+  if (plan !== null) {
+    if (plan.usagePlanId !== usagePlanId) return planById(config.plans, plan.usagePlanId)
+    return named ?? { name, usagePlanId }
+  }
+  // A plan that was deleted takes its keys along: that is no suspension.
+  if (await apiGateway.hasPlan(usagePlanId, signal)) throw registrationSuspended()
+  if (named !== undefined && named.usagePlanId !== usagePlanId) return named
+  throw new ServiceError('upstream_misconfigured', 'The usage plan of this registration no longer exists.')
+}
+
+/** Returns the plan of this deployment with this id. Any other plan has its id as its name. */
+export function planById(plans: readonly Plan[], usagePlanId: string): Plan {
+  return plans.find((one) => one.usagePlanId === usagePlanId) ?? { name: usagePlanId, usagePlanId }
+}
+
+async function look(
+  deps: PresentKeyDeps,
+  { id, apiKeyId: keyId, usagePlanId, createdAt }: Registration,
+  signal: AbortSignal,
+): Promise<KeyFinding> {
+  if (keyId === null) throw new Error(`${id} has no key`)
+  for (let looks = 1; ; looks++) {
+    const state = await deps.apiGateway.readKey({ keyId, withValue: false }, signal)
+    const finding = await judgeKey(deps, state, usagePlanId)
+    const isComplete = finding.plan !== null || finding.fault === 'disabled'
+    if (isComplete || looks === LOOKS || deps.clock() - createdAt > LATE_UP_TO_MS) return finding
+    await sleep(PAUSE_MS)
+  }
+}
