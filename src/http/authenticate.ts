@@ -1,10 +1,11 @@
 import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
-import { authenticateBootstrapToken, type Caller } from '../auth/bootstrap-token.ts'
+import { authenticateBootstrapToken, type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
 import {
   authenticateManagementToken,
   type Manager,
   unknownManagementToken,
 } from '../auth/management-token.ts'
+import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
 import type { Actor } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'
@@ -20,12 +21,20 @@ export function prepareAuthentication(app: FastifyInstance): void {
 
 /**
  * Creates a hook that authenticates a request by its bootstrap token, from the headers alone, before the body is read.
- * The hook throws ServiceError `missing_token` or `invalid_token`, and the errors of the store.
+ * It also rejects a token that was revoked or has expired, unless the request can be a retry of an earlier one.
+ * The hook throws ServiceError `missing_token`, `invalid_token`, `token_revoked` or `token_expired`, and the errors of
+ * the store.
  */
-export function authenticate(store: Store): onRequestAsyncHookHandler {
+export function authenticate({ store, clock }: { store: Store; clock: Clock }): onRequestAsyncHookHandler {
   return async (request) => {
     const secret = bearerCredential(request.headers.authorization)
-    request.setDecorator<Caller>(CALLER, { secret, token: await authenticateBootstrapToken(store, secret) })
+    const token = await authenticateBootstrapToken(store, secret)
+    request.setDecorator<Caller>(CALLER, { secret, token })
+    // A revoked token's requests are not repeated: their sealed secrets are destroyed.
+    const mayRetry = token.revokedAt === null && request.headers['idempotency-key'] !== undefined
+    const unusable = mayRetry ? undefined : whyUnusable(token, clock())
+    // A token with no use left is rejected later: the store knows best.
+    if (unusable !== undefined && unusable.code !== 'token_exhausted') throw unusable
   }
 }
 

@@ -14,6 +14,12 @@ import { PROBLEM_TYPE, sendProblem, toProblem } from './problem.ts'
 
 /** The largest body that is accepted, in bytes. */
 const BODY_LIMIT = 16 * 1_024
+/**
+ * The longest preferences that are parsed, in characters. A longer one counts as absent, because a preference is never an
+ * error; no client needs half of it.
+ */
+const PREFERENCE_LIMIT = 1_024
+const PREFERENCES = ['accept', 'prefer'] as const
 /** The time (ms) that a client has to send its headers, and its whole request, before it is disconnected. */
 const HEADERS_TIMEOUT = 5_000
 const REQUEST_TIMEOUT = 10_000
@@ -92,6 +98,9 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
   })
   app.addHook('onRequest', async (request, reply) => {
     setCommonHeaders(request, reply)
+    for (const name of PREFERENCES) {
+      if ((request.headers[name]?.length ?? 0) > PREFERENCE_LIMIT) delete request.headers[name]
+    }
     const { socket } = request.raw
     owed.set(socket, (owed.get(socket) ?? 0) + 1)
     reply.raw.once('close', () => owed.set(socket, (owed.get(socket) ?? 1) - 1))

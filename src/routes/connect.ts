@@ -42,7 +42,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app.route({
     method: 'POST',
     url: '/connect/register',
-    onRequest: [authenticate(store), limits.byToken],
+    onRequest: [authenticate(deps), limits.byToken],
     schema: {
       operationId: 'registerClient',
       summary: 'Register an OAuth client and get an API key (RFC 7591)',

@@ -33,13 +33,13 @@ export const registerBody = z.strictObject(
     name: z
       .string({ error: ({ input }) => (input === undefined ? 'is required' : 'must be a string') })
       .min(1, { error: 'must not be empty', abort: true })
-      .max(128, 'must have at most 128 characters')
+      .max(128, { error: 'must have at most 128 characters', abort: true })
       .regex(NAME, NAME_RULE)
       .describe('The name of the agent or partner that gets the key; it need not be unique')
       .meta({ examples: ['acme-agent'] }),
     description: z
       .string('must be a string')
-      .max(256, 'must have at most 256 characters')
+      .max(256, { error: 'must have at most 256 characters', abort: true })
       .regex(NAME_OR_EMPTY, NAME_RULE)
       .optional()
       .describe('The purpose of the key'),

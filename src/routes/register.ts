@@ -43,7 +43,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app.route({
     method: 'POST',
     url: '/register',
-    onRequest: [authenticate(deps.store), limits.byToken],
+    onRequest: [authenticate(deps), limits.byToken],
     schema: {
       operationId: 'register',
       summary: 'Get an API key',
