@@ -4,6 +4,7 @@ import { type Clock, systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { createRefusals, type Refusals } from './registration/audit-refusals.ts'
 import { createKeyProbe } from './registration/data-plane/key-probe.ts'
+import { createDeliveries } from './registration/deliveries.ts'
 import type { Credential } from './registration/deps.ts'
 import { createInFlight } from './registration/idempotency/in-flight.ts'
 import type { IssueDeps } from './registration/issue-credential.ts'
@@ -41,10 +42,11 @@ export async function createDeps(
     log,
   })
   const leases = createWorkLeases({ store, clock, timing })
+  const deliveries = createDeliveries({ store, clock, timing, log })
   const keyProbe = config.apiProbeUrl === null ? null : createKeyProbe(config.apiProbeUrl, log)
   const planLimits = createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log })
   const shared = {
-    ...{ config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, leases, keyProbe },
+    ...{ config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, leases, deliveries, keyProbe },
     planLimits,
   }
   const inFlight = createInFlight<Credential>()
@@ -63,6 +65,7 @@ export async function createDeps(
     async close() {
       await inFlight.settled()
       await mintQueue.settled()
+      await deliveries.flush()
       close()
       await store.close()
     },

@@ -50,6 +50,7 @@ function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions
       { overlapMs: overlap, renewsManagement: managementToken === true, idempotencyKey: undefined },
       { actor, timeoutMs: deps.config.registerTimeoutMs, readyBy: null, isGone: () => false, log: deps.log },
     )
+    deps.deliveries.note(made.id) // The command prints it at once.
     const { apiKeyValue } = secrets
     const renewed = managementToken ? secrets.managementToken : undefined
     if (json) {

@@ -8,6 +8,7 @@ import {
 import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
 import type { Actor } from '../store/audit.ts'
+import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 
 const CALLER = 'caller'
@@ -48,15 +49,19 @@ export function authenticated(request: FastifyRequest): Caller {
  * the id of another registration, the hook rejects the request as if that registration did not exist. With
  * `acceptOutdated` it also accepts the management token that the last renewal replaced.
  * The hook throws ServiceError `missing_token`, `invalid_token` or `not_found`, and the errors of the store.
+ * @param confirm records that the owner of the registration received the response that contains the token, and returns the
+ *   registration as it is then
  */
 export function authenticateManager(
   store: Store,
+  confirm: (registration: Registration) => Promise<Registration>,
   { acceptOutdated = false }: { acceptOutdated?: boolean } = {},
 ): onRequestAsyncHookHandler {
   return async (request) => {
     const secret = bearerCredential(request.headers.authorization)
     const id = String((request.params as { id?: unknown }).id)
-    const manager = await authenticateManagementToken(store, id, secret)
+    const found = await authenticateManagementToken(store, id, secret)
+    const manager = { ...found, registration: await confirm(found.registration) }
     request.setDecorator<Manager>(MANAGER, manager)
     if (manager.isOutdated && !acceptOutdated) throw unknownManagementToken()
     if (id !== manager.registration.id) {

@@ -6,6 +6,7 @@ import type { Actor } from '../store/audit.ts'
 import type { NewRegistration, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { KeyProbe } from './data-plane/key-probe.ts'
+import type { Deliveries } from './deliveries.ts'
 import type { CredentialSecrets } from './idempotency/request-identity.ts'
 import type { OfferedPlan } from './queries/plan-limits.ts'
 import type { Timing } from './timing.ts'
@@ -24,6 +25,7 @@ export interface RegistrationDeps {
   readonly clock: Clock
   readonly timing: Timing
   readonly leases: WorkLeases
+  readonly deliveries: Deliveries
   /** `null`: API_PROBE_PATH is not set, so that keys cannot be probed. */
   readonly keyProbe: KeyProbe | null
   /** Returns every plan of this deployment, with its limits and API stages. */

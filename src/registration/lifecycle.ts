@@ -6,15 +6,16 @@ import type { Registration } from '../store/records.ts'
  * derives from them. A rotation (`rot_…`) is a record of the same kind and has the same life; it spends no use.
  *
  * ```
- *  begin ──► minting ────── answered ─────► live ──────── rotated ──────► overlapping
- *              │  │                          │ ▲                               │
- *              │  └─ not answered ─► unanswered ┘ retry              revoked, expired,
- *              │                       │    │                          overlap over
- *       failed, revoked          forgotten  └── revoked, expired ──────────► ▼
- *              │                       ▼                                  deleting ──► ended
- *              └──► undoing ◄────── abandoned
- *                     │
- *                     └──► failed, late-key check due ──► failed
+ *  begin ──► minting ──────────► answered ── delivered ──► live ── rotated ──► overlapping
+ *              │  │               ▲    │                    │                      │
+ *              │  └─► unanswered ─┘    │ a day in doubt     │ revoked, expired     │ overlap over
+ *              │          │ forgotten  │                    ▼                      │
+ *       failed, revoked   ▼            │                 deleting ◄────────────────┘
+ *              │      abandoned        │                    │
+ *              ▼          │            │                    ▼
+ *           undoing ◄─────┴────────────┘                  ended
+ *              │
+ *              └──► failed, late-key check due ──► failed
  * ```
  *
  * {@link transitions} has all of them; docs/architecture.md draws the diagram from there. The store keeps a phase as several
@@ -25,7 +26,7 @@ import type { Registration } from '../store/records.ts'
 /** The fields that decide about the phase of a record. */
 export type PhaseFields = Pick<
   Registration,
-  'status' | 'undoing' | 'answeredAt' | 'idempotency' | 'endReason' | 'sweepAt'
+  'status' | 'undoing' | 'answeredAt' | 'deliveredAt' | 'idempotency' | 'endReason' | 'sweepAt'
 >
 
 /** The phases of a record: the fields that make each of them, and its meaning. */
@@ -47,8 +48,14 @@ export const phases = {
     fields: '`active`, no `answeredAt`, no idempotency key',
     meaning: 'The key works, no caller received it, and no retry can ask for it. Recovery undoes it.',
   },
+  answered: {
+    fields: '`active`, `answeredAt`, no `deliveredAt`',
+    meaning:
+      'The response is being sent. If a minute later it is not recorded as delivered, it is in doubt whether a caller ' +
+      'received the key. After a day without a management call or usage, recovery undoes it.',
+  },
   live: {
-    fields: '`active`, `answeredAt`',
+    fields: '`active`, `deliveredAt`',
     meaning: 'A caller received the key. A retry with its idempotency key receives it again within a day.',
   },
   overlapping: {
@@ -75,6 +82,7 @@ export function phaseOf({
   status,
   undoing,
   answeredAt,
+  deliveredAt,
   idempotency,
   endReason,
   sweepAt,
@@ -84,7 +92,7 @@ export function phaseOf({
       return undoing ? 'undoing' : 'minting'
     case 'active':
       if (endReason === 'rotated') return 'overlapping'
-      if (answeredAt !== null) return 'live'
+      if (answeredAt !== null) return deliveredAt === null ? 'answered' : 'live'
       return idempotency === null ? 'abandoned' : 'unanswered'
     case 'ending':
       return 'deleting'
@@ -114,7 +122,7 @@ export interface Transition {
 /** Every transition that a store makes, and no other. */
 export const transitions: readonly Transition[] = [
   { from: null, to: 'minting', by: 'worker', on: 'begin, one use spent' },
-  { from: 'minting', to: 'live', by: 'worker', on: 'key attached, caller connected' },
+  { from: 'minting', to: 'answered', by: 'worker', on: 'key attached, caller connected' },
   { from: 'minting', to: 'unanswered', by: 'worker', on: 'key attached, caller gone' },
   { from: 'minting', to: 'unanswered', by: 'recovery', on: 'key found' },
   { from: 'minting', to: 'undoing', by: 'worker', on: 'minting failed' },
@@ -124,7 +132,7 @@ export const transitions: readonly Transition[] = [
   { from: 'minting', to: 'failed', by: 'worker', on: 'refused before a key could exist' },
   { from: 'undoing', to: 'failed, late-key check due', by: 'worker', on: 'key deleted, use refunded' },
   { from: 'undoing', to: 'failed, late-key check due', by: 'recovery', on: 'key deleted, use refunded' },
-  { from: 'unanswered', to: 'live', by: 'retry', on: 'answered' },
+  { from: 'unanswered', to: 'answered', by: 'retry', on: 'answered' },
   { from: 'unanswered', to: 'abandoned', by: 'clock', on: 'a day without a retry' },
   { from: 'unanswered', to: 'abandoned', by: 'owner', on: 'token revoked, or another rotation begun' },
   { from: 'unanswered', to: 'overlapping', by: 'owner', on: 'rotated' },
@@ -134,10 +142,17 @@ export const transitions: readonly Transition[] = [
   { from: 'abandoned', to: 'overlapping', by: 'owner', on: 'rotated' },
   { from: 'abandoned', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'abandoned', to: 'deleting', by: 'clock', on: 'expired' },
+  { from: 'answered', to: 'live', by: 'worker', on: 'response sent' },
+  { from: 'answered', to: 'live', by: 'owner', on: 'management call, or key used' },
+  { from: 'answered', to: 'live', by: 'clock', on: 'a rotation, a day in doubt' },
+  { from: 'answered', to: 'undoing', by: 'worker', on: 'caller hung up before the response' },
+  { from: 'answered', to: 'undoing', by: 'recovery', on: 'a day in doubt' },
+  { from: 'answered', to: 'overlapping', by: 'owner', on: 'rotated' },
+  { from: 'answered', to: 'deleting', by: 'owner', on: 'revoked' },
+  { from: 'answered', to: 'deleting', by: 'clock', on: 'expired' },
   { from: 'live', to: 'overlapping', by: 'owner', on: 'rotated' },
   { from: 'live', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'live', to: 'deleting', by: 'clock', on: 'expired' },
-  { from: 'live', to: 'undoing', by: 'worker', on: 'caller hung up before the response' },
   { from: 'overlapping', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'overlapping', to: 'deleting', by: 'clock', on: 'overlap over' },
   { from: 'deleting', to: 'ended', by: 'owner', on: 'key deleted' },
@@ -161,7 +176,7 @@ export function hasLiveKey({ status, endsAt }: Fields<'status' | 'endsAt'>, now:
   return status === 'active' && !isPast(endsAt, now)
 }
 
-/** `active`, but no caller received the key. */
+/** `active`, but no response with the key was begun. */
 export function isUnanswered({ status, answeredAt }: Fields<'status' | 'answeredAt'>): boolean {
   return status === 'active' && answeredAt === null
 }
@@ -169,6 +184,34 @@ export function isUnanswered({ status, answeredAt }: Fields<'status' | 'answered
 /** Unanswered, and no retry can ask for the key any more. */
 export function isAbandoned(one: Fields<'status' | 'answeredAt' | 'idempotency'>): boolean {
   return isUnanswered(one) && one.idempotency === null
+}
+
+/** The response with the present key was begun, and is not recorded as delivered. */
+export function isUndelivered({
+  status,
+  answeredAt,
+  deliveredAt,
+  endReason,
+}: Fields<'status' | 'answeredAt' | 'deliveredAt' | 'endReason'>): boolean {
+  return status === 'active' && endReason === null && answeredAt !== null && deliveredAt === null
+}
+
+/**
+ * It is open whether a caller received the key: the response was begun at `answeredBy` or earlier, longer ago than a running
+ * process needs to send it and to record that.
+ */
+export function isInDoubt(
+  one: Fields<'status' | 'answeredAt' | 'deliveredAt' | 'endReason'>,
+  answeredBy: number,
+): boolean {
+  return isUndelivered(one) && isPast(one.answeredAt, answeredBy)
+}
+
+/** The use that the registration spent is never refunded. */
+export function isUseFinal(one: Fields<'status' | 'deliveredAt'>): boolean {
+  return (
+    one.status === 'ending' || one.status === 'ended' || (one.status === 'active' && one.deliveredAt !== null)
+  )
 }
 
 /** A retry may receive the key. For an unanswered rotation, also its registration must have an active key. */

@@ -10,6 +10,11 @@ export interface Timing {
   readonly afterDeadline: number
   /** The time limit for undoing a batch. Recovery undoes the remaining registrations later. */
   readonly undo: number
+  /** The time after a response at which its delivery is recorded, together with others, and after which a failure is retried. */
+  readonly deliver: number
+  readonly deliverRetry: number
+  /** The time after an answer at which it is in doubt, unless its delivery is recorded. */
+  readonly inDoubtAfter: number
   /** The time between undoing a registration and its late-key check. */
   readonly sweepAfter: number
   /** The time limit of one attempt of a call to API Gateway. The SDK makes up to three attempts. */
@@ -42,6 +47,9 @@ export const defaultTiming: Timing = {
   recover: 2_000,
   afterDeadline: 60_000,
   undo: 20_000,
+  deliver: 100,
+  deliverRetry: 1_000,
+  inDoubtAfter: 60_000,
   sweepAfter: 60_000,
   upstreamCall: 6_000,
   distrust: 10 * 60_000,

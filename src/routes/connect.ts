@@ -27,7 +27,7 @@ import { REGISTER_ERRORS } from './register.ts'
 import { registerHeaders } from './register-schema.ts'
 import { MANAGE_ERRORS } from './registration.ts'
 import { registrationParams } from './registration-schema.ts'
-import { requestContext, setCredentialHeaders } from './request-context.ts'
+import { prepareCredential, requestContext } from './request-context.ts'
 
 /**
  * OAuth dynamic client registration (RFC 7591) and its management (RFC 7592): the same registrations as at `/register`,
@@ -37,7 +37,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app,
   { deps, limits },
 ) => {
-  const { config, store, clock } = deps
+  const { config, store, clock, deliveries } = deps
   answerOauthErrors(app, config.publicUrl)
   app.route({
     method: 'POST',
@@ -77,12 +77,12 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
         },
         requestContext(request, reply, config),
       )
-      setCredentialHeaders(reply, credential)
+      prepareCredential(reply, credential, deliveries)
       return reply.code(201).header('pragma', 'no-cache').send(toClientInformation(credential, metadata))
     },
   })
 
-  const onRequest = [authenticateManager(store), limits.byRegistration]
+  const onRequest = [authenticateManager(store, deliveries.confirm), limits.byRegistration]
   app.route({
     method: 'GET',
     url: '/connect/register/:id',

@@ -18,7 +18,7 @@ import {
   toAnswer,
   toShellLines,
 } from './register-schema.ts'
-import { requestContext, setCredentialHeaders } from './request-context.ts'
+import { prepareCredential, requestContext } from './request-context.ts'
 
 /** The codes that a request to mint a key can return, at first or as a retry. */
 export const MINT_ERRORS = [
@@ -75,7 +75,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
         requestContext(request, reply, config),
       )
       const answer = toAnswer(credential)
-      setCredentialHeaders(reply, credential)
+      prepareCredential(reply, credential, deps.deliveries)
       reply.code(201).headers({ location: answer.management.url, vary: 'Accept, Prefer' })
       if (request.accepts().type(['application/json', 'text/plain']) === 'text/plain') {
         return reply.type('text/plain; charset=utf-8').send(toShellLines(answer))

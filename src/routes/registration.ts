@@ -23,7 +23,7 @@ import {
   toRegistrationAnswer,
   toRotatedAnswer,
 } from './registration-schema.ts'
-import { requestContext, setCredentialHeaders } from './request-context.ts'
+import { prepareCredential, requestContext } from './request-context.ts'
 import { toUsageAnswer, usageExample, usageQuery, usageSchema } from './usage-schema.ts'
 
 const security = [{ managementToken: [] }]
@@ -38,8 +38,8 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
   app,
   { deps, limits },
 ) => {
-  const { store, clock, liveness, config } = deps
-  const onRequest = [authenticateManager(store), limits.byRegistration]
+  const { store, clock, liveness, config, deliveries } = deps
+  const onRequest = [authenticateManager(store, deliveries.confirm), limits.byRegistration]
   app.route({
     method: 'GET',
     url: '/register/:id',
@@ -123,7 +123,10 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
   app.route({
     method: 'POST',
     url: '/register/:id/rotate',
-    onRequest: [authenticateManager(store, { acceptOutdated: true }), limits.byRegistration],
+    onRequest: [
+      authenticateManager(store, deliveries.confirm, { acceptOutdated: true }),
+      limits.byRegistration,
+    ],
     schema: {
       operationId: 'rotateKey',
       summary: 'Rotate the key',
@@ -154,7 +157,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
         { overlapMs: overlap_seconds * 1_000, renewsManagement, idempotencyKey },
         requestContext(request, reply, config),
       )
-      setCredentialHeaders(reply, credential)
+      prepareCredential(reply, credential, deliveries)
       return reply.code(201).send(toRotatedAnswer(credential))
     },
   })

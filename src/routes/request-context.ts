@@ -3,6 +3,7 @@ import type { Config } from '../config.ts'
 import { actorOf } from '../http/authenticate.ts'
 import { readWait } from '../http/prefer.ts'
 import { hasLeft } from '../http/request-log.ts'
+import type { Deliveries } from '../registration/deliveries.ts'
 import type { Credential, RegistrationCall } from '../registration/deps.ts'
 
 /** Time reserved before the deadline to send the response, in milliseconds. */
@@ -29,10 +30,19 @@ export function requestContext(
 }
 
 /**
- * Sets the headers of a response with a new key: `Idempotency-Replayed` for a replay, and `Preference-Applied` if the
- * service waited for the API (RFC 7240).
+ * Prepares a response with a new key: sets `Idempotency-Replayed` for a replay, and `Preference-Applied` if the service
+ * waited for the API (RFC 7240), and notes the delivery once the response is sent.
  */
-export function setCredentialHeaders(reply: FastifyReply, { replayed, ready }: Credential): void {
+export function prepareCredential(
+  reply: FastifyReply,
+  { registration, replayed, ready }: Credential,
+  deliveries: Deliveries,
+): void {
   if (replayed) reply.header('idempotency-replayed', 'true')
   if (ready !== null) reply.header('preference-applied', 'wait')
+  // `finish` is not emitted if the connection breaks before the last byte is written. A response that cannot be serialized is
+  // sent as an error.
+  reply.raw.once('finish', () => {
+    if (reply.raw.statusCode === 201) deliveries.note(registration.id)
+  })
 }

@@ -79,10 +79,11 @@ export interface MintingStore {
   beginRegistrations(registrations: readonly NewRegistration[], lease: Lease): Promise<BeginOutcome[]>
 
   /**
-   * Moves `pending` to `active`, for lease holders only, and records those that are awaited as answered. Refuses what is
-   * being undone, what has expired, what is neither awaited nor has an idempotency key (no caller could ever receive it),
-   * and a rotation whose registration has no active key. An answered rotation takes its place: its key becomes the
-   * registration's, the replaced key ends after its overlap, and a key that overlapped already is due.
+   * Moves `pending` to `active`, for lease holders only, and records those that are awaited as answered, not as delivered.
+   * Refuses what is being undone, what has expired, what is neither awaited nor has an idempotency key (no caller could ever
+   * receive it), and a rotation whose registration has no active key. An answered rotation takes its place: its key becomes
+   * the registration's, the replaced key ends after its overlap, and a key that overlapped already is due. A registration
+   * that was rotated counts as delivered.
    *
    * Atomic per registration. Audit: `registration.created` or `registration.rotated`, also if it is not answered.
    * @returns the effects by id; a registration that is missing was refused or could not be written, and is unchanged
@@ -112,8 +113,9 @@ export interface MintingStore {
   startUndoing(held: readonly Held[]): Promise<Set<string>>
 
   /**
-   * Records that a caller receives the key of an `active` registration or rotation, possibly once more. The first answer of
-   * a rotation makes it take its place, as in {@link completeRegistrations}. `answeredAt` stays the time of the first.
+   * Records that the response with the key of an `active` registration or rotation is begun, possibly once more. The first
+   * answer of a rotation makes it take its place, as in {@link completeRegistrations}. `answeredAt` becomes `now`, so that the
+   * answer is not withdrawn meanwhile; once it is delivered, it stays.
    *
    * Atomic as a whole. Audit: `registration.replayed`.
    * @returns `undefined`, and nothing is written, if the key must not be returned: it has expired, is ending, was replaced,
@@ -122,14 +124,23 @@ export interface MintingStore {
   markAnswered(id: string, actor: Actor, now: number): Promise<Answered | undefined>
 
   /**
-   * Takes an answer back that reached no caller: `active` becomes `pending` under this lease, and can only be undone. Applies
-   * to registrations without an idempotency key that were neither rotated nor revoked since; never to rotations. The record
-   * keeps `apiKeyId` and `endsAt`, so that its key can be found.
+   * Records that callers received their responses. The first time stays. Applies to registrations and rotations that are
+   * answered, also if their keys have ended since.
    *
    * Atomic per registration.
+   */
+  markDelivered(ids: readonly string[], now: number): Promise<void>
+
+  /**
+   * Takes an answer back that reached no caller: `active` becomes `pending` under this lease, and can only be undone. Applies
+   * to registrations without an idempotency key whose latest answer was begun at `answeredBy` or earlier, and that were neither
+   * delivered, rotated nor revoked since; never to rotations. The record keeps `apiKeyId` and `endsAt`, so that its key can be
+   * found.
+   *
+   * Atomic per registration: of a withdrawal and a delivery, the first wins.
    * @returns the ids of those that are `pending` again
    */
-  withdrawAnswers(ids: readonly string[], lease: Lease): Promise<Set<string>>
+  withdrawAnswers(ids: readonly string[], answeredBy: number, lease: Lease): Promise<Set<string>>
 
   /** The registration or rotation of a token with this idempotency key, unless it failed or was forgotten. Reads only. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>

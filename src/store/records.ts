@@ -46,12 +46,14 @@ export const END_REASONS = ['expired', 'rotated', 'revoked'] as const
 export type EndReason = (typeof END_REASONS)[number]
 
 /**
+/**
  * The reason for which a registration failed, or for which a key could not be deleted yet: the code of the error,
- * `client_closed` if all callers had disconnected, or `abandoned` where recovery undid what a dead process had left pending.
+ * `client_closed` if all callers had disconnected, `abandoned` where recovery undid what a dead process had left pending, or
+ * `undelivered` where it stayed in doubt whether a caller received the key.
  */
-export type Failure = ErrorCode | 'client_closed' | 'abandoned'
+export type Failure = ErrorCode | 'client_closed' | 'abandoned' | 'undelivered'
 /** Every failure. Records contain them: a code that was released is never removed. */
-export const FAILURES: readonly Failure[] = [...errorCodes, 'client_closed', 'abandoned']
+export const FAILURES: readonly Failure[] = [...errorCodes, 'client_closed', 'abandoned', 'undelivered']
 
 /** The part of a record that makes it a rotation: it mints the next key of a registration. */
 export interface Rotation {
@@ -114,8 +116,13 @@ export interface Registration extends NewRegistration {
   readonly endedAt: number | null
   /** `failed`: why. `ending`: why the last deletion of the key failed; `null`: none has failed. */
   readonly failure: Failure | null
-  /** The time at which a caller received the key; `null` while none has. An `active` one then waits for the retry. */
+  /**
+   * The time at which the response with the key was begun; until it is delivered, the time of the latest attempt. `null`: there
+   * was none. An `active` one then waits for the retry.
+   */
   readonly answeredAt: number | null
+  /** The time at which it was recorded that a caller received the response; `null`: that is not known. */
+  readonly deliveredAt: number | null
   /** `failed`: the time of the sweep, which looks once more for a key that was created late; `null`: none is due. */
   readonly sweepAt: number | null
   /** `pending`: its key may be in deletion already, so it can only be undone. */

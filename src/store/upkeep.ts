@@ -27,6 +27,11 @@ export interface UpkeepQueries {
    * may choose those that have been due for longest.
    */
   listRecoverable(now: number, limit: number): Promise<Registration[]>
+  /**
+   * Registrations and rotations with an active, not replaced key whose response was begun at `answeredBy` or earlier and is not
+   * recorded as delivered. Ordered by the time of the answer, then by id.
+   */
+  listInDoubt(answeredBy: number, limit: number): Promise<Registration[]>
   /** Spent uses that no registration accounts for and whose lease has expired, one entry for each spend. */
   listAbandonedUses(now: number, limit: number): Promise<AbandonedUses[]>
   /**

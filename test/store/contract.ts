@@ -1,4 +1,5 @@
 import { auditContract } from './audit-contract.ts'
+import { deliveryContract } from './delivery-contract.ts'
 import { edgesContract } from './edges-contract.ts'
 import { lifecycleContract } from './lifecycle-contract.ts'
 import { rotationsContract } from './rotations-contract.ts'
@@ -13,5 +14,6 @@ export function contract(name: string, open: OpenStore): void {
   rotationsContract(name, open)
   lifecycleContract(name, open)
   edgesContract(name, open)
+  deliveryContract(name, open)
   auditContract(name, open)
 }

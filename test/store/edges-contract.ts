@@ -125,7 +125,7 @@ export function edgesContract(name: string, open: OpenStore): void {
     const lone = await activate(store, newRotation(other, { createdAt: 2_000 }))
     await store.revokeRegistration(revoked.id, SERVICE, 2_500)
     const all = [plain, retried, rotated, revoked, rotation, lone]
-    const withdrawn = await store.withdrawAnswers(idsOf(all), { owner: 'b.1', until: 9_000 })
+    const withdrawn = await store.withdrawAnswers(idsOf(all), 2_000, { owner: 'b.1', until: 9_000 })
     assert.deepEqual([...withdrawn], [plain.id])
     const one = await store.getRegistration(plain.id)
     assert.deepEqual([one?.status, one?.undoing, one?.answeredAt], ['pending', true, null])
@@ -219,7 +219,7 @@ export function edgesContract(name: string, open: OpenStore): void {
       ...(['id', 'tokenId', 'name', 'description', 'plan', 'usagePlanId', 'managementHash'] as const),
       ...(['createdAt', 'expiresAt', 'idempotency', 'rotation', 'status', 'apiKeyId', 'endedAt'] as const),
       ...(['failure', 'answeredAt', 'sweepAt', 'undoing', 'endsAt', 'endReason', 'replacedId'] as const),
-      ...(['currentId', 'previousManagementHash'] as const),
+      ...(['currentId', 'previousManagementHash', 'deliveredAt'] as const),
     ]
     for (const [method, one] of Object.entries(found))
       assert.deepEqual(Object.keys(one ?? {}).sort(), [...fields].sort(), method)
@@ -414,13 +414,13 @@ export function edgesContract(name: string, open: OpenStore): void {
     await complete(store, forgotten, () => false)
     await store.forgetIdempotency(501)
     const other = { owner: 'b.1', until: 9_000 }
-    assert.equal((await store.withdrawAnswers([expiring.id], other)).size, 1)
+    assert.equal((await store.withdrawAnswers([expiring.id], 2_000, other)).size, 1)
     assert.equal((await store.takeLeases([forgotten.id], 'active', other, 3_000)).size, 1)
     for (const one of [expiring, forgotten])
       assert.deepEqual(await seen(one), ['pending', true, 'k', 60_000], 'the key can be found and deleted')
   })
 
-  test(`${name}: a replay keeps the time of the first answer`, async (t) => {
+  test(`${name}: a replay moves the time of the answer until one is delivered`, async (t) => {
     const store = await open(t)
     const token = await newTokenId(store)
     const root = newIdempotentRegistration(token, 'k')
@@ -428,7 +428,11 @@ export function edgesContract(name: string, open: OpenStore): void {
     await complete(store, root, () => false)
     for (const now of [3_000, 4_000])
       assert.deepEqual(await store.markAnswered(root.id, SERVICE, now), { replaced: null })
-    assert.equal((await store.getRegistration(root.id))?.answeredAt, 3_000)
+    assert.equal((await store.getRegistration(root.id))?.answeredAt, 4_000)
+    await store.markDelivered([root.id], 4_100)
+    assert.ok(await store.markAnswered(root.id, SERVICE, 5_000))
+    const one = await store.getRegistration(root.id)
+    assert.deepEqual([one?.answeredAt, one?.deliveredAt], [4_000, 4_100])
     assert.equal(await store.markAnswered('reg_other', SERVICE, 5_000), undefined)
   })
 
@@ -516,7 +520,7 @@ export function edgesContract(name: string, open: OpenStore): void {
     const one = newRegistration(token.id, START)
     await begin(store, one)
     await store.completeRegistrations([newCompletion(one)], START + 1)
-    await store.withdrawAnswers([one.id], lease)
+    await store.withdrawAnswers([one.id], START + 1, lease)
     assert.equal(await store.purgeAudit(START + 100, 9), 0)
     const held = [{ id: one.id, owner: lease.owner }]
     await store.failRegistrations(held, { failure: 'internal', sweepAt: null, now: START + 2 })
@@ -567,7 +571,7 @@ export function edgesContract(name: string, open: OpenStore): void {
     await store.releaseLeaderLease('other', 'a')
     assert.deepEqual(await store.endKeys(['reg_other', undone.id], SERVICE, 9_000), [])
     assert.equal((await store.takeLeases(ids, 'failed', lease, 9_000)).size, 0)
-    assert.equal((await store.withdrawAnswers(['reg_other', undone.id], lease)).size, 0)
+    assert.equal((await store.withdrawAnswers(['reg_other', undone.id], 9_000, lease)).size, 0)
     assert.deepEqual(await store.beginRegistrations([], lease), [])
     assert.equal((await store.completeRegistrations([], 9_000)).size, 0)
     assert.equal(
@@ -575,6 +579,7 @@ export function edgesContract(name: string, open: OpenStore): void {
       0,
     )
     await store.renewLeases([], 9_000)
+    await store.markDelivered(['reg_other', undone.id], 9_000)
     assert.deepEqual(await all(), before)
   })
 
@@ -658,7 +663,7 @@ export function edgesContract(name: string, open: OpenStore): void {
       'key_missing',
       'key 300',
     ])
-    await store.withdrawAnswers([withdrawn.id], lease)
+    await store.withdrawAnswers([withdrawn.id], START + 300, lease)
     const held = [{ id: withdrawn.id, owner: lease.owner }]
     await store.failRegistrations(held, { failure: 'internal', sweepAt: START + 700, now: START + 602 })
     await store.takeLeases([withdrawn.id], 'failed', lease, START + 701)

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import {
   isDue,
+  isInDoubt,
   isReplayable,
   mayHaveKey,
   needsRecovery,
@@ -67,6 +68,11 @@ async function assertPredicates(store: Store, all: readonly Registration[], now:
     ids(await store.listDue(now, 1_000)),
     of((one) => isDue(one, now)),
   )
+  for (const answeredBy of [2_000, now])
+    assert.deepEqual(
+      ids(await store.listInDoubt(answeredBy, 1_000)),
+      of((one) => isInDoubt(one, answeredBy)),
+    )
   const withKey = await store.listWithKeys({ ...ALL, withKey: true }, now)
   assert.deepEqual(
     ids(withKey.map(({ registration }) => registration)),
@@ -113,6 +119,8 @@ export function lifecycleContract(name: string, open: OpenStore): void {
       plain(),
     )
     await complete(live)
+    await store.markDelivered([live.id], 2_500)
+    await observe()
     await fail(failed, null)
     await store.sweepAgain([failed.id], 5_000)
     await observe()
@@ -124,7 +132,7 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     await observe()
     await fail(undone, 5_000)
     await complete(withdrawn)
-    assert.equal((await store.withdrawAnswers([withdrawn.id], recovery)).size, 1)
+    assert.equal((await store.withdrawAnswers([withdrawn.id], 2_000, recovery)).size, 1)
     await observe()
     await fail(withdrawn, 5_000, recovery.owner)
 
@@ -150,6 +158,8 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     await complete(first)
     await begin(second)
     await complete(second)
+    await store.markDelivered([second.id], 3_200)
+    await observe()
     await store.revokeRegistration(live.id, SERVICE, 3_500)
     await observe()
     await store.finishEndings([live.id, first.id, second.id], 4_000)
@@ -158,6 +168,8 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     const [overlapping, expiring] = await begin(plain(), { ...plain(), expiresAt: 8_000 })
     await complete(overlapping)
     await complete(expiring)
+    await store.markDelivered([overlapping.id], 2_500)
+    await observe()
     await begin(newRotation(overlapping, { createdAt: 3_000, overlapMs: 100 }))
     const [rotation] = await store.listRotations(overlapping.id)
     assert.ok(rotation)

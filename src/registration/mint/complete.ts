@@ -28,6 +28,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
   const { wanted = [], unwanted = [] } = Object.groupBy(minted, (one) =>
     isWanted(one) ? 'wanted' : 'unwanted',
   )
+  const now = clock()
   try {
     const completions = wanted.map(({ mint, apiKeyId }) => ({
       id: mint.id,
@@ -38,9 +39,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       isAwaited: () => isAwaited(mint.request),
     }))
     const completed =
-      wanted.length === 0
-        ? new Map<string, Completed>()
-        : await store.completeRegistrations(completions, clock())
+      wanted.length === 0 ? new Map<string, Completed>() : await store.completeRegistrations(completions, now)
     const unheard: PendingMint[] = []
     for (const { mint, apiKeyId, ready = null } of wanted) {
       const one = completed.get(mint.id)
@@ -48,7 +47,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       if (one.answered && isLostForGood(mint)) unheard.push(mint)
       else answer(mint, { apiKeyId, ready, replaced: one.replaced }, clock())
     }
-    await withdraw(deps, unheard)
+    await withdraw(deps, unheard, now)
     const lost = wanted.filter(({ mint }) => !completed.has(mint.id))
     await fail(deps, mintsOf(lost), takenOver())
     await failUnawaited(deps, mintsOf(unwanted))
@@ -66,13 +65,17 @@ function isLostForGood({ registration, request }: PendingMint): boolean {
   return registration.idempotency === null && registration.rotation === null && !isAwaited(request)
 }
 
-/** Undoes registrations whose callers left while their answers were recorded. */
-async function withdraw(deps: RegistrationDeps, unheard: readonly PendingMint[]): Promise<void> {
+/** Undoes registrations whose callers left while their answers were recorded, at `answeredAt`. */
+async function withdraw(
+  deps: RegistrationDeps,
+  unheard: readonly PendingMint[],
+  answeredAt: number,
+): Promise<void> {
   if (unheard.length === 0) return
   const lease = deps.leases.hold()
   try {
     const ids = unheard.map(({ id }) => id)
-    await deps.store.withdrawAnswers(ids, lease)
+    await deps.store.withdrawAnswers(ids, answeredAt, lease)
     await failUnawaited(
       deps,
       unheard.map((mint) => ({ ...mint, owner: lease.owner })),

@@ -2,17 +2,17 @@ import { isReplayable } from '../../registration/lifecycle.ts'
 import { type Actor, entryOf } from '../audit.ts'
 import type { Completed, Completion, MintingStore } from '../minting.ts'
 import type { DynamoDbAudit } from './audit.ts'
-import { HAS_IDEMPOTENCY_KEY, heldBy, IS_PENDING } from './conditions.ts'
+import { HAS_IDEMPOTENCY_KEY, heldBy, IS_PENDING, IS_UNDELIVERED, sameDelivered } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, update, type Write } from './expressions.ts'
-import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration } from './item-codec.ts'
+import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration, undeliveredSince } from './item-codec.ts'
 import { readAll, readOne, readReferenced } from './reads.ts'
 import { answerRotation, completeRotation } from './rotations.ts'
 import { transactInChunks } from './transact-in-chunks.ts'
 
 const WRITES_OF_A_COMPLETION = 2
 
-type Completing = Pick<MintingStore, 'completeRegistrations' | 'markAnswered'>
+type Completing = Pick<MintingStore, 'completeRegistrations' | 'markAnswered' | 'markDelivered'>
 
 /** The methods of {@link MintingStore} by which a registration gets its key, and its caller an answer. */
 export function dynamoDbCompleting(db: DynamoDbConnection, audit: DynamoDbAudit): Completing {
@@ -62,6 +62,13 @@ export function dynamoDbCompleting(db: DynamoDbConnection, audit: DynamoDbAudit)
         }
       }
     },
+
+    async markDelivered(ids, now) {
+      const set = { deliveredAt: now, undelivered: undefined, ...NOT_OPEN }
+      const writesOf = (id: string) => [update(keyOf(id), { set }, IS_UNDELIVERED)]
+      const { errors } = await transactInChunks(db, ids, writesOf)
+      if (errors.length > 0) throw errors[0]
+    },
   }
 }
 
@@ -80,9 +87,8 @@ function complete(
     status: 'active',
     apiKeyId,
     endedAt: now,
-    answeredAt: answered ? now : undefined,
     leaseOwner: undefined,
-    ...NOT_OPEN,
+    ...(answered ? { answeredAt: now, ...undeliveredSince(id, now) } : NOT_OPEN),
   }
   const mayComplete: Condition = {
     when: 'attribute_not_exists(#undoing) AND (attribute_not_exists(#endsAt) OR #endsAt > :now)',
@@ -127,8 +133,9 @@ async function answer(
       '(attribute_exists(#answeredAt) OR attribute_exists(#keyHash))',
     values: { active: 'active', now },
   }
+  const set = one.deliveredAt === null ? { answeredAt: now, ...undeliveredSince(one.id, now) } : NOT_OPEN
   const unmet = await db.transact([
-    update(keyOf(one.id), { set: NOT_OPEN, setOnce: { answeredAt: now } }, mayBe),
+    update(keyOf(one.id), { set }, mayBe, sameDelivered(one)),
     audit.write(entryOf('registration.replayed', one, { at: now, actor })),
   ])
   return unmet.length === 0

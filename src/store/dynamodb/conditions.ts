@@ -6,6 +6,9 @@ export const IS_ACTIVE: Condition = { when: '#status = :active', values: { activ
 export const IS_FAILED: Condition = { when: '#status = :failed', values: { failed: 'failed' } }
 export const IS_ENDING: Condition = { when: '#status = :ending', values: { ending: 'ending' } }
 
+/** The registration was answered, and its response is not recorded as delivered. */
+export const IS_UNDELIVERED: Condition = { when: 'attribute_exists(#undelivered)' }
+
 /** The lease of the registration is held by this owner. */
 export const heldBy = (owner: string): Condition => ({ when: '#leaseOwner = :owner', values: { owner } })
 
@@ -27,3 +30,9 @@ export const sameStatus = ({ status }: Registration): Condition => ({
 export const sameAnswered = ({ answeredAt }: Registration): Condition => ({
   when: `attribute_${answeredAt === null ? 'not_exists' : 'exists'}(#answeredAt)`,
 })
+
+/** The response is recorded as delivered, or is not, as when the record was read. */
+export function sameDelivered({ answeredAt, deliveredAt }: Registration): Condition {
+  if (answeredAt === null) return { when: 'attribute_not_exists(#answeredAt)' }
+  return deliveredAt === null ? IS_UNDELIVERED : { when: 'attribute_not_exists(#undelivered)' }
+}

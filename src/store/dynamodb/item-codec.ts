@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isAbandoned, isUndelivered } from '../../registration/lifecycle.ts'
 import { parseRecord } from '../parse-record.ts'
 import {
   type BootstrapToken,
@@ -34,6 +35,12 @@ export const listedAt = (id: string, createdAt: number): string => `${sortable(c
 export const openAt = (id: string, at: number) => ({ work: `open#${shardOf(id)}`, workAt: at })
 /** The attributes by which a reservation of uses is found. There are few: one partition is enough. */
 export const spentAt = (at: number) => ({ work: 'spent', workAt: at })
+/** The attributes of a registration or rotation that was answered at `at` and is not recorded as delivered. */
+export const undeliveredSince = (id: string, at: number) => ({
+  undelivered: true,
+  work: `undelivered#${shardOf(id)}`,
+  workAt: at,
+})
 /** The attributes of a registration that needs no recovery. */
 export const NOT_OPEN = { work: undefined, workAt: undefined }
 /** The attributes by which the end of a key is found; none for a key without an end. */
@@ -119,6 +126,8 @@ const registrationItem = z
     requestHash: bytes.optional(),
     sealed: bytes.optional(),
     answeredAt: orNull(time),
+    deliveredAt: orNull(time),
+    undelivered: z.boolean().default(false),
     leaseOwner: text.optional(),
     sweepAt: orNull(time),
     undoing: z.boolean().default(false),
@@ -151,9 +160,13 @@ const registrationItem = z
       rotationOf,
       overlapMs,
       renewsManagement,
+      undelivered,
       ...item
     }): StoredRegistration => ({
       ...item,
+      // What an earlier version answered, also one that runs beside this one, counts as delivered: it does not set
+      // `undelivered`.
+      deliveredAt: item.deliveredAt ?? (undelivered ? null : item.answeredAt),
       idempotency: keyHash && requestHash && sealed ? { keyHash, requestHash, sealed } : null,
       rotation:
         rotationOf === undefined || overlapMs === undefined || renewsManagement === undefined
@@ -213,8 +226,8 @@ export function toRegistrationItem(registration: NewRegistration, leaseOwner: st
 export function toRestoredItem(record: Registration, marks: Item): Item & Key {
   const begun = toRegistrationItem(record, '')
   const { idempotency: _i, rotation: _r, undoing, ...fields } = record
-  const { status, id, endsAt, endReason, createdAt, sweepAt, answeredAt, idempotency } = record
-  const isOpen = status === 'pending' || (status === 'active' && answeredAt === null && idempotency === null)
+  const { status, id, endsAt, endReason, createdAt, sweepAt, answeredAt, deliveredAt } = record
+  const isOpen = status === 'pending' || isAbandoned(record)
   const looked = sweepAt === null ? (isOpen ? openAt(id, createdAt) : NOT_OPEN) : openAt(id, sweepAt)
   const ends = status === 'active' || status === 'ending' || status === 'pending'
   const item = {
@@ -223,6 +236,8 @@ export function toRestoredItem(record: Registration, marks: Item): Item & Key {
     leaseOwner: undefined,
     ...(undoing ? { undoing } : {}),
     ...looked,
+    ...(answeredAt !== null && deliveredAt === null ? { undelivered: true } : {}),
+    ...(isUndelivered(record) && answeredAt !== null ? undeliveredSince(id, answeredAt) : {}),
     ...(ends ? endingAt(id, endsAt) : { ends: undefined, endsAt: endsAt ?? undefined }),
     ...(ends && endReason === 'rotated' && endsAt !== null ? rotatedAt(id, endsAt) : {}),
     ...(status === 'ending' && endReason === 'revoked' && endsAt !== null ? revokedAt(id, endsAt) : {}),

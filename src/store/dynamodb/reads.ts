@@ -65,7 +65,7 @@ interface Range {
 const LARGEST_PAGE = 500
 
 /** The work of an index, by the name of its partitions. */
-type Work = 'open' | 'remembered' | 'ends' | 'revoked' | 'rotated'
+type Work = 'open' | 'remembered' | 'undelivered' | 'ends' | 'revoked' | 'rotated'
 
 /** The ids of items that an index has under a kind of work, from the earliest to `to`: up to `limit` of each shard. */
 export function readDue(db: DynamoDbConnection, kind: Work, range: Range): Promise<string[]> {

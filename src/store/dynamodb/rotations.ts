@@ -16,6 +16,7 @@ import {
   rotatedAt,
   type StoredRegistration,
   toRegistration,
+  undeliveredSince,
 } from './item-codec.ts'
 import { type Pair, readOne, readPair, readReferenced } from './reads.ts'
 
@@ -90,8 +91,9 @@ export async function completeRotation(
       apiKeyId,
       endedAt: now,
       leaseOwner: undefined,
-      ...(answered ? { answeredAt: now, replacedId: pair.current.id } : {}),
-      ...NOT_OPEN,
+      ...(answered
+        ? { answeredAt: now, replacedId: pair.current.id, ...undeliveredSince(id, now) }
+        : NOT_OPEN),
     }
     const entry = entryOf('registration.rotated', { ...rotation, apiKeyId }, { at: now, actor })
     const canBeRetried = answered ? [] : [HAS_IDEMPOTENCY_KEY]
@@ -116,7 +118,7 @@ export async function answerRotation(
   if (pair?.current.status !== 'active') return undefined
   const { writes, replaced } = await takePlace(db, rotation, pair, now)
   const notAnswered: Condition = { when: 'attribute_not_exists(#answeredAt)' }
-  const done = { answeredAt: now, replacedId: pair.current.id, ...NOT_OPEN }
+  const done = { answeredAt: now, replacedId: pair.current.id, ...undeliveredSince(rotation.id, now) }
   const unmet = await db.transact([
     update(keyOf(rotation.id), { set: done }, IS_ACTIVE, notAnswered, HAS_IDEMPOTENCY_KEY),
     ...writes,
@@ -154,7 +156,7 @@ async function takePlace(
   if (rotation === null) throw new Error(`${id} is no rotation`)
   const { overlapMs, renewsManagement } = rotation
   const until = Math.min(current.endsAt ?? Number.POSITIVE_INFINITY, now + overlapMs)
-  const overlap = { endReason: 'rotated' as const, ...rotatedAt(current.id, until) }
+  const overlap = { endReason: 'rotated' as const, ...rotatedAt(current.id, until), ...NOT_OPEN }
   const renewed = renewsManagement ? { managementHash, previousManagementHash: root.managementHash } : {}
   const present = { currentId: id, ...renewed }
   const taken = {
@@ -162,6 +164,8 @@ async function takePlace(
     ...(renewsManagement ? { manager: managerOf(managementHash) } : {}),
     pendingRotation: undefined,
     unansweredRotation: undefined,
+    undelivered: undefined,
+    ...NOT_OPEN,
   }
   const oldest = current.replacedId === null ? undefined : await readReferenced(db, current.replacedId)
   const overlaps = oldest?.status === 'active' && oldest.endReason === 'rotated'
@@ -180,7 +184,8 @@ async function takePlace(
           ...(current === root ? overlap : {}),
           ...(oldest?.id === root.id ? due : {}),
         },
-        setOnce: { answeredAt: now },
+        // It counts as delivered: it must not be undone, and its use stays spent.
+        setOnce: { answeredAt: now, ...(root.deliveredAt === null ? { deliveredAt: now } : {}) },
       },
       sameCurrent(root),
       ...(current === root ? [IS_ACTIVE] : []),
@@ -190,7 +195,9 @@ async function takePlace(
     ...(overlaps && oldest.id !== root.id ? [update(keyOf(oldest.id), { set: due }, isOverlapping)] : []),
   ]
   const replaced = toRegistration(
-    current === root ? { ...root, ...present, answeredAt: root.answeredAt ?? now } : current,
+    current === root
+      ? { ...root, ...present, answeredAt: root.answeredAt ?? now, deliveredAt: root.deliveredAt ?? now }
+      : current,
   )
   return { writes, replaced: { ...replaced, endReason: 'rotated', endsAt: until } }
 }

@@ -24,6 +24,7 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | `work` | `open#<shard>` | due time | recovery: pending and abandoned registrations, sweeps |
  * | | `spent` | time of the spend | recovery: uses that are spent for registrations about to be written |
  * | | `remembered#<shard>` | created | idempotency keys to forget |
+ * | | `undelivered#<shard>` | answered | responses that are not recorded as delivered |
  * | `ends` | `ends#<shard>` | end of the key | expiry and deletion |
  * | | `revoked#<shard>` | time of the revocation | deletion of revoked keys, after the others |
  * | `listed` | `reg#<shard>`, `rot#<shard>`, `tokens` | created | the operator's lists |

@@ -3,7 +3,15 @@ import type { MintingStore } from '../minting.ts'
 import type { Failure } from '../records.ts'
 import type { DynamoDbAudit } from './audit.ts'
 import { writeLease } from './begin-writes.ts'
-import { heldBy, IS_ACTIVE, IS_FAILED, IS_PENDING, sameIdempotency, sameStatus } from './conditions.ts'
+import {
+  heldBy,
+  IS_ACTIVE,
+  IS_FAILED,
+  IS_PENDING,
+  IS_UNDELIVERED,
+  sameIdempotency,
+  sameStatus,
+} from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, remove, update, type Write } from './expressions.ts'
 import { FORGOTTEN, idempotencyKey, keyOf, NOT_OPEN, openAt, type StoredRegistration } from './item-codec.ts'
@@ -66,17 +74,33 @@ export function dynamoDbUndoing(db: DynamoDbConnection, audit: DynamoDbAudit): U
       return new Set(marked.map(({ id }) => id))
     },
 
-    async withdrawAnswers(ids, lease) {
-      // Of a withdrawal and a rotation or revocation by an operator, the second finds another status.
+    async withdrawAnswers(ids, answeredBy, lease) {
+      // Of a withdrawal and a rotation or revocation by an operator, the second finds another status. Of a withdrawal and a
+      // delivery, the first wins: a management call or a response that is recorded first keeps the key. A retry that is
+      // being answered has moved `answeredAt`.
+      const isOld: Condition = { when: '#answeredAt <= :answeredBy', values: { answeredBy } }
       const isUntouched: Condition = {
         when: ['keyHash', 'rotationOf', 'currentId', 'endReason']
           .map((name) => `attribute_not_exists(#${name})`)
           .join(' AND '),
       }
       await db.write(writeLease(lease))
-      const set = { status: 'pending', undoing: true, answeredAt: undefined, leaseOwner: lease.owner }
+      const set = {
+        status: 'pending',
+        undoing: true,
+        answeredAt: undefined,
+        undelivered: undefined,
+        leaseOwner: lease.owner,
+      }
       const withdrawn = await writeEach(db, ids, (id) =>
-        update(keyOf(id), { set: { ...set, ...openAt(id, 0) } }, IS_ACTIVE, isUntouched),
+        update(
+          keyOf(id),
+          { set: { ...set, ...openAt(id, 0) } },
+          IS_ACTIVE,
+          IS_UNDELIVERED,
+          isOld,
+          isUntouched,
+        ),
       )
       return new Set(withdrawn)
     },

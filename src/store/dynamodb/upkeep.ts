@@ -1,4 +1,4 @@
-import { isDue, needsRecovery } from '../../registration/lifecycle.ts'
+import { isDue, isInDoubt, needsRecovery } from '../../registration/lifecycle.ts'
 import { entryOf, SERVICE } from '../audit.ts'
 import type { Registration } from '../records.ts'
 import { LEASE_CLOCK_FAULT_MS, type UpkeepStore } from '../upkeep.ts'
@@ -23,6 +23,11 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
       const choose = (page: readonly StoredRegistration[]) => withoutLease(db, needed(page), now)
       const open = await readChosen(db, 'open', { to: now, limit }, choose)
       return open.sort(byAge).slice(0, limit).map(toRegistration)
+    },
+    async listInDoubt(answeredBy, limit) {
+      const choose = (page: readonly StoredRegistration[]) => page.filter((one) => isInDoubt(one, answeredBy))
+      const found = await readChosen(db, 'undelivered', { to: answeredBy, limit }, choose)
+      return found.sort(byAnswer).slice(0, limit).map(toRegistration)
     },
     async listAbandonedUses(now, limit) {
       return (await readAbandoned(db, now, limit)).map(({ tokenId, count }) => ({ tokenId, count }))
@@ -89,6 +94,10 @@ const leaderLeaseKey = (name: string) => keyOf(`duty#${name}`)
 
 function byAge(a: Registration, b: Registration): number {
   return a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1)
+}
+
+function byAnswer(a: Registration, b: Registration): number {
+  return (a.answeredAt ?? 0) - (b.answeredAt ?? 0) || (a.id < b.id ? -1 : 1)
 }
 
 /** Expired keys first, then revoked ones, then replaced ones; among them the longest due first. */

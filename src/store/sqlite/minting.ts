@@ -98,8 +98,14 @@ export function sqliteMinting(
         const replaced = replacedId === null ? undefined : sql.registrationById.get(replacedId)
         return { replaced: readRegistration(replaced) ?? null }
       }),
-    withdrawAnswers: (ids, lease) =>
-      transact(() => new Set(ids.filter((id) => sql.withdraw.run({ id, ...lease }).changes === 1))),
+    markDelivered: (ids, now) =>
+      transact(() => {
+        for (const id of ids) sql.markDelivered.run({ id, now })
+      }),
+    withdrawAnswers: (ids, answeredBy, lease) =>
+      transact(
+        () => new Set(ids.filter((id) => sql.withdraw.run({ id, answeredBy, ...lease }).changes === 1)),
+      ),
     findByIdempotencyKey: (tokenId, keyHash) =>
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
 

@@ -154,6 +154,13 @@ export const migrations: readonly string[] = [
    ) STRICT, WITHOUT ROWID;`,
 
   'CREATE TABLE pings (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;',
+
+  // What an earlier version answered, also one that runs beside this one, counts as delivered: it does not set `undelivered`.
+  `ALTER TABLE registrations ADD COLUMN delivered_at INTEGER;
+   ALTER TABLE registrations ADD COLUMN undelivered INTEGER NOT NULL DEFAULT 0;
+
+   CREATE INDEX registrations_undelivered ON registrations (answered_at)
+     WHERE status = 'active' AND undelivered = 1;`,
 ]
 
 /**

@@ -66,7 +66,7 @@ export function prepareStatements(db: DatabaseSync) {
     complete: db.prepare(`
       UPDATE registrations
       SET status = 'active', api_key_id = :apiKeyId, ended_at = :now, answered_at = :answeredAt,
-          lease_owner = NULL, lease_until = NULL
+          undelivered = :answeredAt IS NOT NULL, lease_owner = NULL, lease_until = NULL
       WHERE id = :id AND status = 'pending' AND lease_owner = :owner AND undoing = 0
         AND (ends_at IS NULL OR ends_at > :now)
         AND (:answeredAt IS NOT NULL OR idempotency_hash IS NOT NULL)
@@ -84,15 +84,26 @@ export function prepareStatements(db: DatabaseSync) {
     // retry and no recovery may return this key.
     startUndoing: db.prepare(`
       UPDATE registrations SET undoing = 1 WHERE id = :id AND status = 'pending' AND lease_owner = :owner`),
-    // Of a withdrawal and a rotation or revocation by an operator, the second finds another status.
+    // Of a withdrawal and a rotation or revocation by an operator, the second finds another status. Of a withdrawal and a
+    // delivery, the first wins: a management call or a response that is recorded first keeps the key. A retry that is being
+    // answered has moved answered_at.
     withdraw: db.prepare(`
       UPDATE registrations
-      SET status = 'pending', undoing = 1, answered_at = NULL, lease_owner = :owner, lease_until = :until
-      WHERE id = :id AND status = 'active' AND idempotency_hash IS NULL AND rotation_of IS NULL
-        AND current_id IS NULL AND end_reason IS NULL`),
+      SET status = 'pending', undoing = 1, answered_at = NULL, undelivered = 0, lease_owner = :owner, lease_until = :until
+      WHERE id = :id AND status = 'active' AND undelivered = 1 AND answered_at <= :answeredBy
+        AND idempotency_hash IS NULL AND rotation_of IS NULL AND current_id IS NULL AND end_reason IS NULL`),
+    markDelivered: db.prepare(`
+      UPDATE registrations SET delivered_at = :now, undelivered = 0 WHERE id = :id AND undelivered = 1`),
+    // `isInDoubt` of lifecycle.ts, by a small index of undelivered registrations.
+    inDoubt: db.prepare(`
+      SELECT * FROM registrations
+      WHERE status = 'active' AND undelivered = 1 AND answered_at <= :answeredBy AND end_reason IS NULL
+      ORDER BY answered_at, id LIMIT :limit`),
     // `isReplayable` of lifecycle.ts. A rotation that was not answered takes its place only while there is a key to replace.
     markAnswered: db.prepare(`
-      UPDATE registrations SET answered_at = coalesce(answered_at, :now)
+      UPDATE registrations
+      SET answered_at = CASE WHEN answered_at IS NULL OR undelivered = 1 THEN :now ELSE answered_at END,
+          undelivered = answered_at IS NULL OR undelivered = 1
       WHERE id = :id AND status = 'active' AND end_reason IS NULL AND (ends_at IS NULL OR ends_at > :now)
         AND (answered_at IS NOT NULL OR idempotency_hash IS NOT NULL)
         AND (rotation_of IS NULL OR answered_at IS NOT NULL OR ${ROTATED_HAS_KEY})`),
@@ -198,9 +209,12 @@ export function prepareStatements(db: DatabaseSync) {
       UPDATE registrations SET end_reason = 'rotated', ends_at = min(coalesce(ends_at, :until), :until)
       WHERE id = :id`),
     setReplaced: db.prepare('UPDATE registrations SET replaced_id = :replaced WHERE id = :id'),
-    // A registration that was rotated counts as answered: it must not be undone, and its use stays spent.
+    // A registration that was rotated counts as delivered: it must not be undone, and its use stays spent.
     setCurrent: db.prepare(`
-      UPDATE registrations SET current_id = :current, answered_at = coalesce(answered_at, :now) WHERE id = :root`),
+      UPDATE registrations
+      SET current_id = :current, answered_at = coalesce(answered_at, :now),
+          delivered_at = CASE undelivered WHEN 1 THEN :now ELSE delivered_at END, undelivered = 0
+      WHERE id = :root`),
     renewManagement: db.prepare(`
       UPDATE registrations SET previous_management_hash = management_hash, management_hash = :hash
       WHERE id = :root`),

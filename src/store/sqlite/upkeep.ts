@@ -21,6 +21,8 @@ export function sqliteUpkeep(
         for (const id of ids) sql.finishSweep.run({ id, dueBy })
       }),
 
+    listInDoubt: (answeredBy, limit) => use(() => readRegistrations(sql.inDoubt.all({ answeredBy, limit }))),
+
     listDue: (now, limit) => use(() => readRegistrations(sql.due.all({ now, limit }))),
     startEndings: (ids, now) =>
       transact(() => {

@@ -214,7 +214,8 @@ test('a batch of which some writes fail returns those that were made', async (t)
 
   const held = [undone, failing].map(({ id }) => ({ id, owner: lease.owner }))
   assert.deepEqual([...(await store.startUndoing(held))], [undone.id])
-  const taken = await store.withdrawAnswers([withdrawn.id, active.id], { owner: 'b.1', until: 9_000 })
+  const ids = [withdrawn.id, active.id]
+  const taken = await store.withdrawAnswers(ids, 2_000, { owner: 'b.1', until: 9_000 })
   assert.deepEqual([...taken], [withdrawn.id])
   await assert.rejects(store.startUndoing(held.slice(1)), { code: 'store_unavailable' })
   assert.equal((await store.getRegistration(active.id))?.status, 'active')

@@ -58,3 +58,22 @@ test('an item with an invalid attribute causes an error that names it, and never
   await assert.rejects(store.refundAbandonedUses(NOW, 10), /spend#dead#x/)
   assert.equal(await store.takeLeaderLease('jobs', { owner: 'a', until: NOW }, 1), true)
 })
+
+test('an answer that an earlier version recorded counts as delivered', async (t) => {
+  const options = await newTable()
+  const [db, store] = [connect(options), await openDynamoDbStore(options)]
+  t.after(() => Promise.all([db.client.destroy(), store.close()]))
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  const one = newIdempotentRegistration(token.id, 'k')
+  await store.beginRegistrations([one], lease)
+  await store.completeRegistrations([newCompletion(one)], 2_000)
+  // As an earlier version writes it.
+  await db.write(
+    update(keyOf(one.id), { set: { undelivered: undefined, work: undefined, workAt: undefined } }),
+  )
+  assert.equal((await store.getRegistration(one.id))?.deliveredAt, 2_000)
+  assert.deepEqual(await store.listInDoubt(NOW, 9), [])
+  assert.ok(await store.markAnswered(one.id, SERVICE, 3_000))
+  await store.markDelivered([one.id], 3_100)
+  assert.equal((await store.getRegistration(one.id))?.deliveredAt, 2_000)
+})

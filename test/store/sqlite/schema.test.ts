@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
+import { SERVICE } from '../../../src/store/audit.ts'
 import { migrations } from '../../../src/store/sqlite/schema.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import { tempDir } from '../../support/service.ts'
@@ -41,11 +42,13 @@ for (let version = 1; version < migrations.length; version++) {
         active?.apiKeyId,
         active?.endedAt,
         active?.answeredAt,
+        active?.deliveredAt,
         active?.expiresAt,
         active?.endsAt,
       ],
-      ['active', 'key1', 30, 30, 1020, 1020],
+      ['active', 'key1', 30, 30, 30, 1020, 1020],
     )
+    assert.deepEqual(await store.listInDoubt(99, 10), [])
     assert.equal((await store.getRegistration('reg_failed'))?.failure, 'internal')
     assert.deepEqual(
       (await store.listRecoverable(99, 10)).map(({ id }) => id),
@@ -72,4 +75,21 @@ test('an entry of the audit trail cannot be changed', async (t) => {
   const db = new DatabaseSync(path)
   t.after(() => db.close())
   assert.throws(() => db.exec(`UPDATE audit SET actor_id = 'you'`), /append-only/)
+})
+
+test('an answer that an earlier version records on the migrated file counts as delivered', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const store = openSqliteStore(path)
+  const db = new DatabaseSync(path)
+  t.after(async () => {
+    db.close()
+    await store.close()
+  })
+  db.exec(rows)
+  db.exec(`UPDATE registrations SET status = 'active', answered_at = 40 WHERE id = 'reg_pending'`)
+  assert.equal((await store.getRegistration('reg_pending'))?.deliveredAt, 40)
+  assert.deepEqual(await store.listInDoubt(99, 10), [])
+  assert.ok(await store.markAnswered('reg_pending', SERVICE, 50))
+  await store.markDelivered(['reg_pending'], 60)
+  assert.equal((await store.getRegistration('reg_pending'))?.deliveredAt, 40)
 })
