@@ -1,20 +1,12 @@
 import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ServiceError } from '../../errors.ts'
+import { createLockQueue } from './lock-queue.ts'
 import { migrate } from './schema.ts'
 
-/**
- * The time for which a statement waits for another process's write, in milliseconds. The wait blocks the whole process, so it is
- * short, and a database that is still locked then is tried again later: writes take about a millisecond.
- */
-const BUSY_TIMEOUT_MS = 20
-/** Opening waits longer, in milliseconds: another process that starts now may be migrating the file. */
+/** The time for which opening waits, in milliseconds: another process that starts now may be migrating the file. */
 const OPEN_TIMEOUT_MS = 5_000
-/** The time for which an operation is repeated, and the longest pause between two attempts, in milliseconds. */
-const BUSY_RETRY_MS = 2_000
-const BUSY_PAUSE_MS = 50
 /** SQLite's result codes for a database that another connection has locked, and for a violated constraint. */
 const SQLITE_BUSY = 5
 const SQLITE_CONSTRAINT = 19
@@ -44,27 +36,20 @@ export function connect(path: string): SqliteConnection {
   }
   const identity = identityOf(path)
 
-  async function use<T>(work: () => T): Promise<T> {
-    const giveUpAt = performance.now() + BUSY_RETRY_MS
-    for (;;) {
-      try {
-        return work()
-      } catch (error) {
-        // A violated constraint is a fault of the service, and would be one again.
-        if (!isSqliteError(error) || primaryCode(error) === SQLITE_CONSTRAINT) throw error
-        if (primaryCode(error) !== SQLITE_BUSY || performance.now() > giveUpAt) throw unavailable(error)
-      }
-      await sleep(Math.random() * BUSY_PAUSE_MS)
-    }
-  }
+  const queue = createLockQueue(isLocked, unavailable)
 
   const transact = <T>(work: () => T) =>
-    use(() => {
-      // SQLite keeps writing to a file that was moved, deleted or replaced, and all that would be lost.
-      if (identityOf(path) !== identity)
-        throw unavailable(new Error(`${path} is not the file that was opened`))
-      return inTransaction(db, work)
-    })
+    queue
+      .inOrder(() => {
+        // SQLite keeps writing to a file that was moved, deleted or replaced, and all that would be lost.
+        if (identityOf(path) !== identity)
+          throw unavailable(new Error(`${path} is not the file that was opened`))
+        return inTransaction(db, work)
+      })
+      .catch(rethrow)
+
+  // A read needs no lock as a rule, and finds what was committed, so it does not wait behind writes.
+  const use = <T>(work: () => T) => queue.atOnce(work).catch(rethrow)
 
   return { db, use, transact }
 }
@@ -76,8 +61,7 @@ function open(path: string): DatabaseSync {
       return tryToOpen(path)
     } catch (error) {
       // While another process changes the journal mode, SQLite does not wait for it, whatever the time-out is.
-      const isBusy = isSqliteError(error) && primaryCode(error) === SQLITE_BUSY
-      if (!isBusy || performance.now() > giveUpAt) throw error
+      if (!isLocked(error) || performance.now() > giveUpAt) throw error
     }
   }
 }
@@ -91,7 +75,8 @@ function tryToOpen(path: string): DatabaseSync {
     if (isNew) chmodSync(path, 0o600)
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
     inTransaction(db, () => migrate(db))
-    db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`)
+    // From here on waiting is the task of the queue: SQLite would block the whole process.
+    db.exec('PRAGMA busy_timeout = 0')
     return db
   } catch (error) {
     db.close()
@@ -118,6 +103,17 @@ function isSqliteError(error: unknown): error is Error & { errcode: unknown } {
 
 /** The low byte: the rest tells variants of the same code apart. */
 const primaryCode = ({ errcode }: { errcode: unknown }): number => Number(errcode) & 0xff
+
+function isLocked(error: unknown): boolean {
+  return isSqliteError(error) && primaryCode(error) === SQLITE_BUSY
+}
+
+/** Throws an error of SQLite as `store_unavailable`, and any other as it is. */
+function rethrow(error: unknown): never {
+  // A violated constraint is a fault of the service, and would be one again.
+  if (!isSqliteError(error) || primaryCode(error) === SQLITE_CONSTRAINT) throw error
+  throw unavailable(error)
+}
 
 function unavailable(cause: unknown): ServiceError {
   return new ServiceError('store_unavailable', 'The store of the service cannot be used right now.', {
