@@ -47,6 +47,9 @@ export async function startGateway(
     genReqId: () => randomUUID(),
     routerOptions: { maxParamLength: 1_024 },
   })
+  app.addHook('onRequest', async (_request, reply) => {
+    reply.header('date', new Date(options.clock()).toUTCString())
+  })
   let onCall: Gateway['onCall'] = () => undefined
   const busyMs: Gateway['busyMs'] = {}
   let concurrentChanges = 0

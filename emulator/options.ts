@@ -52,6 +52,8 @@ export interface GatewayOptions {
   readonly latencyJitter: number
   /** The account's API key quota. */
   readonly maxKeys: number
+  /** The account's time in milliseconds since the epoch: the `Date` of every response. */
+  readonly clock: () => number
   /** The milliseconds until the data plane accepts a new key. */
   readonly propagationMs: number
 }
@@ -77,6 +79,7 @@ export const defaultGatewayOptions: GatewayOptions = {
   importPerKeyMs: 0,
   latencyJitter: 0,
   maxKeys: 10_000,
+  clock: Date.now,
   propagationMs: 0,
 }
 

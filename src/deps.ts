@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { createApiGateway } from './aws/api-gateway.ts'
 import { type Clock, systemClock } from './clock.ts'
+import { type ClockCheck, createClockCheck } from './clock-check.ts'
 import type { Config } from './config.ts'
 import { createRefusals, type Refusals } from './registration/audit-refusals.ts'
 import { createKeyProbe } from './registration/data-plane/key-probe.ts'
@@ -23,22 +24,34 @@ export interface Deps extends IssueDeps {
   readonly log: Logger
   readonly readiness: ServiceReadiness
   readonly refusals: Refusals
+  readonly clockCheck: ClockCheck
   /** Waits for the registrations in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
+
+/** The time limit for asking AWS for its time (ms). */
+const ASK_TIMEOUT_MS = 5_000
 
 /** Opens the store and creates the AWS clients. @throws Error why the store cannot be used and how to fix that */
 export async function createDeps(
   config: Config,
   log: Logger,
-  { clock = systemClock, timing = defaultTiming }: { clock?: Clock; timing?: Timing } = {},
+  { clock: ownClock = systemClock, timing = defaultTiming }: { clock?: Clock; timing?: Timing } = {},
 ): Promise<Deps> {
-  const store = await openStore(config.store)
+  const clockCheck = createClockCheck({
+    clock: ownClock,
+    log,
+    ask: () =>
+      lowPriorityApiGateway.describePlan(config.plans[0].usagePlanId, AbortSignal.timeout(ASK_TIMEOUT_MS)),
+  })
+  const { now: clock, observe: observeDate } = clockCheck
+  const store = await openStore(config.store, observeDate)
   const { apiGateway, lowPriorityApiGateway, close } = createApiGateway({
     region: config.region,
     endpoint: config.apiGatewayEndpoint,
     callTimeoutMs: timing.upstreamCall,
     callsPerSecond: config.callsPerSecond,
+    observeDate,
     log,
   })
   const leases = createWorkLeases({ store, clock, timing })
@@ -46,7 +59,8 @@ export async function createDeps(
   const keyProbe = config.apiProbeUrl === null ? null : createKeyProbe(config.apiProbeUrl, log)
   const planLimits = createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log })
   const shared = {
-    ...{ config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, leases, deliveries, keyProbe },
+    ...{ config, log, clock, clockCheck, store, apiGateway, lowPriorityApiGateway, timing },
+    ...{ leases, deliveries, keyProbe },
     planLimits,
   }
   const inFlight = createInFlight<Credential>()

@@ -1,5 +1,6 @@
 import { APIGatewayClient, type APIGatewayClientConfig } from '@aws-sdk/client-api-gateway'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
+import type { DateObserver } from '../clock-check.ts'
 import type { Pace, Priority } from './pace.ts'
 
 export interface ClientOptions {
@@ -8,6 +9,7 @@ export interface ClientOptions {
   readonly endpoint: string | undefined
   /** The time limit for one attempt of one call, in milliseconds. */
   readonly callTimeoutMs: number
+  readonly observeDate: DateObserver
 }
 
 type Handler = Pick<NodeHttpHandler, 'handle'>
@@ -22,7 +24,7 @@ const DEFAULT_PAUSE_S = 1
  * down all others. The credentials come from the SDK's default chain.
  */
 export function createClient(
-  { region, endpoint, callTimeoutMs }: ClientOptions,
+  { region, endpoint, callTimeoutMs, observeDate }: ClientOptions,
   pace: Pace,
   priority: Priority,
 ): APIGatewayClient {
@@ -35,8 +37,10 @@ export function createClient(
     metadata: http.metadata,
     handle: async (request: Request, options?: Parameters<Handler['handle']>[1]) => {
       await pace.turn(operationOf(request), priority, options?.abortSignal as AbortSignal | undefined)
+      const sentAt = performance.now()
       const result = await http.handle(request, options)
       const { statusCode, headers } = result.response
+      observeDate(headers['date'], sentAt)
       // The other 429, a used-up key quota, does not pass with time.
       if (statusCode === 429 && !headers['x-amzn-errortype']?.startsWith('LimitExceeded')) {
         pace.slowDown(Number(headers['retry-after']) || DEFAULT_PAUSE_S)

@@ -8,7 +8,7 @@ import {
 } from '../registration/jobs/reconcile.ts'
 import type { Registration } from '../store/records.ts'
 import { printJson } from './format.ts'
-import { withDeps } from './with-deps.ts'
+import { requireRightClock, withDeps } from './with-deps.ts'
 
 interface ReconcileOptions {
   readonly yes?: true
@@ -45,6 +45,7 @@ function reconcile(options: ReconcileOptions): Promise<void> {
   const { yes, force } = options
   return withDeps(async (deps, actor) => {
     await deps.readiness.check() // Fails in the wrong account or Region: the usage plans do not exist there.
+    if (yes) await requireRightClock(deps)
     const discrepancies = await findDiscrepancies(deps, new AbortController().signal)
     const { strayKeys, deadRecords, knownKeys } = discrepancies
     const needsForce = strayKeys.length > 0 && knownKeys === 0

@@ -5,7 +5,7 @@ import type { RecoveryAction } from '../registration/lifecycle.ts'
 import type { Registration } from '../store/records.ts'
 import type { AbandonedUses, UpkeepQueries } from '../store/upkeep.ts'
 import { printJson } from './format.ts'
-import { withDeps } from './with-deps.ts'
+import { requireRightClock, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
 interface RecoverOptions {
@@ -54,6 +54,7 @@ async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<
 
 function recoverNow({ json }: RecoverOptions): Promise<void> {
   return withDeps(async (deps) => {
+    await requireRightClock(deps)
     const { registrations, refunded, mayBeMore } = await recover(deps)
     report({ registrations, refunds: refunded.map((one) => ({ ...one, done: true })) }, json)
     if (mayBeMore) process.stderr.write(MAY_BE_MORE)

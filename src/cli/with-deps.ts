@@ -21,3 +21,17 @@ export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>
     await deps.close()
   }
 }
+
+/**
+ * Rejects work that decides by the clock while the clock is in doubt: what other processes have just begun would seem old.
+ * @throws Error with the reason
+ */
+export async function requireRightClock({ clockCheck }: Pick<Deps, 'clockCheck'>): Promise<void> {
+  if ((await clockCheck.certainNow()) !== undefined) return
+  const seconds = Math.round(clockCheck.ahead() / 1_000)
+  throw new Error(
+    seconds === 0
+      ? 'AWS does not answer, so the clock cannot be checked, and nothing was changed'
+      : `the clock of this machine is ${Math.abs(seconds)} seconds ${seconds > 0 ? 'ahead of' : 'behind'} that of AWS, so nothing was changed: set the clock and try again`,
+  )
+}

@@ -1,5 +1,6 @@
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Clock } from '../clock.ts'
+import type { ClockCheck } from '../clock-check.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Actor } from '../store/audit.ts'
@@ -23,6 +24,7 @@ export interface RegistrationDeps {
   /** API Gateway for work that no caller waits for: its calls let those of registrations go first. */
   readonly lowPriorityApiGateway: ApiGateway
   readonly clock: Clock
+  readonly clockCheck: Pick<ClockCheck, 'certainNow'>
   readonly timing: Timing
   readonly leases: WorkLeases
   readonly deliveries: Deliveries

@@ -38,8 +38,9 @@ export interface UpkeepQueries {
    * Keys whose end has come: `active` ones that have expired or whose overlap is over, and `ending` ones whose next deletion
    * attempt is due. Those that expired come first, then those that were revoked, then those that a rotation replaced; among
    * them the longest due first, then by id. An owner who rotates often delays no expiry and no revocation of others.
+   * @param endedBy takes the place of `now` for keys that were not revoked
    */
-  listDue(now: number, limit: number): Promise<Registration[]>
+  listDue(now: number, limit: number, endedBy?: number): Promise<Registration[]>
 }
 
 /**

@@ -486,6 +486,7 @@ export function edgesContract(name: string, open: OpenStore): void {
     assert.deepEqual(idsOf(await store.listDue(9_000, 10)), expected)
     assert.deepEqual(idsOf(await store.listDue(9_000, 3)), expected.slice(0, 3))
     assert.deepEqual(idsOf(await store.listDue(4_999, 10)), [revoked.id, replaced.id])
+    assert.deepEqual(idsOf(await store.listDue(9_000, 1, 0)), [revoked.id], 'nothing ends by the clock')
   })
 
   test(`${name}: ending the present key forgets an unanswered rotation, which recovery then undoes`, async (t) => {

@@ -66,6 +66,7 @@ export interface Service {
 export interface ServiceOptions {
   readonly env?: Record<string, string>
   readonly gateway?: Partial<GatewayOptions>
+  /** The clock of the service, and of its gateway unless that has one of its own. */
   readonly clock?: Clock
   /** Another service of the same test, whose gateway and store file this one shares. */
   readonly beside?: Service
@@ -77,13 +78,15 @@ export interface ServiceOptions {
  * fails if a response was not as the OpenAPI document says.
  */
 export async function startService(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
-  const gateway = options.beside?.gateway ?? (await testGateway(t, options.gateway))
+  const clock = options.clock ?? systemClock
+  // `Date` is cut to whole seconds: a second ahead, a time that has come by the test's clock has come by the gateway's.
+  const soon = () => clock() + 1_000
+  const gateway = options.beside?.gateway ?? (await testGateway(t, { clock: soon, ...options.gateway }))
   const dataDir = options.beside?.dataDir ?? tempDir(t)
   const env = { ...serverEnv(gateway, dataDir), ...options.env }
   // The SDK reads its credentials from the environment of this process.
   process.env['AWS_ACCESS_KEY_ID'] = env['AWS_ACCESS_KEY_ID']
   process.env['AWS_SECRET_ACCESS_KEY'] = env['AWS_SECRET_ACCESS_KEY']
-  const clock = options.clock ?? systemClock
   const logLines: string[] = []
   const log = createLogger('trace', { write: (line) => void logLines.push(line) })
   const timing = { ...defaultTiming, ...options.timing }

@@ -52,7 +52,8 @@ export class World {
   /** The key value of the first response to each token and idempotency key, and the server's time then. */
   readonly #answers = new Map<string, { value: string; at: number }>()
   #server: { child: ChildProcess; url: string } | undefined
-  #offset = 0
+  /** The milliseconds by which the time of all is ahead of this process's. */
+  readonly #time: { passed: number }
 
   private constructor(
     gateway: Gateway,
@@ -60,8 +61,10 @@ export class World {
     dir: string,
     tokens: { secret: string; id: string; revoked: boolean }[],
     mode: 'auto' | 'bulk',
+    time: { passed: number },
   ) {
     this.#mode = mode
+    this.#time = time
     this.#env = env
     this.gateway = gateway
     this.store = store
@@ -86,7 +89,9 @@ export class World {
       )
       tokens.push({ secret, id: token.id, revoked: false })
     }
-    return new World(await startGateway(), opened, dir, tokens, mode)
+    const time = { passed: 0 }
+    const gateway = await startGateway({ clock: () => Date.now() + time.passed })
+    return new World(gateway, opened, dir, tokens, mode, time)
   }
 
   async run(one: Action): Promise<void> {
@@ -115,14 +120,14 @@ export class World {
         await sleep(one.waitMs)
         return
       case 'move clock':
-        this.#offset += one.ms
+        this.#time.passed += one.ms
         // A stopped server gets the offset when it starts; a failed message to a dying one does not matter.
-        this.#server?.child.send(this.#offset, () => undefined)
+        this.#server?.child.send(this.#time.passed, () => undefined)
         return
       case 'revoke token': {
         const token = this.#tokens[one.token]
         if (token === undefined) return
-        await this.store.revokeToken(token.id, SERVICE, Date.now() + this.#offset)
+        await this.store.revokeToken(token.id, SERVICE, Date.now() + this.#time.passed)
         token.revoked = true
         return
       }
@@ -227,7 +232,7 @@ export class World {
   /** Checks invariant 4: the same request within a day gets the same credential. */
   #assertSameCredential(name: string, body: ReceivedCredential): void {
     const earlier = this.#answers.get(name)
-    const now = Date.now() + this.#offset
+    const now = Date.now() + this.#time.passed
     if (earlier === undefined || now - earlier.at >= DAY_MS)
       this.#answers.set(name, { value: body.api_key_value, at: now })
     else
@@ -250,7 +255,7 @@ export class World {
       PATH: process.env['PATH'],
       REGISTER_TIMEOUT_MS: '1000',
       MINT_MODE: this.#mode,
-      CLOCK_OFFSET: String(this.#offset),
+      CLOCK_OFFSET: String(this.#time.passed),
     }
     const child = fork(join(import.meta.dirname, 'fast-server.ts'), {
       env,
@@ -277,9 +282,9 @@ export class World {
     for (let tries = 0; tries < 300; tries++) {
       await this.#runningServer()
       const rows = await this.store.listRegistrations({ limit: 10_000 })
-      if (!rows.some((one) => hasWorkLeft(one, Date.now() + this.#offset))) return
+      if (!rows.some((one) => hasWorkLeft(one, Date.now() + this.#time.passed))) return
       // A clock that was set back delays leases and late-key checks by as much: set it right, as an operator would.
-      if (tries === 100 && this.#offset < 0) await this.run({ do: 'move clock', ms: -this.#offset })
+      if (tries === 100 && this.#time.passed < 0) await this.run({ do: 'move clock', ms: -this.#time.passed })
       if (tries === 150) await this.run({ do: 'move clock', ms: 3_600_000 })
       await sleep(50)
     }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApiGateway } from '../../aws/api-gateway.ts'
 import { failureOf } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
+import type { Store } from '../../store/store.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import type { LeaderLease } from './leader-lease.ts'
 
@@ -12,13 +13,13 @@ const MAX_RUNNING = 4
 
 export type DeleteKeysDeps = Pick<
   RegistrationDeps,
-  'store' | 'clock' | 'timing' | 'log' | 'lowPriorityApiGateway'
+  'store' | 'clock' | 'clockCheck' | 'timing' | 'log' | 'lowPriorityApiGateway'
 >
 
 /**
  * Runs one round of deletions: deletes all keys that are due because they expired, were replaced or were revoked. A
  * deletion starts at least `timing.endSpacing` after the last one. A key that cannot be deleted stays `ending`, with the
- * reason, and is tried again.
+ * reason, and is tried again. While the clock is in doubt, only revoked keys are deleted.
  * @param leaderLease the round runs only while this process holds it
  * @param stop ends the round after the deletions that have started
  * @throws ServiceError of the store
@@ -28,13 +29,15 @@ export async function deleteDueKeys(
   leaderLease: LeaderLease,
   stop?: AbortSignal,
 ): Promise<void> {
-  const { store, clock, timing, lowPriorityApiGateway } = deps
+  const { store, clock, clockCheck, timing, lowPriorityApiGateway } = deps
   if (!(await leaderLease.isHeld())) return
   const running = new Set<Promise<void>>()
   try {
     for (;;) {
-      const due = await store.listDue(clock(), PAGE)
-      for (const registration of await startEndings(deps, due)) {
+      // A deleted key never works again: a key that ends by the clock is past its end by AWS's clock too.
+      const endedBy = (await clockCheck.certainNow()) ?? 0
+      const due = await store.listDue(clock(), PAGE, endedBy)
+      for (const registration of await startEndings(store, due, endedBy)) {
         if (running.size >= MAX_RUNNING) await Promise.race(running)
         if (stop?.aborted || !(await leaderLease.isHeld())) return
         const deleting = deleteKey(deps, lowPriorityApiGateway, registration)
@@ -53,11 +56,12 @@ export async function deleteDueKeys(
 
 /** Moves those that are still `active` to `ending`. @returns all that are `ending` now, in the order of `due` */
 async function startEndings(
-  { store, clock }: Pick<DeleteKeysDeps, 'store' | 'clock'>,
+  store: Store,
   due: readonly Registration[],
+  endedBy: number,
 ): Promise<Registration[]> {
   const active = due.filter(({ status }) => status === 'active').map(({ id }) => id)
-  const started = active.length === 0 ? [] : await store.startEndings(active, clock())
+  const started = active.length === 0 ? [] : await store.startEndings(active, endedBy)
   const byId = new Map(started.map((one) => [one.id, one]))
   return due.flatMap((one) => (one.status === 'ending' ? one : (byId.get(one.id) ?? [])))
 }
@@ -68,7 +72,7 @@ async function startEndings(
  * @throws ServiceError the reason if it fails; the leader tries again after `timing.endRetry`
  */
 export async function deleteKey(
-  { store, clock, timing, log }: Omit<DeleteKeysDeps, 'lowPriorityApiGateway'>,
+  { store, clock, timing, log }: Pick<DeleteKeysDeps, 'store' | 'clock' | 'timing' | 'log'>,
   apiGateway: ApiGateway,
   { id, apiKeyId, tokenId, endReason }: Registration,
 ): Promise<void> {

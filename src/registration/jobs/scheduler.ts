@@ -14,7 +14,7 @@ export interface Scheduler {
  * idempotency keys and purges old audit entries. A job that fails is logged and repeated.
  */
 export function startScheduler(deps: RecoverDeps & PurgeDeps): Scheduler {
-  const { clock, leases, log, store, timing } = deps
+  const { clockCheck, leases, log, store, timing } = deps
   const stopping = new AbortController()
   const leaderLease = createLeaderLease(deps)
   const whileLeading = (job: () => Promise<unknown>) => async () => {
@@ -29,7 +29,11 @@ export function startScheduler(deps: RecoverDeps & PurgeDeps): Scheduler {
     repeat(timing.end, () => deleteDueKeys(deps, leaderLease, stopping.signal)),
     repeat(
       timing.forget,
-      whileLeading(() => store.forgetIdempotency(clock() - timing.idempotency)),
+      whileLeading(async () => {
+        // Recovery undoes what is forgotten and was never answered.
+        const now = await clockCheck.certainNow()
+        if (now !== undefined) await store.forgetIdempotency(now - timing.idempotency)
+      }),
     ),
     repeat(
       timing.purge,

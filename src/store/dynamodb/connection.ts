@@ -17,6 +17,7 @@ import {
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import pLimit from 'p-limit'
 import { z } from 'zod'
+import type { DateObserver } from '../../clock-check.ts'
 import { ServiceError } from '../../errors.ts'
 import { parseRecord } from '../parse-record.ts'
 import { batchReads } from './batch-reads.ts'
@@ -54,6 +55,7 @@ export interface DynamoDbOptions {
   readonly table: string
   readonly region: string
   readonly endpoint: string | undefined
+  readonly observeDate?: DateObserver
 }
 
 /** A table. Its errors become errors of the service. Reads are strongly consistent, except those of an index. */
@@ -87,19 +89,27 @@ export interface Query {
   readonly pageSize?: number
 }
 
-export function connect({ table, region, endpoint }: DynamoDbOptions): DynamoDbConnection {
+export function connect({ table, region, endpoint, observeDate }: DynamoDbOptions): DynamoDbConnection {
+  const requestHandler = new NodeHttpHandler({
+    httpsAgent: { maxSockets: SOCKETS },
+    httpAgent: { maxSockets: SOCKETS },
+    connectionTimeout: 1_000,
+    requestTimeout: 3_000,
+    throwOnRequestTimeout: true,
+  })
+  const handle = requestHandler.handle.bind(requestHandler)
+  requestHandler.handle = async (request, options) => {
+    const sentAt = performance.now()
+    const result = await handle(request, options)
+    observeDate?.(result.response.headers['date'], sentAt)
+    return result
+  }
   const client = new DynamoDBClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
     maxAttempts: 4,
     retryMode: 'standard',
-    requestHandler: new NodeHttpHandler({
-      httpsAgent: { maxSockets: SOCKETS },
-      httpAgent: { maxSockets: SOCKETS },
-      connectionTimeout: 1_000,
-      requestTimeout: 3_000,
-      throwOnRequestTimeout: true,
-    }),
+    requestHandler,
   })
   const documents = DynamoDBDocumentClient.from(client, { marshallOptions: { removeUndefinedValues: true } })
 

@@ -43,12 +43,13 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
       })
     },
 
-    async listDue(now, limit) {
+    async listDue(now, limit, endedBy = now) {
       const due: StoredRegistration[] = []
       for (const kind of ['ends', 'revoked', 'rotated'] as const) {
         if (due.length >= limit) break
-        const choose = (page: readonly StoredRegistration[]) => page.filter((one) => isDue(one, now))
-        due.push(...(await readChosen(db, kind, { to: now, limit }, choose)))
+        const to = kind === 'revoked' ? now : endedBy
+        const choose = (page: readonly StoredRegistration[]) => page.filter((one) => isDue(one, to))
+        due.push(...(await readChosen(db, kind, { to, limit }, choose)))
       }
       return due.sort(byReason).slice(0, limit).map(toRegistration)
     },

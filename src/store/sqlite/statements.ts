@@ -253,9 +253,10 @@ export function prepareStatements(db: DatabaseSync) {
     // `isDue` of lifecycle.ts. Two small indexes: active keys with an end, and keys that are to be deleted.
     due: db.prepare(`
       SELECT * FROM (
-        SELECT * FROM registrations WHERE status = 'active' AND ends_at <= :now
+        SELECT * FROM registrations WHERE status = 'active' AND ends_at <= :endedBy
         UNION ALL
-        SELECT * FROM registrations WHERE status = 'ending' AND ends_at <= :now
+        SELECT * FROM registrations
+        WHERE status = 'ending' AND ends_at <= CASE end_reason WHEN 'revoked' THEN :now ELSE :endedBy END
       )
       ORDER BY CASE end_reason WHEN 'rotated' THEN 2 WHEN 'revoked' THEN 1 ELSE 0 END, ends_at, id LIMIT :limit`),
     startEnding: db.prepare(`

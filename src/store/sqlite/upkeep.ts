@@ -23,7 +23,8 @@ export function sqliteUpkeep(
 
     listInDoubt: (answeredBy, limit) => use(() => readRegistrations(sql.inDoubt.all({ answeredBy, limit }))),
 
-    listDue: (now, limit) => use(() => readRegistrations(sql.due.all({ now, limit }))),
+    listDue: (now, limit, endedBy = now) =>
+      use(() => readRegistrations(sql.due.all({ now, limit, endedBy }))),
     startEndings: (ids, now) =>
       transact(() => {
         const started = ids.flatMap((id) => readRegistration(sql.startEnding.get({ id, now })) ?? [])

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { deleteDueKeys } from '../src/registration/jobs/delete-keys.ts'
+import { createLeaderLease } from '../src/registration/jobs/leader-lease.ts'
+import { purgeAudit } from '../src/registration/jobs/purge-audit.ts'
+import { startScheduler } from '../src/registration/jobs/scheduler.ts'
+import { SERVICE } from '../src/store/audit.ts'
+import { fastTiming } from './support/invariants.ts'
+import { runCli } from './support/server-process.ts'
+import {
+  manage,
+  registered,
+  type Service,
+  type ServiceOptions,
+  serverEnv,
+  startService,
+} from './support/service.ts'
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+
+/** The time that has passed for all, and by how much the service's clock is wrong (ms). */
+interface Time {
+  passed: number
+  wrongBy: number
+}
+
+/** Starts a service whose clock can be wrong, beside a gateway whose clock is right. */
+async function startWithClock(
+  t: TestContext,
+  options: ServiceOptions = {},
+  time: Time = { passed: 0, wrongBy: 0 },
+) {
+  const right = () => Date.now() + time.passed
+  const service = await startService(t, {
+    timing: fastTiming,
+    ...options,
+    clock: () => right() + time.wrongBy,
+    gateway: { clock: right },
+  })
+  return { ...service, time }
+}
+
+async function deleteRound({ deps }: Service): Promise<void> {
+  const leaderLease = createLeaderLease(deps)
+  await deleteDueKeys(deps, leaderLease)
+  await leaderLease.release()
+}
+
+const keyIds = ({ gateway }: Service) => [...gateway.account.keys.keys()]
+const logged = ({ logLines }: Service, level: string, words: RegExp) =>
+  logLines.filter((line) => line.includes(`"level":"${level}"`) && words.test(line))
+
+test('a clock that is 40 days ahead deletes no key, is logged once, and deletions resume when it is right', async (t) => {
+  const service = await startWithClock(t)
+  const { time } = service
+  const key = await registered(service, { keyTtlMs: HOUR_MS })
+
+  time.wrongBy = 40 * DAY_MS
+  await deleteRound(service)
+  await deleteRound(service)
+  assert.deepEqual(keyIds(service), [key.api_key_id])
+  const [wrong, ...more] = logged(service, 'error', /the clock of this machine is wrong/)
+  assert.match(wrong ?? '', /"clock_ahead_seconds":345(59|60)\d\d/)
+  assert.deepEqual(more, [])
+
+  time.wrongBy = 0
+  await deleteRound(service)
+  assert.deepEqual(keyIds(service), [key.api_key_id])
+  assert.equal(logged(service, 'info', /the clock agrees with AWS again/).length, 1)
+
+  time.passed = HOUR_MS + 2_000
+  await deleteRound(service)
+  assert.deepEqual(keyIds(service), [])
+})
+
+test('a clock that was wrong before the start deletes nothing, also from the audit trail and of retries', async (t) => {
+  const time = { passed: 0, wrongBy: 0 }
+  const before = await startWithClock(t, {}, time)
+  const key = await registered(before, { keyTtlMs: HOUR_MS }, { 'idempotency-key': 'a-retry-of-this-comes' })
+  const audit = await before.deps.store.listAudit({ limit: 100 })
+
+  time.wrongBy = 800 * DAY_MS
+  const service = await startWithClock(t, { beside: before }, time)
+  const background = startScheduler(service.deps)
+  await purgeAudit(service.deps)
+  await deleteRound(service)
+  await background.stop()
+  assert.deepEqual(keyIds(service), [key.api_key_id])
+  assert.deepEqual((await service.deps.store.listAudit({ limit: 100 })).slice(-audit.length), audit)
+  assert.notEqual((await service.deps.store.getRegistration(key.registration_id))?.idempotency, null)
+})
+
+test('a jump of 10 seconds does not delete a key that AWS has not seen past its end', async (t) => {
+  const service = await startWithClock(t)
+  const { time } = service
+  const key = await registered(service, { keyTtlMs: HOUR_MS })
+  time.passed = HOUR_MS - 10_000
+  time.wrongBy = 15_000
+  await deleteRound(service)
+  assert.deepEqual(keyIds(service), [key.api_key_id])
+  assert.equal((await service.deps.store.getRegistration(key.registration_id))?.status, 'active')
+  time.passed = HOUR_MS + 2_000
+  await deleteRound(service)
+  assert.deepEqual(keyIds(service), [])
+})
+
+test('a clock that is behind keeps keys, and the key is deleted when the clock is right', async (t) => {
+  const service = await startWithClock(t)
+  const { time } = service
+  await registered(service, { keyTtlMs: HOUR_MS })
+  time.passed = 2 * HOUR_MS
+  time.wrongBy = -90 * 60_000
+  await deleteRound(service)
+  assert.equal(keyIds(service).length, 1)
+  assert.match(logged(service, 'error', /clock of this machine/)[0] ?? '', /"clock_ahead_seconds":-5\d\d\d/)
+  time.wrongBy = 0
+  await deleteRound(service)
+  assert.deepEqual(keyIds(service), [])
+})
+
+test('revoked keys are deleted while the clock is wrong, however many keys seem to have expired', async (t) => {
+  const service = await startWithClock(t)
+  const { time, deps } = service
+  const { secret } = await service.token({ keyTtlMs: HOUR_MS })
+  const kept = await Promise.all(Array.from({ length: 12 }, () => registered(service, {}, {}, secret)))
+  const revoked = await registered(service, { keyTtlMs: HOUR_MS })
+  time.wrongBy = 40 * DAY_MS
+  await deps.clockCheck.certainNow()
+  await deps.store.endKeys([revoked.registration_id], SERVICE, deps.clock())
+  await deleteRound(service)
+  assert.deepEqual(keyIds(service).sort(), kept.map(({ api_key_id }) => api_key_id).sort())
+})
+
+test('while AWS does not answer, nothing is deleted by the clock', async (t) => {
+  const service = await startWithClock(t)
+  const { time, gateway, deps } = service
+  await registered(service, { keyTtlMs: 60_000 })
+  await deps.mintQueue.settled()
+  time.passed = 120_000 // A step of the clock: what AWS said before is void.
+  gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'cut', times: 100 })
+  assert.equal(await deps.clockCheck.certainNow(), undefined)
+  await deleteRound(service)
+  assert.equal(keyIds(service).length, 1)
+  assert.equal(logged(service, 'warn', /the clock cannot be compared with AWS/).length, 1)
+  gateway.faults.clear()
+  await deleteRound(service)
+  assert.deepEqual(keyIds(service), [])
+})
+
+test('an answer of AWS counts for minutes, so that an idle service does not ask for the time in every round', async (t) => {
+  const service = await startWithClock(t)
+  await registered(service)
+  for (let round = 0; round < 5; round++) await deleteRound(service)
+  assert.equal(service.gateway.answers['GetUsagePlan'], undefined)
+})
+
+test('a key that is minted while the clock is wrong expires by the time of AWS', async (t) => {
+  for (const wrongBy of [40 * DAY_MS, -40 * DAY_MS]) {
+    const service = await startWithClock(t, {}, { passed: 0, wrongBy })
+    await service.deps.readiness.check() // As at the start.
+    const { expires_at } = await registered(service, { keyTtlMs: HOUR_MS })
+    assert.ok(Math.abs(Date.parse(expires_at ?? '') - Date.now() - HOUR_MS) < 30_000, String(expires_at))
+  }
+})
+
+test('calls succeed while the clocks disagree', async (t) => {
+  const service = await startService(t, { gateway: { clock: () => Date.now() + HOUR_MS } })
+  const key = await registered(service)
+  assert.equal((await manage(service, key, 'GET')).status, 200)
+})
+
+test('the commands that decide by the clock refuse to, and say how far off the clock is', async (t) => {
+  const service = await startService(t, { gateway: { clock: () => Date.now() - 2 * HOUR_MS } })
+  const env = serverEnv(service.gateway, service.dataDir)
+  for (const command of [['registrations', 'recover'], ['reconcile']]) {
+    const { code, stderr } = await runCli(t, [...command, '--yes'], env)
+    assert.equal(code, 1)
+    assert.match(stderr, /the clock of this machine is 7\d\d\d seconds ahead of that of AWS/)
+    assert.equal((await runCli(t, command, env)).code, 0)
+  }
+})
