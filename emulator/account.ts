@@ -4,6 +4,8 @@ import type { GatewayOptions, UsagePlan } from './options.ts'
 
 export interface ApiKey {
   readonly id: string
+  /** 1 for the first key that the account created. */
+  readonly serial: number
   readonly value: string
   /** Only {@link Account.rename} changes it. */
   readonly name: string
@@ -36,6 +38,7 @@ export class Account {
   readonly #byValue = new Map<string, ApiKey>()
   readonly #byNameStart = new Map<string, Set<ApiKey>>()
   readonly #maxKeys: number
+  #created = 0
 
   constructor({ plans, maxKeys }: Pick<GatewayOptions, 'plans' | 'maxKeys'>) {
     for (const plan of plans) this.plans.set(plan.id, structuredClone(plan))
@@ -61,6 +64,7 @@ export class Account {
     const now = Date.now()
     const key: ApiKey = {
       id: randomText(10).toLowerCase(),
+      serial: ++this.#created,
       value,
       name: order.name ?? '',
       description: order.description,

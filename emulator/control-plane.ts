@@ -87,7 +87,7 @@ async function answer(
   try {
     const latency = latencyOf(plane.options, operation, parsed)
     if (latency > 0) await sleep(latency) // Sleeping for 0 ms takes 1 ms.
-    result = operations[operation].run({ ...plane, ...input, body: parsed })
+    result = operations[operation].run({ ...plane, ...input, body: parsed, fault })
   } finally {
     if (exclusive) plane.running.delete(operation)
   }
@@ -96,10 +96,11 @@ async function answer(
   reply.code(operations[operation].status).send(result ?? '')
 }
 
-/** Applies a fault. @returns `true`: no response is to be sent @throws ApiError if the fault is an error response */
+/** Applies a fault to the response. @returns `true`: none is to be sent @throws ApiError if the fault is an error response */
 function breakAnswer(kind: Parameters<typeof faultError>[0], reply: FastifyReply): boolean {
   const error = faultError(kind)
   if (error !== undefined) throw error
+  if (kind !== 'hang' && kind !== 'cut') return false
   reply.hijack()
   if (kind === 'cut') reply.raw.destroy()
   return true

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { ApiKey } from './account.ts'
 import { ApiError, badRequest, concurrentChange, tooManyRequests } from './api-error.ts'
 import { operationNames } from './options.ts'
 
@@ -6,6 +7,9 @@ import { operationNames } from './options.ts'
  * A failure to inject. `fail`: 500. `throttle`: 429. `conflict`: the 409 of a concurrent change. `quota`: the 429 when the
  * account's API key quota is used up. `denied`: 403. `unsupported`: 404, as for an unknown operation. `refused`: 400.
  * `hang`: no response until the client gives up. `cut`: the connection is closed without a response.
+ *
+ * The others succeed, but their effect or answer is wrong. `late`: a list lacks keys that are younger than `ms`.
+ * `disabled`: the created or imported keys are not enabled. `unattached`: the keys are not on their usage plans.
  */
 export const faultSchema = z.strictObject({
   operation: z.enum(operationNames),
@@ -15,11 +19,28 @@ export const faultSchema = z.strictObject({
   times: z.int().min(1).default(1),
   /** Before or after the operation takes effect. */
   when: z.enum(['before', 'after']),
-  kind: z.enum(['fail', 'throttle', 'conflict', 'quota', 'denied', 'unsupported', 'refused', 'hang', 'cut']),
+  kind: z.enum([
+    ...([
+      'fail',
+      'throttle',
+      'conflict',
+      'quota',
+      'denied',
+      'unsupported',
+      'refused',
+      'hang',
+      'cut',
+    ] as const),
+    ...(['late', 'disabled', 'unattached'] as const),
+  ]),
+  /** For `late`: the time until a key is listed, in milliseconds. */
+  ms: z.int().min(0).default(1_000),
+  /** For `late`, `disabled` and `unattached`: 1 for all keys; 20 for every twentieth key of the account. */
+  every: z.int().min(1).default(1),
 })
 
 export type FaultOrder = z.input<typeof faultSchema>
-type Fault = z.infer<typeof faultSchema>
+export type Fault = z.infer<typeof faultSchema>
 
 export interface Faults {
   order(fault: FaultOrder): void
@@ -50,7 +71,12 @@ export function createFaults(): Faults {
   }
 }
 
-/** Returns the error response of a fault; `undefined` for `hang` and `cut`, which have none. */
+/** Reports whether a fault of this kind affects a key. */
+export function spoils(fault: Fault | undefined, kind: Fault['kind'], key: ApiKey): boolean {
+  return fault?.kind === kind && key.serial % fault.every === 0
+}
+
+/** Returns the error response of a fault; `undefined` for those that have none. */
 export function faultError(kind: Fault['kind']): ApiError | undefined {
   switch (kind) {
     case 'fail':
@@ -73,6 +99,9 @@ export function faultError(kind: Fault['kind']): ApiError | undefined {
       return new ApiError(403, 'AccessDeniedException', 'User is not authorized to perform this operation')
     case 'hang':
     case 'cut':
+    case 'late':
+    case 'disabled':
+    case 'unattached':
       return undefined
   }
 }

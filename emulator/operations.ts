@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Account, ApiKey } from './account.ts'
 import { badRequest, notFound } from './api-error.ts'
+import { type Fault, spoils } from './faults.ts'
 import { importKeys } from './import-keys.ts'
 import type { OperationName, UsagePlan } from './options.ts'
 import type { Usage } from './usage.ts'
@@ -13,6 +14,7 @@ export interface Call {
   readonly query: Readonly<Record<string, string>>
   /** The parsed JSON, or the CSV text of an import. */
   readonly body: unknown
+  readonly fault: Fault | undefined
 }
 
 export interface Operation {
@@ -61,19 +63,29 @@ const usageQuery = z.object({ startDate: z.iso.date(), endDate: z.iso.date(), ke
 export const operations: Record<OperationName, Operation> = {
   CreateApiKey: {
     ...on('POST', '/apikeys', 201),
-    run: ({ account, body }) => keyBody(account.createKey(read(newKey, body)), true),
+    run({ account, body, fault }) {
+      const key = account.createKey(read(newKey, body))
+      if (spoils(fault, 'disabled', key)) key.enabled = false
+      return keyBody(key, true)
+    },
   },
   ImportApiKeys: {
     ...on('POST', '/apikeys', 201),
-    run({ account, query, body }) {
+    run({ account, query, body, fault }) {
       if (query['format'] !== 'csv') throw badRequest('The format must be csv')
-      return importKeys(account, String(body), query['failonwarnings'] === 'true')
+      const result = importKeys(account, String(body), query['failonwarnings'] === 'true')
+      for (const id of result.ids) {
+        const key = account.key(id)
+        if (spoils(fault, 'disabled', key)) key.enabled = false
+        if (spoils(fault, 'unattached', key)) key.planIds.clear()
+      }
+      return result
     },
   },
   GetApiKeys: {
     ...on('GET', '/apikeys', 200),
-    run: ({ account, query }) =>
-      page(account.keysNamed(query['name'] ?? ''), query, (key) =>
+    run: ({ account, query, fault }) =>
+      page(listed(account.keysNamed(query['name'] ?? ''), fault), query, (key) =>
         keyBody(key, query['includeValues'] === 'true'),
       ),
   },
@@ -121,14 +133,17 @@ export const operations: Record<OperationName, Operation> = {
   },
   CreateUsagePlanKey: {
     ...on('POST', '/usageplans/:planId/keys', 201),
-    run: ({ account, params, body }) =>
-      planKeyBody(account.attach(params['planId'] ?? '', read(attachment, body).keyId)),
+    run({ account, params, body, fault }) {
+      const key = account.attach(params['planId'] ?? '', read(attachment, body).keyId)
+      if (spoils(fault, 'unattached', key)) key.planIds.clear()
+      return planKeyBody(key)
+    },
   },
   GetUsagePlanKeys: {
     ...on('GET', '/usageplans/:planId/keys', 200),
     // API Gateway returns an empty list for an unknown usage plan, not 404.
-    run: ({ account, params, query }) =>
-      page(account.keysOn(params['planId'] ?? '', query['name']), query, planKeyBody),
+    run: ({ account, params, query, fault }) =>
+      page(listed(account.keysOn(params['planId'] ?? '', query['name']), fault), query, planKeyBody),
   },
   GetUsagePlanKey: {
     ...on('GET', '/usageplans/:planId/keys/:keyId', 200),
@@ -160,6 +175,12 @@ function read<T>(schema: z.ZodType<T>, data: unknown): T {
   const result = schema.safeParse(data)
   if (!result.success) throw badRequest(`Invalid request input: ${z.prettifyError(result.error)}`)
   return result.data
+}
+
+/** Returns the keys that a list shows: without those that it shows late. */
+function listed(keys: readonly ApiKey[], fault: Fault | undefined): ApiKey[] {
+  const youngest = Date.now() - (fault?.ms ?? 0)
+  return keys.filter((key) => !(spoils(fault, 'late', key) && key.createdAt > youngest))
 }
 
 /** Returns a page of `items`: `limit` defaults to 25, at most 500; `position` is the first item of the next page. */

@@ -2,12 +2,22 @@ import type { Log } from '../log.ts'
 import { createChangeQueue } from './change-queue.ts'
 import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
-import { createKey, deleteKey, type FoundKey, findKeys, type KeyToCreate, type ListedKey } from './keys.ts'
+import {
+  type CreatedKey,
+  createKey,
+  deleteKey,
+  ensureEnabled,
+  type FoundKey,
+  findKeys,
+  type KeyToCreate,
+  type ListedKey,
+} from './keys.ts'
 import { type KeyQuery, type KeyState, readKey } from './live-key.ts'
 import { createPace, type Priority } from './pace.ts'
 import { readUsage, type UsageDay, type UsageQuery } from './usage.ts'
 import {
   type Attachment,
+  type AttachOutcome,
   attachKey,
   describePlan,
   findAttached,
@@ -22,10 +32,12 @@ import {
  * `key_quota_reached`).
  */
 export interface ApiGateway {
-  /** Creates an enabled key, or finds the one that an earlier attempt created, and returns its id. */
-  createKey(key: KeyToCreate, signal: AbortSignal): Promise<string>
+  /** Creates an enabled key, or finds the one that an earlier attempt created. */
+  createKey(key: KeyToCreate, signal: AbortSignal): Promise<CreatedKey>
+  /** Enables a key that was never returned to a caller, if it is not enabled. Returns `true` if it was. */
+  ensureEnabled(id: string, signal: AbortSignal): Promise<boolean>
   /** Attaches a key to its usage plan. Attaches and imports of this process wait for one another. */
-  attachKey(attachment: Attachment, signal: AbortSignal): Promise<void>
+  attachKey(attachment: Attachment, signal: AbortSignal): Promise<AttachOutcome>
   /** Creates or overwrites many keys and attaches them to their usage plans: all or none. Safe to repeat. */
   importKeys(keys: readonly KeyToImport[], signal: AbortSignal): Promise<ImportOutcome>
   /** Returns the keys on a usage plan whose name starts with `namePrefix`. */
@@ -68,6 +80,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
     const client = createClient(options, pace, priority)
     const calls: ApiGateway = {
       createKey: (key, signal) => createKey(client, key, signal),
+      ensureEnabled: (id, signal) => ensureEnabled(client, id, signal),
       attachKey: (attachment, signal) => attachKey(client, changeQueue, attachment, signal),
       importKeys: (keys, signal) => importKeys(client, changeQueue, keys, signal),
       findAttached: (usagePlanId, namePrefix, signal) =>

@@ -2,10 +2,13 @@ import {
   type APIGatewayClient,
   CreateApiKeyCommand,
   DeleteApiKeyCommand,
+  GetApiKeyCommand,
   paginateGetApiKeys,
+  UpdateApiKeyCommand,
 } from '@aws-sdk/client-api-gateway'
 import { ServiceError } from '../errors.ts'
 import { answeredError, toServiceError } from './errors.ts'
+import { growingPauses, isPassing, pauseFor } from './late-lists.ts'
 
 export interface KeyToCreate {
   /** A unique name, by which the key can be found. */
@@ -16,42 +19,39 @@ export interface KeyToCreate {
   readonly value: string
 }
 
+/** A key that {@link createKey} created, or that an earlier attempt had created. */
+export interface CreatedKey {
+  readonly id: string
+  /** An earlier attempt had created the key, and it was enabled. */
+  readonly existed: boolean
+}
+
 /**
- * Creates an enabled API key and returns its id. Safe to repeat: the caller chooses the value, so a second attempt
- * collides with the first (409), and the existing key is found by its name.
+ * Creates an enabled API key. Safe to repeat: the caller chooses the value, so a second attempt collides with the first
+ * (409), and the existing key is found by its name, however late the list shows it, and enabled if it is not.
  * @throws ServiceError see {@link toServiceError}
  */
 export async function createKey(
   client: APIGatewayClient,
   key: KeyToCreate,
   signal: AbortSignal,
-): Promise<string> {
-  const { name, value } = key
-  const description = key.description === '' ? {} : { description: key.description }
-  try {
-    const command = new CreateApiKeyCommand({ name, value, ...description, enabled: true })
-    const answer = await client.send(command, { abortSignal: signal })
-    if (answer.id === undefined || answer.enabled !== true) {
-      throw new ServiceError('upstream_unavailable', 'API Gateway returned a key that is not enabled.', {
-        effect: 'possible',
-        retryAfter: 5,
-      })
-    }
-    return answer.id
-  } catch (error) {
-    if (answeredError(error)?.name !== 'ConflictException') throw toServiceError(error, 'create an API key')
-    return await findOwn(client, name, signal)
-  }
-}
-
-/** Finds the key that an earlier attempt created: its value is in use, and no other request can know that value. */
-async function findOwn(client: APIGatewayClient, name: string, signal: AbortSignal): Promise<string> {
+): Promise<CreatedKey> {
   let cause: unknown
-  try {
-    const [found] = await findKeys(client, name, signal)
-    if (found !== undefined) return found.id
-  } catch (error) {
-    cause = error
+  for (const pause of growingPauses()) {
+    const created = await tryCreate(client, key, signal)
+    if (created !== undefined) return created
+    try {
+      // The value is in use, and no other request can know it.
+      const [own] = await findKeys(client, key.name, signal)
+      if (own !== undefined) {
+        if (!own.enabled) await enableKey(client, own.id, signal)
+        return { id: own.id, existed: own.enabled }
+      }
+    } catch (error) {
+      cause = error
+      if (!isPassing(error)) break
+    }
+    if (!(await pauseFor(pause, signal))) break
   }
   // Not the error of the look-up: whatever failed there, the key may exist.
   throw new ServiceError('upstream_unavailable', 'API Gateway has the key but does not list it yet.', {
@@ -61,12 +61,72 @@ async function findOwn(client: APIGatewayClient, name: string, signal: AbortSign
   })
 }
 
+/** @returns `undefined`: API Gateway reports a conflict */
+async function tryCreate(
+  client: APIGatewayClient,
+  { name, value, description }: KeyToCreate,
+  signal: AbortSignal,
+): Promise<CreatedKey | undefined> {
+  try {
+    const described = description === '' ? {} : { description }
+    const command = new CreateApiKeyCommand({ name, value, ...described, enabled: true })
+    const { id, enabled } = await client.send(command, { abortSignal: signal })
+    if (id === undefined) throw notEnabled()
+    if (enabled !== true) await enableKey(client, id, signal)
+    return { id, existed: false }
+  } catch (error) {
+    if (answeredError(error)?.name === 'ConflictException') return undefined
+    throw toServiceError(error, 'create an API key')
+  }
+}
+
+/**
+ * Enables a key that was never returned to a caller, if it is not enabled (GetApiKey, UpdateApiKey).
+ * @returns `true`: it was enabled already
+ * @throws ServiceError `upstream_unavailable` if it is not enabled afterwards; see {@link toServiceError}
+ */
+export async function ensureEnabled(
+  client: APIGatewayClient,
+  id: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  let enabled: boolean | undefined
+  try {
+    ;({ enabled } = await client.send(new GetApiKeyCommand({ apiKey: id }), { abortSignal: signal }))
+  } catch (error) {
+    throw toServiceError(error, 'look up an API key')
+  }
+  if (enabled !== true) await enableKey(client, id, signal)
+  return enabled === true
+}
+
+async function enableKey(client: APIGatewayClient, id: string, signal: AbortSignal): Promise<void> {
+  const patchOperations = [{ op: 'replace' as const, path: '/enabled', value: 'true' }]
+  let enabled: boolean | undefined
+  try {
+    const command = new UpdateApiKeyCommand({ apiKey: id, patchOperations })
+    ;({ enabled } = await client.send(command, { abortSignal: signal }))
+  } catch (error) {
+    const { code, message, retryAfter, cause } = toServiceError(error, 'enable an API key')
+    throw new ServiceError(code, message, { retryAfter, cause, effect: 'possible' })
+  }
+  if (enabled !== true) throw notEnabled()
+}
+
+function notEnabled(): ServiceError {
+  return new ServiceError('upstream_unavailable', 'API Gateway returned a key that is not enabled.', {
+    effect: 'possible',
+    retryAfter: 5,
+  })
+}
+
 /** An existing key, without its value. */
 export interface FoundKey {
   readonly id: string
   readonly name: string
 }
 
+/** A key as GetApiKeys lists it. */
 export interface ListedKey extends FoundKey {
   readonly enabled: boolean
 }
@@ -84,9 +144,9 @@ export async function findKeys(
       { nameQuery: namePrefix },
       { abortSignal: signal },
     )
-    for await (const { items = [] } of pages) {
-      const enabled = new Set(items.flatMap((item) => (item.enabled ? item.id : [])))
-      found.push(...keysNamed(items, namePrefix).map((key) => ({ ...key, enabled: enabled.has(key.id) })))
+    for await (const page of pages) {
+      for (const { id, name, enabled } of keysNamed(page.items, namePrefix))
+        found.push({ id, name, enabled: enabled === true })
     }
     return found
   } catch (error) {
@@ -95,12 +155,12 @@ export async function findKeys(
 }
 
 /** Keeps only the keys with the prefix: if a server ignores the filter of the query, other keys must not match. */
-export function keysNamed(
-  items: readonly { id?: string | undefined; name?: string | undefined }[] | undefined,
+export function keysNamed<T extends { id?: string | undefined; name?: string | undefined }>(
+  items: readonly T[] | undefined,
   namePrefix: string,
-): FoundKey[] {
-  return (items ?? []).flatMap(({ id, name }) =>
-    id !== undefined && name?.startsWith(namePrefix) ? [{ id, name }] : [],
+): (T & FoundKey)[] {
+  return (items ?? []).filter(
+    (item): item is T & FoundKey => item.id !== undefined && item.name?.startsWith(namePrefix) === true,
   )
 }
 

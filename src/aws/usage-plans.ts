@@ -10,6 +10,7 @@ import { ServiceError } from '../errors.ts'
 import type { ChangeQueue } from './change-queue.ts'
 import { answeredError, toServiceError } from './errors.ts'
 import { type FoundKey, keysNamed } from './keys.ts'
+import { untilSeen } from './late-lists.ts'
 
 export interface Attachment {
   readonly keyId: string
@@ -21,10 +22,20 @@ export interface Attachment {
 }
 
 /**
+ * The outcome of an attachment. `existed`: the key was on the plan before. `repaired`: an earlier 201 had not attached the
+ * key; it was attached again.
+ */
+export type AttachOutcome = 'attached' | 'existed' | 'repaired'
+
+/** The looks for an attached key, over 4 seconds, before it is attached again. */
+const LOOKS = 6
+
+/**
  * Attaches a key to its usage plan. It waits in `queue` for the other changes of this process.
  *
  * After a 201 that does not name the key, or a 409 for another reason than a concurrent change, the keys of the plan
- * decide: a key that is on the plan is attached, whichever request attached it.
+ * decide: a key that is on the plan is attached, whichever request attached it. A key that is not listed may be listed late:
+ * the plan is looked at again, and later the key is attached again, until `signal` aborts.
  * @throws ServiceError `upstream_misconfigured` if the plan is unknown, or the key is on another plan of the same
  *   stage; otherwise see {@link toServiceError}
  */
@@ -33,11 +44,22 @@ export async function attachKey(
   queue: ChangeQueue,
   to: Attachment,
   signal: AbortSignal,
-): Promise<void> {
-  const answer = await queue.run(signal, () => tryAttach(client, to, signal))
-  if (answer.attached && !to.check) return
-  const found = await findAttached(client, { usagePlanId: to.usagePlanId, namePrefix: to.keyName }, signal)
-  if (!found.some(({ id }) => id === to.keyId)) throw notAttached(answer.conflict)
+): Promise<AttachOutcome> {
+  const plan = { usagePlanId: to.usagePlanId, namePrefix: to.keyName }
+  const isListed = async () =>
+    (await findAttached(client, plan, signal)).some(({ id }) => id === to.keyId) || undefined
+  let attached = 0
+  for (;;) {
+    const answer = await queue.run(signal, () => tryAttach(client, to, signal))
+    if (answer.conflict === undefined) attached += 1
+    if (answer.attached && !to.check) return 'attached'
+    const looks = isOtherPlan(answer) ? 1 : LOOKS
+    if (await untilSeen(isListed, signal, looks)) {
+      if (attached === 0) return 'existed'
+      return attached === 1 ? 'attached' : 'repaired'
+    }
+    if (looks === 1 || signal.aborted) throw notAttached(answer)
+  }
 }
 
 /** The response to CreateUsagePlanKey: `attached` if it names the key; `conflict` is the message of a 409. */
@@ -62,8 +84,13 @@ async function tryAttach(
   }
 }
 
-function notAttached(conflict: string | undefined): ServiceError {
-  if (conflict !== undefined && /multiple usage plans/i.test(conflict)) {
+function isOtherPlan({ conflict }: AttachAnswer): boolean {
+  return conflict !== undefined && /multiple usage plans/i.test(conflict)
+}
+
+function notAttached(answer: AttachAnswer): ServiceError {
+  const { conflict } = answer
+  if (isOtherPlan(answer)) {
     const detail = 'The plans of the service overlap: the key is on another plan of the same API stage.'
     return new ServiceError('upstream_misconfigured', detail, { cause: new Error(conflict) })
   }
@@ -89,7 +116,10 @@ export async function findAttached(
       { usagePlanId, nameQuery: namePrefix },
       { abortSignal: signal },
     )
-    for await (const page of pages) found.push(...keysNamed(page.items, namePrefix))
+    for await (const page of pages) {
+      // The items also have the keys' values.
+      found.push(...keysNamed(page.items, namePrefix).map(({ id, name }) => ({ id, name })))
+    }
     return found
   } catch (error) {
     throw toServiceError(error, 'read the keys of the usage plan')

@@ -20,8 +20,8 @@ export interface Timing {
   /** The time limit of one attempt of a call to API Gateway. The SDK makes up to three attempts. */
   readonly upstreamCall: number
   /**
-   * The time for which a circuit breaker stays open: bulk imports are not used, or every attachment is checked. While
-   * attachments are not checked, also the minimum time between two tests of one.
+   * The longest time for which a circuit breaker stays open: bulk imports are not used, or every attachment is checked.
+   * While attachments are not checked, also the minimum time between two tests of one.
    */
   readonly distrust: number
   /** The interval between rounds of key deletions. */

@@ -271,6 +271,38 @@ test('a fault applies to the nth call, before or after its effect', async (t) =>
   await create()
 })
 
+test('faults that make an answer wrong: keys that are listed late, not enabled, or not on their plan', async (t) => {
+  const { sdk, gateway } = await setUp(t)
+  const csv = ['Name,Key,UsagePlanIds', ...[1, 2, 3, 4].map((n) => `key ${n},${VALUE}${n},demofree`)].join(
+    '\n',
+  )
+  const run = () => sdk.send(new ImportApiKeysCommand({ body: Buffer.from(csv), format: 'csv' }))
+  const names = async () => (await sdk.send(new GetApiKeysCommand({}))).items?.map(({ name }) => name)
+  gateway.faults.order({ operation: 'ImportApiKeys', when: 'after', kind: 'disabled', every: 2 })
+  gateway.faults.order({ operation: 'ImportApiKeys', nth: 2, when: 'after', kind: 'unattached', every: 4 })
+  gateway.faults.order({
+    operation: 'GetApiKeys',
+    when: 'after',
+    kind: 'late',
+    ms: 60_000,
+    every: 4,
+    times: 1,
+  })
+  await run()
+  const keys = [...gateway.account.keys.values()]
+  assert.deepEqual(
+    keys.map(({ enabled }) => enabled),
+    [true, false, true, false],
+  )
+  await run()
+  assert.deepEqual(
+    keys.map(({ planIds }) => planIds.size),
+    [1, 1, 1, 0],
+  )
+  assert.deepEqual(await names(), ['key 1', 'key 2', 'key 3'])
+  assert.equal((await names())?.length, 4)
+})
+
 test('other processes inject faults and read the state over HTTP', async (t) => {
   const { sdk, gateway } = await setUp(t)
   const order = (body: object) =>

@@ -31,8 +31,10 @@ const action = fc.oneof(
       when: fc.constantFrom('before' as const, 'after' as const),
       kind: fc.constantFrom(
         ...(['fail', 'throttle', 'hang', 'cut', 'conflict', 'denied', 'unsupported', 'refused'] as const),
+        ...(['late', 'disabled'] as const),
       ),
       nth: fc.integer({ min: 1, max: 3 }),
+      ms: fc.constant(200),
       times: fc.integer({ min: 1, max: 4 }),
     }),
   },

@@ -141,14 +141,14 @@ async function recoverGroup(
 }
 
 /**
- * Keeps the keys of registrations for their retries: finds them by name, attaches them to their plans if need be, and
+ * Keeps the keys of registrations for their retries: finds them by name, enables and attaches them if need be, and
  * completes the registrations as unanswered.
  * @param done receives the ids of those that are completed
- * @returns the registrations to undo: there is no key, it cannot be attached, or the store did not complete it
+ * @returns the registrations to undo: there is no key, it cannot be enabled or attached, or the store did not complete it
  * @throws ServiceError of API Gateway and of the store
  */
 async function adopt(
-  { apiGateway, lowPriorityApiGateway, clock, log, store }: RecoverDeps,
+  { apiGateway, lowPriorityApiGateway, clock, log, store, timing }: RecoverDeps,
   registrations: readonly Registration[],
   { owner }: Lease,
   done: Set<string>,
@@ -156,7 +156,7 @@ async function adopt(
 ): Promise<Registration[]> {
   const prefix = keyNamePrefix(registrations.map(({ id }) => id))
   const keys = await lowPriorityApiGateway.findKeys(prefix, signal)
-  const keyIds = new Map(keys.map(({ id, name }) => [registrationIdOf(name), id]))
+  const keysOf = new Map(keys.map((key) => [registrationIdOf(key.name), key]))
   const attached = new Set<string>()
   if (keys.length > 0) {
     for (const usagePlanId of new Set(registrations.map((one) => one.usagePlanId))) {
@@ -178,27 +178,31 @@ async function adopt(
     const refused = new Set(completions.flatMap(({ id }) => (completed.has(id) ? [] : id)))
     toUndo.push(...registrations.filter(({ id }) => refused.has(id)))
   }
-  const unattached = []
+  const unfinished = []
   for (const registration of registrations) {
-    const apiKeyId = keyIds.get(registration.id)
+    const key = keysOf.get(registration.id)
+    const apiKeyId = key?.id
     if (apiKeyId === undefined) toUndo.push(registration)
-    else if (attached.has(`${registration.usagePlanId} ${apiKeyId}`))
+    else if (key?.enabled && attached.has(`${registration.usagePlanId} ${apiKeyId}`))
       attachedKeys.push({ id: registration.id, registration, apiKeyId })
-    else unattached.push({ registration, apiKeyId })
+    else unfinished.push({ registration, apiKeyId })
   }
   await completeAttached()
-  for (const { registration, apiKeyId } of unattached) {
+  for (const { registration, apiKeyId } of unfinished) {
     const { id, usagePlanId } = registration
     const attachment = { keyId: apiKeyId, keyName: keyNamePrefix([id]), usagePlanId, check: true }
     try {
-      await apiGateway.attachKey(attachment, signal)
+      // A part of the time: a key that cannot be attached must not keep the others from it in every round.
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(timing.undo / 4)])
+      await lowPriorityApiGateway.ensureEnabled(apiKeyId, limit)
+      await apiGateway.attachKey(attachment, limit)
       attachedKeys.push({ id, registration, apiKeyId })
       await completeAttached()
     } catch (error) {
       if (signal.aborted) throw error
       // The others are not affected. This one is not in `done`, so a later round tries again.
       if (error instanceof ServiceError && error.code === 'upstream_misconfigured') toUndo.push(registration)
-      else log.warn({ registration_id: id, err: error }, 'could not attach key; will retry')
+      else log.warn({ registration_id: id, err: error }, 'could not enable or attach key; will retry')
     }
   }
   return toUndo

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../../error-catalogue.ts'
 import { ServiceError } from '../../errors.ts'
 import { keyName } from '../key-names.ts'
+import { OPENS_AT } from './circuit-breaker.ts'
 import { fail } from './complete.ts'
 import type { MintDeps } from './mint-deps.ts'
 import { noteFailure, type PendingMint } from './mint-request.ts'
@@ -53,7 +54,10 @@ export async function mintBulk(
     const hopeful = await failHopeless(deps, part, lessons)
     const [first, second] = hopeful
     if (first === undefined) return
-    if (lessons.importsFail || !deps.importBreaker.isClosed()) return mintOneByOne(deps, hopeful, signal)
+    if (lessons.importsFail || !deps.importBreaker.isClosed()) {
+      await mintOneByOne(deps, hopeful, signal)
+      return
+    }
     const { outcome, error } = await tryImport(deps, hopeful, signal)
     switch (outcome) {
       case 'imported':
@@ -61,8 +65,9 @@ export async function mintBulk(
         verifying.push(verifyImport(deps, hopeful, signal))
         return
       case 'unsupported':
-        deps.importBreaker.open(error)
-        return mintOneByOne(deps, hopeful, signal)
+        deps.importBreaker.failed(error, OPENS_AT)
+        await mintOneByOne(deps, hopeful, signal)
+        return
       case 'failed':
         return fail(deps, hopeful, error)
       case 'refused':
@@ -126,11 +131,11 @@ async function mintRejected(
   lessons: Lessons,
   signal: AbortSignal,
 ): Promise<void> {
-  const error = await mintSingle(deps, mint, signal)
+  const { error } = await mintSingle(deps, mint, signal)
   if (error === undefined) lessons.wronglyRejected += 1
   if (!lessons.importAccepted && lessons.wronglyRejected >= ENOUGH_REJECTIONS) {
     lessons.importsFail = true
-    deps.importBreaker.open(new Error('ImportApiKeys rejects keys that CreateApiKey accepts'))
+    deps.importBreaker.failed(new Error('ImportApiKeys rejects keys that CreateApiKey accepts'), OPENS_AT)
   }
   if (isCode(error, 'key_quota_reached')) lessons.fatal = error
   if (isCode(error, 'upstream_misconfigured')) {

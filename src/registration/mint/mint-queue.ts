@@ -7,7 +7,7 @@ import { createBatchSize } from './batch-size.ts'
 import { createCircuitBreaker } from './circuit-breaker.ts'
 import { mintBulk } from './mint-bulk.ts'
 import type { MintDeps } from './mint-deps.ts'
-import type { MintRequest, PendingMint } from './mint-request.ts'
+import { endOf, type MintRequest, type PendingMint } from './mint-request.ts'
 import { mintOneByOne, mintSingle, SINGLE_AT_ONCE } from './mint-single.ts'
 import { recordPending } from './record-pending.ts'
 
@@ -40,7 +40,7 @@ const GATHER_MS = 3
 const SINGLE_EXPECTED_MS = 300
 
 export function createMintQueue(deps: RegistrationDeps): MintQueue {
-  const { clock, config, leases, log, timing } = deps
+  const { config, leases, log, timing } = deps
   const queue = createFairQueue<MintRequest>(config.queueMax)
   /** The running batches, and when they were started. */
   const active = new Map<Promise<void>, number>()
@@ -54,18 +54,22 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
   const mintDeps: MintDeps = {
     ...deps,
     batchSize: createBatchSize(config.mintBatchMax),
-    importBreaker: createCircuitBreaker(
-      clock,
-      config.mintMode === 'bulk' ? 0 : timing.distrust,
+    importBreaker: createCircuitBreaker({
+      longest: config.mintMode === 'bulk' ? 0 : timing.distrust,
       log,
-      'imports do not work: minting keys one at a time for now',
-    ),
-    attachBreaker: createCircuitBreaker(
-      clock,
-      timing.distrust,
+      messages: {
+        failed: 'an import left keys that did not work: they were repaired',
+        opened: 'imports do not work: minting keys one at a time for now',
+      },
+    }),
+    attachBreaker: createCircuitBreaker({
+      longest: timing.distrust,
       log,
-      'attachments do not work: verifying each one for now',
-    ),
+      messages: {
+        failed: 'an attachment did not hold',
+        opened: 'attachments do not work: verifying each one for now',
+      },
+    }),
     awaitReady: deps.keyProbe === null ? null : createAwaitReady(deps, deps.keyProbe),
     afterResponse(task) {
       const running = task()
@@ -132,11 +136,8 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     const startedAt = performance.now()
     const sharers = active.size + 1
     const lease = leases.hold()
-    // Requests with an idempotency key may continue after their deadline: a retry can ask for the result.
-    const endsAt = requests.map(
-      ({ answerBy, identity }) => answerBy + (identity === null ? 0 : timing.afterDeadline),
-    )
-    const limit = abortAfter(Math.max(0, Math.max(...endsAt) - startedAt))
+    const end = Math.max(...requests.map((one) => endOf(one, timing)))
+    const limit = abortAfter(Math.max(0, end - startedAt))
     try {
       const mints = await recordPending(mintDeps, requests, lease)
       await mintAll(mints, limit.signal)

@@ -4,6 +4,7 @@ import type { BootstrapToken, Held, NewRegistration, Rotation } from '../../stor
 import type { Credential, RegistrationCall } from '../deps.ts'
 import type { Waiter } from '../idempotency/in-flight.ts'
 import type { CredentialSecrets, RequestIdentity } from '../idempotency/request-identity.ts'
+import type { Timing } from '../timing.ts'
 import { clientClosed, outOfTime } from '../use-case-errors.ts'
 
 /** A queued request for a key. It is not recorded yet, unless an earlier request began it. */
@@ -42,6 +43,14 @@ export interface PendingMint extends Held {
 export function noteFailure(mints: readonly PendingMint[], error: unknown): void {
   if (error instanceof ServiceError && error.effect === 'none') return
   for (const mint of mints) mint.keyMayExist = true
+}
+
+/**
+ * The time until which a request is worked on, on the clock of `performance.now()`: its deadline, or some time after it with
+ * an idempotency key, because a retry can ask for the result.
+ */
+export function endOf({ answerBy, identity }: MintRequest, { afterDeadline }: Timing): number {
+  return answerBy + (identity === null ? 0 : afterDeadline)
 }
 
 /** Reports whether a caller still waits for the response. */

@@ -1,8 +1,9 @@
 import pLimit from 'p-limit'
-import type { ApiGateway } from '../../aws/api-gateway.ts'
+import { untilSeen } from '../../aws/late-lists.ts'
 import { ServiceError } from '../../errors.ts'
 import { keyName, keyNamePrefix } from '../key-names.ts'
 import { completeWhenReady } from './await-ready.ts'
+import { OPENS_AT } from './circuit-breaker.ts'
 import { fail, failUnawaited } from './complete.ts'
 import type { MintDeps } from './mint-deps.ts'
 import { isAwaited, notAwaited, noteFailure, type PendingMint } from './mint-request.ts'
@@ -13,47 +14,78 @@ import { isAwaited, notAwaited, noteFailure, type PendingMint } from './mint-req
  */
 export const SINGLE_AT_ONCE = 4
 
+/** What was seen of a key that an import may have created. */
+export interface SeenKey {
+  /** Its id; `undefined`: no list shows it yet. */
+  readonly id: string | undefined
+  /** `undefined`: unknown. */
+  readonly enabled: boolean | undefined
+  readonly attached: boolean
+}
+
+const NOT_SEEN: SeenKey = { id: undefined, enabled: undefined, attached: false }
+
+export interface SingleOutcome {
+  /** `undefined`: the registration is completed or held. */
+  readonly error: unknown
+  /** The key was there, enabled and attached, before this attempt. */
+  readonly existed: boolean
+}
+
 /**
  * Mints the key of one pending registration with CreateApiKey and CreateUsagePlanKey, and completes it. Safe to repeat for a
  * registration that was begun earlier: the key's value and name are the same. Never throws: a registration that fails is
  * undone, and its request rejected.
- * @returns the error; `undefined`: it is completed or held
+ * @param seen the parts that an import has done and that are left out
  */
-export async function mintSingle(deps: MintDeps, mint: PendingMint, signal: AbortSignal): Promise<unknown> {
-  const { apiGateway, attachBreaker } = deps
+export async function mintSingle(
+  deps: MintDeps,
+  mint: PendingMint,
+  signal: AbortSignal,
+  seen: SeenKey = NOT_SEEN,
+): Promise<SingleOutcome> {
+  const { attachBreaker } = deps
   if (mint.registration.idempotency === null && !isAwaited(mint.request)) {
     const error = notAwaited(mint.request)
     await fail(deps, [mint], error)
-    return error
+    return { error, existed: false }
   }
   const check = !attachBreaker.isClosed()
   try {
-    const apiKeyId = await createAttachedKey(apiGateway, mint, check, signal)
+    const { apiKeyId, existed } = await createAttachedKey(deps, mint, seen, check, signal)
     const completed = await completeWhenReady(deps, [{ mint, apiKeyId }])
-    if (!completed.has(mint.id)) return notAwaited(mint.request)
+    if (!completed.has(mint.id)) return { error: notAwaited(mint.request), existed }
     if (!check && attachBreaker.isCheckDue()) deps.afterResponse(() => checkAttachment(deps, mint, apiKeyId))
-    return undefined
+    return { error: undefined, existed }
   } catch (error) {
     noteFailure([mint], error)
     await fail(deps, [mint], error)
-    return error
+    return { error, existed: false }
   }
 }
 
-/** Mints each registration as {@link mintSingle}, several at once. Those that `signal` prevents are undone together. */
+/**
+ * Mints each registration as {@link mintSingle}, several at once. Those that `signal` prevents are undone together.
+ * @param seen by registration id
+ * @returns the number of keys that are minted now, and were not there before
+ */
 export async function mintOneByOne(
   deps: MintDeps,
   mints: readonly PendingMint[],
   signal: AbortSignal,
-): Promise<void> {
+  seen: ReadonlyMap<string, SeenKey> = new Map(),
+): Promise<number> {
   const limit = pLimit(SINGLE_AT_ONCE)
   const left: PendingMint[] = []
-  await Promise.all(
-    mints.map((mint) =>
-      limit(() => (signal.aborted ? void left.push(mint) : mintSingle(deps, mint, signal))),
-    ),
-  )
+  let minted = 0
+  const mintNext = async (mint: PendingMint) => {
+    if (signal.aborted) return void left.push(mint)
+    const { error, existed } = await mintSingle(deps, mint, signal, seen.get(mint.id))
+    if (error === undefined && !existed) minted += 1
+  }
+  await Promise.all(mints.map((mint) => limit(mintNext, mint)))
   await failUnawaited(deps, left)
+  return minted
 }
 
 /**
@@ -63,29 +95,43 @@ export async function mintOneByOne(
  * @throws ServiceError; API Gateway may then hold a key, attached or not
  */
 async function createAttachedKey(
-  apiGateway: ApiGateway,
+  { apiGateway, attachBreaker }: MintDeps,
   { registration, secrets }: PendingMint,
+  seen: SeenKey,
   check: boolean,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<{ apiKeyId: string; existed: boolean }> {
   const { id, description, usagePlanId } = registration
   const key = { name: keyName(registration), description, value: secrets.apiKeyValue }
-  const keyId = await apiGateway.createKey(key, signal)
+  const created =
+    seen.id === undefined
+      ? await apiGateway.createKey(key, signal)
+      : { id: seen.id, existed: seen.enabled === true }
+  const apiKeyId = created.id
   try {
-    await apiGateway.attachKey({ keyId, keyName: keyNamePrefix([id]), usagePlanId, check }, signal)
-    return keyId
+    const wasEnabled =
+      created.existed || (seen.id !== undefined && (await apiGateway.ensureEnabled(apiKeyId, signal)))
+    if (seen.attached) return { apiKeyId, existed: wasEnabled }
+    const attachment = { keyId: apiKeyId, keyName: keyNamePrefix([id]), usagePlanId, check }
+    const outcome = await apiGateway.attachKey(attachment, signal)
+    if (outcome === 'repaired') attachBreaker.failed(notHeld(apiKeyId), OPENS_AT)
+    else if (check) attachBreaker.worked()
+    return { apiKeyId, existed: wasEnabled && outcome === 'existed' }
   } catch (error) {
-    // Whatever the attachment's error says, the key itself exists.
+    // Whatever the error says, the key itself exists.
     if (!(error instanceof ServiceError)) throw error
     const { code, message, retryAfter, cause } = error
     throw new ServiceError(code, message, { retryAfter, cause, effect: 'possible' })
   }
 }
 
+/** The looks of the check after the response, over 4 seconds. */
+const LOOKS = 6
+
 /**
  * Verifies, now and then and after the response, that an attachment that returned 201 attached the key. No caller waits for
- * this check, because a 201 is relied on. If the key is not attached, it is attached at once and the breaker opens, so that
- * every later attachment is verified.
+ * this check, because a 201 is relied on. A key that is not listed is attached once more; if it was really not attached, and
+ * not only listed late, the breaker opens, so that every later attachment is verified.
  */
 async function checkAttachment(
   { apiGateway, lowPriorityApiGateway, attachBreaker, log, timing }: MintDeps,
@@ -93,15 +139,20 @@ async function checkAttachment(
   keyId: string,
 ): Promise<void> {
   const signal = AbortSignal.timeout(timing.undo)
-  const prefix = keyNamePrefix([id])
+  const keyName = keyNamePrefix([id])
+  const look = async () => {
+    const found = await lowPriorityApiGateway.findAttached(usagePlanId, keyName, signal)
+    return found.find((key) => key.id === keyId)
+  }
   try {
-    const found = await lowPriorityApiGateway.findAttached(usagePlanId, prefix, signal)
-    if (found.some((key) => key.id === keyId)) return
-    attachBreaker.open(
-      new Error(`CreateUsagePlanKey returned 201 for ${keyId}, but GetUsagePlanKeys does not list it`),
-    )
-    await apiGateway.attachKey({ keyId, keyName: prefix, usagePlanId, check: true }, signal)
+    if ((await untilSeen(look, signal, LOOKS)) !== undefined) return
+    const outcome = await apiGateway.attachKey({ keyId, keyName, usagePlanId, check: true }, signal)
+    if (outcome !== 'existed') attachBreaker.failed(notHeld(keyId), OPENS_AT)
   } catch (err) {
     log.error({ registration_id: id, api_key_id: keyId, err }, 'could not verify attachment')
   }
+}
+
+function notHeld(keyId: string): Error {
+  return new Error(`CreateUsagePlanKey returned 201 for ${keyId}, but did not attach it`)
 }

@@ -1,61 +1,143 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { FoundKey, ListedKey } from '../../aws/keys.ts'
+import { growingPauses, isPassing } from '../../aws/late-lists.ts'
+import { abortAfter } from '../idempotency/deadline.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
 import { completeWhenReady } from './await-ready.ts'
-import { fail } from './complete.ts'
+import { fail, failUnawaited } from './complete.ts'
 import type { MintDeps } from './mint-deps.ts'
-import type { PendingMint } from './mint-request.ts'
-import { mintOneByOne } from './mint-single.ts'
+import { endOf, type PendingMint } from './mint-request.ts'
+import { mintOneByOne, type SeenKey } from './mint-single.ts'
 
-/** The time before imported keys that are not listed on their plans are looked up again, in milliseconds. */
-const SECOND_LOOK_MS = 500
+/** The time before a request is due that is kept for repairs: this, and this much for each key (ms). */
+const REPAIR_MS = 1_000
+const REPAIR_EACH_MS = 300
+/** The looks before one of the missing keys is repaired as a sample; and the same while imports are distrusted. */
+const TRUSTING_LOOKS = 3
+const DISTRUSTING_LOOKS = 1
+
+/** A registration whose key is not complete, with what was seen of the key. */
+interface Unseen {
+  readonly mint: PendingMint
+  readonly seen: SeenKey
+}
 
 /**
- * Completes imported registrations once GetUsagePlanKeys lists their keys on their plans, which also returns the keys' ids.
- * Keys that an import did not attach are minted one at a time. Never throws: registrations that fail are undone, and their
- * requests rejected.
+ * Completes imported registrations whose keys GetUsagePlanKeys lists on their plans and GetApiKeys lists as enabled. A key
+ * that a list lacks is late at first: it is followed up without holding up the next batch. Never throws: registrations that
+ * fail are undone, and their requests rejected.
  */
 export async function verifyImport(
   deps: MintDeps,
   mints: readonly PendingMint[],
   signal: AbortSignal,
 ): Promise<void> {
-  let missing = mints
   try {
-    missing = await completeAttached(deps, mints, signal)
-    if (missing.length === 0) return
-    await sleep(SECOND_LOOK_MS, undefined, { signal })
-    missing = await completeAttached(deps, missing, signal)
-    if (missing.length === 0) return
-    const seen = `${mints.length - missing.length} of ${mints.length}`
-    deps.importBreaker.open(new Error(`ImportApiKeys succeeded, but GetUsagePlanKeys lists ${seen} keys`))
-    await mintOneByOne(deps, missing, signal)
+    const unseen = await completeSeen(deps, mints, signal)
+    if (unseen.length === 0) return deps.importBreaker.worked()
+    for (const owner of ownersOf(unseen)) deps.leases.keep(owner)
+    deps.afterResponse(() => followUp(deps, unseen, mints.length))
   } catch (error) {
-    await fail(deps, missing, error)
+    await fail(deps, mints, error)
   }
 }
 
-/** Completes the registrations whose keys are attached. @returns the others */
-async function completeAttached(
+/**
+ * Looks again for keys that an import should have created, with growing pauses, until the time of their requests is nearly
+ * over. Then they are repaired by single calls. So is at once a key that is not enabled, and one of the missing keys as a
+ * sample: if that was really missing or not attached, the others are repaired without more looks. Keys that were not only
+ * late are the evidence against imports. Never throws.
+ * @param unseen registrations whose leases are kept; their holder is removed
+ * @param count the number of keys in the import
+ */
+async function followUp(deps: MintDeps, unseen: readonly Unseen[], count: number): Promise<void> {
+  const { importBreaker, leases, timing } = deps
+  const startedAt = performance.now()
+  const limit = abortAfter(Math.max(...unseen.map(({ mint }) => endOf(mint.request, timing))) - startedAt)
+  const { signal } = limit
+  const repairs: Promise<void>[] = []
+  let wrong = 0
+  const repair = async (some: readonly Unseen[]) => {
+    const seen = new Map(some.map((one) => [one.mint.id, one.seen]))
+    wrong += await mintOneByOne(deps, mintsOf(some), signal, seen)
+  }
+  let looksBeforeSample = importBreaker.distrust() > 0 ? DISTRUSTING_LOOKS : TRUSTING_LOOKS
+  let missing = unseen
+  try {
+    for (const pause of growingPauses()) {
+      const isHopeless = ({ mint: { request }, seen }: Unseen) => {
+        const reserve = Math.min(
+          (request.answerBy - startedAt) / 2,
+          REPAIR_MS + REPAIR_EACH_MS * missing.length,
+        )
+        return wrong > 0 || seen.enabled === false || performance.now() + pause > request.answerBy - reserve
+      }
+      looksBeforeSample -= 1
+      const { hopeless = [], late = [] } = Object.groupBy(missing, (one) =>
+        isHopeless(one) ? 'hopeless' : 'late',
+      )
+      if (looksBeforeSample === 0) hopeless.push(...late.splice(0, 1))
+      if (hopeless.length > 0) repairs.push(repair(hopeless))
+      missing = late
+      if (missing.length === 0) break
+      await sleep(pause, undefined, { signal })
+      missing = await completeSeen(deps, mintsOf(missing), signal)
+    }
+  } catch (error) {
+    if (signal.aborted) await failUnawaited(deps, mintsOf(missing))
+    else await fail(deps, mintsOf(missing), error)
+  }
+  await Promise.all(repairs)
+  limit.cancel()
+  for (const owner of ownersOf(unseen)) leases.drop(owner)
+  if (wrong > 0) {
+    const reason = `${wrong} of ${count} imported keys were missing, not enabled or not on their plan`
+    importBreaker.failed(new Error(reason), wrong / count)
+  } else if (repairs.length === 0) importBreaker.worked()
+}
+
+const ownersOf = (unseen: readonly Unseen[]) => new Set(unseen.map(({ mint }) => mint.owner))
+const mintsOf = (unseen: readonly Unseen[]) => unseen.map(({ mint }) => mint)
+
+/**
+ * Completes the registrations whose keys are enabled and attached.
+ * @returns the others
+ * @throws ServiceError of a look that does not pass; one that passes shows nothing
+ */
+async function completeSeen(
   deps: MintDeps,
   mints: readonly PendingMint[],
   signal: AbortSignal,
-): Promise<PendingMint[]> {
-  const queries = byGroup(mints, ({ id }) => id).flatMap((group) => {
+): Promise<Unseen[]> {
+  /** By usage plan and registration. */
+  const attached = new Map<string, FoundKey>()
+  /** By registration. */
+  const listed = new Map<string, ListedKey>()
+  const looks = byGroup(mints, ({ id }) => id).flatMap((group) => {
     const prefix = keyNamePrefix(group.map(({ id }) => id))
     const plans = new Set(group.map(({ registration }) => registration.usagePlanId))
-    return [...plans].map(async (usagePlanId) => {
-      const found = await deps.apiGateway.findAttached(usagePlanId, prefix, signal)
-      return found.map(({ id, name }) => [`${usagePlanId} ${registrationIdOf(name)}`, id] as const)
+    const onPlans = [...plans].map(async (usagePlanId) => {
+      const keys = await deps.apiGateway.findAttached(usagePlanId, prefix, signal)
+      for (const key of keys) attached.set(`${usagePlanId} ${registrationIdOf(key.name)}`, key)
     })
+    const list = deps.apiGateway.findKeys(prefix, signal).then((keys) => {
+      for (const key of keys) listed.set(registrationIdOf(key.name), key)
+    })
+    return [...onPlans, list]
   })
-  const attached = new Map((await Promise.all(queries)).flat())
+  const results = await Promise.allSettled(looks)
+  for (const result of results)
+    if (result.status === 'rejected' && !isPassing(result.reason)) throw result.reason
+
   const minted = []
-  const missing = []
+  const unseen: Unseen[] = []
   for (const mint of mints) {
-    const apiKeyId = attached.get(`${mint.registration.usagePlanId} ${mint.id}`)
-    if (apiKeyId === undefined) missing.push(mint)
-    else minted.push({ mint, apiKeyId })
+    const onPlan = attached.get(`${mint.registration.usagePlanId} ${mint.id}`)
+    const key = listed.get(mint.id)
+    const seen = { id: onPlan?.id ?? key?.id, enabled: key?.enabled, attached: onPlan !== undefined }
+    if (seen.id !== undefined && seen.enabled && seen.attached) minted.push({ mint, apiKeyId: seen.id })
+    else unseen.push({ mint, seen })
   }
   await completeWhenReady(deps, minted)
-  return missing
+  return unseen
 }

@@ -58,6 +58,75 @@ test('a batch that a crash interrupted is recovered together, with few calls', a
   await assertInvariants(gateway, deps.store, [])
 })
 
+test('recovery enables a key that its import left disabled, and keeps it for the retry', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const { deps, gateway } = service
+  const { token } = await service.token()
+  const idempotency = {
+    keyHash: hashSecret('key'),
+    requestHash: hashSecret('body'),
+    sealed: Buffer.from('x'),
+  }
+  const batch = newRegistrationIds(3).map((id) => ({
+    ...newRegistration(token.id),
+    id,
+    createdAt: Date.now(),
+    idempotency: { ...idempotency, keyHash: hashSecret(id) },
+  }))
+  await deps.store.beginRegistrations(batch, { owner: 'dead', until: Date.now() - 1 })
+  for (const [n, { id, name }] of batch.entries()) {
+    const key = gateway.account.createKey({ name: `${id} ${name}`, enabled: n === 0 })
+    if (n < 2) gateway.account.attach('demofree', key.id)
+  }
+  await recover(deps)
+  for (const { id } of batch) assert.equal((await deps.store.getRegistration(id))?.status, 'active')
+  assert.equal(gateway.answers['UpdateApiKey']?.[200], 2)
+  await assertInvariants(gateway, deps.store, [])
+})
+
+for (const isIdempotent of [false, true]) {
+  const title = isIdempotent ? 'with an idempotency key' : 'without an idempotency key'
+  test(`a key that GetApiKeys shows only after recovery has looked is no stray key, ${title}`, async (t) => {
+    const service = await startService(t, { timing: { ...fastTiming, sweepAfter: 1_500 } })
+    const { deps, gateway } = service
+    const { token } = await service.token()
+    const keyed = { keyHash: hashSecret('key'), requestHash: hashSecret('body'), sealed: Buffer.from('x') }
+    const registration = { ...newRegistration(token.id), createdAt: Date.now() }
+    await deps.store.beginRegistrations([{ ...registration, idempotency: isIdempotent ? keyed : null }], {
+      owner: 'dead',
+      until: Date.now() - 1,
+    })
+    const { id, name } = registration
+    gateway.account.attach('demofree', gateway.account.createKey({ name: `${id} ${name}`, enabled: true }).id)
+    for (const operation of ['GetApiKeys', 'GetUsagePlanKeys'] as const)
+      gateway.faults.order({ operation, when: 'after', kind: 'late', times: 1_000 })
+    await recover(deps)
+    assert.equal((await deps.store.getRegistration(id))?.status, 'failed', 'no key was seen')
+    assert.equal(gateway.account.keys.size, 1)
+    await runJobsUntilIdle(service)
+    await assertInvariants(gateway, deps.store, [])
+    assert.equal(gateway.account.keys.size, 0)
+  })
+}
+
+test('recovery keeps a key that GetUsagePlanKeys shows late', async (t) => {
+  const service = await startService(t, { timing: { ...fastTiming, undo: 12_000 } })
+  const { deps, gateway } = service
+  const { token } = await service.token()
+  const registration = { ...newRegistration(token.id), createdAt: Date.now() }
+  const keyed = { keyHash: hashSecret('key'), requestHash: hashSecret('body'), sealed: Buffer.from('x') }
+  await deps.store.beginRegistrations([{ ...registration, idempotency: keyed }], {
+    owner: 'dead',
+    until: Date.now() - 1,
+  })
+  const { id, name } = registration
+  gateway.account.attach('demofree', gateway.account.createKey({ name: `${id} ${name}`, enabled: true }).id)
+  gateway.faults.order({ operation: 'GetUsagePlanKeys', when: 'after', kind: 'late', times: 1_000 })
+  await recover(deps)
+  assert.equal((await deps.store.getRegistration(id))?.status, 'active')
+  await assertInvariants(gateway, deps.store, [])
+})
+
 test('a key whose deletion may still take effect is returned to no retry, not even to an immediate one', async (t) => {
   const service = await startService(t, { timing: fastTiming })
   const { gateway, deps } = service

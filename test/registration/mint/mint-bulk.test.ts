@@ -149,31 +149,31 @@ test('imports that hang are repeated in smaller batches', async (t) => {
   await assertAllWork(service, received)
 })
 
-test('imports that return 201 without attaching are repaired, logged once, and avoided for some time', async (t) => {
-  let now = Date.now()
-  const service = await startService(t, { ...slowEnough, clock: () => now })
+test('imports that return 201 without attaching are repaired; repeated ones are logged once, and avoided for some time', async (t) => {
+  const service = await startService(t, slowEnough)
   const { gateway, logLines } = service
   const { secret } = await service.token()
-  gateway.onCall = (operation, moment) => {
-    if (operation !== 'ImportApiKeys' || moment !== 'effective') return
-    for (const key of gateway.account.keys.values()) if (/agent-[1-9]/.test(key.name)) key.planIds.clear()
+  const received: ReceivedCredential[] = []
+  const burst = async () => {
+    const answers = await registerAtOnce(service, secret, agents(6))
+    received.push(...answers.received)
   }
-  const first = await registerAtOnce(service, secret, agents(6))
-  assert.equal(first.received.length, 6)
-  await assertAllWork(service, first.received)
-  const imports = calls(service, 'ImportApiKeys')
-  assert.ok(imports > 0)
-  const second = await registerAtOnce(service, secret, agents(6))
-  assert.equal(second.received.length, 6)
-  assert.equal(calls(service, 'ImportApiKeys'), imports, 'no import while the circuit breaker is open')
-  assert.equal(logLines.filter((line) => line.includes('imports do not work')).length, 1)
-
-  now += service.deps.timing.distrust + 1
-  gateway.onCall = () => undefined
-  const third = await registerAtOnce(service, secret, agents(6))
-  assert.equal(third.received.length, 6)
-  assert.ok(calls(service, 'ImportApiKeys') > imports, 'imports are tried again')
-  await assertAllWork(service, [...first.received, ...second.received, ...third.received])
+  const logged = (text: string) => logLines.filter((line) => line.includes(text)).length
+  gateway.faults.order({ operation: 'ImportApiKeys', when: 'after', kind: 'unattached', times: 1_000 })
+  await burst()
+  assert.equal(received.length, 6)
+  const once = calls(service, 'ImportApiKeys')
+  assert.ok(once > 0)
+  assert.deepEqual([logged('an import left keys'), logged('imports do not work')], [1, 0])
+  await burst()
+  const twice = calls(service, 'ImportApiKeys')
+  assert.ok(twice > once, 'after one bad import the next is an import again')
+  assert.equal(logged('imports do not work'), 1)
+  await burst()
+  assert.equal(calls(service, 'ImportApiKeys'), twice, 'no import while the circuit breaker is open')
+  assert.equal(logged('imports do not work'), 1)
+  assert.equal(received.length, 18)
+  await assertAllWork(service, received)
 })
 
 const unsupported: FaultOrder['kind'][] = ['unsupported', 'refused']
@@ -260,7 +260,7 @@ test('invariant 2: an imported key is deleted if its repair is rejected', async 
     if (operation !== 'ImportApiKeys' || moment !== 'effective') return
     for (const key of gateway.account.keys.values()) key.planIds.clear()
   }
-  gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'denied', times: 100 })
+  gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied', times: 100 })
   const { received, refused } = await registerAtOnce(service, secret, agents(4))
   assert.deepEqual([received.length, refused.length], [0, 4])
   await runJobsUntilIdle(service)
