@@ -11,6 +11,7 @@ import {
   findKeys,
   type KeyToCreate,
   type ListedKey,
+  setKeyEnabled,
 } from './keys.ts'
 import { type KeyQuery, type KeyState, readKey } from './live-key.ts'
 import { createPace, type Priority } from './pace.ts'
@@ -44,6 +45,8 @@ export interface ApiGateway {
   findAttached(usagePlanId: string, namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
   /** Deletes a key. Succeeds if the key no longer exists. */
   deleteKey(id: string, signal: AbortSignal): Promise<void>
+  /** Enables or disables a key. Succeeds if the key no longer exists. */
+  setKeyEnabled(id: string, enabled: boolean, signal: AbortSignal): Promise<void>
   /** Returns the keys whose name starts with `namePrefix`. */
   findKeys(namePrefix: string, signal: AbortSignal): Promise<ListedKey[]>
   /** Reads whether a key is enabled, and the usage plans that it is on. `null`: it does not exist. */
@@ -86,6 +89,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       findAttached: (usagePlanId, namePrefix, signal) =>
         findAttached(client, { usagePlanId, namePrefix }, signal),
       deleteKey: (id, signal) => deleteKey(client, id, signal),
+      setKeyEnabled: (id, enabled, signal) => setKeyEnabled(client, id, enabled, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
       readUsage: (query, signal) => readUsage(client, query, signal),
       readKey: (query, signal) => readKey(client, query, signal),

@@ -175,3 +175,22 @@ export async function deleteKey(client: APIGatewayClient, id: string, signal: Ab
     if (answeredError(error)?.name !== 'NotFoundException') throw toServiceError(error, 'delete an API key')
   }
 }
+
+/**
+ * Enables or disables a key (UpdateApiKey). Succeeds if the key no longer exists.
+ * @throws ServiceError see {@link toServiceError}
+ */
+export async function setKeyEnabled(
+  client: APIGatewayClient,
+  id: string,
+  enabled: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const patchOperations = [{ op: 'replace' as const, path: '/enabled', value: String(enabled) }]
+  try {
+    await client.send(new UpdateApiKeyCommand({ apiKey: id, patchOperations }), { abortSignal: signal })
+  } catch (error) {
+    if (answeredError(error)?.name === 'NotFoundException') return
+    throw toServiceError(error, enabled ? 'enable an API key' : 'disable an API key')
+  }
+}

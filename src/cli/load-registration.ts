@@ -1,13 +1,23 @@
+import { isKeyName, registrationIdOf } from '../registration/key-names.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 
-/** Reads a registration by its id. @throws Error if there is none, or if the id is that of a rotation */
-export async function loadRegistration(store: Store, id: string): Promise<Registration> {
-  const one = await store.getRegistration(id)
-  if (one === undefined) throw new Error(`there is no registration ${id} in this store`)
-  if (one.rotation !== null)
-    throw new Error(`${id} is a rotation of ${one.rotation.of}: specify ${one.rotation.of}`)
-  return one
+const ALL = 1_000_000
+
+/**
+ * Reads a registration by its id, by the id of a rotation of it, or by the id or the name of one of its keys.
+ * @throws Error if there is none
+ */
+export async function loadRegistration(store: Store, text: string): Promise<Registration> {
+  const id = isKeyName(text) ? registrationIdOf(text) : text
+  const one =
+    (await store.getRegistration(id)) ??
+    (await store.listRegistrations({ limit: ALL })).find(({ apiKeyId }) => apiKeyId === text)
+  if (one === undefined) throw new Error(`there is no registration ${text} in this store`)
+  if (one.rotation === null) return one
+  const root = await store.getRegistration(one.rotation.of)
+  if (root === undefined) throw new Error(`the registration ${one.rotation.of} of ${one.id} is missing`)
+  return root
 }
 
 /** Checks that a registration has a key. @throws Error if it is pending or failed */

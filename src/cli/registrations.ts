@@ -16,6 +16,7 @@ import { loadRegistration } from './load-registration.ts'
 import { addRecoverCommand } from './recover.ts'
 import { addRevokeCommand } from './revoke.ts'
 import { addRotateCommand } from './rotate.ts'
+import { addSuspendCommands } from './suspend.ts'
 import { withStore } from './with-store.ts'
 
 /** API Gateway's quota of API keys for each account and Region. */
@@ -31,7 +32,7 @@ interface ListOptions {
   readonly json?: true
 }
 
-/** Adds `firstkey registrations list|show|stats|revoke|rotate|recover`. */
+/** Adds `firstkey registrations list|show|stats|suspend|resume|revoke|rotate|recover`. */
 export function addRegistrationCommands(program: Command): void {
   const registrations = program
     .command('registrations')
@@ -58,7 +59,7 @@ export function addRegistrationCommands(program: Command): void {
   registrations
     .command('show')
     .description('show one registration')
-    .argument('<id>', 'registration id, reg_…')
+    .argument('<id>', 'registration id (reg_…), or id or name of its key')
     .option('--json', 'print JSON')
     .action((id: string, options: { json?: true }) => withStore((store) => show(store, id, options)))
 
@@ -68,6 +69,7 @@ export function addRegistrationCommands(program: Command): void {
     .option('--json', 'print JSON')
     .action((options: { json?: true }) => withStore((store) => stats(store, options)))
 
+  addSuspendCommands(registrations)
   addRevokeCommand(registrations)
   addRotateCommand(registrations)
   addRecoverCommand(registrations)
@@ -113,6 +115,7 @@ async function show(store: Store, id: string, { json }: { json?: true }): Promis
       ['plan', `${current.plan} (${current.usagePlanId})`],
       ['key id', current.apiKeyId ?? '-'],
       ['token', one.tokenId],
+      ['suspended', suspensionOf(current)],
       ['created', showTime(one.createdAt)],
       ['rotated', current === one ? 'never' : showTime(current.createdAt)],
       [
@@ -126,6 +129,11 @@ async function show(store: Store, id: string, { json }: { json?: true }): Promis
       ...unfinished.map((part) => ['unfinished', describePart(part)] as const),
     ]),
   )
+}
+
+function suspensionOf({ suspendedAt, switchAt }: Registration): string {
+  const since = suspendedAt === null ? 'no' : `since ${showTime(suspendedAt)}`
+  return switchAt === null ? since : `${since}; AWS does not have it yet, next attempt ${showTime(switchAt)}`
 }
 
 interface Look extends RegistrationView {
@@ -199,6 +207,7 @@ function registrationJson({
     plan: current.plan,
     usage_plan_id: current.usagePlanId,
     api_key_id: current.apiKeyId,
+    suspended_at: isoTime(current.suspendedAt),
     token_id: one.tokenId,
     created_at: isoTime(one.createdAt),
     rotated_at: current === one ? null : isoTime(current.createdAt),

@@ -25,7 +25,7 @@ export function addRevokeCommand(registrations: Command): void {
   registrations
     .command('revoke')
     .description('revoke registrations and delete their keys permanently; dry run unless --yes')
-    .argument('[ids...]', 'registration ids, reg_…')
+    .argument('[ids...]', 'registration ids (reg_…), or ids or names of their keys')
     .option('--token <id>', 'all registrations created with this token')
     .option('--plan <name>', 'all registrations on this plan')
     .option('--yes', 'revoke them instead of listing them')
@@ -114,8 +114,12 @@ async function select(
 ): Promise<RegistrationWithKey[]> {
   const selected: RegistrationWithKey[] = []
   if (ids !== undefined) {
-    for (const id of new Set(ids)) selected.push(await selectOne(store, id))
-    return selected
+    const found = new Map<string, RegistrationWithKey>()
+    for (const id of ids) {
+      const one = await selectOne(store, id)
+      found.set(one.registration.id, one)
+    }
+    return [...found.values()]
   }
   for (;;) {
     const after = selected.at(-1)?.registration

@@ -21,7 +21,7 @@ export function addRotateCommand(registrations: Command): void {
     .description(
       'create a new key for a registration and print it once; the current key is deleted after the overlap',
     )
-    .argument('<id>', 'registration id, reg_…')
+    .argument('<id>', 'registration id (reg_…), or id or name of its key')
     .addOption(
       new Option(
         '--overlap <duration>',
@@ -55,7 +55,7 @@ function rotateKey(id: string, { overlap, managementToken, json }: RotateOptions
     const renewed = managementToken ? secrets.managementToken : undefined
     if (json) {
       printJson({
-        registration_id: id,
+        registration_id: registration.id,
         api_key_id: apiKeyId,
         api_key_value: apiKeyValue,
         expires_at: isoTime(made.expiresAt),

@@ -15,10 +15,10 @@ import type { MintRequest } from './mint/mint-request.ts'
 import { LATE_UP_TO_MS } from './present-key.ts'
 import type { KeyLiveness } from './queries/key-liveness.ts'
 import {
-  endedError,
   idempotencyInProgress,
   registrationEnded,
   registrationSuspended,
+  withheldError,
 } from './use-case-errors.ts'
 
 export interface IssueDeps extends RegistrationDeps {
@@ -151,8 +151,8 @@ async function replay(
   identity: RequestIdentity,
 ): Promise<Credential> {
   const registration = await deps.store.getRegistration(id)
-  const ended = registration && endedError(registration, deps.clock())
-  if (ended !== undefined) throw ended
+  const withheld = registration && withheldError(registration, deps.clock())
+  if (withheld !== undefined) throw withheld
   const apiKeyId = registration?.apiKeyId
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw idempotencyInProgress()
   const secrets = unsealEarlier(registration, identity)

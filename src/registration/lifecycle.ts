@@ -26,7 +26,14 @@ import type { Registration } from '../store/records.ts'
 /** The fields that decide about the phase of a record. */
 export type PhaseFields = Pick<
   Registration,
-  'status' | 'undoing' | 'answeredAt' | 'deliveredAt' | 'idempotency' | 'endReason' | 'sweepAt'
+  | 'status'
+  | 'undoing'
+  | 'answeredAt'
+  | 'deliveredAt'
+  | 'idempotency'
+  | 'endReason'
+  | 'sweepAt'
+  | 'suspendedAt'
 >
 
 /** The phases of a record: the fields that make each of them, and its meaning. */
@@ -58,9 +65,15 @@ export const phases = {
     fields: '`active`, `deliveredAt`',
     meaning: 'A caller received the key. A retry with its idempotency key receives it again within a day.',
   },
+  suspended: {
+    fields: '`active`, `suspendedAt`',
+    meaning:
+      'An operator disabled the key. It is returned to no caller and not rotated, until it is resumed. Its expiry and its recovery go on.',
+  },
   overlapping: {
     fields: '`active`, `endReason` is `rotated`',
-    meaning: 'A rotation replaced the key. It works until `endsAt`, and is returned to no caller any more.',
+    meaning:
+      'A rotation replaced the key. It works until `endsAt`, unless it is suspended, and is returned to no caller any more.',
   },
   deleting: {
     fields: '`ending`',
@@ -86,12 +99,14 @@ export function phaseOf({
   idempotency,
   endReason,
   sweepAt,
+  suspendedAt,
 }: PhaseFields): Phase {
   switch (status) {
     case 'pending':
       return undoing ? 'undoing' : 'minting'
     case 'active':
       if (endReason === 'rotated') return 'overlapping'
+      if (suspendedAt !== null) return 'suspended'
       if (answeredAt !== null) return deliveredAt === null ? 'answered' : 'live'
       return idempotency === null ? 'abandoned' : 'unanswered'
     case 'ending':
@@ -153,6 +168,17 @@ export const transitions: readonly Transition[] = [
   { from: 'live', to: 'overlapping', by: 'owner', on: 'rotated' },
   { from: 'live', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'live', to: 'deleting', by: 'clock', on: 'expired' },
+  { from: 'unanswered', to: 'suspended', by: 'owner', on: 'suspended' },
+  { from: 'abandoned', to: 'suspended', by: 'owner', on: 'suspended' },
+  { from: 'answered', to: 'suspended', by: 'owner', on: 'suspended' },
+  { from: 'live', to: 'suspended', by: 'owner', on: 'suspended' },
+  { from: 'suspended', to: 'live', by: 'owner', on: 'resumed' },
+  { from: 'suspended', to: 'answered', by: 'owner', on: 'resumed' },
+  { from: 'suspended', to: 'unanswered', by: 'owner', on: 'resumed' },
+  { from: 'suspended', to: 'abandoned', by: 'owner', on: 'resumed' },
+  { from: 'suspended', to: 'undoing', by: 'recovery', on: 'no caller received it, or a day in doubt' },
+  { from: 'suspended', to: 'deleting', by: 'owner', on: 'revoked' },
+  { from: 'suspended', to: 'deleting', by: 'clock', on: 'expired' },
   { from: 'overlapping', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'overlapping', to: 'deleting', by: 'clock', on: 'overlap over' },
   { from: 'deleting', to: 'ended', by: 'owner', on: 'key deleted' },
@@ -171,9 +197,22 @@ type Fields<K extends keyof Registration> = Pick<Registration, K>
 
 const isPast = (time: number | null, now: number): boolean => time !== null && time <= now
 
-/** The key works, and is neither replaced nor due to end: it can be rotated. */
+/** The registration has a key that has not reached its end. */
 export function hasLiveKey({ status, endsAt }: Fields<'status' | 'endsAt'>, now: number): boolean {
   return status === 'active' && !isPast(endsAt, now)
+}
+
+/** An operator suspended the key: it is disabled in API Gateway, or about to be. */
+export function isSuspended({ status, suspendedAt }: Fields<'status' | 'suspendedAt'>): boolean {
+  return status === 'active' && suspendedAt !== null
+}
+
+/** A switch is never planned this far ahead (ms): a later time was written by a clock that was wrong, and counts as due. */
+export const LATEST_SWITCH_MS = 60_000
+
+/** The key is to be switched off or on in API Gateway; if it is not active any more, there is nothing to switch. */
+export function isSwitchDue({ switchAt }: Fields<'switchAt'>, now: number): boolean {
+  return switchAt !== null && (switchAt <= now || switchAt > now + LATEST_SWITCH_MS)
 }
 
 /** `active`, but no response with the key was begun. */
@@ -216,10 +255,10 @@ export function isUseFinal(one: Fields<'status' | 'deliveredAt'>): boolean {
 
 /** A retry may receive the key. For an unanswered rotation, also its registration must have an active key. */
 export function isReplayable(
-  one: Fields<'status' | 'answeredAt' | 'idempotency' | 'endReason' | 'endsAt'>,
+  one: Fields<'status' | 'answeredAt' | 'idempotency' | 'endReason' | 'endsAt' | 'suspendedAt'>,
   now: number,
 ): boolean {
-  return hasLiveKey(one, now) && one.endReason === null && !isAbandoned(one)
+  return hasLiveKey(one, now) && one.endReason === null && !isSuspended(one) && !isAbandoned(one)
 }
 
 /** The record still has its idempotency key, and was not created before `since`: a retry finds it. */
@@ -298,9 +337,11 @@ export function isUnfinished(one: Fields<'status' | 'answeredAt'>): boolean {
 
 /** The status that owners and operators see, by the record of a registration's present key. */
 export function publicStatusOf(
-  { status, endReason, expiresAt }: Fields<'status' | 'endReason' | 'expiresAt'>,
+  one: Fields<'status' | 'endReason' | 'expiresAt' | 'suspendedAt'>,
   now: number,
 ): PublicStatus {
+  const { status, endReason, expiresAt } = one
   if (status === 'ending' || status === 'ended') return endReason === 'revoked' ? 'revoked' : 'expired'
-  return status === 'active' && isPast(expiresAt, now) ? 'expired' : status
+  if (status === 'active' && isPast(expiresAt, now)) return 'expired'
+  return isSuspended(one) ? 'suspended' : status
 }

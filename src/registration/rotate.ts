@@ -6,8 +6,9 @@ import type { Registration } from '../store/records.ts'
 import type { Credential, RegistrationCall } from './deps.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
 import { type IssueDeps, issueCredential } from './issue-credential.ts'
+import { isSuspended } from './lifecycle.ts'
 import { checkPresentKey } from './present-key.ts'
-import { registrationEnded } from './use-case-errors.ts'
+import { registrationEnded, registrationSuspended } from './use-case-errors.ts'
 
 /** A validated request for a rotation. */
 export interface RotationRequest {
@@ -46,6 +47,7 @@ export async function rotate(
     const current = root.currentId === null ? root : await deps.store.getRegistration(root.currentId)
     if (current === undefined) throw new Error(`the present key ${root.currentId} of ${id} is missing`)
     if (current.status !== 'active') throw registrationEnded()
+    if (isSuspended(current)) throw registrationSuspended()
     return checkPresentKey(deps, current, AbortSignal.timeout(call.timeoutMs))
   }
   const request = {

@@ -1,6 +1,6 @@
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
-import { isDue } from './lifecycle.ts'
+import { isDue, isSuspended } from './lifecycle.ts'
 import type { Timing } from './timing.ts'
 
 /** The key of the registration was revoked or has expired. Final. */
@@ -13,13 +13,14 @@ export function registrationSuspended(): ServiceError {
   return new ServiceError('registration_suspended', 'An operator has suspended the key of this registration.')
 }
 
-/** The error for a retry whose key is not returned any more; `undefined`: the key has not ended. */
-export function endedError(one: Registration, now: number): ServiceError | undefined {
+/** The error for a retry whose key is not returned: it has ended, was replaced or is suspended. `undefined`: it is returned. */
+export function withheldError(one: Registration, now: number): ServiceError | undefined {
   if (one.endReason === 'rotated') {
     return new ServiceError('key_replaced', 'A rotation has replaced the key of this request.')
   }
   const isOver = one.status === 'ended' || one.status === 'ending' || isDue(one, now)
-  return isOver ? registrationEnded() : undefined
+  if (isOver) return registrationEnded()
+  return isSuspended(one) ? registrationSuspended() : undefined
 }
 
 /** Another rotation of the registration is pending. Retryable. */

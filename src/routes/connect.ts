@@ -106,7 +106,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       const { registration, secret } = managing(request)
       const view = await viewRegistration(store, registration, clock())
       const { apiKeyId } = view.current
-      if (view.status !== 'active' || apiKeyId === null) throw gone()
+      if (!['active', 'suspended'].includes(view.status) || apiKeyId === null) throw gone()
       return toReadClientInformation(view, apiKeyId, { secret, publicUrl: config.publicUrl })
     },
   })

@@ -4,6 +4,7 @@ import type { Credential } from '../registration/deps.ts'
 import { planById } from '../registration/present-key.ts'
 import type { KeyHealth } from '../registration/queries/key-liveness.ts'
 import type { RegistrationView } from '../registration/queries/registration-view.ts'
+import { PUBLIC_STATUSES } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import { credentialExample, credentialSchema, timestamp, toAnswer, toTimestamp } from './register-schema.ts'
 
@@ -34,9 +35,9 @@ export const registrationSchema = z
       .describe('The name of the plan in this service; the id of the usage plan if it is none of its plans'),
     usage_plan_id: z.string().describe('The id of the usage plan in API Gateway that the key is on'),
     status: z
-      .enum(['active', 'expired', 'revoked', 'pending', 'failed'])
+      .enum(PUBLIC_STATUSES)
       .describe(
-        'The status of the current key. `pending`: it is being minted; `failed`: it was never minted',
+        'The status of the current key. `suspended`: the operator disabled it; `pending`: it is being minted; `failed`: it was never minted',
       ),
     created_at: timestamp.describe('The time of the registration: RFC 3339, UTC'),
     expires_at: timestamp.nullable().describe('The time when the key expires; `null` if it never expires'),

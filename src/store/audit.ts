@@ -24,6 +24,8 @@ export const AUDIT_ACTIONS = [
   'registration.rotated',
   'registration.replayed',
   'registration.undone',
+  'registration.suspended',
+  'registration.resumed',
   'registration.revoked',
   'registration.expired',
   'key.deleted',

@@ -17,6 +17,7 @@ import { dynamoDbOperators } from './dynamodb/operators.ts'
 import { dynamoDbOwners } from './dynamodb/owners.ts'
 import { readOne, readRotations } from './dynamodb/reads.ts'
 import { explain, requireTable } from './dynamodb/require-table.ts'
+import { dynamoDbSuspensions } from './dynamodb/suspensions.ts'
 import { dynamoDbUpkeep } from './dynamodb/upkeep.ts'
 import type { Store } from './store.ts'
 
@@ -91,6 +92,7 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
 
     ...dynamoDbMinting(db, audit),
     ...dynamoDbOwners(db, audit),
+    ...dynamoDbSuspensions(db, audit),
     ...dynamoDbOperators(db, audit),
     ...dynamoDbUpkeep(db, audit),
     ...audit.trail,

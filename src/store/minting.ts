@@ -41,10 +41,10 @@ export type BeginOutcome =
   /** The token cannot be used. `token` is its present record; `null`: it does not exist. */
   | { readonly outcome: 'refused'; readonly token: BootstrapToken | null }
   /**
-   * The registration cannot be rotated. `ended`: it has no active key. `busy`: another rotation of it is pending. `deleting`:
+   * The registration cannot be rotated. `ended`: it has no active key. `suspended`: its key is suspended. `busy`: another rotation of it is pending. `deleting`:
    * an earlier key of it still has to be deleted, see `awaitsDeletion` in lifecycle.ts.
    */
-  | { readonly outcome: 'ended' | 'busy' | 'deleting' }
+  | { readonly outcome: 'ended' | 'suspended' | 'busy' | 'deleting' }
 
 /**
  * The part of the store that minting and recovery call: from the first record of a registration or rotation to its key, or
@@ -81,7 +81,7 @@ export interface MintingStore {
   /**
    * Moves `pending` to `active`, for lease holders only, and records those that are awaited as answered, not as delivered.
    * Refuses what is being undone, what has expired, what is neither awaited nor has an idempotency key (no caller could ever
-   * receive it), and a rotation whose registration has no active key. An answered rotation takes its place: its key becomes
+   * receive it), and a rotation whose registration has no active key, or a suspended one. An answered rotation takes its place: its key becomes
    * the registration's, the replaced key ends after its overlap, and a key that overlapped already is due. A registration
    * that was rotated counts as delivered.
    *
@@ -119,7 +119,8 @@ export interface MintingStore {
    *
    * Atomic as a whole. Audit: `registration.replayed`.
    * @returns `undefined`, and nothing is written, if the key must not be returned: it has expired, is ending, was replaced,
-   *   its idempotency key was forgotten before any answer, or the registration to rotate has no active key
+   *   its idempotency key was forgotten before any answer, it is suspended, or the registration to rotate has no active key or a
+   *   suspended one
    */
   markAnswered(id: string, actor: Actor, now: number): Promise<Answered | undefined>
 

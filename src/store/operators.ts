@@ -5,7 +5,7 @@ import type { BootstrapToken, Registration, RegistrationStatus } from './records
  * The status that owners and operators see, derived from the record of the present key: `expired` as soon as the key has
  * expired, even if it is not deleted yet.
  */
-export const PUBLIC_STATUSES = ['active', 'expired', 'revoked', 'pending', 'failed'] as const
+export const PUBLIC_STATUSES = ['active', 'suspended', 'expired', 'revoked', 'pending', 'failed'] as const
 export type PublicStatus = (typeof PUBLIC_STATUSES)[number]
 
 export interface RegistrationWithKeyFilter {

@@ -134,6 +134,10 @@ export interface Registration extends NewRegistration {
   readonly replacedId: string | null
   /** The id of the rotation that minted the registration's present key; `null`: the key is the registration's own. */
   readonly currentId: string | null
+  /** `active`: the time at which an operator suspended the registration, so that API Gateway disables the key; `null`: not. */
+  readonly suspendedAt: number | null
+  /** The time at which the key is to be switched off or on in API Gateway, as `suspendedAt` says; `null`: it is. */
+  readonly switchAt: number | null
   /** SHA-256 of the previous management token. It authenticates only a retry of the rotation that renewed the token. */
   readonly previousManagementHash: Uint8Array | null
 }

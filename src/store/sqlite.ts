@@ -5,6 +5,7 @@ import { sqliteOperators } from './sqlite/operators.ts'
 import { sqliteOwners } from './sqlite/owners.ts'
 import { countRow, readRegistration, readRegistrations, readToken } from './sqlite/rows.ts'
 import { prepareStatements } from './sqlite/statements.ts'
+import { sqliteSuspensions } from './sqlite/suspensions.ts'
 import { sqliteUpkeep } from './sqlite/upkeep.ts'
 import type { Store } from './store.ts'
 
@@ -34,6 +35,7 @@ export function openSqliteStore(path: string): Store {
 
     ...sqliteMinting(connection, sql, audit),
     ...sqliteOwners(connection, sql, audit),
+    ...sqliteSuspensions(connection, sql, audit),
     ...sqliteOperators(connection, sql, audit),
     ...sqliteUpkeep(connection, sql, audit),
     ...audit.trail,

@@ -4,6 +4,7 @@ import type { MintingStore } from './minting.ts'
 import type { OperatorStore } from './operators.ts'
 import type { OwnerStore } from './owners.ts'
 import type { RecordReader } from './record-reader.ts'
+import type { SuspensionStore } from './suspensions.ts'
 import type { UpkeepStore } from './upkeep.ts'
 
 /**
@@ -29,6 +30,7 @@ export interface Store
     AuthenticationStore,
     MintingStore,
     OwnerStore,
+    SuspensionStore,
     OperatorStore,
     UpkeepStore,
     AuditTrail {

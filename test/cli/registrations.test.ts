@@ -148,6 +148,39 @@ test('registrations rotate --json prints the new key, and only JSON', async (t) 
   assert.equal((await manage(service, renewed, 'GET')).status, 200)
 })
 
+test('registrations suspend and resume: a dry run changes nothing; with --yes they do, by any name of the registration', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  const rotated = await manage(service, own, 'POST', '/rotate')
+  const { api_key_id, api_key_value } = (await rotated.json()) as Registered
+  const { name } = service.gateway.account.key(api_key_id)
+  const cli = cliOf(t, service)
+  const dry = await cli('registrations', 'suspend', api_key_id)
+  assert.match(dry.stdout, RegExp(`^${own.registration_id}  ${api_key_id}  free  acme-agent$`, 'm'))
+  assert.match(dry.stderr, /^1 registration would be suspended\. Nothing was changed\./m)
+  assert.equal(await dataPlane(service, api_key_value), 200)
+  assert.match(
+    (await cli('registrations', 'resume', api_key_id)).stderr,
+    /is active: only .* suspended can be/,
+  )
+
+  const done = await cli('registrations', 'suspend', api_key_id, name, own.registration_id, '--yes')
+  assert.equal(done.code, 0, done.stderr)
+  for (const value of [own.api_key_value, api_key_value]) assert.equal(await dataPlane(service, value), 403)
+  assert.match((await cli('registrations', 'show', name)).stdout, /^suspended +since 2/m)
+  const [listed] = JSON.parse((await cli('registrations', 'list', '--status', 'suspended', '--json')).stdout)
+  assert.equal(listed.id, own.registration_id)
+  assert.match((await cli('registrations', 'suspend', own.registration_id)).stderr, /is suspended: only/)
+  assert.notEqual((await cli('registrations', 'rotate', own.registration_id)).code, 0)
+
+  const rotation = name.split(' ')[0] ?? ''
+  assert.match(rotation, /^rot_/)
+  assert.equal((await cli('registrations', 'resume', rotation, '--yes')).code, 0)
+  for (const value of [own.api_key_value, api_key_value]) assert.equal(await dataPlane(service, value), 200)
+  const actions = (await service.deps.store.listAudit({ limit: 20 })).map(({ action }) => action)
+  assert.ok(actions.includes('registration.suspended') && actions.includes('registration.resumed'))
+})
+
 test('reconcile shows what AWS and the store disagree on, corrects it with --yes, and touches nothing else', async (t) => {
   let now = Date.now() - 3_600_000
   const service = await startService(t, { clock: () => now })

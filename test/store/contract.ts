@@ -4,6 +4,7 @@ import { edgesContract } from './edges-contract.ts'
 import { lifecycleContract } from './lifecycle-contract.ts'
 import { rotationsContract } from './rotations-contract.ts'
 import { type OpenStore, storeContract } from './store-contract.ts'
+import { suspensionsContract } from './suspensions-contract.ts'
 
 /**
  * Registers the tests of the store contract. A store is complete when it passes them and {@link readsContract}, which also
@@ -16,4 +17,5 @@ export function contract(name: string, open: OpenStore): void {
   edgesContract(name, open)
   deliveryContract(name, open)
   auditContract(name, open)
+  suspensionsContract(name, open)
 }

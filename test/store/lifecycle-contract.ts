@@ -5,6 +5,7 @@ import {
   isDue,
   isInDoubt,
   isReplayable,
+  isSwitchDue,
   mayHaveKey,
   needsRecovery,
   type Phase,
@@ -73,6 +74,10 @@ async function assertPredicates(store: Store, all: readonly Registration[], now:
       ids(await store.listInDoubt(answeredBy, 1_000)),
       of((one) => isInDoubt(one, answeredBy)),
     )
+  assert.deepEqual(
+    ids(await store.listSwitches(now, 1_000)),
+    of((one) => isSwitchDue(one, now)),
+  )
   const withKey = await store.listWithKeys({ ...ALL, withKey: true }, now)
   assert.deepEqual(
     ids(withKey.map(({ registration }) => registration)),
@@ -215,6 +220,37 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     await begin(byOperator)
     await complete(byOperator)
 
+    const [served, answered, retried, dropped, revokedAfter, expiredAfter] = await begin(
+      plain(),
+      plain(),
+      newIdempotentRegistration(token.id, 'retried', 9_000),
+      newIdempotentRegistration(token.id, 'dropped', 8_000),
+      plain(),
+      { ...plain(), expiresAt: 13_000 },
+    )
+    for (const one of [served, answered, revokedAfter, expiredAfter]) await complete(one)
+    await store.markDelivered([served.id], 2_500)
+    await observe()
+    for (const one of [retried, dropped]) await complete(one, NOT_AWAITED)
+    const suspendable = [served, answered, retried, dropped, revokedAfter, expiredAfter]
+    for (const { id } of suspendable) await store.setSuspended(id, true, SERVICE, 9_000)
+    await observe()
+    for (const { id } of suspendable.slice(0, 3)) await store.setSuspended(id, false, SERVICE, 9_100)
+    await store.revokeRegistration(revokedAfter.id, SERVICE, 9_200)
+    await observe()
+    await startDueEndings(store, 13_000, 100)
+    await observe(13_000)
+    await store.forgetIdempotency(8_001)
+    for (const suspended of [false, true]) {
+      await store.setSuspended(dropped.id, suspended, SERVICE, 9_300)
+      await observe(13_000)
+    }
+    assert.equal(
+      (await store.takeLeases([dropped.id], 'active', { ...recovery, owner: 'again' }, NOW)).size,
+      1,
+    )
+    await observe(13_000)
+
     assert.deepEqual(
       [...seen].sort(),
       [...new Set(transitions.map(({ from, to }) => `${from} → ${to}`))].sort(),
@@ -232,16 +268,18 @@ export function lifecycleContract(name: string, open: OpenStore): void {
       newRegistration(token.id),
       newRegistration(token.id),
       newRegistration(token.id),
+      newRegistration(token.id),
     ] as const
     await store.beginRegistrations(all, expiredLease)
-    const [, unanswered, abandoned, , revoked, failed] = all
-    const active = all.slice(0, 5).map((one) => {
+    const [, unanswered, abandoned, , revoked, suspended, failed] = all
+    const active = all.slice(0, 6).map((one) => {
       const isWaiting = one === unanswered || one === abandoned
       return newCompletion(one, isWaiting ? NOT_AWAITED : {})
     })
     await store.completeRegistrations(active, 2_000)
     await store.forgetIdempotency(501)
     await store.revokeRegistration(revoked.id, SERVICE, 3_000)
+    await store.setSuspended(suspended.id, true, SERVICE, 3_000)
     const failing = { failure: 'internal', sweepAt: null, now: 3_000 } as const
     await store.failRegistrations([{ id: failed.id, owner: expiredLease.owner }], failing)
     const replayable: boolean[] = []
@@ -252,6 +290,6 @@ export function lifecycleContract(name: string, open: OpenStore): void {
       replayable.push(answered !== undefined)
       assert.equal(answered !== undefined, isReplayable(one, NOW), phaseOf(one))
     }
-    assert.deepEqual(replayable, [true, true, false, false, false, false, false])
+    assert.deepEqual(replayable, [true, true, false, false, false, false, false, false])
   })
 }

@@ -4,6 +4,7 @@ import type { Gateway } from '../../emulator/gateway.ts'
 import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../src/registration/jobs/recover.ts'
+import { switchDueKeys } from '../../src/registration/jobs/switch-keys.ts'
 import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
 import type { Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -37,7 +38,8 @@ export interface ReceivedCredential {
  * Asserts that the gateway, the store and the credentials that callers received agree:
  *
  * 1. Every received key works, or its registration or rotation has ended.
- * 2. Every key in the gateway belongs to an active registration or rotation, is enabled and on its plan.
+ * 2. Every key in the gateway belongs to an active registration or rotation, is on its plan, and is enabled unless it is
+ *    suspended.
  * 3. The uses of every token are the number of its registrations that have not failed, and at most `maxUses`.
  *
  * And no record is `pending` or `ending`.
@@ -60,7 +62,8 @@ export async function assertInvariants(
     const registration = active.get(key.name.split(' ')[0] ?? '')
     assert.ok(registration, `stray key: ${key.name}`)
     assert.equal(registration.apiKeyId, key.id, `two keys for ${registration.id}`)
-    assert.ok(key.enabled && key.planIds.has(registration.usagePlanId), `dead key: ${key.name}`)
+    assert.equal(key.enabled, registration.suspendedAt === null, `enabled or not: ${key.name}`)
+    assert.ok(key.planIds.has(registration.usagePlanId), `dead key: ${key.name}`)
   }
   assert.equal(gateway.account.keys.size, active.size, 'an active registration has no key')
   for (const { api_key_id, api_key_value, registration_id } of received) {
@@ -84,7 +87,8 @@ export async function assertInvariants(
 }
 
 /** Reports whether the jobs have work left on a registration or rotation. */
-export function hasWorkLeft({ status, sweepAt, endsAt }: Registration, now: number): boolean {
+export function hasWorkLeft({ status, sweepAt, endsAt, switchAt }: Registration, now: number): boolean {
+  if (switchAt !== null) return true
   if (status === 'active') return endsAt !== null && endsAt <= now
   return status === 'pending' || status === 'ending' || sweepAt !== null
 }
@@ -98,6 +102,7 @@ export async function runJobsUntilIdle({ gateway, deps }: Service): Promise<void
     await deps.store.forgetIdempotency(deps.clock() - deps.timing.idempotency)
     await recover(deps)
     await deleteDueKeys(deps, leaderLease)
+    await switchDueKeys(deps, leaderLease)
     const rows = await deps.store.listRegistrations({ limit: 100_000 })
     if (!rows.some((one) => hasWorkLeft(one, deps.clock()))) return leaderLease.release()
     await sleep(50)

@@ -7,7 +7,8 @@ import { type ModelStore, type OpenModelStore, World } from './world.ts'
 const DAY_MS = 24 * 3_600_000
 const operation = fc.constantFrom(
   ...(['CreateApiKey', 'CreateUsagePlanKey', 'ImportApiKeys'] as const),
-  ...(['GetUsagePlanKeys', 'GetApiKeys', 'DeleteApiKey'] as const),
+  ...(['GetUsagePlanKeys', 'GetApiKeys', 'GetApiKey', 'GetUsagePlans'] as const),
+  ...(['DeleteApiKey', 'UpdateApiKey'] as const),
 )
 const mintMode = fc.constantFrom('auto' as const, 'bulk' as const)
 const moment = fc.constantFrom('arrived' as const, 'effective' as const)
@@ -67,13 +68,21 @@ const action = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke registration' as const), owner: fc.nat(3) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('suspend' as const),
+      owner: fc.nat(3),
+      suspended: fc.boolean(),
+    }),
+  },
 )
 
 export type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
 
 /**
- * Runs random sequences of registrations, rotations, revocations, expiries, retries, races, crashes, restarts, faults and
- * clock jumps. Checks that every response is a documented one, that the same request gets the same credential within a day,
+ * Runs random sequences of registrations, rotations, revocations, suspensions, expiries, retries, races, crashes, restarts,
+ * faults and clock jumps. Checks that every response is a documented one, that the same request gets the same credential within a day,
  * and, once nothing is left to recover, every invariant against the gateway's own state.
  * @throws Error with the seed and the path that reproduce the failure
  */

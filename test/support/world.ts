@@ -28,6 +28,8 @@ interface Owner {
   mayBeOutdated: boolean
   /** `'requested'`: the outcome of the revocation is unknown. */
   revoked: 'no' | 'requested' | 'done'
+  /** `true` if it was suspended at some time. */
+  mayBeSuspended: boolean
 }
 
 /** The store of a model, and the environment variables with which a server uses it. */
@@ -136,6 +138,15 @@ export class World {
         return
       case 'revoke registration':
         await this.#revokeRegistration(one.owner)
+        return
+      case 'suspend': {
+        // As an operator's command that is stopped after it recorded the intent.
+        const owner = this.#owners[one.owner % Math.max(1, this.#owners.length)]
+        if (owner === undefined) return
+        const now = Date.now() + this.#time.passed
+        await this.store.setSuspended(owner.registration_id, one.suspended, SERVICE, now)
+        owner.mayBeSuspended = true
+      }
     }
   }
 
@@ -152,7 +163,17 @@ export class World {
     const answer = await send(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
     if (answer === undefined) return
     if (answer.problem !== undefined)
-      return assertPossibleError(answer.problem, revoked ? [] : REGISTER_ERRORS)
+      return assertPossibleError(
+        answer.problem,
+        revoked
+          ? []
+          : [
+              ...REGISTER_ERRORS,
+              ...(this.#owners.some(({ mayBeSuspended }) => mayBeSuspended)
+                ? ['registration_suspended']
+                : []),
+            ],
+      )
     const { body } = answer
     assert.ok(body)
     assert.ok(!revoked, 'a revoked token cannot register')
@@ -160,7 +181,13 @@ export class World {
     const { registration_id } = body
     if (!this.#owners.some((owner) => owner.registration_id === registration_id)) {
       const managementToken = body.management.token ?? ''
-      this.#owners.push({ registration_id, managementToken, mayBeOutdated: false, revoked: 'no' })
+      this.#owners.push({
+        registration_id,
+        managementToken,
+        mayBeOutdated: false,
+        revoked: 'no',
+        mayBeSuspended: false,
+      })
     }
     if (key !== null) this.#assertSameCredential(`${index}/${key}`, body)
   }
@@ -188,6 +215,7 @@ export class World {
     if (answer.problem !== undefined) {
       return assertPossibleError(answer.problem, [
         ...ROTATE_ERRORS,
+        ...(owner.mayBeSuspended ? ['registration_suspended'] : []),
         ...(owner.mayBeOutdated || owner.managementToken !== managementToken ? ['invalid_token'] : []),
       ])
     }

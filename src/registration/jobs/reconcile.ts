@@ -8,7 +8,7 @@ import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { type JudgeKeyDeps, judgeKey, type KeyFault } from '../judge-key.ts'
 import { isKeyName, KEY_NAME_PREFIXES, registrationIdOf } from '../key-names.ts'
-import { mustNotHaveKey } from '../lifecycle.ts'
+import { isSuspended, mustNotHaveKey } from '../lifecycle.ts'
 
 export type ReconcileDeps = Pick<
   RegistrationDeps,
@@ -28,7 +28,7 @@ export interface Discrepancies {
   readonly strayKeys: readonly FoundKey[]
   /** Dead records: registrations and rotations that are `active`, but whose key no longer exists. */
   readonly deadRecords: readonly Registration[]
-  /** Registrations and rotations that are `active`, but whose key is disabled in API Gateway. */
+  /** Registrations and rotations that are `active`, but whose key is disabled in API Gateway, although not suspended. */
   readonly disabledKeys: readonly Registration[]
   /** Those whose key is on no usage plan that opens the API. */
   readonly detachedKeys: readonly Registration[]
@@ -96,6 +96,7 @@ async function findFaultyKeys(
     if (enabled.has(keyId) && attached.has(`${usagePlanId} ${keyId}`)) continue
     const state = await lowPriorityApiGateway.readKey({ keyId, withValue: false }, signal)
     const { fault } = await judgeKey(deps, state, usagePlanId)
+    if (fault === 'disabled' && isSuspended(record)) continue // As intended.
     if (fault !== null) faulty.set(fault, [...(faulty.get(fault) ?? []), record])
   }
   return faulty

@@ -12,6 +12,7 @@ import {
   earlierKeyRemains,
   idempotencyInProgress,
   registrationEnded,
+  registrationSuspended,
   rotationInProgress,
 } from '../use-case-errors.ts'
 import { isAwaited, type MintRequest, notAwaited, type PendingMint } from './mint-request.ts'
@@ -103,6 +104,8 @@ function refusalOf(
       return idempotencyInProgress()
     case 'ended':
       return registrationEnded()
+    case 'suspended':
+      return registrationSuspended()
     case 'busy':
       return rotationInProgress()
     case 'deleting':

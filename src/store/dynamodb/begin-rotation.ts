@@ -1,4 +1,4 @@
-import { awaitsDeletion, hasLiveKey } from '../../registration/lifecycle.ts'
+import { awaitsDeletion, hasLiveKey, isSuspended } from '../../registration/lifecycle.ts'
 import type { BeginOutcome } from '../minting.ts'
 import type { Lease, NewRegistration, Rotation } from '../records.ts'
 import { beginWrites } from './begin-writes.ts'
@@ -24,6 +24,7 @@ export async function beginRotation(
       return { outcome: 'duplicate' }
     const pair = await readPair(db, of)
     if (pair === undefined || !hasLiveKey(pair.current, createdAt)) return { outcome: 'ended' }
+    if (isSuspended(pair.current)) return { outcome: 'suspended' }
     const { root, current } = pair
     const earlier = await readEarlier(db, pair)
     if (earlier.some((one) => awaitsDeletion(one, createdAt))) return { outcome: 'deleting' }
@@ -31,7 +32,7 @@ export async function beginRotation(
     const unanswered = await readUnanswered(db, root)
     const forgotten = unanswered === undefined ? {} : { forgottenRotation: unanswered.id }
     const hasKey: Condition = {
-      when: '#status = :active AND (attribute_not_exists(#endsAt) OR #endsAt > :now)',
+      when: '#status = :active AND attribute_not_exists(#suspendedAt) AND (attribute_not_exists(#endsAt) OR #endsAt > :now)',
       values: { active: 'active', now: createdAt },
     }
     const unmet = await db.transact([

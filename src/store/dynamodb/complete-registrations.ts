@@ -128,7 +128,7 @@ async function answer(
   // `isReplayable` of lifecycle.ts: a key that is about to be deleted is returned to no caller.
   const mayBe: Condition = {
     when:
-      '#status = :active AND attribute_not_exists(#endReason) AND ' +
+      '#status = :active AND attribute_not_exists(#endReason) AND attribute_not_exists(#suspendedAt) AND ' +
       '(attribute_not_exists(#endsAt) OR #endsAt > :now) AND ' +
       '(attribute_exists(#answeredAt) OR attribute_exists(#keyHash))',
     values: { active: 'active', now },

@@ -9,6 +9,9 @@ export const IS_ENDING: Condition = { when: '#status = :ending', values: { endin
 /** The registration was answered, and its response is not recorded as delivered. */
 export const IS_UNDELIVERED: Condition = { when: 'attribute_exists(#undelivered)' }
 
+/** The key is not suspended. */
+export const NOT_SUSPENDED: Condition = { when: 'attribute_not_exists(#suspendedAt)' }
+
 /** The lease of the registration is held by this owner. */
 export const heldBy = (owner: string): Condition => ({ when: '#leaseOwner = :owner', values: { owner } })
 

@@ -41,6 +41,13 @@ export const undeliveredSince = (id: string, at: number) => ({
   work: `undelivered#${shardOf(id)}`,
   workAt: at,
 })
+const SWITCH = 'switch#'
+/** The key of the item by which a key that is to be switched off or on is found. */
+export const switchKey = (id: string): Key => keyOf(`${SWITCH}${id}`)
+/** That item. There are few: one partition is enough. */
+export const switchAt = (id: string, at: number) => ({ ...switchKey(id), work: 'switch', workAt: at })
+/** The id of the registration whose key an item of {@link switchAt} is about. */
+export const switchedId = (pk: string): string => pk.slice(SWITCH.length)
 /** The attributes of a registration that needs no recovery. */
 export const NOT_OPEN = { work: undefined, workAt: undefined }
 /** The attributes by which the end of a key is found; none for a key without an end. */
@@ -139,6 +146,8 @@ const registrationItem = z
     replacedId: orNull(text),
     currentId: orNull(text),
     previousManagementHash: orNull(bytes),
+    suspendedAt: orNull(time),
+    switchAt: orNull(time),
     pendingRotation: text.optional(),
     unansweredRotation: text.optional(),
     forgottenRotation: text.optional(),

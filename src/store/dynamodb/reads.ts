@@ -1,5 +1,13 @@
 import type { DynamoDbConnection } from './connection.ts'
-import { keyOf, readId, readLink, readRegistration, type StoredRegistration, shards } from './item-codec.ts'
+import {
+  keyOf,
+  readId,
+  readLink,
+  readRegistration,
+  type StoredRegistration,
+  shards,
+  switchedId,
+} from './item-codec.ts'
 
 /** The registration or rotation with this id. */
 export async function readOne(db: DynamoDbConnection, id: string): Promise<StoredRegistration | undefined> {
@@ -92,6 +100,19 @@ export function readSpent<T>(
   choose: Choice<readonly string[], T>,
 ): Promise<T[]> {
   return readPartition(db, 'open', 'spent', range, choose)
+}
+
+/** Up to `limit` of what `choose` chooses of the registrations whose keys are to be switched by `to`, the longest due first. */
+export function readSwitches(
+  db: DynamoDbConnection,
+  range: Range,
+  choose: Choice<readonly StoredRegistration[], StoredRegistration>,
+): Promise<StoredRegistration[]> {
+  return readPartition(db, 'open', 'switch', range, async (items) => {
+    const ids = items.map(switchedId)
+    const read = await readAll(db, ids)
+    return choose(ids.flatMap((id) => read.get(id) ?? []))
+  })
 }
 
 type Choice<Page, T> = (page: Page) => readonly T[] | Promise<readonly T[]>

@@ -6,7 +6,7 @@ import { pointerOf } from './begin-writes.ts'
 import { chunk } from './chunk.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
-import { listedAt, secretKey, toRestoredItem, toTokenItem } from './item-codec.ts'
+import { listedAt, secretKey, switchAt, toRestoredItem, toTokenItem } from './item-codec.ts'
 
 /** Writes of one transaction: fewer than DynamoDB allows, because these need not be atomic together. */
 const AT_ONCE = 50
@@ -64,6 +64,7 @@ function registrationWrites(one: Registration, marks: Marks): Write[] {
   if (idempotency !== null) {
     writes.push(put(pointerOf(one, idempotency.keyHash), 'any'))
   }
+  if (one.switchAt !== null) writes.push(put(switchAt(id, one.switchAt), 'any'))
   if (rotation !== null) {
     const link = { pk: rotation.of, sk: `rotation#${listedAt(id, createdAt)}`, rotationId: id }
     writes.push(put(link, 'any'))

@@ -1,9 +1,16 @@
-import { isUnanswered } from '../../registration/lifecycle.ts'
+import { isSuspended, isUnanswered } from '../../registration/lifecycle.ts'
 import { type Actor, entryOf } from '../audit.ts'
 import type { Answered, Completed, Completion } from '../minting.ts'
 import type { Registration } from '../records.ts'
 import type { DynamoDbAudit } from './audit.ts'
-import { HAS_IDEMPOTENCY_KEY, heldBy, IS_ACTIVE, IS_PENDING, sameIdempotency } from './conditions.ts'
+import {
+  HAS_IDEMPOTENCY_KEY,
+  heldBy,
+  IS_ACTIVE,
+  IS_PENDING,
+  NOT_SUSPENDED,
+  sameIdempotency,
+} from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, remove, update, type Write } from './expressions.ts'
 import {
@@ -52,6 +59,10 @@ export async function readUnanswered(
   return isUnanswered(one) ? one : undefined
 }
 
+/** A rotation can take the place of the key: it is active, and not suspended. */
+const REPLACEABLE: [Condition, ...Condition[]] = [IS_ACTIVE, NOT_SUSPENDED]
+const isReplaceable = (one: Registration): boolean => one.status === 'active' && !isSuspended(one)
+
 /** Forgets a rotation that no caller received, for recovery to undo. A retry that is answered first fails the condition. */
 export function forgetUnanswered(one: StoredRegistration): Write[] {
   const { id, tokenId, createdAt, idempotency } = one
@@ -81,7 +92,7 @@ export async function completeRotation(
     if (!rotation || !pair || rotation.status !== 'pending' || rotation.leaseOwner !== owner) return undefined
     const { expiresAt, undoing } = rotation
     const isOver = expiresAt !== null && expiresAt <= now
-    if (undoing || isOver || pair.current.status !== 'active') return undefined
+    if (undoing || isOver || !isReplaceable(pair.current)) return undefined
     const answered = isAwaited()
     if (!answered && rotation.idempotency === null) return undefined // No caller could ever receive the key.
     const place = answered ? await takePlace(db, rotation, pair, now) : waitForRetry(rotation, pair)
@@ -115,12 +126,12 @@ export async function answerRotation(
   now: number,
 ): Promise<Answered | undefined | 'changed'> {
   const pair = rotation.rotation && (await readPair(db, rotation.rotation.of))
-  if (pair?.current.status !== 'active') return undefined
+  if (!pair || !isReplaceable(pair.current)) return undefined
   const { writes, replaced } = await takePlace(db, rotation, pair, now)
   const notAnswered: Condition = { when: 'attribute_not_exists(#answeredAt)' }
   const done = { answeredAt: now, replacedId: pair.current.id, ...undeliveredSince(rotation.id, now) }
   const unmet = await db.transact([
-    update(keyOf(rotation.id), { set: done }, IS_ACTIVE, notAnswered, HAS_IDEMPOTENCY_KEY),
+    update(keyOf(rotation.id), { set: done }, IS_ACTIVE, NOT_SUSPENDED, notAnswered, HAS_IDEMPOTENCY_KEY),
     ...writes,
     audit.write(entryOf('registration.replayed', rotation, { at: now, actor })),
   ])
@@ -135,9 +146,9 @@ interface Place {
 /** The writes for a rotation that no caller received yet: the registration keeps its key, and names this rotation. */
 function waitForRetry({ id }: StoredRegistration, { root, current }: Pair): Place {
   const set = { pendingRotation: undefined, unansweredRotation: id }
-  const own = update(keyOf(root.id), { set }, sameCurrent(root), ...(current === root ? [IS_ACTIVE] : []))
+  const own = update(keyOf(root.id), { set }, sameCurrent(root), ...(current === root ? REPLACEABLE : []))
   return {
-    writes: current === root ? [own] : [own, check(keyOf(current.id), IS_ACTIVE)],
+    writes: current === root ? [own] : [own, check(keyOf(current.id), ...REPLACEABLE)],
     replaced: null,
   }
 }
@@ -188,10 +199,10 @@ async function takePlace(
         setOnce: { answeredAt: now, ...(root.deliveredAt === null ? { deliveredAt: now } : {}) },
       },
       sameCurrent(root),
-      ...(current === root ? [IS_ACTIVE] : []),
+      ...(current === root ? REPLACEABLE : []),
       ...(overlaps && oldest.id === root.id ? [isOverlapping] : []),
     ),
-    ...(current === root ? [] : [update(keyOf(current.id), { set: overlap }, IS_ACTIVE)]),
+    ...(current === root ? [] : [update(keyOf(current.id), { set: overlap }, ...REPLACEABLE)]),
     ...(overlaps && oldest.id !== root.id ? [update(keyOf(oldest.id), { set: due }, isOverlapping)] : []),
   ]
   const replaced = toRegistration(

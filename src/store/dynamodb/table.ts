@@ -14,6 +14,7 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | `duty#<name>` | `-` | a leader lease: its owner and its end | name |
  * | `requests#<token>#<window>` | `-` | the number of requests of a token in a minute | token and minute |
  * | `spend#<owner>#<token>#<n>` | `-` | uses that are spent for registrations about to be written | recovery |
+ * | `switch#<reg_… or rot_…>` | `-` | a key that is to be switched off or on | due time |
  * | `audit#<month>#<shard>` | `<time>#<n>` | an audit entry | month, newest first |
  *
  * The indexes hold keys only; a record on which a decision depends is read again from the table, consistently. Partitions
@@ -23,6 +24,7 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | --- | --- | --- | --- |
  * | `work` | `open#<shard>` | due time | recovery: pending and abandoned registrations, sweeps |
  * | | `spent` | time of the spend | recovery: uses that are spent for registrations about to be written |
+ * | | `switch` | due time | keys to switch off or on in API Gateway |
  * | | `remembered#<shard>` | created | idempotency keys to forget |
  * | | `undelivered#<shard>` | answered | responses that are not recorded as delivered |
  * | `ends` | `ends#<shard>` | end of the key | expiry and deletion |

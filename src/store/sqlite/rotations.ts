@@ -9,7 +9,7 @@ export interface SqliteRotations {
    * Makes room for a rotation that begins: an unanswered rotation loses its idempotency key.
    * @returns why the rotation cannot begin; `undefined`: it can
    */
-  makeRoom(registrationId: string, now: number): 'ended' | 'busy' | 'deleting' | undefined
+  makeRoom(registrationId: string, now: number): 'ended' | 'suspended' | 'busy' | 'deleting' | undefined
   /**
    * Makes the key of a rotation the present key of its registration.
    * @returns the record whose key it replaced
@@ -17,7 +17,12 @@ export interface SqliteRotations {
   takePlace(rotationId: string, now: number): Registration
 }
 
-const rotatableRow = z.object({ has_key: z.number().nullable(), busy: z.number(), deleting: z.number() })
+const rotatableRow = z.object({
+  has_key: z.number().nullable(),
+  suspended: z.number(),
+  busy: z.number(),
+  deleting: z.number(),
+})
 
 export function sqliteRotations(sql: Statements): SqliteRotations {
   function required(id: string): Registration {
@@ -30,6 +35,7 @@ export function sqliteRotations(sql: Statements): SqliteRotations {
     makeRoom(registrationId, now) {
       const row = rotatableRow.optional().parse(sql.rotatable.get({ id: registrationId, now }))
       if (row?.has_key !== 1) return 'ended'
+      if (row.suspended === 1) return 'suspended'
       if (row.busy === 1) return 'busy'
       if (row.deleting === 1) return 'deleting'
       sql.forgetUnanswered.run(registrationId)

@@ -74,6 +74,8 @@ const registrationRow = z
     renews_management: z.number().nullable(),
     replaced_id: z.string().nullable(),
     current_id: z.string().nullable(),
+    suspended_at: z.number().nullable(),
+    switch_at: z.number().nullable(),
     previous_management_hash: bytes.nullable(),
   })
   .transform(
@@ -101,6 +103,8 @@ const registrationRow = z
       rotation: rotationOf(row),
       replacedId: row.replaced_id,
       currentId: row.current_id,
+      suspendedAt: row.suspended_at,
+      switchAt: row.switch_at,
       previousManagementHash: row.previous_management_hash,
     }),
   )

@@ -161,6 +161,10 @@ export const migrations: readonly string[] = [
 
    CREATE INDEX registrations_undelivered ON registrations (answered_at)
      WHERE status = 'active' AND undelivered = 1;`,
+
+  `ALTER TABLE registrations ADD COLUMN suspended_at INTEGER;
+   ALTER TABLE registrations ADD COLUMN switch_at INTEGER;
+   CREATE INDEX registrations_switch ON registrations (switch_at) WHERE switch_at IS NOT NULL;`,
 ]
 
 /**

@@ -1,11 +1,17 @@
 import type { DatabaseSync } from 'node:sqlite'
+import { LATEST_SWITCH_MS } from '../../registration/lifecycle.ts'
 import { LEASE_CLOCK_FAULT_MS } from '../upkeep.ts'
 
-/** Condition: the registration that a row rotates has an active key, which the rotation can replace. */
-const ROTATED_HAS_KEY = `EXISTS (
+const rotated = (current: string) => `EXISTS (
         SELECT 1 FROM registrations AS root
         JOIN registrations AS current ON current.id = coalesce(root.current_id, root.id)
-        WHERE root.id = registrations.rotation_of AND current.status = 'active')`
+        WHERE root.id = registrations.rotation_of AND ${current})`
+
+/** Condition: the registration that a row rotates has an active key. */
+const ROTATED_HAS_KEY = rotated(`current.status = 'active'`)
+
+/** Condition: the same, and the key is not suspended, so that the rotation can replace it. */
+const ROTATED_CAN_BE_REPLACED = rotated(`current.status = 'active' AND current.suspended_at IS NULL`)
 
 /** `publicStatusOf` of lifecycle.ts, by the row `current` of a registration's present key. */
 const PUBLIC_STATUS = `
@@ -13,6 +19,7 @@ const PUBLIC_STATUS = `
         WHEN current.status IN ('ending', 'ended') AND current.end_reason = 'revoked' THEN 'revoked'
         WHEN current.status IN ('ending', 'ended') THEN 'expired'
         WHEN current.status = 'active' AND current.expires_at <= :now THEN 'expired'
+        WHEN current.status = 'active' AND current.suspended_at IS NOT NULL THEN 'suspended'
         ELSE current.status
       END`
 
@@ -70,7 +77,7 @@ export function prepareStatements(db: DatabaseSync) {
       WHERE id = :id AND status = 'pending' AND lease_owner = :owner AND undoing = 0
         AND (ends_at IS NULL OR ends_at > :now)
         AND (:answeredAt IS NOT NULL OR idempotency_hash IS NOT NULL)
-        AND (rotation_of IS NULL OR ${ROTATED_HAS_KEY})
+        AND (rotation_of IS NULL OR ${ROTATED_CAN_BE_REPLACED})
       RETURNING token_id, rotation_of`),
     // An answered registration never fails: a replay that marks it answered races here with the undoing of an unanswered
     // one. Failing frees the idempotency key, so that a retry begins anew.
@@ -105,8 +112,9 @@ export function prepareStatements(db: DatabaseSync) {
       SET answered_at = CASE WHEN answered_at IS NULL OR undelivered = 1 THEN :now ELSE answered_at END,
           undelivered = answered_at IS NULL OR undelivered = 1
       WHERE id = :id AND status = 'active' AND end_reason IS NULL AND (ends_at IS NULL OR ends_at > :now)
+        AND suspended_at IS NULL
         AND (answered_at IS NOT NULL OR idempotency_hash IS NOT NULL)
-        AND (rotation_of IS NULL OR answered_at IS NOT NULL OR ${ROTATED_HAS_KEY})`),
+        AND (rotation_of IS NULL OR answered_at IS NOT NULL OR ${ROTATED_CAN_BE_REPLACED})`),
 
     // Compare-and-swap: of two processes that find the same expired lease one takes it, and none if the registration
     // was answered, ended or swept since it was listed. An active one becomes pending in the same step, so that no retry
@@ -183,6 +191,7 @@ export function prepareStatements(db: DatabaseSync) {
     rotatable: db.prepare(`
       SELECT
         current.status = 'active' AND (current.ends_at IS NULL OR current.ends_at > :now) AS has_key,
+        current.suspended_at IS NOT NULL AS suspended,
         EXISTS (
           SELECT 1 FROM registrations WHERE rotation_of = :id AND status = 'pending' AND undoing = 0) AS busy,
         EXISTS (
@@ -269,6 +278,29 @@ export function prepareStatements(db: DatabaseSync) {
       RETURNING *`),
     postponeEnding: db.prepare(`
       UPDATE registrations SET failure = :failure, ends_at = :until WHERE id = :id AND status = 'ending'`),
+    // A rotation that is completed or answered meanwhile is committed before this, and its key is suspended too, or after it,
+    // and finds the present key suspended.
+    suspend: db.prepare(`
+      UPDATE registrations SET suspended_at = :now, switch_at = :now
+      WHERE (id = :id OR rotation_of = :id) AND status = 'active' AND suspended_at IS NULL
+      RETURNING *`),
+    resume: db.prepare(`
+      UPDATE registrations SET suspended_at = NULL, switch_at = :now
+      WHERE (id = :id OR rotation_of = :id) AND status = 'active' AND suspended_at IS NOT NULL
+      RETURNING *`),
+    switchesOf: db.prepare(`
+      SELECT * FROM registrations WHERE (id = :id OR rotation_of = :id) AND switch_at IS NOT NULL
+      ORDER BY rotation_of IS NOT NULL, created_at, id`),
+    // `isSwitchDue` of lifecycle.ts. A small index: keys that are to be switched.
+    switches: db.prepare(`
+      SELECT * FROM registrations
+      WHERE switch_at IS NOT NULL AND (switch_at <= :now OR switch_at > :now + ${LATEST_SWITCH_MS})
+      ORDER BY switch_at, id LIMIT :limit`),
+    // A key that was suspended or resumed while it was switched stays to be switched.
+    finishSwitch: db.prepare(`
+      UPDATE registrations SET switch_at = NULL WHERE id = :id AND suspended_at IS :suspendedAt`),
+    postponeSwitch: db.prepare(`
+      UPDATE registrations SET switch_at = :until WHERE id = :id AND switch_at IS NOT NULL`),
     // Compare-and-swap: of two processes that take an expired leader lease one gets it.
     takeLeaderLease: db.prepare(`
       INSERT INTO duties (name, owner, until) VALUES (:name, :owner, :until)
