@@ -13,6 +13,9 @@ import type { Usage } from './usage.ts'
 /** The operations of which API Gateway runs only one at a time in a Region. */
 const EXCLUSIVE = new Set<OperationName>(['CreateUsagePlanKey', 'ImportApiKeys'])
 
+/** The time between two bytes of a response that drips (ms). */
+const DRIP_MS = 50
+
 export interface ControlPlane {
   readonly options: GatewayOptions
   readonly account: Account
@@ -100,10 +103,22 @@ async function answer(
 function breakAnswer(kind: Parameters<typeof faultError>[0], reply: FastifyReply): boolean {
   const error = faultError(kind)
   if (error !== undefined) throw error
-  if (kind !== 'hang' && kind !== 'cut') return false
+  if (kind !== 'hang' && kind !== 'half' && kind !== 'drip' && kind !== 'cut') return false
   reply.hijack()
   if (kind === 'cut') reply.raw.destroy()
+  if (kind === 'half') startAnswer(reply)
+  if (kind === 'drip') {
+    startAnswer(reply)
+    const dripping = setInterval(() => reply.raw.write(' '), DRIP_MS)
+    reply.raw.once('close', () => clearInterval(dripping))
+  }
   return true
+}
+
+/** Sends the headers and the first five bytes of a response that has more. */
+function startAnswer({ raw }: FastifyReply): void {
+  raw.writeHead(200, { 'content-type': 'application/json', 'content-length': 1_000_000 })
+  raw.write('{"id"')
 }
 
 function latencyOf(options: GatewayOptions, operation: OperationName, body: unknown): number {

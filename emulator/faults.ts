@@ -6,7 +6,8 @@ import { operationNames } from './options.ts'
 /**
  * A failure to inject. `fail`: 500. `throttle`: 429. `conflict`: the 409 of a concurrent change. `quota`: the 429 when the
  * account's API key quota is used up. `denied`: 403. `unsupported`: 404, as for an unknown operation. `refused`: 400.
- * `hang`: no response until the client gives up. `cut`: the connection is closed without a response.
+ * `hang`: no response until the client gives up. `half`: a few bytes of a response, then nothing more. `drip`: a response
+ * without an end, a byte every 50 ms. `cut`: the connection is closed without a response.
  *
  * The others succeed, but their effect or answer is wrong. `late`: a list lacks keys that are younger than `ms`.
  * `disabled`: the created or imported keys are not enabled. `unattached`: the keys are not on their usage plans.
@@ -29,6 +30,8 @@ export const faultSchema = z.strictObject({
       'unsupported',
       'refused',
       'hang',
+      'half',
+      'drip',
       'cut',
     ] as const),
     ...(['late', 'disabled', 'unattached'] as const),
@@ -98,6 +101,8 @@ export function faultError(kind: Fault['kind']): ApiError | undefined {
     case 'denied':
       return new ApiError(403, 'AccessDeniedException', 'User is not authorized to perform this operation')
     case 'hang':
+    case 'half':
+    case 'drip':
     case 'cut':
     case 'late':
     case 'disabled':

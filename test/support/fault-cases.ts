@@ -7,7 +7,7 @@ import { readProblem } from './problem.ts'
 export type MintMode = 'single' | 'bulk'
 
 export const faultMoments = ['before', 'after'] as const
-export const faultKinds = ['fail', 'throttle', 'hang', 'cut', 'conflict'] as const
+export const faultKinds = ['fail', 'throttle', 'hang', 'half', 'cut', 'conflict'] as const
 /** The numbers of calls that fail. 1: the retries of the SDK succeed; 6: they are used up. */
 export const faultCounts = [1, 6]
 

@@ -31,7 +31,8 @@ const action = fc.oneof(
       operation,
       when: fc.constantFrom('before' as const, 'after' as const),
       kind: fc.constantFrom(
-        ...(['fail', 'throttle', 'hang', 'cut', 'conflict', 'denied', 'unsupported', 'refused'] as const),
+        ...(['fail', 'throttle', 'hang', 'half', 'cut', 'conflict'] as const),
+        ...(['denied', 'unsupported', 'refused'] as const),
         ...(['late', 'disabled'] as const),
       ),
       nth: fc.integer({ min: 1, max: 3 }),

@@ -1,13 +1,5 @@
 import { ServiceError } from '../../errors.ts'
 
-/** Creates a signal that aborts after `ms` milliseconds unless it is cancelled before. */
-export function abortAfter(ms: number): { signal: AbortSignal; cancel(): void } {
-  // Not AbortSignal.timeout: its timer would keep all its listeners in memory until it fires.
-  const controller = new AbortController()
-  const timer = setTimeout(() => controller.abort(), ms)
-  return { signal: controller.signal, cancel: () => clearTimeout(timer) }
-}
-
 /**
  * Runs `work` and returns its result, or rejects after `ms` milliseconds. Late work continues: it can ask whether it is late,
  * has to clean up after itself, and its late errors are dropped.

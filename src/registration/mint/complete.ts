@@ -1,7 +1,7 @@
+import { abortAfter } from '../../abort-after.ts'
 import { failureOf } from '../../errors.ts'
 import type { Completed } from '../../store/minting.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
-import { abortAfter } from '../idempotency/deadline.ts'
 import { undoRegistrations } from '../remove-keys.ts'
 import { takenOver } from '../use-case-errors.ts'
 import { isAwaited, notAwaited, type PendingMint } from './mint-request.ts'

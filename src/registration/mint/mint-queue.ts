@@ -1,6 +1,6 @@
+import { abortAfter } from '../../abort-after.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
 import { createFairQueue } from '../fair-queue.ts'
-import { abortAfter } from '../idempotency/deadline.ts'
 import { overloaded } from '../use-case-errors.ts'
 import { createAwaitReady } from './await-ready.ts'
 import { createBatchSize } from './batch-size.ts'

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { abortAfter } from '../../abort-after.ts'
 import type { FoundKey, ListedKey } from '../../aws/keys.ts'
 import { growingPauses, isPassing } from '../../aws/late-lists.ts'
-import { abortAfter } from '../idempotency/deadline.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
 import { completeWhenReady } from './await-ready.ts'
 import { fail, failUnawaited } from './complete.ts'

@@ -14,9 +14,10 @@ import {
   TransactWriteCommand,
   UpdateCommand,
 } from '@aws-sdk/lib-dynamodb'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
 import pLimit from 'p-limit'
 import { z } from 'zod'
+import { abortAfter } from '../../abort-after.ts'
+import { createHttpHandler } from '../../aws/http-handler.ts'
 import type { DateObserver } from '../../clock-check.ts'
 import { ServiceError } from '../../errors.ts'
 import { parseRecord } from '../parse-record.ts'
@@ -25,6 +26,11 @@ import { chunk } from './chunk.ts'
 import { type Item, type Key, namesIn, type Write } from './expressions.ts'
 import type { IndexName } from './table.ts'
 
+/** The time limits of one attempt: for its TCP connection, and from there to the last byte of the response (ms). */
+const CONNECT_MS = 1_000
+const ATTEMPT_MS = 3_000
+/** The time limit of one request, with its retries and its wait for a turn (ms). */
+const REQUEST_MS = 8_000
 /** The time for which a write that conflicts with another transaction is repeated, its first and its longest pause (ms). */
 const CONFLICT_RETRY_MS = 5_000
 const FIRST_PAUSE_MS = 8
@@ -90,36 +96,39 @@ export interface Query {
 }
 
 export function connect({ table, region, endpoint, observeDate }: DynamoDbOptions): DynamoDbConnection {
-  const requestHandler = new NodeHttpHandler({
-    httpsAgent: { maxSockets: SOCKETS },
-    httpAgent: { maxSockets: SOCKETS },
-    connectionTimeout: 1_000,
-    requestTimeout: 3_000,
-    throwOnRequestTimeout: true,
-  })
-  const handle = requestHandler.handle.bind(requestHandler)
-  requestHandler.handle = async (request, options) => {
-    const sentAt = performance.now()
-    const result = await handle(request, options)
-    observeDate?.(result.response.headers['date'], sentAt)
-    return result
-  }
   const client = new DynamoDBClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
     maxAttempts: 4,
     retryMode: 'standard',
-    requestHandler,
+    requestHandler: createHttpHandler({
+      connectMs: CONNECT_MS,
+      attemptMs: ATTEMPT_MS,
+      maxSockets: SOCKETS,
+      observeDate,
+    }),
   })
   const documents = DynamoDBDocumentClient.from(client, { marshallOptions: { removeUndefinedValues: true } })
 
   const line = pLimit(SOCKETS)
 
-  /** Sends a request. Every error except an unmet condition or a conflict becomes an error of the service. */
-  async function send<T>(request: () => Promise<T>): Promise<T> {
+  /**
+   * Sends a request when its turn comes. Every error except an unmet condition or a conflict becomes an error of the service.
+   * @param endsAt the end of its time, on the clock of `performance.now()`
+   */
+  async function send<T>(
+    request: (options: { readonly abortSignal: AbortSignal }) => Promise<T>,
+    endsAt = performance.now() + REQUEST_MS,
+  ): Promise<T> {
     try {
-      return await line(request)
+      return await inTime(endsAt, (abortSignal) =>
+        line(() => {
+          abortSignal.throwIfAborted()
+          return request({ abortSignal })
+        }),
+      )
     } catch (error) {
+      if (error instanceof ServiceError) throw error
       if (error instanceof ConditionalCheckFailedException) throw error
       if (error instanceof TransactionConflictException) throw error
       if (error instanceof TransactionCanceledException) throw error
@@ -128,11 +137,13 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
   }
 
   async function transact(writes: readonly Write[]): Promise<number[]> {
+    const endsAt = performance.now() + REQUEST_MS
     const giveUpAt = performance.now() + CONFLICT_RETRY_MS
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
       try {
         const TransactItems = writes.map((write) => inTable(write, table))
-        await send(() => documents.send(new TransactWriteCommand({ TransactItems })))
+        const command = new TransactWriteCommand({ TransactItems })
+        await send((options) => documents.send(command, options), endsAt)
         return []
       } catch (error) {
         const reasons = whyCanceled(error)
@@ -152,10 +163,11 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
     return Promise.all(items.map((item) => limit(() => work(item))))
   }
 
+  const read = batchReads(getOne, getChunk, READ_AT_ONCE)
   return {
     table,
     client,
-    get: batchReads(getOne, getChunk, READ_AT_ONCE),
+    get: (key) => inTime(performance.now() + REQUEST_MS, () => read(key)),
     async getAll(keys) {
       const unique = [...new Map(keys.map((key) => [`${key.pk} ${key.sk}`, key])).values()]
       return (await each(chunk(unique, READ_AT_ONCE), getChunk)).flat()
@@ -173,7 +185,7 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
       let next: QueryCommandInput['ExclusiveStartKey']
       do {
         const from = next === undefined ? {} : { ExclusiveStartKey: next }
-        const page = await send(() => documents.send(new QueryCommand({ ...input, ...from })))
+        const page = await send((options) => documents.send(new QueryCommand({ ...input, ...from }), options))
         yield page.Items ?? []
         next = page.LastEvaluatedKey
       } while (next !== undefined)
@@ -192,7 +204,7 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
         ExpressionAttributeValues: { ':one': 1, ':ttl': ttl },
         ReturnValues: 'UPDATED_NEW',
       })
-      const { Attributes } = await send(() => documents.send(command))
+      const { Attributes } = await send((options) => documents.send(command, options))
       return parseRecord(countAttributes, Attributes, `count ${key.pk}`).count
     },
     each,
@@ -200,24 +212,41 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
 
   async function getOne(key: Key): Promise<Item | undefined> {
     const command = new GetCommand({ TableName: table, Key: key, ConsistentRead: true })
-    return (await send(() => documents.send(command))).Item
+    return (await send((options) => documents.send(command, options))).Item
   }
 
   async function getChunk(keys: readonly Key[]): Promise<Item[]> {
     const found: Item[] = []
     let left: readonly Key[] = keys
+    const endsAt = performance.now() + REQUEST_MS
     const giveUpAt = performance.now() + CONFLICT_RETRY_MS
     for (let pause = FIRST_PAUSE_MS; left.length > 0; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
       const command = new BatchGetCommand({
         RequestItems: { [table]: { Keys: [...left], ConsistentRead: true } },
       })
-      const { Responses, UnprocessedKeys } = await send(() => documents.send(command))
+      const { Responses, UnprocessedKeys } = await send((options) => documents.send(command, options), endsAt)
       found.push(...(Responses?.[table] ?? []))
       left = (UnprocessedKeys?.[table]?.Keys ?? []) as Key[]
       if (left.length > 0 && performance.now() > giveUpAt) throw throttled(undefined)
       if (left.length > 0) await sleep(Math.random() * pause)
     }
     return found
+  }
+}
+
+/**
+ * Runs `work` until `endsAt`, on the clock of `performance.now()`. What then waits for its turn ends without effect.
+ * @throws ServiceError `store_unavailable` when the time is over; otherwise what `work` throws
+ */
+async function inTime<T>(endsAt: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const { signal, cancel } = abortAfter(Math.max(0, endsAt - performance.now()))
+  const over = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(unavailable(signal.reason)), { once: true })
+  })
+  try {
+    return await Promise.race([work(signal), over])
+  } finally {
+    cancel()
   }
 }
 

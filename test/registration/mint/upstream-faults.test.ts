@@ -211,6 +211,27 @@ test('invariant 8: if API Gateway hangs, the response is 503 with Retry-After wi
   await assertUndone(service, token.id, secret)
 })
 
+for (const kind of ['half', 'drip'] as const)
+  for (const [mode, operation] of [
+    ['single', 'CreateUsagePlanKey'],
+    ['bulk', 'ImportApiKeys'],
+  ] as const)
+    test(`invariant 8: a response of ${operation} that stops half-way (${kind}) delays minting by the limit of one attempt`, async (t) => {
+      const service = await startService(t, { env: { MINT_MODE: mode }, timing: fastTiming })
+      const { secret } = await service.token()
+      service.gateway.faults.order({ operation, when: 'after', kind })
+      const before = performance.now()
+      const answers = await Promise.all(Array.from({ length: 3 }, () => service.register(secret)))
+      const took = performance.now() - before
+      assert.deepEqual(
+        answers.map(({ status }) => status),
+        [201, 201, 201],
+      )
+      // The limit of an attempt is 150 ms; until now it was that of the registration, 25 s.
+      assert.ok(took < 8_000, `${took} ms`)
+      assert.equal(service.gateway.account.keys.size, 3)
+    })
+
 test('a registration that is minted after the deadline is undone: no caller received its key', async (t) => {
   const service = await startService(t, {
     env: { REGISTER_TIMEOUT_MS: '1000' },

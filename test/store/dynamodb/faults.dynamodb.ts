@@ -92,6 +92,48 @@ test('a transaction whose response is lost is repeated without a second effect',
   await assertInvariants(service.gateway, service.deps.store, received)
 })
 
+for (const kind of ['hang', 'half'] as const) {
+  test(`a response that does not end (${kind}) delays a registration by the limit of one attempt`, async (t) => {
+    const { dynamoDb, service } = await start(t)
+    const { secret, token } = await service.token({ maxUses: 1 })
+    dynamoDb.order({ operation: 'GetItem', kind, times: 1 })
+    dynamoDb.order({ operation: 'TransactWriteItems', kind, times: 1 })
+    const startedAt = performance.now()
+    const answer = await service.register(secret)
+    assert.equal(answer.status, 201)
+    assert.ok(performance.now() - startedAt < 15_000, `${performance.now() - startedAt} ms`)
+    assert.equal(dynamoDb.faultCount(), 2)
+    assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
+    await assertInvariants(service.gateway, service.deps.store, [(await answer.json()) as ReceivedCredential])
+  })
+
+  test(`if no response of DynamoDB ends (${kind}), the response is 503 store_unavailable, long before the deadline`, async (t) => {
+    const { dynamoDb, service } = await start(t)
+    const { secret } = await service.token()
+    dynamoDb.order({ operation: 'GetItem', kind, times: ALL })
+    const startedAt = performance.now()
+    // More than the sockets, so that some wait for a turn.
+    const answers = await Promise.all(Array.from({ length: 100 }, () => service.register(secret)))
+    for (const answer of answers) assert.equal((await readProblem(answer)).code, 'store_unavailable')
+    assert.ok(performance.now() - startedAt < 15_000, `${performance.now() - startedAt} ms`)
+    dynamoDb.clearFaults()
+    assert.equal((await service.register(secret)).status, 201)
+  })
+}
+
+test('a lease write that stalls fails in time, and the next one and recovery succeed', async (t) => {
+  const { dynamoDb, store, token } = await openTwo(t)
+  const one = newRegistration(token.id)
+  await store.beginRegistrations([one], { owner: 'a', until: 5_000 })
+  dynamoDb.order({ operation: 'TransactWriteItems', kind: 'half', times: 4, containing: 'lease#a' })
+  const startedAt = performance.now()
+  await assert.rejects(store.renewLeases(['a'], 9_000), { code: 'store_unavailable' })
+  assert.ok(performance.now() - startedAt < 12_000, `${performance.now() - startedAt} ms`)
+  dynamoDb.clearFaults()
+  await store.renewLeases(['a'], 9_000)
+  assert.equal((await store.takeLeases([one.id], 'pending', { owner: 'b', until: 19_000 }, 10_000)).size, 1)
+})
+
 test('if access to the table is denied, the response is 503, until it is granted again', async (t) => {
   const { dynamoDb, service } = await start(t)
   const { secret } = await service.token()

@@ -9,16 +9,17 @@ export interface DynamoDbFault {
   /** As in `TransactWriteItems`. */
   readonly operation: string
   /**
-   * `cut`: DynamoDB executes the call, but the connection breaks before the response. All others are error responses, and
-   * the call is not executed.
+   * DynamoDB executes the call, but the connection breaks before the response (`cut`), there is no response (`hang`), or it
+   * stops before its last byte (`half`). All others are error responses, and the call is not executed.
    */
-  readonly kind: ErrorKind | 'cut'
+  readonly kind: ErrorKind | Breakage
   readonly times: number
   /** Limits the fault to calls whose body contains this text. */
   readonly containing?: string
 }
 
 type ErrorKind = keyof typeof answers | 'conflict'
+type Breakage = 'cut' | 'hang' | 'half'
 
 export interface FaultyProxy {
   readonly endpoint: string
@@ -67,14 +68,17 @@ export async function startFaultyProxy(t: TestContext, target: string): Promise<
     if (fault !== undefined) {
       fault.left -= 1
       count += 1
-      if (fault.kind !== 'cut') return refuse(outgoing, fault.kind, body)
+      if (!isBreakage(fault.kind)) return refuse(outgoing, fault.kind, body)
     }
     const { method = 'POST', url = '/', headers } = incoming
     const sent = forward(new URL(url, target), { method, headers })
     sent.end(body)
     const [answer] = (await once(sent, 'response')) as [IncomingMessage]
     const answered = await text(answer)
-    if (fault !== undefined) return void incoming.socket.destroy()
+    if (fault?.kind === 'cut') return void incoming.socket.destroy()
+    if (fault?.kind === 'half')
+      outgoing.writeHead(answer.statusCode ?? 500, answer.headers).write(answered.slice(0, -1))
+    if (fault !== undefined) return
     // With the original headers: they include the checksum of the body, which the SDK verifies.
     outgoing.writeHead(answer.statusCode ?? 500, answer.headers).end(answered)
   }
@@ -91,6 +95,10 @@ export async function startFaultyProxy(t: TestContext, target: string): Promise<
     faultCount: () => count,
   }
   return proxy
+}
+
+function isBreakage(kind: DynamoDbFault['kind']): kind is Breakage {
+  return kind === 'cut' || kind === 'hang' || kind === 'half'
 }
 
 function refuse(outgoing: ServerResponse, kind: ErrorKind, body: string): void {
