@@ -11,6 +11,7 @@ import { createInFlight } from './registration/idempotency/in-flight.ts'
 import type { IssueDeps } from './registration/issue-credential.ts'
 import { createMintQueue } from './registration/mint/mint-queue.ts'
 import { createKeyLiveness } from './registration/queries/key-liveness.ts'
+import { createKeyUsage, type ReadKeyUsage } from './registration/queries/key-usage.ts'
 import { createPlanLimits } from './registration/queries/plan-limits.ts'
 import { planCheck, storeCheck } from './registration/queries/readiness-checks.ts'
 import { createServiceReadiness, type ServiceReadiness } from './registration/queries/service-readiness.ts'
@@ -25,6 +26,7 @@ export interface Deps extends IssueDeps {
   readonly readiness: ServiceReadiness
   readonly refusals: Refusals
   readonly clockCheck: ClockCheck
+  readonly readKeyUsage: ReadKeyUsage
   /** Waits for the registrations in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
@@ -46,7 +48,7 @@ export async function createDeps(
   })
   const { now: clock, observe: observeDate } = clockCheck
   const store = await openStore(config.store, observeDate)
-  const { apiGateway, lowPriorityApiGateway, close } = createApiGateway({
+  const { apiGateway, lowPriorityApiGateway, queryApiGateway, close } = createApiGateway({
     region: config.region,
     endpoint: config.apiGatewayEndpoint,
     callTimeoutMs: timing.upstreamCall,
@@ -69,7 +71,8 @@ export async function createDeps(
     ...shared,
     inFlight,
     mintQueue,
-    liveness: createKeyLiveness(shared),
+    liveness: createKeyLiveness({ ...shared, queryApiGateway }),
+    readKeyUsage: createKeyUsage({ ...shared, queryApiGateway }),
     refusals: createRefusals(shared),
     readiness: createServiceReadiness({
       clock,

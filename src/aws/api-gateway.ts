@@ -66,6 +66,8 @@ export interface ApiGatewayAccess {
   readonly apiGateway: ApiGateway
   /** The same for work that can wait: it uses only the share of the quotas that registrations leave over. */
   readonly lowPriorityApiGateway: ApiGateway
+  /** For what owners ask for: it uses only what both leave over, at a rate of its own. */
+  readonly queryApiGateway: Pick<ApiGateway, 'readKey' | 'findPlansOf' | 'readUsage'>
   close(): void
 }
 
@@ -75,7 +77,7 @@ export interface AccessOptions extends ClientOptions {
   readonly log: Log
 }
 
-/** Creates the clients of both priorities. They share the pace and the queue for changes. */
+/** Creates the clients of all priorities. They share the pace and the queue for changes. */
 export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   const pace = createPace(options.callsPerSecond)
   const changeQueue = createChangeQueue(options.log)
@@ -101,13 +103,14 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   }
   const registration = open('high')
   const lowPriorityApiGateway = open('low')
+  const query = open('query')
   return {
     apiGateway: registration.calls,
     // A change that waits for leftover quota would block the registrations behind it in the queue.
     lowPriorityApiGateway: { ...lowPriorityApiGateway.calls, attachKey: registration.calls.attachKey },
+    queryApiGateway: query.calls,
     close() {
-      registration.client.destroy()
-      lowPriorityApiGateway.client.destroy()
+      for (const { client } of [registration, lowPriorityApiGateway, query]) client.destroy()
     },
   }
 }

@@ -1,7 +1,11 @@
-import { createTokenBucket } from '../token-bucket.ts'
+import { createTokenBucket, type TokenBucket } from '../token-bucket.ts'
 
-/** `background` work (recovery, clean-up, checks) uses what registrations leave over, but is not starved by them. */
-export type Priority = 'high' | 'low'
+/**
+ * `high`: registrations. `low`: background work (recovery, clean-up, checks), which uses what registrations leave over, but
+ * is not starved by them. `query`: what owners ask for (usage, status), which uses what both leave over, and has a rate of
+ * its own, so that polling delays neither.
+ */
+export type Priority = 'high' | 'low' | 'query'
 
 /**
  * The service's model of the control plane's quotas: every call waits here for its turn, so that API Gateway does not
@@ -25,11 +29,15 @@ interface Waiting {
 const BURST_SECONDS = 4
 /** The operations that have a quota of their own: half of the total. */
 const HALF_RATE = ['CreateApiKey', 'DeleteApiKey']
+/** The rate of queries as a part of the total, and their burst in seconds of it; at least one question takes so many calls. */
+const QUERY_SHARE = 1 / 4
+const QUERY_BURST_SECONDS = 2
+const QUERY_BURST_MIN = 4
 /** The calls by which a burst stays below the quota: calls do not arrive exactly as they were sent. */
 const BURST_MARGIN = 1
 /** After this wait (ms) background work no longer spares the burst, and takes turns with registrations. */
 const PATIENCE_MS = 1_000
-/** The calls of registrations between two calls of overdue background work, so that neither starves the other. */
+/** The calls of registrations between two calls of overdue other work, so that neither starves the other. */
 const REGISTRATIONS_IN_A_ROW = 3
 /** The longest `Retry-After` that is obeyed, in seconds; a longer one is reduced to it. */
 const LONGEST_PAUSE_S = 30
@@ -50,6 +58,11 @@ export function createPace(perSecond: number): Pace {
           createTokenBucket(perSecond / 2, Math.max(1, perSecond / 2 - BURST_MARGIN), now),
         ]),
   )
+  const queryRate = perSecond * QUERY_SHARE
+  const ofQueries =
+    perSecond === 0
+      ? undefined
+      : createTokenBucket(queryRate, Math.max(QUERY_BURST_MIN, queryRate * QUERY_BURST_SECONDS), now)
   const waiting = new Set<Waiting>()
   let registrationsInARow = 0
   let pausedUntil = 0
@@ -60,10 +73,17 @@ export function createPace(perSecond: number): Pace {
     return priority === 'high' ? 0 : Math.max(0, since + PATIENCE_MS - now())
   }
 
+  /** The quotas and rates that a call counts against. */
+  function bucketsOf({ operation, priority }: Waiting): TokenBucket[] {
+    return [total, own.get(operation), priority === 'query' ? ofQueries : undefined].filter(
+      (bucket) => bucket !== undefined,
+    )
+  }
+
   /** Returns the milliseconds until a call may be sent; 0 for now. */
   function waitFor(one: Waiting): number {
     const pause = Math.max(0, pausedUntil - now())
-    const quota = 1_000 * Math.max(total?.wait() ?? 0, own.get(one.operation)?.wait() ?? 0)
+    const quota = 1_000 * Math.max(0, ...bucketsOf(one).map((bucket) => bucket.wait()))
     // Background work leaves half of the burst to registrations that may arrive at any moment.
     const missing = total === undefined ? 0 : Math.max(0, burst / 2 - total.level())
     const reserve = missing === 0 ? 0 : Math.min(yields(one), (1_000 * missing) / perSecond)
@@ -73,12 +93,15 @@ export function createPace(perSecond: number): Pace {
   function inOrder(): Waiting[] {
     const {
       registrations = [],
-      overdue = [],
+      work = [],
+      queries = [],
       patient = [],
     } = Object.groupBy(waiting, (one) => {
       if (one.priority === 'high') return 'registrations'
-      return yields(one) > 0 ? 'patient' : 'overdue'
+      if (yields(one) > 0) return 'patient'
+      return one.priority === 'low' ? 'work' : 'queries'
     })
+    const overdue = [...work, ...queries]
     const ordered: Waiting[] = []
     let inARow = registrationsInARow
     for (const one of registrations) {
@@ -102,8 +125,7 @@ export function createPace(perSecond: number): Pace {
         next = Math.min(next, wait)
         continue
       }
-      total?.take()
-      own.get(one.operation)?.take()
+      for (const bucket of bucketsOf(one)) bucket.take()
       registrationsInARow = one.priority === 'high' ? registrationsInARow + 1 : 0
       waiting.delete(one)
       one.go()

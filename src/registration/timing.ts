@@ -38,6 +38,11 @@ export interface Timing {
   readonly purge: number
   /** The time for which an idempotency key is remembered. */
   readonly idempotency: number
+  /**
+   * The time for which usage figures are reused. API Gateway's are up to half an hour late anyway, and owners that poll must
+   * not use up the control plane's quota.
+   */
+  readonly usageReuse: number
 }
 
 /** The times that a server uses. */
@@ -60,4 +65,5 @@ export const defaultTiming: Timing = {
   forget: 30_000,
   purge: 3_600_000,
   idempotency: 24 * 3_600_000,
+  usageReuse: 60_000,
 }

@@ -94,7 +94,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
     handler: async (request) => {
       const { from, to } = request.query
       const view = await viewRegistration(store, managing(request).registration, clock())
-      return toUsageAnswer(await readUsage(deps, view, { from, to }), clock())
+      return toUsageAnswer(await readUsage(deps, view, { from, to }))
     },
   })
   app.route({

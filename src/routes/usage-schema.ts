@@ -68,7 +68,7 @@ export const usageExample: z.infer<typeof usageSchema> = {
   may_lag_seconds: LAG_S,
 }
 
-export function toUsageAnswer({ limits, ...report }: UsageReport, now: number): z.infer<typeof usageSchema> {
+export function toUsageAnswer({ limits, readAt, ...report }: UsageReport): z.infer<typeof usageSchema> {
   const { ratePerSecond, burst, quota } = limits
   return {
     ...report,
@@ -78,7 +78,7 @@ export function toUsageAnswer({ limits, ...report }: UsageReport, now: number): 
       burst,
       quota: quota === null ? null : { requests: quota.limit, period: quota.period },
     },
-    read_at: toTimestamp(now),
+    read_at: toTimestamp(readAt),
     may_lag_seconds: LAG_S,
   }
 }

@@ -63,6 +63,29 @@ test('background work gets turns even while registrations keep coming', async ()
   assert.ok((times.at(-1) ?? 0) < 3_000, `${times}`)
 })
 
+test('queries have a quarter of the rate, and leave the rest to background work', async () => {
+  const pace = createPace(40)
+  const queries = turns(pace, 30, 'GET', 'query')
+  const work = await turns(pace, 59, 'GET', 'low')
+  assert.ok(
+    work.every((ms) => ms < 100),
+    'background work had what queries left of its half of the burst',
+  )
+  const last = (await queries).at(-1) ?? 0
+  assert.ok(last > 900, `10 more than the burst at 10 a second took ${last} ms`)
+})
+
+test('overdue queries wait for overdue background work', async () => {
+  const pace = createPace(20)
+  const order: string[] = []
+  await turns(pace, 79)
+  pace.slowDown(1.2)
+  const queries = Array.from({ length: 3 }, () => pace.turn('GET', 'query').then(() => order.push('q')))
+  const work = Array.from({ length: 9 }, () => pace.turn('GET', 'low').then(() => order.push('w')))
+  await Promise.all([...queries, ...work])
+  assert.equal(order.join(''), 'wwwwwwwwwqqq')
+})
+
 test('overdue background work does not go before registrations, and takes turns with them', async () => {
   const pace = createPace(20)
   const order: string[] = []

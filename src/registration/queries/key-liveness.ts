@@ -9,8 +9,8 @@ import { type JudgeKeyDeps, judgeKey, type KeyFinding } from '../judge-key.ts'
 const REUSE_MS = 10_000
 const MAX_CACHED = 1_000
 const TIMEOUT_MS = 5_000
-/** The maximum number of simultaneous reads. Beyond it a key's state is unknown, so that no request waits for others. */
-const MAX_READS = 4
+/** The maximum number of simultaneous checks. Beyond it a key's state is unknown, so that no request waits for others. */
+const MAX_QUERIES = 4
 
 /** The health of a key, as of at most 10 seconds ago. `null`: unknown. */
 export interface KeyHealth {
@@ -41,37 +41,44 @@ export interface KeyLiveness {
 }
 
 export interface KeyLivenessDeps extends JudgeKeyDeps {
+  /** For the status that owners ask for. */
+  readonly queryApiGateway: Pick<ApiGateway, 'readKey'>
+  /** For the key of a replay. */
   readonly lowPriorityApiGateway: ApiGateway
   readonly keyProbe: KeyProbe | null
   readonly log: Log
 }
 
 export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
-  const { lowPriorityApiGateway, keyProbe, log } = deps
-  let reads = 0
-  const cache = new LRUCache<string, { readonly state: KeyState | null }>({
+  const { queryApiGateway, lowPriorityApiGateway, keyProbe, log } = deps
+  let queries = 0
+  const cache = new LRUCache<string, { readonly state: KeyState | null }, Pick<ApiGateway, 'readKey'>>({
     max: MAX_CACHED,
     ttl: REUSE_MS,
     // The entries contain secrets, so they are removed as soon as they expire.
     ttlAutopurge: true,
     // Simultaneous requests for the same key share one read.
-    fetchMethod: async (keyId) => {
-      if (reads >= MAX_READS) return undefined
-      reads += 1
+    fetchMethod: async (keyId, _known, { context: apiGateway }) => {
+      const isQuery = apiGateway === queryApiGateway
+      if (isQuery && queries >= MAX_QUERIES) return undefined
+      if (isQuery) queries += 1
       try {
         // The value is read only while it is needed to probe the key.
         const withValue = keyProbe !== null && !keyProbe.wasAccepted(keyId)
         const signal = AbortSignal.timeout(TIMEOUT_MS)
-        return { state: await lowPriorityApiGateway.readKey({ keyId, withValue }, signal) }
+        return { state: await apiGateway.readKey({ keyId, withValue }, signal) }
       } finally {
-        reads -= 1
+        if (isQuery) queries -= 1
       }
     },
   })
 
-  async function read(keyId: string): Promise<{ readonly state: KeyState | null } | undefined> {
+  async function read(
+    keyId: string,
+    apiGateway: Pick<ApiGateway, 'readKey'>,
+  ): Promise<{ readonly state: KeyState | null } | undefined> {
     try {
-      return await cache.fetch(keyId)
+      return await cache.fetch(keyId, { context: apiGateway })
     } catch (err) {
       log.warn({ api_key_id: keyId, err }, 'could not check whether key is live')
       return undefined
@@ -92,7 +99,7 @@ export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
 
   return {
     async check(key) {
-      const found = await read(key.keyId)
+      const found = await read(key.keyId, queryApiGateway)
       if (found === undefined) return { live: null, ready: null, usagePlanId: null }
       const finding = await judgeKey(deps, found.state, key.usagePlanId)
       const ready = await isReady(key, found.state, finding)
@@ -105,7 +112,7 @@ export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
       }
     },
     async look({ keyId, usagePlanId }) {
-      const found = await read(keyId)
+      const found = await read(keyId, lowPriorityApiGateway)
       return found && judgeKey(deps, found.state, usagePlanId)
     },
   }

@@ -1,9 +1,8 @@
-import type { UsageDay } from '../../aws/usage.ts'
 import type { PlanLimits } from '../../aws/usage-plans.ts'
 import { ServiceError } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
-import { chooseKeyPlan } from '../judge-key.ts'
+import type { KeyUsage, ReadKeyUsage, UsageRange } from './key-usage.ts'
 import type { RegistrationView } from './registration-view.ts'
 
 /** The maximum number of days that API Gateway returns at once. */
@@ -12,13 +11,6 @@ const DAY_MS = 86_400_000
 const DEFAULT_DAYS = 7
 /** API Gateway has no usage of earlier days: it was released in 2015. */
 const EARLIEST = '2015-01-01'
-const TIMEOUT_MS = 10_000
-
-/** A range of days, `YYYY-MM-DD`, UTC. Both ends are included. */
-export interface UsageRange {
-  readonly from: string
-  readonly to: string
-}
 
 export interface UsageReport extends UsageRange {
   /** Every day of the range. `remaining`: requests that the key's quota still allows; `null` if the plan has no quota. */
@@ -28,15 +20,19 @@ export interface UsageReport extends UsageRange {
     readonly remaining: number | null
   }[]
   readonly limits: PlanLimits
+  /** The time when the oldest of the figures were read from API Gateway, in milliseconds since the epoch. */
+  readonly readAt: number
 }
 
-type UsageDeps = Pick<RegistrationDeps, 'lowPriorityApiGateway' | 'clock' | 'config' | 'planLimits'>
+export interface UsageDeps extends Pick<RegistrationDeps, 'clock' | 'planLimits'> {
+  readonly readKeyUsage: ReadKeyUsage
+}
 
 /**
  * Reads the usage of a registration. `used` adds up the present key and one that still overlaps with it. `remaining` is
  * that of the present key, because each key has a quota of its own.
  * @param requested the first and last day; by default the last seven days
- * @throws ServiceError `invalid_request` for an impossible range; the errors of API Gateway
+ * @throws ServiceError `invalid_request` for an impossible range; the errors of {@link ReadKeyUsage}
  */
 export async function readUsage(
   deps: UsageDeps,
@@ -44,10 +40,9 @@ export async function readUsage(
   requested: { from: string | undefined; to: string | undefined },
 ): Promise<UsageReport> {
   const range = usageRange(requested, deps.clock())
-  const signal = AbortSignal.timeout(TIMEOUT_MS)
   const [present, previous] = await Promise.all([
-    readUsageOf(deps, current, range, signal),
-    overlapping === null ? undefined : readUsageOf(deps, overlapping, range, signal),
+    readUsageOf(deps, current, range),
+    overlapping === null ? undefined : readUsageOf(deps, overlapping, range),
   ])
   const limits = present.limits ?? (await limitsByName(deps, current.plan))
   const days = datesOf(range).map((date) => ({
@@ -55,29 +50,18 @@ export async function readUsage(
     used: (present.days.get(date)?.used ?? 0) + (previous?.days.get(date)?.used ?? 0),
     remaining: limits.quota === null ? null : (present.days.get(date)?.remaining ?? limits.quota.limit),
   }))
-  return { ...range, days, limits }
+  const readAt = Math.min(present.readAt, previous?.readAt ?? present.readAt)
+  return { ...range, days, limits, readAt }
 }
 
-interface KeyUsage {
-  readonly days: ReadonlyMap<string, UsageDay>
-  /** `undefined`: the key is on no plan, and has no figures. */
-  readonly limits: PlanLimits | undefined
-}
-
-/** Reads the usage of the key of a registration or rotation, on the plan that the key is really on. */
+/** Reads the usage of the key of a registration or rotation. */
 async function readUsageOf(
-  deps: UsageDeps,
-  { apiKeyId: keyId, usagePlanId: recordedId }: Registration,
+  { readKeyUsage, clock }: UsageDeps,
+  { apiKeyId: keyId, usagePlanId }: Registration,
   range: UsageRange,
-  signal: AbortSignal,
 ): Promise<KeyUsage> {
-  const { lowPriorityApiGateway } = deps
-  const plans = keyId === null ? [] : await lowPriorityApiGateway.findPlansOf(keyId, signal)
-  const { plan } = await chooseKeyPlan(deps, plans, recordedId)
-  if (keyId === null || plan === null) return { days: new Map(), limits: undefined }
-  const { usagePlanId, limits } = plan
-  const days = await lowPriorityApiGateway.readUsage({ usagePlanId, keyId, ...range }, signal)
-  return { days: new Map(days.map((day) => [day.date, day])), limits }
+  if (keyId === null) return { days: new Map(), limits: undefined, readAt: clock() }
+  return readKeyUsage({ keyId, usagePlanId }, range)
 }
 
 const NO_LIMITS: PlanLimits = { ratePerSecond: null, burst: null, quota: null }

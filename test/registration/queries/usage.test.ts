@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { deleteDueKeys } from '../../../src/registration/jobs/delete-keys.ts'
+import { createLeaderLease } from '../../../src/registration/jobs/leader-lease.ts'
 import { usageSchema } from '../../../src/routes/usage-schema.ts'
 import { rejectsOtherOwners } from '../../support/management-cases.ts'
 import { readProblem } from '../../support/problem.ts'
-import { dataPlane, manage, registered, startService } from '../../support/service.ts'
+import {
+  dataPlane,
+  manage,
+  type Registered,
+  registered,
+  type Service,
+  startService,
+} from '../../support/service.ts'
 
 rejectsOtherOwners('GET /register/{id}/usage', ({ url }, { registration_id }, authorization) =>
   fetch(`${url}/register/${registration_id}/usage`, {
@@ -66,4 +75,63 @@ test('an invalid range for the usage is rejected', async (t) => {
     assert.equal((await readProblem(answer)).code, 'invalid_request')
   }
   assert.equal(service.gateway.answers['GetUsage'], undefined)
+})
+
+/** Reads the usage of `days` days up to today. */
+function readDays(service: Service, own: Registered, days: number): Promise<Response> {
+  const from = new Date(Date.now() - (days - 1) * 86_400_000).toISOString().slice(0, 10)
+  return manage(service, own, 'GET', `/usage?from=${from}`)
+}
+
+test('invariant 7: an owner that polls reads API Gateway once, and is told how old the figures are', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now })
+  const own = await registered(service)
+  const readAt = async (answer: Response) => usageSchema.parse(await answer.json()).read_at
+  const first = await Promise.all(Array.from({ length: 30 }, () => readDays(service, own, 2).then(readAt)))
+  now += 30_000
+  const later = await readAt(await readDays(service, own, 2))
+  assert.deepEqual(new Set([...first, later]), new Set([new Date(now - 30_000).toISOString()]))
+  assert.deepEqual(service.gateway.answers['GetUsage'], { 200: 1 })
+})
+
+test('if API Gateway fails, the last figures stand in for half an hour', async (t) => {
+  const service = await startService(t, { timing: { usageReuse: 1 } })
+  const own = await registered(service)
+  const first = usageSchema.parse(await (await readDays(service, own, 2)).json())
+  service.gateway.faults.order({ operation: 'GetUsage', when: 'before', kind: 'denied', times: 2 })
+  const second = usageSchema.parse(await (await readDays(service, own, 2)).json())
+  assert.deepEqual(second, first)
+  assert.equal((await readDays(service, own, 3)).status, 502, 'there are no other figures of these days')
+})
+
+test('invariant 7: owners that poll many ranges delay neither the end of a key nor the usage of another', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, {
+    ...{ clock: () => now, env: { AWS_CALLS_PER_SECOND: '10' }, gateway: { quotas: true } },
+  })
+  const polling: Registered[] = []
+  for (let i = 0; i < 5; i++) polling.push(await registered(service))
+  const other = await registered(service)
+  const expiring = await registered(service, { keyTtlMs: 30_000 })
+  now += 30_000
+  const arrived = Promise.withResolvers<void>()
+  let missing = 100
+  service.app.server.on('request', () => {
+    missing -= 1
+    if (missing === 0) arrived.resolve()
+  })
+  const polls = polling.flatMap((own) => Array.from({ length: 20 }, (_, i) => readDays(service, own, i + 2)))
+  await arrived.promise
+  await fetch(`${service.url}/livez`) // By its answer, the polls before it are waiting for their calls.
+  const startedAt = performance.now()
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+  assert.ok(!service.gateway.account.keys.has(expiring.api_key_id))
+  const deletedAfter = performance.now() - startedAt
+  const answer = await readDays(service, other, 2)
+  const readAfter = performance.now() - startedAt - deletedAfter
+  t.diagnostic(`deleted after ${deletedAfter} ms, read after ${readAfter} ms more`)
+  assert.ok(deletedAfter < 3_000, `deleted after ${deletedAfter} ms`)
+  assert.equal(answer.status, 200)
+  await Promise.all(polls)
 })
