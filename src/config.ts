@@ -48,6 +48,8 @@ export interface Config {
   readonly queueMax: number
   /** The maximum number of calls to API Gateway a second; 0: no limit. */
   readonly callsPerSecond: number
+  /** The time after which a registration that is in doubt is undone, in milliseconds. */
+  readonly inDoubtMs: number
   /** The retention time of audit entries, in milliseconds. */
   readonly auditRetentionMs: number
 }
@@ -65,6 +67,7 @@ export type MintMode = (typeof mintModes)[number]
 
 /** The syntax of a plan name. */
 export const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
+const HOUR_MS = 3_600_000
 const DAY_MS = 86_400_000
 const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
 
@@ -169,6 +172,7 @@ const variables = z.object({
   MINT_BATCH_MAX: integer(2, 10_000, 2_500),
   QUEUE_MAX: integer(1, 100_000, 15_000),
   AWS_CALLS_PER_SECOND: integer(0, 1_000, 10),
+  IN_DOUBT_HOURS: integer(1, 8_760, 24),
   AUDIT_RETENTION_DAYS: integer(1, 36_500, 400),
 })
 
@@ -205,6 +209,7 @@ const environment = variables
       mintBatchMax: env.MINT_BATCH_MAX,
       queueMax: env.QUEUE_MAX,
       callsPerSecond: env.AWS_CALLS_PER_SECOND,
+      inDoubtMs: env.IN_DOUBT_HOURS * HOUR_MS,
       auditRetentionMs: env.AUDIT_RETENTION_DAYS * DAY_MS,
     }
   })
@@ -236,6 +241,11 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
 /** Reads only `STORE` and its related variables, for commands that need nothing else. @throws ConfigError */
 export function readStoreLocation(env: NodeJS.ProcessEnv): StoreLocation {
   return parse(storeEnvironment, env)
+}
+
+/** Reads only `IN_DOUBT_HOURS`, for commands that need no more of the configuration. @returns milliseconds @throws ConfigError */
+export function readInDoubtMs(env: NodeJS.ProcessEnv): number {
+  return parse(variables.pick({ IN_DOUBT_HOURS: true }), env).IN_DOUBT_HOURS * HOUR_MS
 }
 
 function parse<T>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv): T {

@@ -1,9 +1,11 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { planRecovery, type Recovered, recover } from '../registration/jobs/recover.ts'
+import { type Settled, settleDoubts } from '../registration/jobs/settle-doubts.ts'
 import type { RecoveryAction } from '../registration/lifecycle.ts'
 import type { Registration } from '../store/records.ts'
 import type { AbandonedUses, UpkeepQueries } from '../store/upkeep.ts'
+import { describeDoubt, doubtJson, listDoubts } from './doubts.ts'
 import { printJson } from './format.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
@@ -27,8 +29,9 @@ export function addRecoverCommand(registrations: Command): void {
 function define(command: Command): void {
   command
     .description(
-      'complete or undo unfinished registrations and rotations, and refund uses of registrations that were never ' +
-        'recorded, as a running server does automatically; dry run unless --yes',
+      'complete or undo unfinished registrations and rotations, settle those that have been in doubt for a day, and ' +
+        'refund uses of registrations that were never recorded, as a running server does automatically; dry run ' +
+        'unless --yes',
     )
     .option('--yes', 'recover them instead of listing them')
     .option('--json', 'print JSON')
@@ -39,15 +42,19 @@ function define(command: Command): void {
 
 /** Prints the work of recovery without doing it. Reads only. */
 async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<void> {
-  const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, systemClock())
+  const now = systemClock()
+  const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, now)
+  const doubts = await listDoubts(store, now)
   report(
     {
       registrations: registrations.map((one) => ({ ...one, done: false })),
       refunds: abandonedUses.map((one) => ({ ...one, done: false })),
+      doubts,
+      settled: [],
     },
     json,
   )
-  if (registrations.length + abandonedUses.length > 0)
+  if (registrations.length + abandonedUses.length > 0 || doubts.some(({ doubt }) => doubt.until <= now))
     process.stderr.write('Nothing was changed. To recover them, run: firstkey registrations recover --yes\n')
   if (mayBeMore) process.stderr.write(MAY_BE_MORE)
 }
@@ -56,7 +63,9 @@ function recoverNow({ json }: RecoverOptions): Promise<void> {
   return withDeps(async (deps) => {
     await requireRightClock(deps)
     const { registrations, refunded, mayBeMore } = await recover(deps)
-    report({ registrations, refunds: refunded.map((one) => ({ ...one, done: true })) }, json)
+    const settled = await settleDoubts(deps)
+    const refunds = refunded.map((one) => ({ ...one, done: true }))
+    report({ registrations, refunds, doubts: await listDoubts(deps.store, deps.clock()), settled }, json)
     if (mayBeMore) process.stderr.write(MAY_BE_MORE)
     if (registrations.some(({ done }) => !done))
       throw new Error('some registrations could not be recovered; the log above says why')
@@ -66,17 +75,28 @@ function recoverNow({ json }: RecoverOptions): Promise<void> {
 interface Report {
   readonly registrations: readonly Recovered[]
   readonly refunds: readonly (AbandonedUses & { readonly done: boolean })[]
+  /** Those that are still in doubt. */
+  readonly doubts: Awaited<ReturnType<typeof listDoubts>>
+  readonly settled: readonly Settled[]
 }
 
-function report({ registrations, refunds }: Report, json: true | undefined): void {
+function report({ registrations, refunds, doubts, settled }: Report, json: true | undefined): void {
+  const done = settled.filter(({ outcome }) => outcome !== 'open')
   if (json) {
     printJson([
       ...registrations.map(({ registration, action, done }) => ({ id: registration.id, action, done })),
       ...refunds.map(({ tokenId, done, count }) => ({ id: tokenId, action: 'refund', done, count })),
+      ...done.map(({ registration: { id }, outcome }) => ({ id, action: 'settle', done: true, outcome })),
+      ...doubts.map(({ registration: { id }, doubt }) => ({
+        ...doubtJson(id, doubt),
+        action: 'settle',
+        done: false,
+      })),
     ])
     return
   }
-  if (registrations.length + refunds.length === 0) process.stderr.write('There is nothing to recover.\n')
+  if (registrations.length + refunds.length + doubts.length + done.length === 0)
+    process.stderr.write('There is nothing to recover.\n')
   for (const { registration, action, done } of registrations) {
     process.stdout.write(line(registration.id, NAMES[action], done, effectOf(registration, action, done)))
   }
@@ -85,6 +105,13 @@ function report({ registrations, refunds }: Report, json: true | undefined): voi
     const meaning = `${count} ${uses} that a stopped process spent without recording a registration ${are} refunded`
     process.stdout.write(line(tokenId, 'refund', done, meaning))
   }
+  for (const { registration, outcome } of done) {
+    const meaning =
+      outcome === 'undone' ? effectOf(registration, 'undo', true) : 'its caller received the key'
+    process.stdout.write(line(registration.id, 'in doubt', true, meaning))
+  }
+  for (const { registration, doubt } of doubts)
+    process.stdout.write(line(registration.id, 'in doubt', false, describeDoubt(doubt)))
 }
 
 /** Returns the effect of an action in words: as a plan, or as far as it is known once the action is done. */

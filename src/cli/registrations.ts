@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '../clock.ts'
 import { isRemembered, isReplayable, recoveryActionOf } from '../registration/lifecycle.ts'
+import type { Doubt } from '../registration/queries/doubt.ts'
 import {
   listUnfinished,
   type RegistrationView,
@@ -11,6 +12,7 @@ import { PUBLIC_STATUSES, type PublicStatus } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { duration, pageSize } from './arguments.ts'
+import { describeDoubt, doubtJson, listDoubts, readDoubt } from './doubts.ts'
 import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
 import { loadRegistration } from './load-registration.ts'
 import { addRecoverCommand } from './recover.ts'
@@ -27,6 +29,7 @@ interface ListOptions {
   readonly token?: string
   readonly plan?: string
   readonly expiring?: number
+  readonly inDoubt?: true
   readonly after?: string
   readonly limit: number
   readonly json?: true
@@ -51,6 +54,7 @@ export function addRegistrationCommands(program: Command): void {
       'only registrations whose key expires within this time, such as 7d',
       duration,
     )
+    .option('--in-doubt', 'only registrations for which it is open whether their caller received the key')
     .option('--limit <n>', 'maximum number of registrations to print', pageSize, 100)
     .option('--after <id>', 'print the page that follows this registration')
     .option('--json', 'print JSON')
@@ -80,16 +84,18 @@ async function list(store: Store, options: ListOptions): Promise<void> {
   const now = systemClock()
   const after = options.after === undefined ? undefined : await loadRegistration(store, options.after)
   const expiringBy = expiring === undefined ? undefined : now + expiring
-  const page = await store.listWithKeys({ status, tokenId, plan, expiringBy, after, limit }, now)
+  const inDoubtBy = options.inDoubt ? now - defaultTiming.inDoubtAfter : undefined
+  const filter = { status, tokenId, plan, expiringBy, inDoubtBy, after, limit }
+  const page = await store.listWithKeys(filter, now)
   const views = await Promise.all(page.map(({ registration }) => look(store, registration, now)))
   if (json) return printJson(views.map(registrationJson))
   if (page.length === 0) {
     process.stderr.write('No registrations match.\n')
     return
   }
-  const rows = views.map(({ registration, current, status, unfinished }) => [
+  const rows = views.map(({ registration, current, status, doubt, unfinished }) => [
     registration.id,
-    [...new Set([status, ...unfinished.map(noteOf)])].join(', '),
+    [...new Set([status, ...(doubt === null ? [] : ['in doubt']), ...unfinished.map(noteOf)])].join(', '),
     current.apiKeyId ?? '-',
     current.plan,
     showTime(registration.createdAt),
@@ -105,7 +111,7 @@ async function list(store: Store, options: ListOptions): Promise<void> {
 async function show(store: Store, id: string, { json }: { json?: true }): Promise<void> {
   const view = await look(store, await loadRegistration(store, id), systemClock())
   if (json) return printJson(registrationJson(view))
-  const { registration: one, current, overlapping, status, unfinished } = view
+  const { registration: one, current, overlapping, status, doubt, unfinished } = view
   process.stdout.write(
     formatRecord([
       ['id', one.id],
@@ -124,6 +130,8 @@ async function show(store: Store, id: string, { json }: { json?: true }): Promis
       ],
       ['ended', current.status === 'active' ? 'never' : showTime(current.endedAt)],
       ['response sent', showTime(one.answeredAt)],
+      ['delivered', one.deliveredAt === null ? 'not recorded' : showTime(one.deliveredAt)],
+      ...(doubt === null ? [] : [['in doubt', describeDoubt(doubt)] as const]),
       ['expires', showTime(current.expiresAt)],
       ['replayable', view.replayable ? 'yes' : 'no'],
       ...unfinished.map((part) => ['unfinished', describePart(part)] as const),
@@ -140,12 +148,14 @@ interface Look extends RegistrationView {
   /** A retry of the request gets the credential of the registration. */
   readonly replayable: boolean
   readonly unfinished: readonly Registration[]
+  readonly doubt: Doubt | null
 }
 
 async function look(store: Store, registration: Registration, now: number): Promise<Look> {
   const view = await viewRegistration(store, registration, now)
   const unfinished = await listUnfinished(store, registration)
-  return { ...view, unfinished, replayable: canBeReplayed(registration, now) }
+  const doubt = readDoubt(view.current, now)
+  return { ...view, unfinished, doubt, replayable: canBeReplayed(registration, now) }
 }
 
 function canBeReplayed(one: Registration, now: number): boolean {
@@ -168,15 +178,16 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
   const counts = await store.countByStatus(systemClock())
   const active = counts.filter(({ status }) => status === 'active').reduce((sum, { count }) => sum + count, 0)
   const keys = await store.countKeys()
+  const inDoubt = (await listDoubts(store, systemClock())).length
   if (json) {
     const byPlan = counts.map(({ plan, status: standing, count }) => ({ plan, standing, count }))
-    return printJson({ active, keys, key_quota: KEY_QUOTA, counts: byPlan })
+    return printJson({ active, in_doubt: inDoubt, keys, key_quota: KEY_QUOTA, counts: byPlan })
   }
   const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
   if (rows.length > 0) process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
   const quota = KEY_QUOTA.toLocaleString('en-US')
   process.stderr.write(
-    `Active registrations: ${active}. Keys of this store: ${keys} (an account's quota is ${quota} in a Region; ` +
+    `Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of this store: ${keys} (an account's quota is ${quota} in a Region; ` +
       'other keys count too).\n',
   )
 }
@@ -189,6 +200,7 @@ function registrationJson({
   status,
   expiresSoon,
   unfinished,
+  doubt,
   replayable,
 }: Look): object {
   return {
@@ -217,6 +229,8 @@ function registrationJson({
         : { api_key_id: overlapping.apiKeyId, ends_at: isoTime(overlapping.endsAt) },
     ended_at: isoTime(current.status === 'active' ? null : current.endedAt),
     answered_at: isoTime(one.answeredAt),
+    delivered_at: isoTime(one.deliveredAt),
+    in_doubt: doubt === null ? null : doubtJson(current.id, doubt),
     expires_at: isoTime(current.expiresAt),
     expires_soon: expiresSoon,
     replayable,

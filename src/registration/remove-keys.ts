@@ -37,6 +37,30 @@ export async function undoRegistrations(
 }
 
 /**
+ * Undoes registrations whose answer reached no caller: takes the answers back, deletes the keys, then refunds the uses. Leaves
+ * alone what was delivered, rotated or revoked, what a retry can ask for, and rotations.
+ * @param answeredBy leaves alone what was answered later, too
+ * @param to.undone receives the ids of those that are undone, one after the other
+ * @throws ServiceError if it cannot continue; the rest is answered, or pending for recovery
+ */
+export async function undoAnswers(
+  deps: RemoveKeysDeps & Pick<RegistrationDeps, 'leases'>,
+  ids: readonly string[],
+  answeredBy: number,
+  { failure, undone, signal }: { failure: Failure; undone: Set<string>; signal: AbortSignal },
+): Promise<void> {
+  if (ids.length === 0) return
+  const lease = deps.leases.hold()
+  try {
+    const withdrawn = await deps.store.withdrawAnswers(ids, answeredBy, lease)
+    const held = [...withdrawn].map((id) => ({ id, owner: lease.owner }))
+    await undoRegistrations(deps, held, failure, undone, signal)
+  } finally {
+    deps.leases.drop(lease.owner)
+  }
+}
+
+/**
  * Deletes the keys of registrations of one group. Finds them by name, because their ids may never have been received.
  * @param removed is called for registrations without a key: first for those that never had one, then for each after its key
  *   is deleted

@@ -15,6 +15,8 @@ export interface Timing {
   readonly deliverRetry: number
   /** The time after an answer at which it is in doubt, unless its delivery is recorded. */
   readonly inDoubtAfter: number
+  /** The interval between rounds in which doubts are settled. */
+  readonly settle: number
   /** The time between undoing a registration and its late-key check. */
   readonly sweepAfter: number
   /** The time limit of one attempt of a call to API Gateway. The SDK makes up to three attempts. */
@@ -55,6 +57,7 @@ export const defaultTiming: Timing = {
   deliver: 100,
   deliverRetry: 1_000,
   inDoubtAfter: 60_000,
+  settle: 60_000,
   sweepAfter: 60_000,
   upstreamCall: 6_000,
   distrust: 10 * 60_000,

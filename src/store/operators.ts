@@ -15,6 +15,8 @@ export interface RegistrationWithKeyFilter {
   readonly plan?: string | undefined
   /** Only registrations that are active now and expire at this time or earlier. */
   readonly expiringBy?: number | undefined
+  /** Only registrations whose present key was answered at this time or earlier, and is not recorded as delivered. */
+  readonly inDoubtBy?: number | undefined
   /** Only registrations with a key that is being minted or may still be in API Gateway. */
   readonly withKey?: boolean | undefined
   /** The last registration of the previous page. */

@@ -67,6 +67,7 @@ test('registrations list prints pages, newest first, filtered by token, plan, st
   const stats = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
   assert.deepEqual(stats, {
     active: 3,
+    in_doubt: 0,
     keys: 4,
     key_quota: 10_000,
     counts: [
@@ -296,7 +297,7 @@ test('a dry run of registrations recover writes only its own audit entry', async
   const dry = await runCli(t, ['registrations', 'recover', '--json'], { STORE: `sqlite:${path}` })
   assert.equal(dry.code, 0, dry.stderr)
   const found = JSON.parse(dry.stdout) as { action: string; done: boolean }[]
-  assert.deepEqual(new Set(found.map(({ action }) => action)), new Set(['undo', 'sweep']))
+  assert.deepEqual(new Set(found.map(({ action }) => action)), new Set(['undo', 'sweep', 'settle']))
   assert.ok(found.every(({ done }) => !done))
 
   const { audit: auditAfter = [], ...after } = rowsOf(path)
@@ -317,6 +318,7 @@ test('registrations recover says what becomes of a rotation, and that a full rou
   await store.beginRegistrations([root], dead)
   const completion = { ...newCompletion(root), owner: dead.owner }
   await store.completeRegistrations([completion], 2_000)
+  await store.markDelivered([root.id], 2_001)
   const rotation = newRotation(root, { createdAt: 3_000 })
   await store.beginRegistrations([rotation], dead)
   const recover = () => runCli(t, ['registrations', 'recover'], { STORE: `sqlite:${path}` })

@@ -69,11 +69,17 @@ async function assertPredicates(store: Store, all: readonly Registration[], now:
     ids(await store.listDue(now, 1_000)),
     of((one) => isDue(one, now)),
   )
-  for (const answeredBy of [2_000, now])
+  for (const answeredBy of [2_000, now]) {
     assert.deepEqual(
       ids(await store.listInDoubt(answeredBy, 1_000)),
       of((one) => isInDoubt(one, answeredBy)),
     )
+    const inDoubt = await store.listWithKeys({ ...ALL, inDoubtBy: answeredBy }, now)
+    assert.deepEqual(
+      ids(inDoubt.map(({ registration }) => registration)),
+      ids(roots.filter((one) => isInDoubt(currentOf(one) ?? one, answeredBy))),
+    )
+  }
   assert.deepEqual(
     ids(await store.listSwitches(now, 1_000)),
     of((one) => isSwitchDue(one, now)),

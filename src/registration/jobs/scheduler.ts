@@ -2,6 +2,7 @@ import { deleteDueKeys } from './delete-keys.ts'
 import { createLeaderLease } from './leader-lease.ts'
 import { type PurgeDeps, purgeAudit } from './purge-audit.ts'
 import { type RecoverDeps, recover } from './recover.ts'
+import { type SettleDeps, settleDoubts } from './settle-doubts.ts'
 import { switchDueKeys } from './switch-keys.ts'
 
 export interface Scheduler {
@@ -11,10 +12,11 @@ export interface Scheduler {
 
 /**
  * Starts the jobs, each repeated at its own interval. Every process renews the leases of its own work. The leader, one
- * process of all that share the store, also recovers what dead processes left, deletes keys that are due, disables the keys of
- * suspended registrations, forgets old idempotency keys and purges old audit entries. A job that fails is logged and repeated.
+ * process of all that share the store, also recovers what dead processes left, settles doubts, deletes keys that are due,
+ * disables the keys of suspended registrations, forgets old idempotency keys and purges old audit entries. A job that fails is
+ * logged and repeated.
  */
-export function startScheduler(deps: RecoverDeps & PurgeDeps): Scheduler {
+export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Scheduler {
   const { clockCheck, leases, log, store, timing } = deps
   const stopping = new AbortController()
   const leaderLease = createLeaderLease(deps)
@@ -26,6 +28,10 @@ export function startScheduler(deps: RecoverDeps & PurgeDeps): Scheduler {
     repeat(
       timing.recover,
       whileLeading(() => recover(deps, stopping.signal)),
+    ),
+    repeat(
+      timing.settle,
+      whileLeading(() => settleDoubts(deps, stopping.signal)),
     ),
     repeat(timing.end, () => deleteDueKeys(deps, leaderLease, stopping.signal)),
     repeat(timing.end, () => switchDueKeys(deps, leaderLease, stopping.signal)),

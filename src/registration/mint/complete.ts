@@ -2,9 +2,11 @@ import { abortAfter } from '../../abort-after.ts'
 import { failureOf } from '../../errors.ts'
 import type { Completed } from '../../store/minting.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
-import { undoRegistrations } from '../remove-keys.ts'
+import { undoAnswers, undoRegistrations } from '../remove-keys.ts'
 import { takenOver } from '../use-case-errors.ts'
 import { isAwaited, notAwaited, type PendingMint } from './mint-request.ts'
+
+const ANY_TIME = Number.MAX_SAFE_INTEGER
 
 /** A pending registration whose key is created, attached and verified. */
 export interface Minted {
@@ -28,7 +30,6 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
   const { wanted = [], unwanted = [] } = Object.groupBy(minted, (one) =>
     isWanted(one) ? 'wanted' : 'unwanted',
   )
-  const now = clock()
   try {
     const completions = wanted.map(({ mint, apiKeyId }) => ({
       id: mint.id,
@@ -39,7 +40,9 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       isAwaited: () => isAwaited(mint.request),
     }))
     const completed =
-      wanted.length === 0 ? new Map<string, Completed>() : await store.completeRegistrations(completions, now)
+      wanted.length === 0
+        ? new Map<string, Completed>()
+        : await store.completeRegistrations(completions, clock())
     const unheard: PendingMint[] = []
     for (const { mint, apiKeyId, ready = null } of wanted) {
       const one = completed.get(mint.id)
@@ -47,7 +50,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       if (one.answered && isLostForGood(mint)) unheard.push(mint)
       else answer(mint, { apiKeyId, ready, replaced: one.replaced }, clock())
     }
-    await withdraw(deps, unheard, now)
+    await failUnawaited(deps, unheard)
     const lost = wanted.filter(({ mint }) => !completed.has(mint.id))
     await fail(deps, mintsOf(lost), takenOver())
     await failUnawaited(deps, mintsOf(unwanted))
@@ -63,26 +66,6 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
  */
 function isLostForGood({ registration, request }: PendingMint): boolean {
   return registration.idempotency === null && registration.rotation === null && !isAwaited(request)
-}
-
-/** Undoes registrations whose callers left while their answers were recorded, at `answeredAt`. */
-async function withdraw(
-  deps: RegistrationDeps,
-  unheard: readonly PendingMint[],
-  answeredAt: number,
-): Promise<void> {
-  if (unheard.length === 0) return
-  const lease = deps.leases.hold()
-  try {
-    const ids = unheard.map(({ id }) => id)
-    await deps.store.withdrawAnswers(ids, answeredAt, lease)
-    await failUnawaited(
-      deps,
-      unheard.map((mint) => ({ ...mint, owner: lease.owner })),
-    )
-  } finally {
-    deps.leases.drop(lease.owner)
-  }
 }
 
 const mintsOf = (minted: readonly Minted[]) => minted.map(({ mint }) => mint)
@@ -109,7 +92,7 @@ export async function failUnawaited(deps: RegistrationDeps, mints: readonly Pend
 
 /**
  * Undoes registrations, then rejects their requests with `error`: a retry finds its use refunded. Those that cannot be
- * undone now stay pending, for recovery. Never throws.
+ * undone now stay pending, for recovery, or answered and in doubt. Never throws.
  */
 export async function fail(
   deps: RegistrationDeps,
@@ -136,6 +119,9 @@ export async function fail(
       for (const id of failed) undone.add(id)
     }
     if (unclear.length > 0) await undoRegistrations(deps, unclear, failure, undone, limit.signal)
+    // Answered all the same: its caller left meanwhile, or the response of the store was late or lost.
+    const answered = unclear.map(({ id }) => id).filter((id) => !undone.has(id))
+    await undoAnswers(deps, answered, ANY_TIME, { failure, undone, signal: limit.signal })
   } catch (err) {
     const fields = { registration_ids: mints.slice(0, 20).map(({ id }) => id), count: mints.length, err }
     log.error(fields, 'registrations could not be undone and stay pending')

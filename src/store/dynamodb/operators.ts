@@ -1,4 +1,4 @@
-import { mayHaveKey, publicStatusOf } from '../../registration/lifecycle.ts'
+import { isInDoubt, mayHaveKey, publicStatusOf } from '../../registration/lifecycle.ts'
 import { entryOf, tokenEntry } from '../audit.ts'
 import type { OperatorStore, RegistrationWithKey, StatusCount } from '../operators.ts'
 import type { BootstrapToken, Registration } from '../records.ts'
@@ -83,7 +83,7 @@ export function dynamoDbOperators(db: DynamoDbConnection, audit: DynamoDbAudit):
     },
 
     async listWithKeys(filter, now) {
-      const { status, tokenId, plan, expiringBy, withKey, after, limit } = filter
+      const { status, tokenId, plan, expiringBy, inDoubtBy, withKey, after, limit } = filter
       const found: RegistrationWithKey[] = []
       const bound = after && listedAt(after.id, after.createdAt)
       for await (const page of walk(db, ['reg'], bound)) {
@@ -94,6 +94,7 @@ export function dynamoDbOperators(db: DynamoDbConnection, audit: DynamoDbAudit):
           if ((plan ?? current.plan) !== current.plan) continue
           if (status !== undefined && publicStatusOf(current, now) !== status) continue
           if (expiringBy !== undefined && !(expires > now && expires <= expiringBy)) continue
+          if (inDoubtBy !== undefined && !isInDoubt(current, inDoubtBy)) continue
           if (withKey && !(await hasKey(db, one))) continue
           found.push({ registration: toRegistration(registration), current: toRegistration(current) })
           if (found.length === limit) return found

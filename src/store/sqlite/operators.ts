@@ -43,10 +43,28 @@ export function sqliteOperators(
 
     listWithKeys: (filter, now) =>
       use(() => {
-        const { status = null, tokenId = null, plan = null, expiringBy = null, limit } = filter
+        const {
+          status = null,
+          tokenId = null,
+          plan = null,
+          expiringBy = null,
+          inDoubtBy = null,
+          limit,
+        } = filter
         const { id: afterId = null, createdAt: afterCreatedAt = null } = filter.after ?? {}
         const withKey = filter.withKey ? 1 : 0
-        const bound = { status, tokenId, plan, expiringBy, withKey, afterId, afterCreatedAt, limit, now }
+        const bound = {
+          status,
+          tokenId,
+          plan,
+          expiringBy,
+          inDoubtBy,
+          withKey,
+          afterId,
+          afterCreatedAt,
+          limit,
+          now,
+        }
         return sql.withKeys.all(bound).map((row) => {
           const { id, current_id } = pairRow.parse(row)
           const registration = readRegistration(sql.registrationById.get(id))

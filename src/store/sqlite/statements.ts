@@ -171,6 +171,8 @@ export function prepareStatements(db: DatabaseSync) {
         AND (:plan IS NULL OR current.plan = :plan)
         AND (:expiringBy IS NULL
           OR (current.status = 'active' AND current.expires_at > :now AND current.expires_at <= :expiringBy))
+        AND (:inDoubtBy IS NULL OR (current.status = 'active' AND current.end_reason IS NULL
+          AND current.undelivered = 1 AND current.answered_at <= :inDoubtBy))
         AND (NOT :withKey OR EXISTS (
           SELECT 1 FROM registrations AS key
           WHERE (key.id = root.id OR key.rotation_of = root.id) AND ${MAY_HAVE_KEY}))
