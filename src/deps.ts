@@ -16,6 +16,7 @@ import { createPlanLimits } from './registration/queries/plan-limits.ts'
 import { planCheck, storeCheck } from './registration/queries/readiness-checks.ts'
 import { createServiceReadiness, type ServiceReadiness } from './registration/queries/service-readiness.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
+import { createTokenUses } from './registration/token-uses.ts'
 import { createWorkLeases } from './registration/work-leases.ts'
 import { openStore } from './store/open.ts'
 
@@ -60,12 +61,14 @@ export async function createDeps(
   const deliveries = createDeliveries({ store, clock, timing, log })
   const keyProbe = config.apiProbeUrl === null ? null : createKeyProbe(config.apiProbeUrl, log)
   const planLimits = createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log })
+  const inFlight = createInFlight<Credential>()
+  const isInFlight = (keyHash: Uint8Array) => inFlight.find(keyHash) !== undefined
+  const tokenUses = createTokenUses({ store, deliveries, clock, timing, log, config, isInFlight })
   const shared = {
     ...{ config, log, clock, clockCheck, store, apiGateway, lowPriorityApiGateway, timing },
     ...{ leases, deliveries, keyProbe },
-    planLimits,
+    ...{ planLimits, tokenUses },
   }
-  const inFlight = createInFlight<Credential>()
   const mintQueue = createMintQueue(shared)
   return {
     ...shared,

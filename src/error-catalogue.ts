@@ -37,6 +37,13 @@ export const errorCatalogue = {
     retryable: false,
     nextStep: 'Ask the operator for a new bootstrap token.',
   },
+  token_uses_pending: {
+    title: 'No use of the bootstrap token is left for now',
+    retryable: true,
+    nextStep:
+      'Wait the number of seconds in Retry-After, then send the same request again: a registration that took a use may ' +
+      'fail and give it back. If all of them get their keys, the answer will be token_exhausted.',
+  },
   plan_not_allowed: {
     title: 'The bootstrap token does not allow this plan',
     retryable: false,

@@ -47,22 +47,16 @@ export async function authenticateBootstrapToken(store: Store, secret: string): 
 }
 
 /**
- * Returns the reason why a known token may no longer be used: `token_revoked`, `token_expired` or `token_exhausted`;
- * `undefined` if it may be used.
+ * Returns the reason why a known token may no longer be used: `token_revoked` or `token_expired`; `undefined` if it may be,
+ * as far as it has a use left.
  */
 export function whyUnusable(token: BootstrapToken, now: number): ServiceError | undefined {
-  const { revokedAt, expiresAt, maxUses, uses } = token
+  const { revokedAt, expiresAt } = token
   if (revokedAt !== null) {
     return new ServiceError('token_revoked', `The token was revoked at ${new Date(revokedAt).toISOString()}.`)
   }
   if (expiresAt !== null && expiresAt <= now) {
     return new ServiceError('token_expired', `The token expired at ${new Date(expiresAt).toISOString()}.`)
-  }
-  if (maxUses !== null && uses >= maxUses) {
-    return new ServiceError(
-      'token_exhausted',
-      maxUses === 1 ? 'The only use of the token is spent.' : `All ${maxUses} uses of the token are spent.`,
-    )
   }
   return undefined
 }

@@ -13,6 +13,7 @@ export const problemStatus = {
   token_expired: 401,
   token_revoked: 401,
   token_exhausted: 403,
+  token_uses_pending: 409,
   plan_not_allowed: 403,
   name_not_allowed: 403,
   invalid_request: 400,

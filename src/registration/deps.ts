@@ -11,6 +11,7 @@ import type { Deliveries } from './deliveries.ts'
 import type { CredentialSecrets } from './idempotency/request-identity.ts'
 import type { OfferedPlan } from './queries/plan-limits.ts'
 import type { Timing } from './timing.ts'
+import type { TokenUses } from './token-uses.ts'
 import type { WorkLeases } from './work-leases.ts'
 
 /** The dependencies of every use case. */
@@ -28,6 +29,7 @@ export interface RegistrationDeps {
   readonly timing: Timing
   readonly leases: WorkLeases
   readonly deliveries: Deliveries
+  readonly tokenUses: TokenUses
   /** `null`: API_PROBE_PATH is not set, so that keys cannot be probed. */
   readonly keyProbe: KeyProbe | null
   /** Returns every plan of this deployment, with its limits and API stages. */

@@ -150,6 +150,7 @@ export const transitions: readonly Transition[] = [
   { from: 'unanswered', to: 'answered', by: 'retry', on: 'answered' },
   { from: 'unanswered', to: 'abandoned', by: 'clock', on: 'a day without a retry' },
   { from: 'unanswered', to: 'abandoned', by: 'owner', on: 'token revoked, or another rotation begun' },
+  { from: 'unanswered', to: 'abandoned', by: 'worker', on: 'displaced by a new request' },
   { from: 'unanswered', to: 'overlapping', by: 'owner', on: 'rotated' },
   { from: 'unanswered', to: 'deleting', by: 'owner', on: 'revoked' },
   { from: 'unanswered', to: 'deleting', by: 'clock', on: 'expired' },
@@ -251,6 +252,18 @@ export function isUseFinal(one: Fields<'status' | 'deliveredAt'>): boolean {
   return (
     one.status === 'ending' || one.status === 'ended' || (one.status === 'active' && one.deliveredAt !== null)
   )
+}
+
+/** The registration holds a use that may still be refunded. */
+export function holdsUse(one: Fields<'status' | 'deliveredAt' | 'rotation'>): boolean {
+  return one.rotation === null && one.status !== 'failed' && !isUseFinal(one)
+}
+
+/** Another request of the token may take its use: its key was minted, and no retry has received it. */
+export function isDisplaceable(
+  one: Fields<'status' | 'answeredAt' | 'idempotency' | 'endReason' | 'rotation'>,
+): boolean {
+  return one.rotation === null && isUnanswered(one) && one.idempotency !== null && one.endReason === null
 }
 
 /** A retry may receive the key. For an unanswered rotation, also its registration must have an active key. */

@@ -1,4 +1,5 @@
 import { type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
+import { hasUseLeft } from '../store/records.ts'
 import type { Credential, RegistrationCall } from './deps.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
 import { type IssueDeps, issueCredential } from './issue-credential.ts'
@@ -41,7 +42,11 @@ export function register(
       const unusable = whyUnusable(token, deps.clock())
       if (unusable !== undefined) throw unusable
       checkName(token, name)
-      return { name, description, plan: choosePlan(deps.config.plans, token, requested), rotation: null }
+      const plan = choosePlan(deps.config.plans, token, requested)
+      // Last: only a request that would be served may displace a registration.
+      const noneLeft = hasUseLeft(token) ? undefined : await deps.tokenUses.whyNoneLeft(token)
+      if (noneLeft !== undefined) throw noneLeft
+      return { name, description, plan, rotation: null }
     },
     async reauthorize() {},
   }

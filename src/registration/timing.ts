@@ -45,6 +45,11 @@ export interface Timing {
    * not use up the control plane's quota.
    */
   readonly usageReuse: number
+  /**
+   * The time after which a new request may displace a registration whose key no retry has received. Longer than the clients
+   * of this service retry: register.mjs does so for 5 minutes, and waits 35 seconds for a response.
+   */
+  readonly displaceAfter: number
 }
 
 /** The times that a server uses. */
@@ -69,4 +74,5 @@ export const defaultTiming: Timing = {
   purge: 3_600_000,
   idempotency: 24 * 3_600_000,
   usageReuse: 60_000,
+  displaceAfter: 6 * 60_000,
 }

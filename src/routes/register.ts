@@ -30,7 +30,8 @@ export const MINT_ERRORS = [
 ]
 /** The codes that a registration can return. */
 export const REGISTER_ERRORS = [
-  ...(['token_expired', 'token_revoked', 'token_exhausted', 'plan_not_allowed', 'name_not_allowed'] as const),
+  ...(['token_expired', 'token_revoked', 'token_exhausted', 'token_uses_pending'] as const),
+  ...(['plan_not_allowed', 'name_not_allowed'] as const),
   ...MINT_ERRORS,
 ]
 

@@ -46,6 +46,24 @@ export type BeginOutcome =
    */
   | { readonly outcome: 'ended' | 'suspended' | 'busy' | 'deleting' }
 
+/** A spent use that can still be refunded, and what holds it. */
+export interface HeldUse {
+  /** `null`: the use is spent for a registration that is about to be recorded. */
+  readonly registration: Registration | null
+  /** The end of the lease under which it is worked on, which may be over; `null`: there is none. */
+  readonly leaseUntil: number | null
+}
+
+/** The uses of a token that can still be refunded. */
+export interface HeldUses {
+  /** A use is left. */
+  readonly isOneLeft: boolean
+  /** Those of the earliest registrations. */
+  readonly held: readonly HeldUse[]
+  /** `false`: there may be more than `held` has. */
+  readonly isComplete: boolean
+}
+
 /**
  * The part of the store that minting and recovery call: from the first record of a registration or rotation to its key, or
  * to its undoing.
@@ -145,6 +163,23 @@ export interface MintingStore {
 
   /** The registration or rotation of a token with this idempotency key, unless it failed or was forgotten. Reads only. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
+
+  /**
+   * Reads what holds the uses of a token that can still be refunded, see `holdsUse` of lifecycle.ts. If no use is left,
+   * `held` is empty and complete, then none comes back: no use that is spent or refunded meanwhile escapes the reading.
+   * Changes no record.
+   * @param limit the maximum length of `held`
+   */
+  findHeldUses(tokenId: string, limit: number): Promise<HeldUses>
+
+  /**
+   * Forgets the idempotency key and the sealed secrets of an unanswered registration, so that recovery undoes it and refunds
+   * its use.
+   *
+   * Atomic as a whole: of this and a retry that is answered, one wins.
+   * @returns `false`, and nothing is written: it was answered, forgotten, revoked or rotated, or it is a rotation
+   */
+  displaceUnanswered(id: string): Promise<boolean>
 
   /**
    * Takes the leases of registrations of this status that need recovery and whose lease, if any, has expired. An `active` one

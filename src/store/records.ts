@@ -28,6 +28,11 @@ export interface BootstrapToken extends TokenPolicy {
   readonly revokedAt: number | null
 }
 
+/** A registration can spend a use of the token, as far as its uses are concerned. */
+export function hasUseLeft({ maxUses, uses }: Pick<BootstrapToken, 'maxUses' | 'uses'>): boolean {
+  return maxUses === null || uses < maxUses
+}
+
 /**
  * The stored status of a registration or rotation. `registration/lifecycle.ts` has the phases that it stands for together
  * with the other fields, and the transitions between them.

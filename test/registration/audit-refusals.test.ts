@@ -87,7 +87,7 @@ test('rejected requests with a known token are recorded before the response, oth
   }
   assert.deepEqual(
     seen.map(({ code }) => code),
-    ['token_exhausted', 'invalid_request', 'token_exhausted', 'token_exhausted', 'rate_limited'],
+    ['name_not_allowed', 'invalid_request', 'token_exhausted', 'token_exhausted', 'rate_limited'],
   )
   const other = await manage(service, { ...own, registration_id: 'reg_other' }, 'GET')
   assert.equal(other.status, 404)

@@ -5,6 +5,7 @@ import { lifecycleContract } from './lifecycle-contract.ts'
 import { rotationsContract } from './rotations-contract.ts'
 import { type OpenStore, storeContract } from './store-contract.ts'
 import { suspensionsContract } from './suspensions-contract.ts'
+import { usesContract } from './uses-contract.ts'
 
 /**
  * Registers the tests of the store contract. A store is complete when it passes them and {@link readsContract}, which also
@@ -14,6 +15,7 @@ export function contract(name: string, open: OpenStore): void {
   storeContract(name, open)
   rotationsContract(name, open)
   lifecycleContract(name, open)
+  usesContract(name, open)
   edgesContract(name, open)
   deliveryContract(name, open)
   auditContract(name, open)

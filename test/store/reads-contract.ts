@@ -58,6 +58,8 @@ const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unkno
   releaseLeases: null,
   sweepAgain: null,
   forgetIdempotency: null,
+  findHeldUses: null,
+  displaceUnanswered: null,
   revokeRegistration: null,
   endKeys: null,
   setSuspended: null,

@@ -25,6 +25,7 @@ export const fastTiming: Timing = {
   leaderLease: 400,
   forget: 100,
   upstreamCall: 150,
+  displaceAfter: 2_000,
 }
 
 /** The part of a 201 response that identifies the credential: what the caller holds. */

@@ -341,6 +341,7 @@ const UPSTREAM_ERRORS = [
 const REGISTER_ERRORS = [
   ...UPSTREAM_ERRORS,
   'token_exhausted',
+  'token_uses_pending',
   'idempotency_in_progress',
   'registration_ended',
   'key_replaced',

@@ -4,10 +4,11 @@ import { hashSecret } from '../../auth/secret-hash.ts'
 import { createSecret } from '../../auth/token-format.ts'
 import { failureOf, ServiceError } from '../../errors.ts'
 import type { BeginOutcome } from '../../store/minting.ts'
-import type { Lease, NewRegistration } from '../../store/records.ts'
+import type { BootstrapToken, Lease, NewRegistration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { type CredentialSecrets, sealCredential } from '../idempotency/request-identity.ts'
 import { newRegistrationIds, rotationId } from '../key-names.ts'
+import { usesPending } from '../token-uses.ts'
 import {
   earlierKeyRemains,
   idempotencyInProgress,
@@ -43,9 +44,10 @@ export async function recordPending(
     const registrations = fresh.map(({ registration }) => registration)
     const outcomes = await deps.store.beginRegistrations(registrations, lease)
     for (const [i, mint] of fresh.entries()) {
-      const refusal = refusalOf(outcomes[i], deps)
+      const refusal = refusalOf(deps, outcomes[i])
       if (refusal === undefined) recorded.push(mint)
-      else mint.request.reject(refusal)
+      // Not awaited: the others are minted meanwhile.
+      else Promise.resolve(refusal).then(mint.request.reject, mint.request.reject)
     }
   } catch (error) {
     // Some may be recorded all the same. No key exists yet, so their uses can be refunded now, or by recovery.
@@ -94,9 +96,9 @@ function prepare(
 
 /** The error of an outcome; `undefined`: the registration is recorded. */
 function refusalOf(
+  deps: RegistrationDeps,
   outcome: BeginOutcome | undefined,
-  { clock, timing }: Pick<RegistrationDeps, 'clock' | 'timing'>,
-): ServiceError | undefined {
+): ServiceError | Promise<ServiceError> | undefined {
   switch (outcome?.outcome) {
     case 'begun':
       return undefined
@@ -109,13 +111,21 @@ function refusalOf(
     case 'busy':
       return rotationInProgress()
     case 'deleting':
-      return earlierKeyRemains(timing)
-    case 'refused': {
-      // The token lost its last use, or was revoked, after it was read.
-      const reason = outcome.token && whyUnusable(outcome.token, clock())
-      return reason ?? new ServiceError('invalid_token', 'The bootstrap token is not known to this service.')
-    }
+      return earlierKeyRemains(deps.timing)
+    case 'refused':
+      return whyRefused(deps, outcome.token)
     case undefined:
       throw new Error('the store returned fewer outcomes than registrations')
   }
+}
+
+/** The token lost its last use, or was revoked, after it was read. */
+async function whyRefused(
+  { clock, tokenUses, timing }: RegistrationDeps,
+  token: BootstrapToken | null,
+): Promise<ServiceError> {
+  if (token === null)
+    return new ServiceError('invalid_token', 'The bootstrap token is not known to this service.')
+  // `undefined`: a use came back since then, and this request may have it.
+  return whyUnusable(token, clock()) ?? (await tokenUses.whyNoneLeft(token)) ?? usesPending(timing.renew)
 }

@@ -4,7 +4,7 @@ import { beginRotation } from './begin-rotation.ts'
 import { beginWrites, writeLease } from './begin-writes.ts'
 import { chunkBySize, MAX_WRITES } from './chunk.ts'
 import type { DynamoDbConnection } from './connection.ts'
-import type { Write } from './expressions.ts'
+import { put, type Write } from './expressions.ts'
 import { idempotencyKey } from './item-codec.ts'
 import {
   type Reservation,
@@ -12,13 +12,16 @@ import {
   reservation,
   reserve,
   spend,
+  spendRecord,
   takeReservation,
   whyRefused,
 } from './token-uses.ts'
 
 type Outcomes = Map<NewRegistration, BeginOutcome>
 /** The registrations of one token, and its id. */
-type TokenGroup = readonly [tokenId: string, registrations: readonly NewRegistration[]]
+type TokenGroup = readonly [tokenId: string, registrations: readonly [NewRegistration, ...NewRegistration[]]]
+/** The writes of a token for registrations that are written with it: the spend of its uses, and the record of that. */
+const WRITES_OF_A_TOKEN = 2
 
 /**
  * {@link MintingStore.beginRegistrations}. The uses of each token are spent by one write. Registrations that fit one
@@ -33,7 +36,7 @@ export async function beginRegistrations(
   const outcomes: Outcomes = new Map()
   const { fresh, twins } = withoutTwins(registrations)
   const roots = fresh.filter(({ rotation }) => rotation === null)
-  const byToken = [...Map.groupBy(roots, ({ tokenId }) => tokenId)]
+  const byToken = groupByToken(roots)
   const isSmall = ([, own]: TokenGroup) => sizeOf(own) <= MAX_WRITES
   const small = chunkBySize(byToken.filter(isSmall), ([, own]) => sizeOf(own)).map((groups) =>
     groups.flatMap(([, own]) => own),
@@ -80,10 +83,16 @@ function withoutTwins(registrations: readonly NewRegistration[]) {
   return { fresh, twins }
 }
 
-/** The number of writes: those of the registrations, and one spend for each of their tokens. */
+function groupByToken(registrations: readonly NewRegistration[]): TokenGroup[] {
+  return [...Map.groupBy(registrations, ({ tokenId }) => tokenId)].flatMap(([tokenId, [first, ...others]]) =>
+    first === undefined ? [] : [[tokenId, [first, ...others]] as const],
+  )
+}
+
+/** The number of writes: those of the registrations, and those of their tokens. */
 function sizeOf(registrations: readonly NewRegistration[]): number {
   const tokens = new Set(registrations.map(({ tokenId }) => tokenId)).size
-  return registrations.reduce((sum, one) => sum + writesOf(one), tokens)
+  return registrations.reduce((sum, one) => sum + writesOf(one), tokens * WRITES_OF_A_TOKEN)
 }
 
 const writesOf = ({ idempotency }: NewRegistration): number => (idempotency === null ? 1 : 2)
@@ -101,20 +110,20 @@ async function beginTogether(
 ): Promise<void> {
   let left = chunk
   while (left.length > 0) {
-    const spends = [...Map.groupBy(left, ({ tokenId }) => tokenId)]
+    const tokens = groupByToken(left)
+    const spends = [
+      ...tokens.map(([tokenId, own]) => spend(tokenId, own)),
+      ...tokens.map(([tokenId, own]) => put(spendRecord(tokenId, own))),
+    ]
     const begun = left.flatMap((one) => beginWrites(one, lease).map((write) => ({ one, write })))
-    const unmet = await db.transact([
-      ...spends.map(([tokenId, own]) => spend(tokenId, own)),
-      ...begun.map(({ write }) => write),
-      ...more,
-    ])
+    const unmet = await db.transact([...spends, ...begun.map(({ write }) => write), ...more])
     if (unmet.length === 0) return settle(left, { outcome: 'begun' }, outcomes)
     // Duplicates first: they need no use.
     for (const place of unmet) {
       const duplicate = begun[place - spends.length]?.one
       if (duplicate !== undefined) outcomes.set(duplicate, { outcome: 'duplicate' })
     }
-    for (const [place, [tokenId, own]] of spends.entries()) {
+    for (const [place, [tokenId, own]] of tokens.entries()) {
       if (!unmet.includes(place)) continue
       const others = own.filter((one) => !outcomes.has(one))
       await refuse(db, tokenId, others, outcomes)
@@ -130,14 +139,16 @@ async function beginReserved(
   lease: Lease,
   outcomes: Outcomes,
 ): Promise<void> {
-  let left = registrations
+  let left: readonly NewRegistration[] = registrations
   while (left.length > 0) {
     const now = Math.max(...left.map(({ createdAt }) => createdAt))
     // Two writes are kept free: for the reservation that each chunk takes, and for a refund.
-    const chunks = chunkBySize(left, writesOf, MAX_WRITES - 2).map((own, i) => ({
-      own,
-      reserved: reservation(lease.owner, `${tokenId}#${i}`, tokenId, own.length),
-    }))
+    const chunks = chunkBySize(left, writesOf, MAX_WRITES - 2)
+      .flatMap(groupByToken)
+      .map(([, own]) => ({
+        own,
+        reserved: reservation(tokenId, own),
+      }))
     const reserves = chunks.map(({ reserved }) => reserve(reserved, lease.owner, now))
     const unmet = await db.transact([spend(tokenId, left), ...reserves])
     if (unmet.length === 0) {
@@ -177,7 +188,7 @@ async function beginChunk(
     const unused = chunk.length - left.length
     const unmet = await db.transact([
       ...begun.map(({ write }) => write),
-      takeReservation(reserved),
+      takeReservation(reserved, left),
       ...(unused === 0 ? [] : [refund(reserved.tokenId, unused)]),
     ])
     if (unmet.length === 0) return settle(left, { outcome: 'begun' }, outcomes)

@@ -48,6 +48,13 @@ export const switchKey = (id: string): Key => keyOf(`${SWITCH}${id}`)
 export const switchAt = (id: string, at: number) => ({ ...switchKey(id), work: 'switch', workAt: at })
 /** The id of the registration whose key an item of {@link switchAt} is about. */
 export const switchedId = (pk: string): string => pk.slice(SWITCH.length)
+/** The prefix of the sort keys of a token's spends, which are in the order of time. */
+export const SPEND = 'spend#'
+/** The key of a spend of uses. @param id the first registration that it is for */
+export const spendKey = (tokenId: string, createdAt: number, id: string): Key => ({
+  pk: tokenId,
+  sk: `${SPEND}${listedAt(id, createdAt)}`,
+})
 /** The attributes of a registration that needs no recovery. */
 export const NOT_OPEN = { work: undefined, workAt: undefined }
 /** The attributes by which the end of a key is found; none for a key without an end. */
@@ -264,7 +271,15 @@ const secretItem = z.object({ tokenId: text })
 const pointerItem = z.object({ registrationId: text })
 const leaseItem = z.object({ pk: text, until: time })
 const linkItem = z.object({ rotationId: text })
-const spendItem = z.object({ pk: text, tokenId: text, count: z.int().positive(), leaseOwner: text })
+const spendItem = z.object({
+  pk: text,
+  sk: text,
+  count: z.int().positive(),
+  /** The registrations that the uses are spent for; none: they are about to be written. */
+  ids: z.array(text).default([]),
+  /** Until they are written: the owner of the lease under which they are. */
+  leaseOwner: text.optional(),
+})
 const keyItem = z.object({ pk: text, sk: text })
 const listedItem = z.object({ pk: text, listedAt: text })
 
@@ -276,7 +291,7 @@ export const readPointer = (item: Item): string => parse(pointerItem, item, 'ide
 export const readLease = (item: Item) => parse(leaseItem, item, 'lease')
 /** The id of the rotation to which the link of a registration refers. */
 export const readLink = (item: Item): string => parse(linkItem, item, 'link to a rotation').rotationId
-/** A spend of uses for registrations that are not recorded yet. */
+/** Uses that are spent together. */
 export const readSpend = (item: Item) => parse(spendItem, item, 'spend of uses')
 /** The id of an item that an index refers to. */
 export const readId = (item: Item): string => readKey(item).pk

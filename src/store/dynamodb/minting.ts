@@ -1,3 +1,4 @@
+import { isDisplaceable } from '../../registration/lifecycle.ts'
 import type { MintingStore } from '../minting.ts'
 import type { DynamoDbAudit } from './audit.ts'
 import { beginRegistrations } from './begin-registrations.ts'
@@ -6,6 +7,8 @@ import type { DynamoDbConnection } from './connection.ts'
 import { dynamoDbForgetting } from './forget-idempotency.ts'
 import { idempotencyKey, readPointer, toRegistration } from './item-codec.ts'
 import { readOne } from './reads.ts'
+import { forgetUnanswered } from './rotations.ts'
+import { findHeldUses } from './token-uses.ts'
 import { dynamoDbUndoing } from './undo-registrations.ts'
 import { dynamoDbLeases } from './work-leases.ts'
 
@@ -17,6 +20,12 @@ export function dynamoDbMinting(db: DynamoDbConnection, audit: DynamoDbAudit): M
       const pointer = await db.get(idempotencyKey(tokenId, keyHash))
       const found = pointer && (await readOne(db, readPointer(pointer)))
       return found === undefined || found.idempotency === null ? undefined : toRegistration(found)
+    },
+    findHeldUses: (tokenId, limit) => findHeldUses(db, tokenId, limit),
+    async displaceUnanswered(id) {
+      const one = await readOne(db, id)
+      if (one === undefined || !isDisplaceable(one)) return false
+      return (await db.transact(forgetUnanswered(one))).length === 0
     },
     ...dynamoDbCompleting(db, audit),
     ...dynamoDbUndoing(db, audit),

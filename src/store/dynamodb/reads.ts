@@ -1,7 +1,8 @@
 import type { DynamoDbConnection } from './connection.ts'
+import type { Key } from './expressions.ts'
 import {
   keyOf,
-  readId,
+  readKey,
   readLink,
   readRegistration,
   type StoredRegistration,
@@ -93,11 +94,11 @@ export function readChosen(
   return readShards(db, kind, range, async (ids) => choose([...(await readAll(db, ids)).values()]))
 }
 
-/** Up to `limit` of what `choose` makes of the ids of reservations of uses, from the earliest to `to`. */
+/** Up to `limit` of what `choose` makes of the keys of reservations of uses, from the earliest to `to`. */
 export function readSpent<T>(
   db: DynamoDbConnection,
   range: Range,
-  choose: Choice<readonly string[], T>,
+  choose: Choice<readonly Key[], T>,
 ): Promise<T[]> {
   return readPartition(db, 'open', 'spent', range, choose)
 }
@@ -109,7 +110,7 @@ export function readSwitches(
   choose: Choice<readonly StoredRegistration[], StoredRegistration>,
 ): Promise<StoredRegistration[]> {
   return readPartition(db, 'open', 'switch', range, async (items) => {
-    const ids = items.map(switchedId)
+    const ids = items.map(({ pk }) => switchedId(pk))
     const read = await readAll(db, ids)
     return choose(ids.flatMap((id) => read.get(id) ?? []))
   })
@@ -123,7 +124,8 @@ async function readShards<T>(
   range: Range,
   choose: Choice<readonly string[], T>,
 ): Promise<T[]> {
-  const read = (shard: number) => readPartition(db, kind, `${kind}#${shard}`, range, choose)
+  const read = (shard: number) =>
+    readPartition(db, kind, `${kind}#${shard}`, range, (keys) => choose(keys.map(({ pk }) => pk)))
   return (await Promise.all(shards.map(read))).flat()
 }
 
@@ -132,14 +134,14 @@ async function readPartition<T>(
   kind: Work,
   partition: string,
   { to, limit, bound = 'upTo' }: Range,
-  choose: Choice<readonly string[], T>,
+  choose: Choice<readonly Key[], T>,
 ): Promise<T[]> {
   const index = kind === 'ends' || kind === 'revoked' || kind === 'rotated' ? 'ends' : 'work'
   const where = `#${index} = :partition AND #${index}At ${bound === 'upTo' ? '<=' : '<'} :to`
   const values = { ':partition': partition, ':to': to }
   const chosen: T[] = []
   for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, LARGEST_PAGE) })) {
-    chosen.push(...(await choose(page.map(readId))))
+    chosen.push(...(await choose(page.map(readKey))))
     if (chosen.length >= limit) break
   }
   return chosen.slice(0, limit)

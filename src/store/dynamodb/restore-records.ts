@@ -1,4 +1,4 @@
-import { isUnanswered } from '../../registration/lifecycle.ts'
+import { holdsUse, isUnanswered } from '../../registration/lifecycle.ts'
 import type { RecordedEntry } from '../audit.ts'
 import type { BootstrapToken, Registration } from '../records.ts'
 import { dynamoDbAudit } from './audit.ts'
@@ -7,6 +7,7 @@ import { chunk } from './chunk.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
 import { listedAt, secretKey, switchAt, toRestoredItem, toTokenItem } from './item-codec.ts'
+import { spendRecord } from './token-uses.ts'
 
 /** Writes of one transaction: fewer than DynamoDB allows, because these need not be atomic together. */
 const AT_ONCE = 50
@@ -65,6 +66,7 @@ function registrationWrites(one: Registration, marks: Marks): Write[] {
     writes.push(put(pointerOf(one, idempotency.keyHash), 'any'))
   }
   if (one.switchAt !== null) writes.push(put(switchAt(id, one.switchAt), 'any'))
+  if (holdsUse(one)) writes.push(put(spendRecord(one.tokenId, [one]), 'any'))
   if (rotation !== null) {
     const link = { pk: rotation.of, sk: `rotation#${listedAt(id, createdAt)}`, rotationId: id }
     writes.push(put(link, 'any'))

@@ -13,8 +13,8 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | `lease#<owner>` | `-` | the end of an owner's lease | owner |
  * | `duty#<name>` | `-` | a leader lease: its owner and its end | name |
  * | `requests#<token>#<window>` | `-` | the number of requests of a token in a minute | token and minute |
- * | `spend#<owner>#<token>#<n>` | `-` | uses that are spent for registrations about to be written | recovery |
  * | `switch#<reg_… or rot_…>` | `-` | a key that is to be switched off or on | due time |
+ * | `tok_…` | `spend#<created>#reg_…` | uses that are spent together, and their registrations | what holds the uses of a token; recovery |
  * | `audit#<month>#<shard>` | `<time>#<n>` | an audit entry | month, newest first |
  *
  * The indexes hold keys only; a record on which a decision depends is read again from the table, consistently. Partitions
@@ -44,7 +44,7 @@ export const INDEXES = {
 
 export type IndexName = keyof typeof INDEXES
 
-/** The attribute by which DynamoDB removes expired items: leases, leader leases, counts. Seconds since the epoch. */
+/** The attribute by which DynamoDB removes expired items: leases, leader leases, counts, spends. Seconds since the epoch. */
 export const TTL_ATTRIBUTE = 'ttl'
 
 type KeySchema = Readonly<Record<string, 'S' | 'N'>>

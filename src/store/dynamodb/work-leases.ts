@@ -59,10 +59,27 @@ export async function withoutLease<T extends { readonly leaseOwner?: string | un
   records: readonly T[],
   now: number,
 ): Promise<T[]> {
-  const owners = [...new Set(records.flatMap(({ leaseOwner }) => leaseOwner ?? []))]
-  const leases = (await db.getAll(owners.map(leaseKey))).map(readLease)
-  const held = new Set(leases.filter(({ until }) => until > now).map(({ pk }) => pk))
-  return records.filter(({ leaseOwner }) => leaseOwner === undefined || !held.has(leaseKey(leaseOwner).pk))
+  const leases = await readLeases(
+    db,
+    records.flatMap(({ leaseOwner }) => leaseOwner ?? []),
+  )
+  return records.filter(({ leaseOwner }) => leaseOwner === undefined || (leases.get(leaseOwner) ?? 0) <= now)
+}
+
+/** The ends of leases, by their owners; owners without a lease item are left out. */
+export async function readLeases(
+  db: DynamoDbConnection,
+  owners: readonly string[],
+): Promise<Map<string, number>> {
+  const ends = new Map(
+    (await db.getAll(owners.map(leaseKey))).map(readLease).map(({ pk, until }) => [pk, until]),
+  )
+  return new Map(
+    owners.flatMap((owner) => {
+      const until = ends.get(leaseKey(owner).pk)
+      return until === undefined ? [] : [[owner, until] as const]
+    }),
+  )
 }
 
 function mayBeTaken(one: Registration, status: RegistrationStatus): boolean {

@@ -1,10 +1,10 @@
 import { entryOf, SERVICE } from '../audit.ts'
 import type { BeginOutcome, Completed, Completion, MintingStore } from '../minting.ts'
-import type { Lease, NewRegistration } from '../records.ts'
+import { hasUseLeft, type Lease, type NewRegistration } from '../records.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
 import { sqliteRotations } from './rotations.ts'
-import { originRow, readRegistration, readToken } from './rows.ts'
+import { leaseRow, originRow, readRegistration, readRegistrations, readToken } from './rows.ts'
 import type { Statements } from './statements.ts'
 
 /** {@link MintingStore} on SQLite. Every method is one transaction, so that each is atomic as a whole. */
@@ -108,6 +108,23 @@ export function sqliteMinting(
       ),
     findByIdempotencyKey: (tokenId, keyHash) =>
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
+    // One transaction: a use that is refunded and spent again between two reads would be seen by neither.
+    findHeldUses: (tokenId, limit) =>
+      transact(() => {
+        const token = readToken(sql.tokenById.get(tokenId))
+        const rows = sql.refundable.all({ token: tokenId, limit })
+        const leaseUntil = rows.map((row) => leaseRow.parse(row).lease_until)
+        const held = readRegistrations(rows).map((one, i) => ({
+          registration: one,
+          leaseUntil: leaseUntil[i] ?? null,
+        }))
+        return {
+          isOneLeft: token !== undefined && hasUseLeft(token),
+          held,
+          isComplete: rows.length < limit,
+        }
+      }),
+    displaceUnanswered: (id) => transact(() => sql.displace.run(id).changes === 1),
 
     takeLeases: (ids, status, lease, now) =>
       transact(

@@ -166,4 +166,7 @@ export const originRow = z
     rotation: rotation_of === null ? null : { of: rotation_of },
   }))
 
+/** The end of the lease of a row of `registrations`. */
+export const leaseRow = z.object({ lease_until: z.number().nullable() })
+
 export const countRow = z.object({ count: z.number() })

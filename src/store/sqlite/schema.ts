@@ -165,6 +165,10 @@ export const migrations: readonly string[] = [
   `ALTER TABLE registrations ADD COLUMN suspended_at INTEGER;
    ALTER TABLE registrations ADD COLUMN switch_at INTEGER;
    CREATE INDEX registrations_switch ON registrations (switch_at) WHERE switch_at IS NOT NULL;`,
+
+  // The uses of a token that can still be refunded.
+  `CREATE INDEX registrations_refundable ON registrations (token_id, created_at)
+     WHERE rotation_of IS NULL AND status IN ('pending', 'active') AND (answered_at IS NULL OR undelivered = 1);`,
 ]
 
 /**

@@ -56,6 +56,17 @@ export function prepareStatements(db: DatabaseSync) {
         AND (expires_at IS NULL OR expires_at > :now)
         AND (max_uses IS NULL OR uses < max_uses)`),
     giveUseBack: db.prepare('UPDATE tokens SET uses = uses - 1 WHERE id = ?'),
+    // `holdsUse` of lifecycle.ts, in the words of its index: unfinished registrations only.
+    refundable: db.prepare(`
+      SELECT * FROM registrations
+      WHERE token_id = :token AND rotation_of IS NULL AND status IN ('pending', 'active')
+        AND (answered_at IS NULL OR undelivered = 1)
+      ORDER BY created_at LIMIT :limit`),
+    // `isDisplaceable` of lifecycle.ts. Of this and a retry that is answered, the second finds the other.
+    displace: db.prepare(`
+      UPDATE registrations SET idempotency_hash = NULL, request_hash = NULL, sealed = NULL
+      WHERE id = ? AND rotation_of IS NULL AND status = 'active' AND answered_at IS NULL AND end_reason IS NULL
+        AND idempotency_hash IS NOT NULL`),
 
     insertRegistration: db.prepare(`
       INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,

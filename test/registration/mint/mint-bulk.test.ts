@@ -216,7 +216,7 @@ test('invariant 3: a batch spends no more uses than its token has left; the othe
   const { secret, token } = await service.token({ maxUses: 7 })
   const { received, refused } = await registerAtOnce(service, secret, agents(30))
   assert.equal(received.length, 7)
-  for (const answer of refused) assert.equal((await readProblem(answer)).code, 'token_exhausted')
+  for (const answer of refused) assert.equal((await readProblem(answer)).code, 'token_uses_pending')
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 7)
   await assertAllWork(service, received)
 })

@@ -258,7 +258,7 @@ test('a registration that cannot be undone stays pending, keeps its use, and is 
   assert.equal((await service.register(secret)).status, 502)
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
   assert.equal(service.logLines.filter((line) => line.includes('stay pending')).length, 1)
-  assert.equal((await readProblem(await service.register(secret))).code, 'token_exhausted')
+  assert.equal((await readProblem(await service.register(secret))).code, 'token_uses_pending')
 })
 
 test('a denied look-up after an unclear CreateApiKey does not count as "no key"; recovery undoes the registration later', async (t) => {

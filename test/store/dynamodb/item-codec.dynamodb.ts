@@ -53,9 +53,8 @@ test('an item with an invalid attribute causes an error that names it, and never
   await damage(root.id, { failure: undefined })
   await assertRejected(root.id, { requestHash: undefined }, () => store.getRegistration(root.id))
   await assertRejected(token.id, { uses: '1' }, () => store.getToken(token.id))
-  const spend = keyOf('spend#dead#x')
-  await damage(spend.pk, { tokenId: token.id, count: 0.5, leaseOwner: 'dead', work: 'spent', workAt: 1 })
-  await assert.rejects(store.refundAbandonedUses(NOW, 10), /spend#dead#x/)
+  await damage('tok_x', { count: 0.5, leaseOwner: 'dead', work: 'spent', workAt: 1 })
+  await assert.rejects(store.refundAbandonedUses(NOW, 10), /spend of uses tok_x/)
   assert.equal(await store.takeLeaderLease('jobs', { owner: 'a', until: NOW }, 1), true)
 })
 

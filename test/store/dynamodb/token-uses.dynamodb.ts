@@ -4,13 +4,25 @@ import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
 import { writeLease } from '../../../src/store/dynamodb/begin-writes.ts'
 import { connect } from '../../../src/store/dynamodb/connection.ts'
-import { reservation, reserve, spend } from '../../../src/store/dynamodb/token-uses.ts'
+import {
+  findHeldUses,
+  type Reservation,
+  reservation,
+  reserve,
+  spend,
+} from '../../../src/store/dynamodb/token-uses.ts'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
+import type { NewRegistration } from '../../../src/store/records.ts'
 import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
 import { newTable, storeEnv } from '../../support/dynamodb/new-table.ts'
 import { runCli } from '../../support/server-process.ts'
 import { serverEnv, tempDir, testGateway, unlimitedPolicy } from '../../support/service.ts'
 import { newRegistration } from '../store-contract.ts'
+
+function reservationOf([first, ...others]: readonly NewRegistration[]): Reservation {
+  assert.ok(first)
+  return reservation(first.tokenId, [first, ...others])
+}
 
 test('uses that a dead process spent for registrations it never recorded are refunded once, after its lease expires', async (t) => {
   const options = await newTable()
@@ -23,7 +35,7 @@ test('uses that a dead process spent for registrations it never recorded are ref
   const { token } = await issueBootstrapToken(one, { ...unlimitedPolicy, maxUses: 300 }, SERVICE, 1)
   const batch = Array.from({ length: 250 }, () => newRegistration(token.id))
   const lease = { owner: 'dead', until: 5_000 }
-  const reserved = [reservation('dead', 'a', token.id, 200), reservation('dead', 'b', token.id, 50)]
+  const reserved = [reservationOf(batch.slice(0, 200)), reservationOf(batch.slice(200))]
   await db.transact([
     writeLease(lease),
     spend(token.id, batch),
@@ -61,11 +73,9 @@ test('abandoned uses are found behind older ones whose lease still runs, however
   const [db, store] = [connect(options), await openDynamoDbStore(options)]
   t.after(() => Promise.all([db.client.destroy(), store.close()]))
   const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
-  const running = Array.from({ length: 5 }, (_, i) => reservation('running', `${i}`, token.id, 1))
-  const dead = reservation('dead', 'a', token.id, 2)
-  const spent = [...running, dead].flatMap(({ count }) =>
-    Array.from({ length: count }, () => newRegistration(token.id)),
-  )
+  const spent = Array.from({ length: 7 }, () => newRegistration(token.id))
+  const running = spent.slice(0, 5).map((one) => reservationOf([one]))
+  const dead = reservationOf(spent.slice(5))
   await db.transact([
     writeLease({ owner: 'running', until: 99_000 }),
     writeLease({ owner: 'dead', until: 5_000 }),
@@ -87,7 +97,7 @@ test('registrations recover lists abandoned uses after unfinished registrations,
   const unfinished = newRegistration(token.id)
   await store.beginRegistrations([unfinished], lease)
   const batch = Array.from({ length: 201 }, () => newRegistration(token.id))
-  const reserved = [reservation('dead', 'a', token.id, 200), reservation('dead', 'b', token.id, 1)]
+  const reserved = [reservationOf(batch.slice(0, 200)), reservationOf(batch.slice(200))]
   await db.transact([spend(token.id, batch), ...reserved.map((each) => reserve(each, lease.owner, 1_000))])
   const uses = async () => (await store.getToken(token.id))?.uses
   assert.equal(await uses(), 202)
@@ -133,7 +143,7 @@ test('registrations recover lists abandoned uses after unfinished registrations,
 
   await db.transact([
     spend(token.id, batch.slice(0, 2)),
-    reserve(reservation('dead', 'c', token.id, 2), 'dead', 1_000),
+    reserve(reservationOf(batch.slice(0, 2)), 'dead', 1_000),
   ])
   const last = await cli('--yes', '--json')
   assert.deepEqual(JSON.parse(last.stdout), [{ id: token.id, action: 'refund', done: true, count: 2 }])
@@ -168,4 +178,48 @@ test('if two replicas begin large batches with the same requests, each request b
   assert.deepEqual([begun.length, twice.length], [200, 200])
   assert.equal((await one.getToken(token.id))?.uses, 200)
   assert.equal((await one.listRegistrations({ limit: 1_000 })).length, 200)
+})
+
+test('uses that are reserved count as held, under their lease', async (t) => {
+  const options = await newTable()
+  const [db, store] = [connect(options), await openDynamoDbStore(options)]
+  t.after(() => Promise.all([db.client.destroy(), store.close()]))
+  const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 2 }, SERVICE, 1)
+  const both = [newRegistration(token.id), newRegistration(token.id)]
+  const lease = { owner: 'dead', until: 5_000 }
+  const reserved = reservationOf(both)
+  await db.transact([writeLease(lease), spend(token.id, both), reserve(reserved, lease.owner, 1_000)])
+  const held = [{ registration: null, leaseUntil: 5_000 }]
+  assert.deepEqual(await store.findHeldUses(token.id, 10), { isOneLeft: false, held, isComplete: true })
+  await store.refundAbandonedUses(5_000, 10)
+  assert.deepEqual(await store.findHeldUses(token.id, 10), { isOneLeft: true, held: [], isComplete: true })
+})
+
+test('a use that is refunded and spent again while the held uses are read does not escape the reading', async (t) => {
+  const options = await newTable()
+  const [db, store] = [connect(options), await openDynamoDbStore(options)]
+  t.after(() => Promise.all([db.client.destroy(), store.close()]))
+  const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 1 }, SERVICE, 1)
+  const [first, second] = [newRegistration(token.id), newRegistration(token.id)]
+  const lease = { owner: 'a', until: 5_000 }
+  const fail = ({ id }: NewRegistration) =>
+    store.failRegistrations([{ id, owner: lease.owner }], { failure: 'internal', sweepAt: null, now: 2_000 })
+  await store.beginRegistrations([first], lease)
+  let isFirst = true
+  const interrupted = {
+    ...db,
+    // The spends are read; before their registrations are, the use moves to another one.
+    async *query(...query: Parameters<typeof db.query>) {
+      for await (const page of db.query(...query)) {
+        if (isFirst) {
+          isFirst = false
+          await fail(first)
+          await store.beginRegistrations([second], { owner: 'b', until: 6_000 })
+        }
+        yield page
+      }
+    },
+  }
+  const { isOneLeft, held } = await findHeldUses(interrupted, token.id, 10)
+  assert.deepEqual([isOneLeft, held.map(({ registration }) => registration?.id)], [false, [second.id]])
 })

@@ -1,0 +1,153 @@
+import { LRUCache } from 'lru-cache'
+import type { Clock } from '../clock.ts'
+import { ServiceError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { HeldUse, HeldUses } from '../store/minting.ts'
+import type { BootstrapToken, Registration } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
+import type { Deliveries } from './deliveries.ts'
+import { isAbandoned, isDisplaceable, isUnanswered, isUndelivered } from './lifecycle.ts'
+import { inSeconds, UNDO_MS, untilRecovered, untilTakenOver } from './retry-after.ts'
+import type { Timing } from './timing.ts'
+
+/** The held uses of a token that are read to find the one that comes back first. */
+const MOST_READ = 200
+/** The time for which a finding is used again (ms): a flood with a used-up token costs one reading. */
+const REMEMBERED_MS = 1_000
+/** The tokens whose findings are remembered. */
+const MOST_REMEMBERED = 10_000
+
+export interface TokenUsesDeps {
+  readonly store: Pick<Store, 'findHeldUses' | 'displaceUnanswered'>
+  readonly deliveries: Pick<Deliveries, 'flush'>
+  readonly clock: Clock
+  readonly timing: Timing
+  readonly log: Log
+  readonly config: { readonly registerTimeoutMs: number }
+  /** Reports whether this process works on a request with this idempotency key. */
+  readonly isInFlight: (keyHash: Uint8Array) => boolean
+}
+
+/** The uses of tokens that have none left. */
+export interface TokenUses {
+  /**
+   * Explains why a request is refused whose token has no use left: `token_exhausted` if all its uses are spent for good,
+   * `token_uses_pending` if one can come back. If only registrations stand in the way whose keys no caller has received in
+   * time, it displaces the oldest: its use comes back.
+   * @returns `undefined`: a use is left after all
+   * @throws ServiceError of the store
+   */
+  whyNoneLeft(token: BootstrapToken): Promise<ServiceError | undefined>
+}
+
+/** `freeAt`: when a use can be free, on the clock of `performance.now()`. */
+type Finding = 'one left' | 'all spent' | { readonly freeAt: number }
+
+export function createTokenUses(deps: TokenUsesDeps): TokenUses {
+  const findings = new LRUCache<string, Promise<Finding>>({ max: MOST_REMEMBERED, ttl: REMEMBERED_MS })
+
+  /** Requests that come together share one reading. */
+  function find(tokenId: string): Promise<Finding> {
+    const known = findings.get(tokenId)
+    if (known !== undefined) return known
+    const finding = readUses(deps, tokenId)
+    findings.set(tokenId, finding)
+    const forget = () => {
+      if (findings.peek(tokenId) === finding) findings.delete(tokenId)
+    }
+    finding.then((found) => found === 'one left' && forget(), forget)
+    return finding
+  }
+
+  return {
+    async whyNoneLeft({ id, maxUses }) {
+      const finding = await find(id)
+      if (finding === 'one left') return undefined
+      if (finding === 'all spent') {
+        const detail =
+          maxUses === 1
+            ? 'The only use of the token is spent.'
+            : `All ${maxUses} uses of the token are spent.`
+        return new ServiceError('token_exhausted', detail)
+      }
+      return usesPending(finding.freeAt - performance.now())
+    },
+  }
+}
+
+/** No use of the token is left, and one may come back. Retryable. @param ms when, in milliseconds */
+export function usesPending(ms: number): ServiceError {
+  const detail = 'No use of the token is left for now: some are held by registrations that are not finished.'
+  return new ServiceError('token_uses_pending', detail, { retryAfter: inSeconds(ms) })
+}
+
+async function readUses(deps: TokenUsesDeps, tokenId: string): Promise<Finding> {
+  const { isOneLeft, held, isComplete } = await readHeld(deps, tokenId)
+  if (isOneLeft) return 'one left'
+  // The next reading continues where this one ended.
+  if (held.length === 0) return isComplete ? 'all spent' : { freeAt: performance.now() + REMEMBERED_MS }
+  const comeBack = held.filter((use) => isLeftToUndo(use, deps.clock()))
+  const oldest = comeBack.length > 0 ? undefined : held.find((use) => mayDisplace(deps, use))?.registration
+  if (oldest) {
+    // A retry may receive its key at this moment, here or in another process: one of the two wins.
+    if (!(await deps.store.displaceUnanswered(oldest.id))) return readUses(deps, tokenId)
+    deps.log.info({ registration_id: oldest.id, token_id: tokenId }, 'unanswered registration displaced')
+  }
+  const soonest = Math.min(...held.map((use) => untilFree(deps, use)))
+  return { freeAt: performance.now() + soonest + comeBack.length * UNDO_MS }
+}
+
+async function readHeld({ store, deliveries }: TokenUsesDeps, tokenId: string): Promise<HeldUses> {
+  const found = await store.findHeldUses(tokenId, MOST_READ)
+  if (!found.held.some(({ registration }) => registration !== null && isUndelivered(registration)))
+    return found
+  // Of those that this process answered, most are delivered, and only waited to be recorded together.
+  await deliveries.flush()
+  return store.findHeldUses(tokenId, MOST_READ)
+}
+
+/** Its registration is being undone, or has no worker any more: recovery undoes it, unless a retry can ask for it. */
+function isLeftToUndo({ registration: one, leaseUntil }: HeldUse, now: number): boolean {
+  if (one?.status === 'pending') return one.undoing || leaseUntil === null || leaseUntil <= now
+  return one !== null && isAbandoned(one)
+}
+
+function mayDisplace(deps: TokenUsesDeps, { registration: one }: HeldUse): boolean {
+  return one !== null && isDisplaceable(one) && untilDisplaceable(deps, one) <= 0 && !isRetried(deps, one)
+}
+
+function isRetried({ isInFlight }: TokenUsesDeps, { idempotency }: Registration): boolean {
+  return idempotency !== null && isInFlight(idempotency.keyHash)
+}
+
+/** The time (ms) until a new request may displace an unanswered registration. */
+function untilDisplaceable({ clock, timing }: TokenUsesDeps, { endedAt, createdAt }: Registration): number {
+  return (endedAt ?? createdAt) + timing.displaceAfter - clock()
+}
+
+/** The time (ms) until a use can be free, as far as can be known; otherwise the longest that it can take. */
+function untilFree(deps: TokenUsesDeps, { registration: one, leaseUntil }: HeldUse): number {
+  const { clock, timing, config } = deps
+  // Whatever a clock does, a lease lasts no longer than this.
+  const lease = leaseUntil === null ? 0 : Math.min(Math.max(0, leaseUntil - clock()), timing.lease)
+  // Without a lease a living process left it to recovery.
+  const untilUndone = leaseUntil === null ? untilRecovered(timing) : lease + untilTakenOver(timing)
+  if (one === null) return untilUndone
+  if (isUndelivered(one)) {
+    const age = clock() - (one.answeredAt ?? one.createdAt)
+    // At first it is only not recorded yet. Then it is in doubt, and recovery undoes it in the end.
+    if (age < timing.inDoubtAfter) return timing.inDoubtAfter - age
+    return Math.max(0, timing.idempotency - age) + untilRecovered(timing)
+  }
+  if (isUnanswered(one)) {
+    const retry = isRetried(deps, one) ? config.registerTimeoutMs : 0
+    const waits = isAbandoned(one) ? 0 : Math.max(retry, untilDisplaceable(deps, one))
+    return waits + untilRecovered(timing)
+  }
+  if (one.undoing || lease === 0) return untilUndone
+  // Its worker lives: the key is minted by the deadline, or undone after it.
+  const age = clock() - one.createdAt
+  const deadlines = [config.registerTimeoutMs, config.registerTimeoutMs + timing.afterDeadline]
+  const deadline = deadlines.find((ms) => ms > age) ?? age
+  return Math.max(untilUndone, deadline - age + timing.undo)
+}
