@@ -45,8 +45,8 @@ export interface ApiGateway {
   findAttached(usagePlanId: string, namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
   /** Deletes a key. Succeeds if the key no longer exists. */
   deleteKey(id: string, signal: AbortSignal): Promise<void>
-  /** Enables or disables a key. Succeeds if the key no longer exists. */
-  setKeyEnabled(id: string, enabled: boolean, signal: AbortSignal): Promise<void>
+  /** Enables or disables a key. Returns `false` if the key no longer exists. */
+  setKeyEnabled(id: string, enabled: boolean, signal: AbortSignal): Promise<boolean>
   /** Returns the keys whose name starts with `namePrefix`. */
   findKeys(namePrefix: string, signal: AbortSignal): Promise<ListedKey[]>
   /** Reads whether a key is enabled, and the usage plans that it is on. `null`: it does not exist. */

@@ -100,17 +100,15 @@ export async function ensureEnabled(
   return enabled === true
 }
 
+/** @throws ServiceError whose effect is possible: the key exists */
 async function enableKey(client: APIGatewayClient, id: string, signal: AbortSignal): Promise<void> {
-  const patchOperations = [{ op: 'replace' as const, path: '/enabled', value: 'true' }]
-  let enabled: boolean | undefined
   try {
-    const command = new UpdateApiKeyCommand({ apiKey: id, patchOperations })
-    ;({ enabled } = await client.send(command, { abortSignal: signal }))
+    if (await setKeyEnabled(client, id, true, signal)) return
   } catch (error) {
     const { code, message, retryAfter, cause } = toServiceError(error, 'enable an API key')
     throw new ServiceError(code, message, { retryAfter, cause, effect: 'possible' })
   }
-  if (enabled !== true) throw notEnabled()
+  throw notEnabled()
 }
 
 function notEnabled(): ServiceError {
@@ -177,20 +175,26 @@ export async function deleteKey(client: APIGatewayClient, id: string, signal: Ab
 }
 
 /**
- * Enables or disables a key (UpdateApiKey). Succeeds if the key no longer exists.
- * @throws ServiceError see {@link toServiceError}
+ * Enables or disables a key (UpdateApiKey).
+ * @returns `false`: the key no longer exists
+ * @throws ServiceError `upstream_unavailable` if API Gateway answers that the key is not as it was set; see
+ *   {@link toServiceError}
  */
 export async function setKeyEnabled(
   client: APIGatewayClient,
   id: string,
   enabled: boolean,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const patchOperations = [{ op: 'replace' as const, path: '/enabled', value: String(enabled) }]
+  const command = new UpdateApiKeyCommand({ apiKey: id, patchOperations })
   try {
-    await client.send(new UpdateApiKeyCommand({ apiKey: id, patchOperations }), { abortSignal: signal })
+    const answer = await client.send(command, { abortSignal: signal })
+    if (answer.enabled === enabled) return true
   } catch (error) {
-    if (answeredError(error)?.name === 'NotFoundException') return
+    if (answeredError(error)?.name === 'NotFoundException') return false
     throw toServiceError(error, enabled ? 'enable an API key' : 'disable an API key')
   }
+  const detail = `API Gateway did not ${enabled ? 'enable' : 'disable'} the key.`
+  throw new ServiceError('upstream_unavailable', detail, { effect: 'possible', retryAfter: 5 })
 }

@@ -1,11 +1,12 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { planRecovery, type Recovered, recover } from '../registration/jobs/recover.ts'
+import { planRecovery, type Recovered, type RecoveryPlan, recover } from '../registration/jobs/recover.ts'
 import { type Settled, settleDoubts } from '../registration/jobs/settle-doubts.ts'
-import type { RecoveryAction } from '../registration/lifecycle.ts'
+import { needsRecovery, type RecoveryAction } from '../registration/lifecycle.ts'
 import type { Registration } from '../store/records.ts'
 import type { AbandonedUses, UpkeepQueries } from '../store/upkeep.ts'
 import { describeDoubt, doubtJson, listDoubts } from './doubts.ts'
+import { finishWork } from './finish-work.ts'
 import { printJson } from './format.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
@@ -59,18 +60,45 @@ async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<
   if (mayBeMore) process.stderr.write(MAY_BE_MORE)
 }
 
+/** Recovers what is listed now: by a running server, otherwise by this command. */
 function recoverNow({ json }: RecoverOptions): Promise<void> {
   return withDeps(async (deps) => {
     await requireRightClock(deps)
-    const { registrations, refunded, mayBeMore } = await recover(deps)
+    const { clock, store } = deps
+    const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, clock())
+    const { unfinished, interrupted } = await finishWork<Planned | AbandonedUses>(deps, {
+      items: [...registrations, ...abandonedUses],
+      name: 'registrations',
+      async isDone(item) {
+        if ('count' in item) {
+          const left = await planRecovery(store, clock())
+          return !left.abandonedUses.some(({ tokenId }) => tokenId === item.tokenId)
+        }
+        const record = await store.getRegistration(item.registration.id)
+        return record === undefined || !needsRecovery(record, clock())
+      },
+      round: (_unfinished, _leaderLease, stop) => recover(deps, stop),
+    })
     const settled = await settleDoubts(deps)
-    const refunds = refunded.map((one) => ({ ...one, done: true }))
-    report({ registrations, refunds, doubts: await listDoubts(deps.store, deps.clock()), settled }, json)
+    const left = new Set(unfinished)
+    report(
+      {
+        registrations: registrations.map((one) => ({ ...one, done: !left.has(one) })),
+        refunds: abandonedUses.map((one) => ({ ...one, done: !left.has(one) })),
+        doubts: await listDoubts(store, clock()),
+        settled,
+      },
+      json,
+    )
     if (mayBeMore) process.stderr.write(MAY_BE_MORE)
-    if (registrations.some(({ done }) => !done))
-      throw new Error('some registrations could not be recovered; the log above says why')
+    if (left.size > 0 && !interrupted)
+      throw new Error(
+        'some registrations could not be recovered; the log above, or that of the server, says why',
+      )
   })
 }
+
+type Planned = RecoveryPlan['registrations'][number]
 
 interface Report {
   readonly registrations: readonly Recovered[]

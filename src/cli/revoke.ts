@@ -2,11 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import type { Deps } from '../deps.ts'
-import { revoke } from '../registration/revoke.ts'
+import { deleteKey } from '../registration/jobs/delete-keys.ts'
 import type { Actor } from '../store/audit.ts'
 import type { RegistrationWithKey } from '../store/operators.ts'
-import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
+import { finishWork } from './finish-work.ts'
 import { loadRegistration } from './load-registration.ts'
 import { withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
@@ -43,58 +43,64 @@ export function addRevokeCommand(registrations: Command): void {
     })
 }
 
+/** A selected registration, and the ids of its records whose keys are to be deleted. */
+interface Revocation extends RegistrationWithKey {
+  readonly ending: readonly string[]
+}
+
 /**
- * Revokes the selected registrations one after the other, with progress on stderr. If it is stopped or API Gateway fails,
- * a running server deletes the remaining keys; running the same command again does so too.
+ * Revokes the selected registrations, with progress on stderr. All are recorded as revoked before the first deletion. Their
+ * keys are deleted by a running server, otherwise by this command.
  * @throws Error if a key is not deleted yet
  */
 export async function revokeKeys(deps: Deps, actor: Actor, selection: Selection): Promise<void> {
-  let [done, failed] = [0, 0]
+  const { clock, store } = deps
+  const revocations: Revocation[] = []
   const seen = new Set<string>()
   // On a store whose lists lag, registrations created a moment ago appear only in a later round.
   for (let round = 0; ; round++) {
-    if (round > 0) await sleep(deps.store.listingLagMs)
-    const selected = (await select(deps.store, selection)).filter(
-      ({ registration }) => !seen.has(registration.id),
-    )
-    // All are recorded as revoked before the first deletion: if this command is stopped, a server deletes the keys.
-    for (const { registration } of selected) {
-      seen.add(registration.id)
-      await deps.store.revokeRegistration(registration.id, actor, deps.clock())
+    if (round > 0) await sleep(store.listingLagMs)
+    const selected = (await select(store, selection)).filter(({ registration }) => !seen.has(registration.id))
+    for (const one of selected) {
+      const { id } = one.registration
+      seen.add(id)
+      const ending = await store.revokeRegistration(id, actor, clock())
+      revocations.push({ ...one, ending: ending.map((record) => record.id) })
     }
-    done += selected.length
-    failed += await deleteAll(deps, actor, selected)
-    if (deps.store.listingLagMs === 0 || (round > 0 && selected.length === 0)) break
+    if (store.listingLagMs === 0 || (round > 0 && selected.length === 0)) break
   }
+  const { length } = revocations
+  const { unfinished, interrupted } = await finishWork(deps, {
+    items: revocations,
+    name: 'keys',
+    async isDone({ ending }) {
+      for (const id of ending) if ((await store.getRegistration(id))?.status !== 'ended') return false
+      return true
+    },
+    onDone: (one, count) => void process.stderr.write(`${count}/${length}  ${line(one)}  revoked\n`),
+    async round(unfinished, leaderLease, stop) {
+      for (const id of unfinished.flatMap(({ ending }) => ending)) {
+        if (stop.aborted || !(await leaderLease.isHeld())) return
+        const record = await store.getRegistration(id)
+        // A failure is recorded and logged, on stderr.
+        if (record?.status === 'ending')
+          await deleteKey(deps, deps.lowPriorityApiGateway, record).catch(() => undefined)
+      }
+    },
+  })
+  for (const one of unfinished) process.stderr.write(`${line(one)}  key not deleted yet\n`)
   process.stderr.write(
-    done === 0 ? 'No registration matches; no key was deleted.\n' : `${done - failed} of ${done} revoked.\n`,
+    length === 0
+      ? 'No registration matches; no key was deleted.\n'
+      : `${length - unfinished.length} of ${length} revoked.\n`,
   )
-  if (failed > 0)
+  if (unfinished.length > 0 && !interrupted)
     throw new Error('some keys are not deleted yet; a running server retries, or run this command again')
-}
-
-async function deleteAll(
-  deps: Deps,
-  actor: Actor,
-  selected: readonly RegistrationWithKey[],
-): Promise<number> {
-  let failed = 0
-  for (const [i, { registration, current }] of selected.entries()) {
-    const progress = `${i + 1}/${selected.length}  ${line(registration, current)}`
-    try {
-      await revoke(deps, registration.id, actor)
-      process.stderr.write(`${progress}  revoked\n`)
-    } catch {
-      failed += 1 // The reason is in the log, on stderr.
-      process.stderr.write(`${progress}  key not deleted yet\n`)
-    }
-  }
-  return failed
 }
 
 async function preview(store: Store, selection: Selection): Promise<void> {
   const selected = await select(store, selection)
-  for (const { registration, current } of selected) process.stdout.write(`${line(registration, current)}\n`)
+  for (const one of selected) process.stdout.write(`${line(one)}\n`)
   const { length } = selected
   const [registrations, them] = length === 1 ? ['registration', 'it'] : ['registrations', 'them']
   process.stderr.write(
@@ -104,7 +110,7 @@ async function preview(store: Store, selection: Selection): Promise<void> {
   )
 }
 
-function line(registration: Registration, current: Registration): string {
+function line({ registration, current }: RegistrationWithKey): string {
   return `${registration.id}  ${current.apiKeyId ?? '-'}  ${current.plan}  ${registration.name}`
 }
 

@@ -1,14 +1,24 @@
-import { readConfig } from '../config.ts'
+import { systemClock } from '../clock.ts'
+import { readConfig, type StoreLocation } from '../config.ts'
 import { createDeps, type Deps } from '../deps.ts'
 import { createLogger } from '../log.ts'
+import { createLeaderLease } from '../registration/jobs/leader-lease.ts'
+import { defaultTiming } from '../registration/timing.ts'
 import type { Actor } from '../store/audit.ts'
+import { openStore } from '../store/open.ts'
 import { operator, recordCommand } from './operator.ts'
 import { requireShared } from './with-store.ts'
 
+/** The most calls a second to API Gateway of a command beside a running server: the quota belongs to its registrations. */
+const CALLS_BESIDE_SERVER = 2
+
 /** Runs a command that needs the store and API Gateway, with the server's configuration, and records it. Logs to stderr. */
 export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>): Promise<void> {
-  const config = readConfig(process.env)
-  requireShared(config.store)
+  const configured = readConfig(process.env)
+  requireShared(configured.store)
+  const config = (await isServerRunning(configured.store))
+    ? { ...configured, callsPerSecond: CALLS_BESIDE_SERVER }
+    : configured
   const deps = await createDeps(config, createLogger('warn', process.stderr))
   const actor = operator()
   // If a lease expired during a long command, a server would recover the registration and undo its work.
@@ -19,6 +29,18 @@ export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>
   } finally {
     clearInterval(renewing)
     await deps.close()
+  }
+}
+
+/** Reports whether a server, or another command, holds the leader lease. */
+async function isServerRunning(location: StoreLocation): Promise<boolean> {
+  const store = await openStore(location)
+  const leaderLease = createLeaderLease({ store, clock: systemClock, timing: defaultTiming })
+  try {
+    return !(await leaderLease.isHeld())
+  } finally {
+    await leaderLease.release()
+    await store.close()
   }
 }
 

@@ -79,6 +79,8 @@ export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Re
       recovered.push(...(await recoverGroup(deps, group, lease, limit.signal)))
     } catch (err) {
       // The store failed. Registrations that were taken are listed again when the lease expires.
+      const { action, registrations } = group
+      recovered.push(...registrations.map((registration) => ({ registration, action, done: false })))
       log.warn(
         { count: group.registrations.length, action: group.action, err },
         'could not recover registrations; will retry',
