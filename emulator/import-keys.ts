@@ -2,6 +2,7 @@ import { parse } from 'csv-parse/sync'
 import { z } from 'zod'
 import type { Account, ApiKey } from './account.ts'
 import { ApiError, badRequest } from './api-error.ts'
+import type { GatewayOptions } from './options.ts'
 
 const row = z.object({
   name: z.string('the column Name is missing'),
@@ -18,12 +19,13 @@ const row = z.object({
  * Implements ImportApiKeys: creates or overwrites the keys of a CSV file and attaches them to their usage plans.
  * @param failOnWarnings `true`: one invalid row rejects the whole import; `false`: invalid rows are skipped
  * @returns the ids; as in API Gateway, their order is unrelated to the rows
- * @throws ApiError 400 for invalid CSV, and for an invalid row with `failOnWarnings`
+ * @param overQuota see {@link GatewayOptions.importOverQuota}
+ * @throws ApiError 400 for invalid CSV, and for an invalid row with `failOnWarnings`; 429 if the quota has no room
  */
 export function importKeys(
   account: Account,
   csv: string,
-  failOnWarnings: boolean,
+  { failOnWarnings, overQuota }: { failOnWarnings: boolean; overQuota: GatewayOptions['importOverQuota'] },
 ): { ids: string[]; warnings: string[] } {
   const ids: string[] = []
   const warnings: string[] = []
@@ -33,6 +35,10 @@ export function importKeys(
       ids.push(importRow(account, row.parse(record), undo))
     } catch (error) {
       if (!(error instanceof ApiError || error instanceof z.ZodError)) throw error
+      if (overQuota === 'limit' && error instanceof ApiError && error.type === 'LimitExceededException') {
+        for (const step of undo.reverse()) step()
+        throw error
+      }
       warnings.push(
         `Row ${index + 1}: ${error instanceof z.ZodError ? z.prettifyError(error) : error.message}`,
       )

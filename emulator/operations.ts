@@ -3,11 +3,12 @@ import type { Account, ApiKey } from './account.ts'
 import { badRequest, notFound } from './api-error.ts'
 import { type Fault, spoils } from './faults.ts'
 import { importKeys } from './import-keys.ts'
-import type { OperationName, UsagePlan } from './options.ts'
+import type { GatewayOptions, OperationName, UsagePlan } from './options.ts'
 import type { Usage } from './usage.ts'
 
 /** The input of an operation. */
 export interface Call {
+  readonly options: GatewayOptions
   readonly account: Account
   readonly usage: Usage
   readonly params: Readonly<Record<string, string>>
@@ -71,9 +72,10 @@ export const operations: Record<OperationName, Operation> = {
   },
   ImportApiKeys: {
     ...on('POST', '/apikeys', 201),
-    run({ account, query, body, fault }) {
+    run({ account, query, body, fault, options: { importOverQuota: overQuota } }) {
       if (query['format'] !== 'csv') throw badRequest('The format must be csv')
-      const result = importKeys(account, String(body), query['failonwarnings'] === 'true')
+      const failOnWarnings = query['failonwarnings'] === 'true'
+      const result = importKeys(account, String(body), { failOnWarnings, overQuota })
       for (const id of result.ids) {
         const key = account.key(id)
         if (spoils(fault, 'disabled', key)) key.enabled = false

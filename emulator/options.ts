@@ -54,6 +54,11 @@ export interface GatewayOptions {
   readonly maxKeys: number
   /** The account's time in milliseconds since the epoch: the `Date` of every response. */
   readonly clock: () => number
+  /**
+   * The error of an import for which the quota has no room: a `LimitExceededException`, or that of an import with faulty rows.
+   * It is unknown which one API Gateway returns.
+   */
+  readonly importOverQuota: 'limit' | 'rows'
   /** The milliseconds until the data plane accepts a new key. */
   readonly propagationMs: number
 }
@@ -80,6 +85,7 @@ export const defaultGatewayOptions: GatewayOptions = {
   latencyJitter: 0,
   maxKeys: 10_000,
   clock: Date.now,
+  importOverQuota: 'limit',
   propagationMs: 0,
 }
 

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { createApiGateway } from './aws/api-gateway.ts'
+import { type ApiGateway, createApiGateway } from './aws/api-gateway.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type ClockCheck, createClockCheck } from './clock-check.ts'
 import type { Config } from './config.ts'
@@ -13,8 +13,9 @@ import { createMintQueue } from './registration/mint/mint-queue.ts'
 import { createKeyLiveness } from './registration/queries/key-liveness.ts'
 import { createKeyUsage, type ReadKeyUsage } from './registration/queries/key-usage.ts'
 import { createPlanLimits } from './registration/queries/plan-limits.ts'
-import { planCheck, storeCheck } from './registration/queries/readiness-checks.ts'
+import { faultCheck, planCheck, storeCheck } from './registration/queries/readiness-checks.ts'
 import { createServiceReadiness, type ServiceReadiness } from './registration/queries/service-readiness.ts'
+import { createStandingFaults, type StandingFaults } from './registration/standing-faults.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
 import { createTokenUses } from './registration/token-uses.ts'
 import { createWorkLeases } from './registration/work-leases.ts'
@@ -49,7 +50,7 @@ export async function createDeps(
   })
   const { now: clock, observe: observeDate } = clockCheck
   const store = await openStore(config.store, observeDate)
-  const { apiGateway, lowPriorityApiGateway, queryApiGateway, close } = createApiGateway({
+  const { queryApiGateway, ...access } = createApiGateway({
     region: config.region,
     endpoint: config.apiGatewayEndpoint,
     callTimeoutMs: timing.upstreamCall,
@@ -58,6 +59,9 @@ export async function createDeps(
     log,
   })
   const leases = createWorkLeases({ store, clock, timing })
+  const standingFaults = createStandingFaults({ timing, log })
+  const apiGateway = notingDeletions(access.apiGateway, standingFaults)
+  const lowPriorityApiGateway = notingDeletions(access.lowPriorityApiGateway, standingFaults)
   const deliveries = createDeliveries({ store, clock, timing, log })
   const keyProbe = config.apiProbeUrl === null ? null : createKeyProbe(config.apiProbeUrl, log)
   const planLimits = createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log })
@@ -66,7 +70,7 @@ export async function createDeps(
   const tokenUses = createTokenUses({ store, deliveries, clock, timing, log, config, isInFlight })
   const shared = {
     ...{ config, log, clock, clockCheck, store, apiGateway, lowPriorityApiGateway, timing },
-    ...{ leases, deliveries, keyProbe },
+    ...{ leases, deliveries, standingFaults, keyProbe },
     ...{ planLimits, tokenUses },
   }
   const mintQueue = createMintQueue(shared)
@@ -79,15 +83,26 @@ export async function createDeps(
     refusals: createRefusals(shared),
     readiness: createServiceReadiness({
       clock,
-      known: [],
+      known: [faultCheck(standingFaults, config.plans)],
       asked: [storeCheck(store), planCheck(apiGateway, config.plans)],
     }),
     async close() {
       await inFlight.settled()
       await mintQueue.settled()
       await deliveries.flush()
-      close()
+      access.close()
       await store.close()
+    },
+  }
+}
+
+/** Lets every deletion of a key be noted: it makes room in a full account. */
+function notingDeletions(calls: ApiGateway, standingFaults: StandingFaults): ApiGateway {
+  return {
+    ...calls,
+    async deleteKey(id, signal) {
+      await calls.deleteKey(id, signal)
+      standingFaults.keyDeleted()
     },
   }
 }

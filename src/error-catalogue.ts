@@ -165,8 +165,10 @@ export const errorCatalogue = {
   },
   key_quota_reached: {
     title: "The account's API key quota is used up",
-    retryable: false,
-    nextStep: 'Tell the operator: deleting unused API keys of the account makes room for new ones.',
+    retryable: true,
+    nextStep:
+      'Wait the number of seconds in Retry-After, then send the same request again: it succeeds when a key has expired ' +
+      'or was deleted. If it keeps failing, tell the operator.',
   },
   internal: {
     title: 'The service failed unexpectedly',

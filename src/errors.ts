@@ -20,6 +20,8 @@ export interface ServiceErrorOptions {
   readonly nextStep?: string | undefined
   /** `'possible'` if the failed operation may have taken effect upstream, for example after a time-out. */
   readonly effect?: 'none' | 'possible' | undefined
+  /** `true`: the log has the fault already, from when it was found. Its refusals are not logged as errors. */
+  readonly alreadyLogged?: boolean | undefined
   /** `true`: all callers of the request had disconnected. That is no fault of the service. */
   readonly clientClosed?: boolean | undefined
   readonly cause?: unknown
@@ -33,6 +35,7 @@ export class ServiceError extends Error {
   readonly errors: readonly FieldError[] | undefined
   readonly nextStep: string
   readonly effect: 'none' | 'possible'
+  readonly alreadyLogged: boolean
   readonly clientClosed: boolean
 
   /** @param detail what went wrong in this request; the caller reads it, so it contains no secrets and no internals */
@@ -43,6 +46,11 @@ export class ServiceError extends Error {
     this.errors = options.errors
     this.nextStep = options.nextStep ?? errorCatalogue[code].nextStep
     this.effect = options.effect ?? 'none'
+    this.alreadyLogged = options.alreadyLogged ?? false
     this.clientClosed = options.clientClosed ?? false
+  }
+
+  get isRetryable(): boolean {
+    return errorCatalogue[this.code].retryable
   }
 }

@@ -1,4 +1,4 @@
-import { APIGatewayClient } from '@aws-sdk/client-api-gateway'
+import { APIGatewayClient, LimitExceededException } from '@aws-sdk/client-api-gateway'
 import type { DateObserver } from '../clock-check.ts'
 import { createHttpHandler, type HttpHandler } from './http-handler.ts'
 import type { Pace, Priority } from './pace.ts'
@@ -41,13 +41,31 @@ export function createClient(
       return result
     },
   }
-  return new APIGatewayClient({
+  const client = new APIGatewayClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
     maxAttempts: 3,
     retryMode: 'standard',
     requestHandler,
   })
+  const { retryStrategy } = client.config
+  client.config.retryStrategy = async () => unlessFull(await retryStrategy())
+  return client
+}
+
+type RetryStrategy = Awaited<ReturnType<APIGatewayClient['config']['retryStrategy']>>
+
+/** A full account is no throttling, although the SDK takes it for one: a retry would only cost two more calls. */
+function unlessFull(strategy: RetryStrategy): RetryStrategy {
+  if (!('refreshRetryTokenForRetry' in strategy)) return strategy
+  return {
+    acquireInitialRetryToken: (scope) => strategy.acquireInitialRetryToken(scope),
+    async refreshRetryTokenForRetry(token, failure) {
+      if (failure.error instanceof LimitExceededException) throw failure.error
+      return strategy.refreshRetryTokenForRetry(token, failure)
+    },
+    recordSuccess: (token) => strategy.recordSuccess(token),
+  }
 }
 
 /** Returns the name of an operation that has a quota of its own; for any other, the HTTP method. */

@@ -23,6 +23,8 @@ import { withStore } from './with-store.ts'
 
 /** API Gateway's quota of API keys for each account and Region. */
 const KEY_QUOTA = 10_000
+/** The newest audit entries that `stats` searches for refusals. */
+const MOST_REFUSALS = 10_000
 
 interface ListOptions {
   readonly status?: PublicStatus
@@ -179,9 +181,12 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
   const active = counts.filter(({ status }) => status === 'active').reduce((sum, { count }) => sum + count, 0)
   const keys = await store.countKeys()
   const inDoubt = (await listDoubts(store, systemClock())).length
+  const refusals = await refusalsOfLastHour(store)
   if (json) {
     const byPlan = counts.map(({ plan, status: standing, count }) => ({ plan, standing, count }))
-    return printJson({ active, in_doubt: inDoubt, keys, key_quota: KEY_QUOTA, counts: byPlan })
+    const refused = refusals.map(([code, at]) => ({ code, last_at: isoTime(at) }))
+    const figures = { active, in_doubt: inDoubt, keys, key_quota: KEY_QUOTA, counts: byPlan }
+    return printJson({ ...figures, refused_last_hour: refused })
   }
   const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
   if (rows.length > 0) process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
@@ -190,6 +195,17 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
     `Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of this store: ${keys} (an account's quota is ${quota} in a Region; ` +
       'other keys count too).\n',
   )
+  for (const [code, at] of refusals)
+    process.stderr.write(`Refused in the last hour: ${code}, last at ${showTime(at)}\n`)
+}
+
+/** The codes with which requests were refused in the last hour, each with the time of the last one, newest first. */
+async function refusalsOfLastHour(store: Store): Promise<[code: string, at: number][]> {
+  const entries = await store.listAudit({ since: systemClock() - 3_600_000, limit: MOST_REFUSALS })
+  const lastAt = new Map<string, number>()
+  for (const { action, detail, at } of entries)
+    if (action === 'request.refused' && detail !== null && !lastAt.has(detail)) lastAt.set(detail, at)
+  return [...lastAt]
 }
 
 /** The JSON of a registration, without secrets and their hashes. */

@@ -48,11 +48,12 @@ export function hasLeft({ raw }: FastifyReply): boolean {
 export function logError(
   request: FastifyRequest,
   reply: FastifyReply,
-  { code, clientClosed }: ServiceError,
+  { code, alreadyLogged, clientClosed }: ServiceError,
   status: number,
   error: Error,
 ): void {
   codes.set(request, code)
   const isOfClient = clientClosed || (hasLeft(reply) && code !== 'internal')
-  if (status >= 500 && !isOfClient) request.log.error({ err: error, code }, 'request failed')
+  if (status >= 500 && !isOfClient && !alreadyLogged)
+    request.log.error({ err: error, code }, 'request failed')
 }

@@ -10,6 +10,7 @@ import type { KeyProbe } from './data-plane/key-probe.ts'
 import type { Deliveries } from './deliveries.ts'
 import type { CredentialSecrets } from './idempotency/request-identity.ts'
 import type { OfferedPlan } from './queries/plan-limits.ts'
+import type { StandingFaults } from './standing-faults.ts'
 import type { Timing } from './timing.ts'
 import type { TokenUses } from './token-uses.ts'
 import type { WorkLeases } from './work-leases.ts'
@@ -30,6 +31,7 @@ export interface RegistrationDeps {
   readonly leases: WorkLeases
   readonly deliveries: Deliveries
   readonly tokenUses: TokenUses
+  readonly standingFaults: StandingFaults
   /** `null`: API_PROBE_PATH is not set, so that keys cannot be probed. */
   readonly keyProbe: KeyProbe | null
   /** Returns every plan of this deployment, with its limits and API stages. */

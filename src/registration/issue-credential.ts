@@ -11,7 +11,7 @@ import {
 } from './idempotency/request-identity.ts'
 import { isRemembered } from './lifecycle.ts'
 import type { MintQueue } from './mint/mint-queue.ts'
-import type { MintRequest } from './mint/mint-request.ts'
+import type { MintRequest, NewMintRequest } from './mint/mint-request.ts'
 import { LATE_UP_TO_MS } from './present-key.ts'
 import type { KeyLiveness } from './queries/key-liveness.ts'
 import {
@@ -139,7 +139,7 @@ function toMintRequest(
   { request: { token, identity }, call, waiters, answerBy }: Attempt,
   content: KeyContent,
   begun: MintRequest['begun'],
-): Omit<MintRequest, 'resolve' | 'reject'> {
+): NewMintRequest {
   return { ...content, token, identity, begun, call, waiters, answerBy }
 }
 

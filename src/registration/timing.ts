@@ -26,6 +26,12 @@ export interface Timing {
    * While attachments are not checked, also the minimum time between two tests of one.
    */
   readonly distrust: number
+  /**
+   * The time until a request is let through to see whether a standing fault is over. It is doubled after each one that
+   * fails, up to the longest, which is also the time for which a fault is remembered without such a request.
+   */
+  readonly faultProbe: number
+  readonly faultProbeLongest: number
   /** The interval between rounds of key deletions. */
   readonly end: number
   /** The minimum time between two deletions in a round. */
@@ -66,6 +72,8 @@ export const defaultTiming: Timing = {
   sweepAfter: 60_000,
   upstreamCall: 6_000,
   distrust: 10 * 60_000,
+  faultProbe: 5_000,
+  faultProbeLongest: 60_000,
   end: 5_000,
   endSpacing: 500,
   endRetry: 15_000,

@@ -44,8 +44,9 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: ServiceReadiness }
       operationId: 'readyz',
       summary: 'Readiness check',
       description:
-        'Checks that a registration can succeed: the store can be written to, and every usage plan exists and has an API ' +
-        'stage. The result is at most 10 seconds old.',
+        'Checks that a registration can succeed: the store can be written to, every usage plan exists and has an API ' +
+        'stage, and the latest registrations did not show a fault that lasts, such as a used-up key quota. The store ' +
+        'and the plans are looked at every 10 seconds at most.',
       tags: tagged('Health'),
       security: [],
       response: {
@@ -53,7 +54,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: ServiceReadiness }
           description: 'A registration can succeed.',
           content: { 'application/json': { schema: readySchema, example: { status: 'ready' } } },
         },
-        ...problemResponses(...STORE_ERRORS, ...UPSTREAM_ERRORS),
+        ...problemResponses('key_quota_reached', ...STORE_ERRORS, ...UPSTREAM_ERRORS),
       },
     },
     handler: async () => {

@@ -75,9 +75,25 @@ test('registrations list prints pages, newest first, filtered by token, plan, st
       { plan: 'free', standing: 'revoked', count: 1 },
       { plan: 'gold', standing: 'active', count: 1 },
     ],
+    refused_last_hour: [],
   })
   const shown = await cli('registrations', 'show', golden.registration_id)
   assert.match(shown.stdout, RegExp(`overlapping key +${golden.api_key_id} until`))
+})
+
+test('registrations stats shows with which codes requests were refused in the last hour', async (t) => {
+  const service = await startService(t, { gateway: { maxKeys: 1 } })
+  const cli = cliOf(t, service)
+  const { secret } = await service.token()
+  await registered(service, {}, {}, secret)
+  for (let i = 0; i < 3; i++) assert.equal((await service.register(secret)).status, 503)
+  const { refused_last_hour } = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
+  assert.deepEqual(
+    refused_last_hour.map(({ code }: { code: string }) => code),
+    ['key_quota_reached'],
+  )
+  const shown = await cli('registrations', 'stats')
+  assert.match(shown.stderr, /^Refused in the last hour: key_quota_reached, last at 20/m)
 })
 
 test('registrations revoke lists what --yes revokes, and can be repeated', async (t) => {

@@ -19,6 +19,8 @@ export const fastTiming: Timing = {
   afterDeadline: 5_000,
   undo: 3_000,
   sweepAfter: 300,
+  faultProbe: 20,
+  faultProbeLongest: 100,
   end: 50,
   endSpacing: 0,
   endRetry: 200,

@@ -34,7 +34,7 @@ const MESSAGES = {
   upstream_misconfigured: [undefined, `This service is not set up correctly. ${NOT_YOURS}`],
   key_quota_reached: [
     undefined,
-    'The operator has reached the limit of API keys, so no new key can be created.',
+    'The operator has reached the limit of API keys, so no new key can be created right now.',
   ],
   internal: [undefined, `Something went wrong in this service. ${NOT_YOURS}`],
 }

@@ -1,5 +1,5 @@
 import { abortAfter } from '../../abort-after.ts'
-import { failureOf } from '../../errors.ts'
+import { failureOf, ServiceError } from '../../errors.ts'
 import type { Completed } from '../../store/minting.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
 import { undoAnswers, undoRegistrations } from '../remove-keys.ts'
@@ -91,22 +91,26 @@ export async function failUnawaited(deps: RegistrationDeps, mints: readonly Pend
 }
 
 /**
- * Undoes registrations, then rejects their requests with `error`: a retry finds its use refunded. Those that cannot be
- * undone now stay pending, for recovery, or answered and in doubt. Never throws.
+ * Undoes registrations, then rejects their requests with `cause`, or with the standing fault that it shows: a retry finds its
+ * use refunded. Those that cannot be undone now stay pending, for recovery, or answered and in doubt. Never throws.
  */
 export async function fail(
   deps: RegistrationDeps,
   mints: readonly PendingMint[],
-  error: unknown,
+  cause: unknown,
 ): Promise<void> {
   if (mints.length === 0) return
-  const { clock, log, store, timing } = deps
+  const { clock, log, standingFaults, store, timing } = deps
+  const plans = new Set(mints.map(({ registration }) => registration.usagePlanId))
+  const error = standingFaults.failed(plans, cause)
   const failure = failureOf(error)
   for (const { id, registration, request } of mints) {
     const { tokenId, plan } = registration
     const fields = { registration_id: id, token_id: tokenId, plan, code: failure }
     if (failure === 'client_closed') request.call.log.info(fields, 'registration undone, as its client left')
-    else request.call.log.warn({ ...fields, err: error }, 'registration failed')
+    else if (cause instanceof ServiceError && cause.alreadyLogged)
+      request.call.log.info(fields, 'registration refused')
+    else request.call.log.warn({ ...fields, err: cause }, 'registration failed')
   }
   const limit = abortAfter(timing.undo)
   const undone = new Set<string>()

@@ -18,10 +18,6 @@ interface Lessons {
   wasHalved: boolean
   /** The number of keys that were rejected alone in an import, although they could be minted. */
   wronglyRejected: number
-  /** Plans whose keys cannot be minted, by id, with the error. */
-  readonly plans: Map<string, unknown>
-  /** The error that prevents all keys; `undefined`: none does. */
-  fatal: unknown
 }
 
 /** After this many wrong rejections, and no accepted import, imports count as not working. */
@@ -42,8 +38,6 @@ export async function mintBulk(
     importsFail: false,
     wasHalved: false,
     wronglyRejected: 0,
-    plans: new Map(),
-    fatal: undefined,
   }
   /** Verifications that run while the next part is imported. */
   const verifying: Promise<void>[] = []
@@ -51,7 +45,7 @@ export async function mintBulk(
   await Promise.all(verifying)
 
   async function importPart(part: readonly PendingMint[]): Promise<void> {
-    const hopeful = await failHopeless(deps, part, lessons)
+    const hopeful = await failHopeless(deps, part)
     const [first, second] = hopeful
     if (first === undefined) return
     if (lessons.importsFail || !deps.importBreaker.isClosed()) {
@@ -71,6 +65,8 @@ export async function mintBulk(
       case 'failed':
         return fail(deps, hopeful, error)
       case 'refused':
+        if (isCode(error, 'key_quota_reached'))
+          return second === undefined ? fail(deps, hopeful, error) : split(hopeful)
         if (part.length === mints.length) deps.batchSize.failed(part.length)
         return second === undefined ? mintRejected(deps, first, lessons, signal) : split(hopeful)
       case 'too slow':
@@ -137,34 +133,34 @@ async function mintRejected(
     lessons.importsFail = true
     deps.importBreaker.failed(new Error('ImportApiKeys rejects keys that CreateApiKey accepts'), OPENS_AT)
   }
-  if (isCode(error, 'key_quota_reached')) lessons.fatal = error
   if (isCode(error, 'upstream_misconfigured')) {
     const { usagePlanId } = mint.registration
     try {
       await deps.apiGateway.describePlan(usagePlanId, signal)
     } catch (planError) {
       // The key itself may be at fault: the plan fails the others only if it cannot be read either.
-      if (isCode(planError, 'upstream_misconfigured')) lessons.plans.set(usagePlanId, error)
+      if (isCode(planError, 'upstream_misconfigured')) deps.standingFaults.planFailed(usagePlanId, planError)
     }
   }
 }
 
-function isCode(error: unknown, code: ErrorCode): boolean {
+function isCode(error: unknown, code: ErrorCode): error is ServiceError {
   return error instanceof ServiceError && error.code === code
 }
 
-/** Fails the registrations that cannot succeed, as earlier parts of the batch have shown. @returns the others */
-async function failHopeless(
-  deps: MintDeps,
-  mints: readonly PendingMint[],
-  lessons: Lessons,
-): Promise<readonly PendingMint[]> {
-  if (lessons.fatal === undefined && lessons.plans.size === 0) return mints
-  const reason = ({ registration }: PendingMint) =>
-    lessons.fatal ?? lessons.plans.get(registration.usagePlanId)
-  const byReason = Map.groupBy(mints, reason)
-  for (const [error, hopeless] of byReason) {
-    if (error !== undefined) await fail(deps, hopeless, error)
+/**
+ * Fails the registrations that cannot succeed, because a fault that concerns them was found since they joined the queue: by
+ * an earlier part of this batch, or by another one. @returns the others
+ */
+async function failHopeless(deps: MintDeps, mints: readonly PendingMint[]): Promise<PendingMint[]> {
+  const judged = mints.map((mint) => ({
+    mint,
+    error: deps.standingFaults.foundSince(mint.request.admittedAt, mint.registration.usagePlanId),
+  }))
+  const byCode = Map.groupBy(judged, ({ error }) => error?.code)
+  for (const [code, group] of byCode) {
+    const hopeless = group.map(({ mint }) => mint)
+    if (code !== undefined) await fail(deps, hopeless, group[0]?.error)
   }
-  return byReason.get(undefined) ?? []
+  return byCode.get(undefined)?.map(({ mint }) => mint) ?? []
 }

@@ -7,7 +7,7 @@ import { createBatchSize } from './batch-size.ts'
 import { createCircuitBreaker } from './circuit-breaker.ts'
 import { mintBulk } from './mint-bulk.ts'
 import type { MintDeps } from './mint-deps.ts'
-import { endOf, type MintRequest, type PendingMint } from './mint-request.ts'
+import { endOf, type MintRequest, type NewMintRequest, type PendingMint } from './mint-request.ts'
 import { mintOneByOne, mintSingle, SINGLE_AT_ONCE } from './mint-single.ts'
 import { recordPending } from './record-pending.ts'
 
@@ -18,9 +18,9 @@ import { recordPending } from './record-pending.ts'
 export interface MintQueue {
   /**
    * Mints a key when the request's turn comes.
-   * @throws ServiceError `overloaded` if the queue is full or too long for the deadline; errors of API Gateway and the store
+   * @throws ServiceError the standing fault that concerns it (`standing-faults.ts`); `overloaded` if the queue is full or too long for the deadline; errors of API Gateway and the store
    */
-  submit(request: Omit<MintRequest, 'resolve' | 'reject'>): Promise<Credential>
+  submit(request: NewMintRequest): Promise<Credential>
   /** Resolves when no batch and no task after a response is running. */
   settled(): Promise<void>
 }
@@ -40,7 +40,7 @@ const GATHER_MS = 3
 const SINGLE_EXPECTED_MS = 300
 
 export function createMintQueue(deps: RegistrationDeps): MintQueue {
-  const { config, leases, log, timing } = deps
+  const { config, leases, log, standingFaults, timing } = deps
   const queue = createFairQueue<MintRequest>(config.queueMax)
   /** The running batches, and when they were started. */
   const active = new Map<Promise<void>, number>()
@@ -132,7 +132,9 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     }
   }
 
-  async function run(requests: readonly MintRequest[]): Promise<void> {
+  async function run(queued: readonly MintRequest[]): Promise<void> {
+    const requests = rejectHopeless(queued)
+    if (requests.length === 0) return
     const startedAt = performance.now()
     const sharers = active.size + 1
     const lease = leases.hold()
@@ -148,6 +150,15 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     if (requests.length === 1) singleMs = (singleMs + (performance.now() - startedAt) / sharers) / 2
   }
 
+  /** Rejects the requests that a fault concerns which was found while they waited. @returns the others */
+  function rejectHopeless(requests: readonly MintRequest[]): MintRequest[] {
+    return requests.filter(({ admittedAt, plan, reject }) => {
+      const fault = standingFaults.foundSince(admittedAt, plan.usagePlanId)
+      if (fault !== undefined) reject(fault)
+      return fault === undefined
+    })
+  }
+
   async function mintAll(mints: readonly PendingMint[], signal: AbortSignal): Promise<void> {
     const [first, second] = mints
     if (first === undefined) return
@@ -157,11 +168,14 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
   }
 
   return {
-    submit(request) {
+    async submit(request) {
+      // One that was recorded before may have its key already.
+      if (request.begun === null) standingFaults.admit(request.plan.usagePlanId)
       const expected = expectedMs(request.token.id)
-      if (performance.now() + expected > request.answerBy) return Promise.reject(overloaded(expected))
+      if (performance.now() + expected > request.answerBy) throw overloaded(expected)
+      const admittedAt = performance.now()
       return new Promise((resolve, reject) => {
-        const dropped = queue.add(request.token.id, { ...request, resolve, reject })
+        const dropped = queue.add(request.token.id, { ...request, admittedAt, resolve, reject })
         dropped?.reject(overloaded(expected))
         wake()
       })

@@ -26,9 +26,14 @@ export interface MintRequest {
   readonly waiters: readonly Waiter[]
   /** The deadline of the response, on the clock of `performance.now()`. */
   readonly answerBy: number
+  /** The time at which it joined the queue, on the same clock. */
+  readonly admittedAt: number
   readonly resolve: (credential: Credential) => void
   readonly reject: (error: unknown) => void
 }
+
+/** A request before it joins the queue. */
+export type NewMintRequest = Omit<MintRequest, 'admittedAt' | 'resolve' | 'reject'>
 
 /** A `pending` registration or rotation, and the lease under which this process mints its key. */
 export interface PendingMint extends Held {

@@ -44,7 +44,7 @@ export async function mintSingle(
   signal: AbortSignal,
   seen: SeenKey = NOT_SEEN,
 ): Promise<SingleOutcome> {
-  const { attachBreaker } = deps
+  const { attachBreaker, standingFaults } = deps
   if (mint.registration.idempotency === null && !isAwaited(mint.request)) {
     const error = notAwaited(mint.request)
     await fail(deps, [mint], error)
@@ -52,7 +52,8 @@ export async function mintSingle(
   }
   const check = !attachBreaker.isClosed()
   try {
-    const { apiKeyId, existed } = await createAttachedKey(deps, mint, seen, check, signal)
+    const { apiKeyId, createdAt, existed } = await createAttachedKey(deps, mint, seen, check, signal)
+    standingFaults.minted([mint.registration.usagePlanId], createdAt)
     const completed = await completeWhenReady(deps, [{ mint, apiKeyId }])
     if (!completed.has(mint.id)) return { error: notAwaited(mint.request), existed }
     if (!check && attachBreaker.isCheckDue()) deps.afterResponse(() => checkAttachment(deps, mint, apiKeyId))
@@ -91,7 +92,7 @@ export async function mintOneByOne(
 /**
  * Creates an enabled key and attaches it to its plan.
  * @param check verify the attachment, whatever API Gateway responds
- * @returns the key's id in API Gateway
+ * @returns the key's id in API Gateway, and when it was created, on the clock of `performance.now()`; -∞: before this call
  * @throws ServiceError; API Gateway may then hold a key, attached or not
  */
 async function createAttachedKey(
@@ -100,7 +101,7 @@ async function createAttachedKey(
   seen: SeenKey,
   check: boolean,
   signal: AbortSignal,
-): Promise<{ apiKeyId: string; existed: boolean }> {
+): Promise<{ apiKeyId: string; createdAt: number; existed: boolean }> {
   const { id, description, usagePlanId } = registration
   const key = { name: keyName(registration), description, value: secrets.apiKeyValue }
   const created =
@@ -108,15 +109,16 @@ async function createAttachedKey(
       ? await apiGateway.createKey(key, signal)
       : { id: seen.id, existed: seen.enabled === true }
   const apiKeyId = created.id
+  const createdAt = seen.id === undefined && !created.existed ? performance.now() : Number.NEGATIVE_INFINITY
   try {
     const wasEnabled =
       created.existed || (seen.id !== undefined && (await apiGateway.ensureEnabled(apiKeyId, signal)))
-    if (seen.attached) return { apiKeyId, existed: wasEnabled }
+    if (seen.attached) return { apiKeyId, createdAt, existed: wasEnabled }
     const attachment = { keyId: apiKeyId, keyName: keyNamePrefix([id]), usagePlanId, check }
     const outcome = await apiGateway.attachKey(attachment, signal)
     if (outcome === 'repaired') attachBreaker.failed(notHeld(apiKeyId), OPENS_AT)
     else if (check) attachBreaker.worked()
-    return { apiKeyId, existed: wasEnabled && outcome === 'existed' }
+    return { apiKeyId, createdAt, existed: wasEnabled && outcome === 'existed' }
   } catch (error) {
     // Whatever the error says, the key itself exists.
     if (!(error instanceof ServiceError)) throw error

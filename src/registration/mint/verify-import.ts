@@ -32,11 +32,12 @@ export async function verifyImport(
   mints: readonly PendingMint[],
   signal: AbortSignal,
 ): Promise<void> {
+  const importedAt = performance.now()
   try {
-    const unseen = await completeSeen(deps, mints, signal)
+    const unseen = await completeSeen(deps, mints, importedAt, signal)
     if (unseen.length === 0) return deps.importBreaker.worked()
     for (const owner of ownersOf(unseen)) deps.leases.keep(owner)
-    deps.afterResponse(() => followUp(deps, unseen, mints.length))
+    deps.afterResponse(() => followUp(deps, unseen, { count: mints.length, importedAt }))
   } catch (error) {
     await fail(deps, mints, error)
   }
@@ -48,9 +49,13 @@ export async function verifyImport(
  * sample: if that was really missing or not attached, the others are repaired without more looks. Keys that were not only
  * late are the evidence against imports. Never throws.
  * @param unseen registrations whose leases are kept; their holder is removed
- * @param count the number of keys in the import
+ * @param count the number of keys in the import; `importedAt` is when it succeeded, on the clock of `performance.now()`
  */
-async function followUp(deps: MintDeps, unseen: readonly Unseen[], count: number): Promise<void> {
+async function followUp(
+  deps: MintDeps,
+  unseen: readonly Unseen[],
+  { count, importedAt }: { count: number; importedAt: number },
+): Promise<void> {
   const { importBreaker, leases, timing } = deps
   const startedAt = performance.now()
   const limit = abortAfter(Math.max(...unseen.map(({ mint }) => endOf(mint.request, timing))) - startedAt)
@@ -81,7 +86,7 @@ async function followUp(deps: MintDeps, unseen: readonly Unseen[], count: number
       missing = late
       if (missing.length === 0) break
       await sleep(pause, undefined, { signal })
-      missing = await completeSeen(deps, mintsOf(missing), signal)
+      missing = await completeSeen(deps, mintsOf(missing), importedAt, signal)
     }
   } catch (error) {
     if (signal.aborted) await failUnawaited(deps, mintsOf(missing))
@@ -107,6 +112,7 @@ const mintsOf = (unseen: readonly Unseen[]) => unseen.map(({ mint }) => mint)
 async function completeSeen(
   deps: MintDeps,
   mints: readonly PendingMint[],
+  importedAt: number,
   signal: AbortSignal,
 ): Promise<Unseen[]> {
   /** By usage plan and registration. */
@@ -137,6 +143,10 @@ async function completeSeen(
     const seen = { id: onPlan?.id ?? key?.id, enabled: key?.enabled, attached: onPlan !== undefined }
     if (seen.id !== undefined && seen.enabled && seen.attached) minted.push({ mint, apiKeyId: seen.id })
     else unseen.push({ mint, seen })
+  }
+  if (minted.length > 0) {
+    const plans = new Set(minted.map(({ mint }) => mint.registration.usagePlanId))
+    deps.standingFaults.minted(plans, importedAt)
   }
   await completeWhenReady(deps, minted)
   return unseen

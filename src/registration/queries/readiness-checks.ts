@@ -2,6 +2,7 @@ import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { Plan } from '../../config.ts'
 import { ServiceError } from '../../errors.ts'
 import type { Store } from '../../store/store.ts'
+import type { StandingFaults } from '../standing-faults.ts'
 import type { ReadinessCheck } from './service-readiness.ts'
 
 /** The store can be written to. */
@@ -17,6 +18,14 @@ export function planCheck(apiGateway: ApiGateway, plans: readonly Plan[]): Readi
       const { stages } = await apiGateway.describePlan(usagePlanId, signal)
       if (stages.length === 0) throw withoutStage(name)
     }
+  }
+}
+
+/** No standing fault prevents registrations: those of the last minutes succeeded, or there were none. */
+export function faultCheck(standingFaults: StandingFaults, plans: readonly Plan[]): ReadinessCheck {
+  return () => {
+    const fault = standingFaults.find(plans.map(({ usagePlanId }) => usagePlanId))
+    if (fault !== undefined) throw fault
   }
 }
 

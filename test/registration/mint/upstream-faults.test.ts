@@ -51,7 +51,7 @@ const fatal: [title: string, fault: FaultOrder, status: number, code: string, re
     { operation: 'CreateApiKey', when: 'before', kind: 'quota', times: forever },
     503,
     'key_quota_reached',
-    false,
+    true,
   ],
   [
     'CreateUsagePlanKey is denied',
@@ -71,7 +71,7 @@ const fatal: [title: string, fault: FaultOrder, status: number, code: string, re
 
 for (const [title, fault, status, code, retryAfter] of fatal) {
   test(`if ${title}, the response is ${code}, and the registration is undone`, async (t) => {
-    const service = await startService(t)
+    const service = await startService(t, { timing: { faultProbe: 0 } })
     const { secret, token } = await service.token({ maxUses: 1 })
     service.gateway.faults.order(fault)
     const answer = await service.register(secret)
