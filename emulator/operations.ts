@@ -167,6 +167,20 @@ export const operations: Record<OperationName, Operation> = {
       return { usagePlanId: plan.id, ...range, values: usage.report(account, plan, range) }
     },
   },
+  UpdateUsage: {
+    ...on('PATCH', '/usageplans/:planId/keys/:keyId/usage', 200),
+    run: ({ account, usage, params, body }) => {
+      const plan = account.plan(params['planId'] ?? '')
+      const key = account.key(params['keyId'] ?? '')
+      if (!key.planIds.has(plan.id)) throw notFound('Invalid API Key identifier specified')
+      for (const { op, path, value } of read(patch, body).patchOperations) {
+        if (op !== 'replace' || path !== '/remaining' || !/^\d+$/.test(value))
+          throw badRequest(`Invalid patch path '${path}' specified for op '${op}'.`)
+        usage.setRemaining(plan, key, Number(value))
+      }
+      return { usagePlanId: plan.id, values: usage.today(plan, key) }
+    },
+  },
 }
 
 function on<M extends Operation['method']>(method: M, path: string, status: number) {

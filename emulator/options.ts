@@ -16,6 +16,7 @@ export const operationNames = [
   'GetUsagePlanKey',
   'DeleteUsagePlanKey',
   'GetUsage',
+  'UpdateUsage',
 ] as const
 
 export type OperationName = (typeof operationNames)[number]

@@ -7,6 +7,10 @@ import type { UsagePlan } from './options.ts'
 export interface Usage {
   /** Counts a request with `key`. @returns `'ok'`, or the reason to reject it */
   count(plan: UsagePlan, key: ApiKey): 'ok' | 'throttled' | 'over quota'
+  /** Sets what is left of a key's quota in the present period. @throws ApiError 400 if the plan has no quota */
+  setRemaining(plan: UsagePlan, key: ApiKey, remaining: number): void
+  /** Returns `[used, remaining]` of a key today, by key id. */
+  today(plan: UsagePlan, key: ApiKey): Record<string, [used: number, remaining: number][]>
   /** Returns `[used, remaining]` by key id for each day from `startDate` to `endDate` (`YYYY-MM-DD`). @throws ApiError 400 */
   report(
     account: Account,
@@ -30,32 +34,51 @@ export function createUsage(): Usage {
   /** The requests by plan and key, then by day since the epoch. */
   const days = new Map<string, Map<number, number>>()
 
-  const usedOn = (planId: string, keyId: string, day: number) => days.get(`${planId}/${keyId}`)?.get(day) ?? 0
+  /** What UpdateUsage left of a key's quota, by plan and key: the allowance of a period in place of the plan's limit. */
+  const allowances = new Map<string, { readonly period: number; readonly allowance: number }>()
+
+  const idOf = (planId: string, keyId: string) => `${planId}/${keyId}`
+  const usedOn = (planId: string, keyId: string, day: number) => days.get(idOf(planId, keyId))?.get(day) ?? 0
+  /** The first day of the period that a day belongs to. */
+  const periodOf = ({ quota }: UsagePlan, day: number) => day - (day % PERIOD_DAYS[quota?.period ?? 'DAY'])
   function usedInPeriod(plan: UsagePlan, keyId: string, day: number): number {
-    const length = PERIOD_DAYS[plan.quota?.period ?? 'DAY']
     let used = 0
-    for (let at = day - (day % length); at <= day; at++) used += usedOn(plan.id, keyId, at)
+    for (let at = periodOf(plan, day); at <= day; at++) used += usedOn(plan.id, keyId, at)
     return used
   }
-  const remaining = (plan: UsagePlan, keyId: string, day: number) =>
-    plan.quota?.limit === undefined
-      ? Number.MAX_SAFE_INTEGER
-      : Math.max(0, plan.quota.limit - usedInPeriod(plan, keyId, day))
+  function remaining(plan: UsagePlan, keyId: string, day: number): number {
+    const limit = plan.quota?.limit
+    if (limit === undefined) return Number.MAX_SAFE_INTEGER
+    const own = allowances.get(idOf(plan.id, keyId))
+    const allowance = own?.period === periodOf(plan, day) ? own.allowance : limit
+    return Math.max(0, allowance - usedInPeriod(plan, keyId, day))
+  }
+  const thisDay = () => Math.floor(Date.now() / DAY_MS)
 
   return {
     count(plan, key) {
-      const id = `${plan.id}/${key.id}`
+      const id = idOf(plan.id, key.id)
       const rate = plan.throttle?.rateLimit
       if (rate !== undefined) {
         const bucket = buckets.get(id) ?? createTokenBucket(rate, plan.throttle?.burstLimit ?? rate)
         buckets.set(id, bucket)
         if (bucket.take() > 0) return 'throttled'
       }
-      const today = Math.floor(Date.now() / DAY_MS)
+      const today = thisDay()
       if (remaining(plan, key.id, today) === 0) return 'over quota'
       const counts = days.get(id) ?? new Map<number, number>()
       days.set(id, counts.set(today, (counts.get(today) ?? 0) + 1))
       return 'ok'
+    },
+    setRemaining(plan, key, left) {
+      if (plan.quota?.limit === undefined) throw badRequest(`Usage Plan ${plan.id} has no quota`)
+      const today = thisDay()
+      const allowance = left + usedInPeriod(plan, key.id, today)
+      allowances.set(idOf(plan.id, key.id), { period: periodOf(plan, today), allowance })
+    },
+    today(plan, key) {
+      const today = thisDay()
+      return { [key.id]: [[usedOn(plan.id, key.id, today), remaining(plan, key.id, today)]] }
     },
     report(account, plan, { startDate, endDate, keyId }) {
       const first = Date.parse(`${startDate}T00:00:00Z`) / DAY_MS

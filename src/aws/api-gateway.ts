@@ -15,7 +15,7 @@ import {
 } from './keys.ts'
 import { type KeyQuery, type KeyState, readKey } from './live-key.ts'
 import { createPace, type Priority } from './pace.ts'
-import { readUsage, type UsageDay, type UsageQuery } from './usage.ts'
+import { type RemainingQuota, readUsage, setRemaining, type UsageDay, type UsageQuery } from './usage.ts'
 import {
   type Attachment,
   type AttachOutcome,
@@ -59,6 +59,8 @@ export interface ApiGateway {
   describePlan(usagePlanId: string, signal: AbortSignal): Promise<PlanDescription>
   /** Reads the daily usage of a key on its usage plan; the figures are up to half an hour late. */
   readUsage(query: UsageQuery, signal: AbortSignal): Promise<UsageDay[]>
+  /** Sets what is left of a key's quota in the present period. Waits for the other changes of this process. */
+  setRemaining(quota: RemainingQuota, signal: AbortSignal): Promise<void>
 }
 
 export interface ApiGatewayAccess {
@@ -94,6 +96,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       setKeyEnabled: (id, enabled, signal) => setKeyEnabled(client, id, enabled, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
       readUsage: (query, signal) => readUsage(client, query, signal),
+      setRemaining: (quota, signal) => setRemaining(client, changeQueue, quota, signal),
       readKey: (query, signal) => readKey(client, query, signal),
       findPlansOf: (keyId, signal) => findPlansOf(client, keyId, signal),
       hasPlan: (usagePlanId, signal) => hasPlan(client, usagePlanId, signal),
@@ -107,7 +110,11 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   return {
     apiGateway: registration.calls,
     // A change that waits for leftover quota would block the registrations behind it in the queue.
-    lowPriorityApiGateway: { ...lowPriorityApiGateway.calls, attachKey: registration.calls.attachKey },
+    lowPriorityApiGateway: {
+      ...lowPriorityApiGateway.calls,
+      attachKey: registration.calls.attachKey,
+      setRemaining: registration.calls.setRemaining,
+    },
     queryApiGateway: query.calls,
     close() {
       for (const { client } of [registration, lowPriorityApiGateway, query]) client.destroy()

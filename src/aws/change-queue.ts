@@ -59,6 +59,6 @@ async function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** "Unable to complete operation due to concurrent modification. Please try again later." */
-function isConcurrentChange(conflict: string): boolean {
+export function isConcurrentChange(conflict: string): boolean {
   return /concurrent/i.test(conflict)
 }

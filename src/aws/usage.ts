@@ -1,5 +1,6 @@
-import { type APIGatewayClient, paginateGetUsage } from '@aws-sdk/client-api-gateway'
-import { toServiceError } from './errors.ts'
+import { type APIGatewayClient, paginateGetUsage, UpdateUsageCommand } from '@aws-sdk/client-api-gateway'
+import { type ChangeQueue, isConcurrentChange } from './change-queue.ts'
+import { answeredError, toServiceError } from './errors.ts'
 
 export interface UsageQuery {
   readonly usagePlanId: string
@@ -45,4 +46,37 @@ export async function readUsage(
   } catch (error) {
     throw toServiceError(error, 'read the usage of a key')
   }
+}
+
+export interface RemainingQuota {
+  readonly usagePlanId: string
+  readonly keyId: string
+  /** The requests left in the present period. */
+  readonly remaining: number
+}
+
+/**
+ * Sets what is left of a key's quota in the present period (UpdateUsage). It waits in `queue` for the other changes of this
+ * process.
+ * @throws ServiceError see {@link toServiceError}
+ */
+export async function setRemaining(
+  client: APIGatewayClient,
+  queue: ChangeQueue,
+  { usagePlanId, keyId, remaining }: RemainingQuota,
+  abortSignal: AbortSignal,
+): Promise<void> {
+  const patchOperations = [{ op: 'replace' as const, path: '/remaining', value: String(remaining) }]
+  const command = new UpdateUsageCommand({ usagePlanId, keyId, patchOperations })
+  await queue.run(abortSignal, async () => {
+    try {
+      await client.send(command, { abortSignal })
+      return {}
+    } catch (error) {
+      const answered = answeredError(error)
+      if (answered?.name === 'ConflictException' && isConcurrentChange(answered.message))
+        return { conflict: answered.message }
+      throw toServiceError(error, "carry a key's quota to the next key")
+    }
+  })
 }

@@ -1,5 +1,6 @@
 import { failureOf } from '../errors.ts'
 import type { BootstrapToken, Registration } from '../store/records.ts'
+import { carryQuota } from './carry-quota.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './deps.ts'
 import { withDeadline } from './idempotency/deadline.ts'
 import type { InFlight, Waiter } from './idempotency/in-flight.ts'
@@ -156,7 +157,11 @@ async function replay(
   const apiKeyId = registration?.apiKeyId
   if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw idempotencyInProgress()
   const secrets = unsealEarlier(registration, identity)
-  if (registration.rotation !== null && registration.answeredAt === null) await request.reauthorize()
+  if (registration.rotation !== null && registration.answeredAt === null) {
+    await request.reauthorize()
+    // Once more: the present key was used since the key of this rotation was minted.
+    await carryQuota(deps, registration, apiKeyId, AbortSignal.timeout(deps.timing.undo))
+  }
   await checkReplayedKey(deps, registration, apiKeyId)
   const key = { keyId: apiKeyId, value: secrets.apiKeyValue, tokenId: registration.tokenId }
   const until = () => (call.isGone() ? null : call.readyBy)

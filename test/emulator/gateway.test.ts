@@ -7,6 +7,7 @@ import {
   CreateUsagePlanCommand,
   CreateUsagePlanKeyCommand,
   DeleteApiKeyCommand,
+  DeleteUsagePlanCommand,
   DeleteUsagePlanKeyCommand,
   GetApiKeyCommand,
   GetApiKeysCommand,
@@ -19,6 +20,7 @@ import {
   NotFoundException,
   TooManyRequestsException,
   UpdateApiKeyCommand,
+  UpdateUsageCommand,
   UpdateUsagePlanCommand,
 } from '@aws-sdk/client-api-gateway'
 import { type Gateway, startGateway } from '../../emulator/gateway.ts'
@@ -250,6 +252,52 @@ test('a plan enforces its throttle and quota with 429, and GetUsage reports the 
   const patchOperations = [{ op: 'replace' as const, path: '/quota/limit', value: '5' }]
   await sdk.send(new UpdateUsagePlanCommand({ usagePlanId: small.id, patchOperations }))
   assert.equal((await call(`${VALUE}2`)).status, 200)
+})
+
+test('UpdateUsage sets what is left of the quota of one key in the present period', async (t) => {
+  const { sdk, call } = await setUp(t)
+  const { id: usagePlanId } = await sdk.send(
+    new CreateUsagePlanCommand({
+      name: 'small',
+      apiStages: [{ apiId: 'demo', stage: 'prod' }],
+      quota: { limit: 3, period: 'DAY' },
+    }),
+  )
+  const [keyId, other] = [
+    await attachedKey(sdk, `${VALUE}1`, usagePlanId),
+    await attachedKey(sdk, `${VALUE}2`, usagePlanId),
+  ]
+  assert.equal((await call(`${VALUE}1`)).status, 200)
+  const patch = (path: string, value: string, planId = usagePlanId) =>
+    sdk.send(
+      new UpdateUsageCommand({
+        usagePlanId: planId,
+        keyId,
+        patchOperations: [{ op: 'replace', path, value }],
+      }),
+    )
+  const { items } = await patch('/remaining', '1')
+  assert.deepEqual(items, { [keyId]: [[1, 1]] })
+  assert.deepEqual([(await call(`${VALUE}1`)).status, (await call(`${VALUE}1`)).status], [200, 429])
+  const today = new Date().toISOString().slice(0, 10)
+  const usage = await sdk.send(new GetUsageCommand({ usagePlanId, startDate: today, endDate: today }))
+  assert.deepEqual(usage.items, { [keyId]: [[2, 0]], [other]: [[0, 3]] })
+  await assert.rejects(patch('/remaining', 'x'), { name: 'BadRequestException' })
+  await assert.rejects(patch('/used', '1'), { name: 'BadRequestException' })
+  await assert.rejects(patch('/remaining', '1', 'demogold'), { name: 'NotFoundException' })
+})
+
+test('GetUsagePlans lists the plans of a key; a deleted plan loses its keys', async (t) => {
+  const { sdk } = await setUp(t)
+  const keyId = await attachedKey(sdk, `${VALUE}1`)
+  const plansOf = async () => (await sdk.send(new GetUsagePlansCommand({ keyId }))).items?.map(({ id }) => id)
+  assert.deepEqual(await plansOf(), ['demofree'])
+  const remove = () => sdk.send(new DeleteUsagePlanCommand({ usagePlanId: 'demofree' }))
+  await assert.rejects(remove(), { name: 'BadRequestException', message: /API stages/ })
+  const patchOperations = [{ op: 'remove' as const, path: '/apiStages', value: 'demo:prod' }]
+  await sdk.send(new UpdateUsagePlanCommand({ usagePlanId: 'demofree', patchOperations }))
+  await remove()
+  assert.deepEqual(await plansOf(), [])
 })
 
 test('the API rejects a new key until propagationMs has passed', async (t) => {

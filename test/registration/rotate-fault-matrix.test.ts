@@ -5,6 +5,7 @@ import type { FaultOrder } from '../../emulator/faults.ts'
 import type { OperationName } from '../../emulator/options.ts'
 import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
+import { usageSchema } from '../../src/routes/usage-schema.ts'
 import {
   assertErrorResponse,
   faultCases,
@@ -19,12 +20,12 @@ import {
   type ReceivedCredential,
   runJobsUntilIdle,
 } from '../support/invariants.ts'
-import { manage, registered, type Service, startService } from '../support/service.ts'
+import { dataPlane, manage, registered, type Service, startService } from '../support/service.ts'
 
 /** The operations of a rotation, for each way to mint; the last two of `single` belong to undoing. */
 const operations = {
-  single: ['CreateApiKey', 'CreateUsagePlanKey', 'GetApiKeys', 'DeleteApiKey'],
-  bulk: ['ImportApiKeys', 'GetUsagePlanKeys'],
+  single: ['CreateApiKey', 'CreateUsagePlanKey', 'GetUsage', 'GetApiKeys', 'DeleteApiKey'],
+  bulk: ['ImportApiKeys', 'GetUsagePlanKeys', 'UpdateUsage'],
 } as const satisfies Record<MintMode, readonly OperationName[]>
 
 function start(t: TestContext, mode: MintMode = 'single'): Promise<Service> {
@@ -45,8 +46,10 @@ async function rotateUnder(
   fault: FaultOrder,
   isIdempotent: boolean,
 ): Promise<void> {
+  const dayOfStart = new Date().toISOString().slice(0, 10)
   const service = await start(t, mode)
   const own = await registered(service)
+  assert.equal(await dataPlane(service, own.api_key_value), 200, 'a part of its quota is used')
   if (fault.operation === 'GetApiKeys' || fault.operation === 'DeleteApiKey')
     service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
   service.gateway.faults.order(fault)
@@ -75,6 +78,8 @@ async function rotateUnder(
   await runJobsUntilIdle(service)
   await assertInvariants(service.gateway, service.deps.store, received)
   assert.deepEqual([...service.gateway.account.keys.keys()], [received.at(-1)?.api_key_id])
+  const usage = usageSchema.parse(await (await manage(service, own, 'GET', '/usage')).json())
+  if (usage.to === dayOfStart) assert.equal(usage.days.at(-1)?.remaining, 999, 'the quota was carried')
 }
 
 describe('fault matrix of revocations and expiries: the key is deleted, and its status is never active meanwhile', {
