@@ -74,13 +74,14 @@ export async function createDeps(
     ...{ planLimits, tokenUses },
   }
   const mintQueue = createMintQueue(shared)
+  const refusals = createRefusals(shared)
   return {
     ...shared,
     inFlight,
     mintQueue,
     liveness: createKeyLiveness({ ...shared, queryApiGateway }),
     readKeyUsage: createKeyUsage({ ...shared, queryApiGateway }),
-    refusals: createRefusals(shared),
+    refusals,
     readiness: createServiceReadiness({
       clock,
       known: [faultCheck(standingFaults, config.plans)],
@@ -90,6 +91,7 @@ export async function createDeps(
       await inFlight.settled()
       await mintQueue.settled()
       await deliveries.flush()
+      await refusals.flush()
       access.close()
       await store.close()
     },

@@ -10,6 +10,7 @@ import { ServiceError } from '../errors.ts'
 import type { Actor } from '../store/audit.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
+import { clientAddress } from './client-address.ts'
 
 const CALLER = 'caller'
 const MANAGER = 'manager'
@@ -34,8 +35,7 @@ export function authenticate({ store, clock }: { store: Store; clock: Clock }): 
     // A revoked token's requests are not repeated: their sealed secrets are destroyed.
     const mayRetry = token.revokedAt === null && request.headers['idempotency-key'] !== undefined
     const unusable = mayRetry ? undefined : whyUnusable(token, clock())
-    // A token with no use left is rejected later: the store knows best.
-    if (unusable !== undefined && unusable.code !== 'token_exhausted') throw unusable
+    if (unusable !== undefined) throw unusable
   }
 }
 
@@ -90,7 +90,7 @@ export interface Identified {
 export function identified(request: FastifyRequest): Identified | undefined {
   const caller = request.getDecorator<Caller | null>(CALLER)
   const manager = request.getDecorator<Manager | null>(MANAGER)
-  const where = { requestId: request.id, clientAddress: request.ip }
+  const where = { requestId: request.id, clientAddress: clientAddress(request) }
   if (caller !== null) {
     const { id } = caller.token
     return { actor: { kind: 'token', id, ...where }, tokenId: id, registrationId: null }

@@ -1,9 +1,11 @@
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { networkOf } from '../client-network.ts'
 import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
 import type { Store } from '../store/store.ts'
 import { authenticated, managing } from './authenticate.ts'
+import { clientAddress } from './client-address.ts'
 import { createTokenRate, type TokenRate } from './token-rate-limit.ts'
 
 const WINDOW_S = 60
@@ -33,7 +35,10 @@ export async function createRateLimits(
   { store, clock }: { store: Store; clock: Clock },
 ): Promise<RateLimits> {
   await app.register(rateLimit, { global: false, timeWindow: WINDOW_S * 1_000 })
-  const ofAddress = app.createRateLimit({ max: perAddress })
+  const ofAddress = app.createRateLimit({
+    keyGenerator: (request) => networkOf(clientAddress(request)),
+    max: perAddress,
+  })
   const ofRegistration = app.createRateLimit({
     keyGenerator: (request) => managing(request).registration.id,
     max: PER_REGISTRATION,

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorCode } from '../error-catalogue.ts'
 import type { ServiceError } from '../errors.ts'
 import { identified } from './authenticate.ts'
+import { clientAddress } from './client-address.ts'
 
 /** The status that the log shows for a request whose client disconnected before it had the response, as in nginx. */
 const CLIENT_CLOSED = 499
@@ -27,7 +28,7 @@ export function logRequests(app: FastifyInstance): void {
           ...(who === undefined ? {} : { token_id: who.tokenId }),
           ...(who?.registrationId ? { registration_id: who.registrationId } : {}),
           ms: Math.round(reply.elapsedTime * 10) / 10,
-          ip: request.ip,
+          ip: clientAddress(request),
         },
         'request completed',
       )

@@ -1,8 +1,11 @@
+import { networkOf } from '../client-network.ts'
 import type { Clock } from '../clock.ts'
 import type { ErrorCode } from '../error-catalogue.ts'
 import type { Log } from '../log.ts'
 import type { Actor, AuditEntry } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'
+import { createRefusalCounts, type Repeats } from './count-refusals.ts'
+import type { Timing } from './timing.ts'
 
 /** A rejected request whose token is known. */
 export interface Refusal {
@@ -21,8 +24,19 @@ export interface Refusals {
   /**
    * Records a refusal. Resolves when that is done or has failed, but after a second at the latest; the write then
    * continues. Never throws: a failure is logged, and the response stays the same.
+   *
+   * Repeats with the same token, code and network are counted, and recorded together at the end of a period.
    */
   record(refusal: Refusal): Promise<void>
+  /** Records the repeats that were counted so far. Never throws. */
+  flush(): Promise<void>
+}
+
+export interface RefusalDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly timing: Pick<Timing, 'refusals'>
+  readonly log: Log
 }
 
 interface Waiting {
@@ -31,12 +45,17 @@ interface Waiting {
 }
 
 /** Writes refusals that arrive during a write together in the next one, so that a flood of them costs few commits. */
-export function createRefusals({ store, clock, log }: { store: Store; clock: Clock; log: Log }): Refusals {
+export function createRefusals({ store, clock, timing, log }: RefusalDeps): Refusals {
   let waiting: Waiting[] = []
-  let writing = false
+  let writing = Promise.resolve()
+  let isWriting = false
+  const counts = createRefusalCounts<Refusal>(
+    timing.refusals,
+    (repeats) => void write(repeatedEntry(repeats)),
+  )
 
   async function writeAll(): Promise<void> {
-    writing = true
+    isWriting = true
     while (waiting.length > 0) {
       const batch = waiting
       waiting = []
@@ -48,31 +67,51 @@ export function createRefusals({ store, clock, log }: { store: Store; clock: Clo
       }
       for (const { done } of batch) done()
     }
-    writing = false
+    isWriting = false
+  }
+
+  function write(entry: AuditEntry): Promise<void> {
+    return new Promise((resolve) => {
+      waiting.push({ entry, done: resolve })
+      if (!isWriting) writing = writeAll()
+    })
+  }
+
+  function entryOf({ actor, code, tokenId, registrationId }: Refusal): AuditEntry {
+    return {
+      ...{ at: clock(), actor, action: 'request.refused', detail: code },
+      ...{ tokenId, registrationId, apiKeyId: null },
+    }
+  }
+
+  function repeatedEntry({ refusal, network, count, ms }: Repeats<Refusal>): AuditEntry {
+    const entry = entryOf(refusal)
+    return {
+      ...entry,
+      actor: { ...entry.actor, requestId: null, clientAddress: network },
+      detail: `${refusal.code}: ${count} more in ${Math.max(1, Math.round(ms / 1_000))} s`,
+    }
   }
 
   return {
-    record({ actor, code, tokenId, registrationId }) {
+    async record(refusal) {
+      const { actor, code, registrationId } = refusal
       // A store that cannot be used cannot record this either. The rejected request is in the log.
-      if (code === 'store_unavailable') return Promise.resolve()
-      const entry: AuditEntry = {
-        at: clock(),
-        actor,
-        action: 'request.refused',
-        detail: code,
-        tokenId,
-        registrationId,
-        apiKeyId: null,
-      }
-      return new Promise((resolve) => {
+      if (code === 'store_unavailable') return
+      const name = [actor.kind, actor.id, registrationId, code].join(' ')
+      if (!counts.isFirst(name, networkOf(actor.clientAddress ?? ''), refusal)) return
+      const written = write(entryOf(refusal))
+      await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, MAX_WAIT_MS)
-        const done = () => {
+        void written.then(() => {
           clearTimeout(timer)
           resolve()
-        }
-        waiting.push({ entry, done })
-        if (!writing) void writeAll()
+        })
       })
+    },
+    async flush() {
+      counts.end()
+      await writing
     },
   }
 }

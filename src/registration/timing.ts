@@ -46,6 +46,8 @@ export interface Timing {
   readonly purge: number
   /** The time for which an idempotency key is remembered. */
   readonly idempotency: number
+  /** The first period for which repeats of a refusal are counted and recorded together. The longest is ten times as long. */
+  readonly refusals: number
   /**
    * The time for which usage figures are reused. API Gateway's are up to half an hour late anyway, and owners that poll must
    * not use up the control plane's quota.
@@ -81,6 +83,7 @@ export const defaultTiming: Timing = {
   forget: 30_000,
   purge: 3_600_000,
   idempotency: 24 * 3_600_000,
+  refusals: 60_000,
   usageReuse: 60_000,
   displaceAfter: 6 * 60_000,
 }

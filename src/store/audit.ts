@@ -41,7 +41,10 @@ export interface AuditEntry {
   readonly at: number
   readonly actor: Actor
   readonly action: AuditAction
-  /** The error code of a refusal or an undoing, the reason for which a key ended, or the operator's command line. */
+  /**
+   * The error code of a refusal (with the number of its repeats) or an undoing, the reason for which a key ended, or the
+   * operator's command line.
+   */
   readonly detail: string | null
   readonly tokenId: string | null
   /** The registration; for a rotation, the registration that it rotates. */

@@ -33,6 +33,24 @@ test('SIGTERM: requests in flight finish, new connections are refused, exit code
   assert.equal(server.output.stderr, '')
 })
 
+test('the repeats of a refusal that were counted so far are recorded at the stop', async (t) => {
+  const env = serverEnv(await testGateway(t), tempDir(t))
+  const server = await startServer(t, env)
+  const { stdout } = await runCli(t, ['tokens', 'create', '--label', 'x', '--plan', 'gold'], env)
+  for (let i = 0; i < 3; i++) {
+    const refused = await fetch(`${server.url}/register`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${stdout.trim()}`, 'content-type': 'application/json' },
+      body: '{"name":"acme-agent","plan":"free"}',
+    })
+    assert.equal(refused.status, 403)
+  }
+  server.child.kill('SIGTERM')
+  assert.equal(await server.ended(), 0)
+  const { stdout: audit } = await runCli(t, ['audit', '--json'], env)
+  assert.match(audit, /"detail": "plan_not_allowed: 2 more in \d+ s"/)
+})
+
 test('a request that is arriving when the stop begins gets 503 shutting_down, and the connection closes', async (t) => {
   const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
   const socket = connect(Number(new URL(server.url).port), '127.0.0.1')

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { purgeAudit } from '../../src/registration/jobs/purge-audit.ts'
-import type { RecordedEntry } from '../../src/store/audit.ts'
+import { type RecordedEntry, SERVICE } from '../../src/store/audit.ts'
 import { fastTiming } from '../support/invariants.ts'
 import { manage, registered, type Service, startService } from '../support/service.ts'
 
@@ -98,14 +98,15 @@ test('rejected requests with a known token are recorded before the response, oth
   const refusals = (await service.deps.store.listAudit({ tokenId: token.id, limit: 100 }))
     .reverse()
     .filter(({ action }) => action === 'request.refused')
+  const firstOfCode = seen.filter(({ code }, i) => seen.findIndex((one) => one.code === code) === i)
   assert.deepEqual(
     refusals.map(({ detail, actor }) => ({ code: detail, id: actor.requestId })),
-    [...seen, { code: 'not_found', id: requestIdOf(other) }],
+    [...firstOfCode, { code: 'not_found', id: requestIdOf(other) }],
   )
   assert.equal(refusals.at(-1)?.registrationId, own.registration_id)
 })
 
-test('an undone registration is recorded with the reason; a flood of rejected requests is recorded completely', async (t) => {
+test('an undone registration is recorded with the reason; of a flood of rejected requests the first is recorded, and the number of the others', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token({ maxUses: 1 })
   service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
@@ -116,8 +117,50 @@ test('an undone registration is recorded with the reason; a flood of rejected re
   ])
   await registered(service, {}, {}, secret)
   await Promise.all(Array.from({ length: 200 }, () => service.register(secret)))
+  await service.deps.refusals.flush()
+  assert.deepEqual((await trail(service, { tokenId: token.id })).slice(-2), [
+    'token request.refused token_exhausted',
+    'token request.refused token_exhausted: 199 more in 1 s',
+  ])
+})
+
+/** Sends requests with a revoked token from these addresses. Returns the entries of their refusals, oldest first. */
+async function refusedFrom(t: TestContext, addresses: readonly string[]): Promise<RecordedEntry[]> {
+  const service = await startService(t, { env: { TRUST_PROXY: '1' } })
+  const { secret, token } = await service.token()
+  await service.deps.store.revokeToken(token.id, SERVICE, Date.now())
+  for (const address of addresses)
+    assert.equal((await service.register(secret, undefined, { 'x-forwarded-for': address })).status, 401)
+  await service.deps.refusals.flush()
   const entries = await service.deps.store.listAudit({ tokenId: token.id, limit: 1_000 })
-  assert.equal(entries.filter(({ detail }) => detail === 'token_exhausted').length, 200)
+  return entries.reverse().filter(({ action }) => action === 'request.refused')
+}
+
+test('refusals of one IPv6 network are counted together', async (t) => {
+  const addresses = Array.from({ length: 50 }, (_, i) => `2001:db8:0:1::${i}`)
+  const entries = await refusedFrom(t, [...addresses, '2001:db8:0:2::1'])
+  assert.deepEqual(
+    entries.map(({ actor, detail }) => [actor.clientAddress, detail?.replace(/\d+ s$/, '… s')]),
+    [
+      ['2001:db8:0:1::0', 'token_revoked'],
+      ['2001:db8:0:2::1', 'token_revoked'],
+      ['2001:db8:0:1::/64', 'token_revoked: 49 more in … s'],
+    ],
+  )
+})
+
+test('a revoked token that is sent from many networks makes few entries, and no refusal is missing', async (t) => {
+  const entries = await refusedFrom(
+    t,
+    Array.from({ length: 400 }, (_, i) => `203.0.${i % 200}.1`),
+  )
+  const counted = entries.map(({ detail }) => Number(detail?.match(/: (\d+) more/)?.[1] ?? 1))
+  assert.equal(
+    counted.reduce((sum, count) => sum + count, 0),
+    400,
+  )
+  assert.ok(entries.length <= 42, `${entries.length} entries`)
+  assert.equal(entries.at(-1)?.actor.clientAddress, null)
 })
 
 test('old entries are purged, except those of a key that still exists', async (t) => {
