@@ -5,7 +5,8 @@ import { operationNames } from './options.ts'
 
 /**
  * A failure to inject. `fail`: 500. `throttle`: 429. `conflict`: the 409 of a concurrent change. `quota`: the 429 when the
- * account's API key quota is used up. `denied`: 403. `unsupported`: 404, as for an unknown operation. `refused`: 400.
+ * account's API key quota is used up. `denied`: 403. `expired`, `unrecognized`: the 403 for credentials that have expired, or
+ * that AWS does not know (yet). `odd`: a 403 of a type that API Gateway does not document. `slow`: 408. `unsupported`: 404, as for an unknown operation. `refused`: 400.
  * `hang`: no response until the client gives up. `half`: a few bytes of a response, then nothing more. `drip`: a response
  * without an end, a byte every 50 ms. `cut`: the connection is closed without a response.
  *
@@ -27,6 +28,10 @@ export const faultSchema = z.strictObject({
       'conflict',
       'quota',
       'denied',
+      'expired',
+      'unrecognized',
+      'odd',
+      'slow',
       'unsupported',
       'refused',
       'hang',
@@ -100,6 +105,22 @@ export function faultError(kind: Fault['kind']): ApiError | undefined {
       return badRequest('Invalid request')
     case 'denied':
       return new ApiError(403, 'AccessDeniedException', 'User is not authorized to perform this operation')
+    case 'expired':
+      return new ApiError(
+        403,
+        'ExpiredTokenException',
+        'The security token included in the request is expired',
+      )
+    case 'unrecognized':
+      return new ApiError(
+        403,
+        'UnrecognizedClientException',
+        'The security token included in the request is invalid.',
+      )
+    case 'odd':
+      return new ApiError(403, 'SomethingElseException', 'Forbidden')
+    case 'slow':
+      return new ApiError(408, 'RequestTimeoutException', 'The request body did not arrive in time')
     case 'hang':
     case 'half':
     case 'drip':

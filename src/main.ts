@@ -1,5 +1,5 @@
 import { buildApp } from './app.ts'
-import { isMisconfigured } from './aws/errors.ts'
+import { preventsStart } from './aws/errors.ts'
 import { readConfig } from './config.ts'
 import { createDeps, type Deps } from './deps.ts'
 import { ServiceError } from './errors.ts'
@@ -32,8 +32,7 @@ async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
     await readiness.check()
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error
-    // Without a cause: a plan without an API stage, which is set right in AWS while the service runs.
-    if (isMisconfigured(error) && error.cause !== undefined) {
+    if (preventsStart(error)) {
       const plans = config.plans.map((plan) => `${plan.name}=${plan.usagePlanId}`).join(', ')
       const cause = error.cause instanceof Error ? ` (${error.cause.name}: ${error.cause.message})` : ''
       refuseToStart(

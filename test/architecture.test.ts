@@ -48,8 +48,8 @@ const mayImportWithin: Record<string, readonly string[]> = {
 /** The phases of a registration, vocabulary of the stores too: it imports only the types of their records. */
 const LIFECYCLE = 'registration/lifecycle.ts'
 
-/** The limits of calls to AWS, whichever service is called: the DynamoDB store has them too. */
-const SDK_CALLS = ['aws/http-handler.ts']
+/** The limits and credentials of calls to AWS, whichever service is called: the DynamoDB store has them too. */
+const SDK_CALLS = ['aws/http-handler.ts', 'aws/credentials.ts']
 
 /** The files that wire everything, and who may import them. Every other file at the root of src/ imports no folder. */
 const WIRING: Record<string, readonly string[]> = {

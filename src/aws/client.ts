@@ -1,5 +1,6 @@
 import { APIGatewayClient, LimitExceededException } from '@aws-sdk/client-api-gateway'
 import type { DateObserver } from '../clock-check.ts'
+import { renewCredentials } from './credentials.ts'
 import { createHttpHandler, type HttpHandler } from './http-handler.ts'
 import type { Pace, Priority } from './pace.ts'
 
@@ -20,7 +21,7 @@ const DEFAULT_PAUSE_S = 1
 /**
  * Creates the SDK's client with time limits: at most 3 attempts (standard retry mode), so that after a call that hangs
  * there is time within the registration for a retry. Every attempt waits for its turn, and a throttled attempt slows
- * down all others. The credentials come from the SDK's default chain.
+ * down all others. The credentials come from the SDK's default chain; see {@link renewCredentials}.
  */
 export function createClient(
   { region, endpoint, callTimeoutMs, observeDate }: ClientOptions,
@@ -50,6 +51,12 @@ export function createClient(
   })
   const { retryStrategy } = client.config
   client.config.retryStrategy = async () => unlessFull(await retryStrategy())
+  const withCredentials = renewCredentials(client.config)
+  client.middlewareStack.add((next) => (args) => withCredentials(() => next({ ...args })), {
+    name: 'renewCredentials',
+    step: 'initialize',
+    priority: 'high',
+  })
   return client
 }
 

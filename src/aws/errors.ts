@@ -1,73 +1,127 @@
 import { APIGatewayServiceException, TooManyRequestsException } from '@aws-sdk/client-api-gateway'
 import { ServiceError } from '../errors.ts'
+import { credentialFault, metadataOf } from './credentials.ts'
 
 /** Seconds to wait if API Gateway names none: its burst allowance refills within this time. */
 const DEFAULT_RETRY_AFTER_S = 5
+/** Seconds to wait after a fault that may need an operator, or AWS, to pass. */
+const LONG_RETRY_AFTER_S = 30
 
-const CREDENTIAL_FAULTS = new Set(['CredentialsProviderError', 'TokenProviderError', 'ProviderError'])
-const HOST_FAULTS = new Set(['ENOTFOUND', 'ERR_INVALID_URL'])
+const THROTTLED = new Set(['ThrottlingException', 'Throttling', 'RequestLimitExceeded'])
+/** Errors that do not pass until an operator changes the policy or the account. */
+const DENIED = new Set([
+  ...['AccessDeniedException', 'AccessDenied', 'UnauthorizedException', 'ForbiddenException'],
+  ...['MissingAuthenticationTokenException', 'OptInRequired', 'SubscriptionRequiredException'],
+])
+/** Errors about the content of a request: it would be rejected again. */
+const REJECTED = new Set(['BadRequestException', 'ValidationException', 'RequestEntityTooLargeException'])
+const TOO_LARGE = 413
+
+/** Errors of Node.js for a request that it cannot send: of a header or a URL. */
+const NOT_SENDABLE = /^ERR_(INVALID|HTTP_INVALID|UNESCAPED|SOCKET_BAD|MISSING_ARGS)_/
+/** Errors of the TLS handshake, before anything is sent: of the other side's certificate, or because it speaks no TLS. */
+const UNTRUSTED =
+  /^(CERT_|CRL_|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|ERR_TLS_CERT)/
+const NO_TLS =
+  /wrong version number|packet length too long|unsupported protocol|protocol version|handshake failure|http request/i
+const UNKNOWN_HOST = 'ENOTFOUND'
+
+/**
+ * The kind of a failure. `quota`: the account has no room for a key. `conflict`: a 409. `credentials`: AWS does not accept
+ * the credentials, or there are none, which may pass. `denied`: an operator has to change the credentials or the policy.
+ * `missing`: a 404 for a plan or a key. `rejected`: API Gateway rejects the content of the request. `unsent`: nothing can be
+ * sent with this configuration. `insecure`: no TLS connection. `unclear`: any other, also one that this service does not know.
+ */
+export type FaultKind =
+  | 'quota'
+  | 'throttled'
+  | 'conflict'
+  | 'credentials'
+  | 'denied'
+  | 'missing'
+  | 'rejected'
+  | 'unsent'
+  | 'insecure'
+  | 'unclear'
+
+export function kindOf(error: unknown): FaultKind {
+  if (!(error instanceof Error)) return 'unclear'
+  const { name, code, status } = describe(error)
+  if (name === 'LimitExceededException') return 'quota'
+  if (status === 429 || THROTTLED.has(name)) return 'throttled'
+  if (status === 409) return 'conflict'
+  const fault = credentialFault(error)
+  if (fault !== undefined) return fault === 'wrong' ? 'denied' : 'credentials'
+  if (DENIED.has(name)) return 'denied'
+  if (name === 'NotFoundException') return 'missing'
+  if (REJECTED.has(name) || status === TOO_LARGE) return 'rejected'
+  if (NOT_SENDABLE.test(code)) return 'unsent'
+  if (UNTRUSTED.test(code) || (/^(EPROTO|ERR_SSL_)/.test(code) && NO_TLS.test(error.message)))
+    return 'insecure'
+  return 'unclear'
+}
 
 /**
  * Maps an error of a call to API Gateway to a ServiceError with the original as its cause: `upstream_throttled`,
- * `key_quota_reached`, `upstream_misconfigured` (access denied, unknown plan, request rejected) or
- * `upstream_unavailable` (time-out, broken connection, 5xx). `effect` says whether the call may have taken effect.
+ * `key_quota_reached`, `upstream_misconfigured` (only what an operator has to correct), or `upstream_unavailable` (all that
+ * may pass). `effect` says whether the call may have taken effect.
  * @param doing the operation, as in "create an API key"
- * @param missing the subject of a NotFoundException
+ * @param subject the subject of a NotFoundException. A missing plan needs an operator; a key may have been undone by another
+ *   process.
  */
-export function toServiceError(
-  error: unknown,
-  doing: string,
-  missing = 'the usage plan or the key',
-): ServiceError {
+export function toServiceError(error: unknown, doing: string, subject: 'plan' | 'key' = 'key'): ServiceError {
   if (error instanceof ServiceError) return error
-  const { name, status, attempts } = describe(error)
-  // Only a response to the first attempt is conclusive: an earlier attempt that timed out may have taken effect.
-  const effect = status >= 400 && status < 500 && attempts === 1 ? 'none' : 'possible'
-  const options = { cause: error, effect } as const
-
-  if (name === 'LimitExceededException') {
-    return new ServiceError('key_quota_reached', "The account's API key quota is used up.", options)
+  const kind = kindOf(error)
+  const { status, attempts } = describe(error)
+  const isRefusal = status >= 400 && status < 500
+  const isConclusive = isRefusal || (status === 0 && kind !== 'unclear')
+  // Only a first attempt is conclusive: an earlier one that got no response may have taken effect.
+  const options = { cause: error, effect: isConclusive && attempts <= 1 ? 'none' : 'possible' } as const
+  const misconfigured = (detail: string) => new ServiceError('upstream_misconfigured', detail, options)
+  const unavailable = (detail: string, retryAfter: number) =>
+    new ServiceError('upstream_unavailable', detail, { ...options, retryAfter })
+  switch (kind) {
+    case 'quota':
+      return new ServiceError('key_quota_reached', "The account's API key quota is used up.", options)
+    case 'throttled': {
+      const detail = 'API Gateway is throttling requests.'
+      return new ServiceError('upstream_throttled', detail, { ...options, retryAfter: retryAfter(error) })
+    }
+    case 'conflict':
+      return unavailable('API Gateway is busy with other changes.', DEFAULT_RETRY_AFTER_S)
+    case 'credentials':
+      return unavailable(`The service has no usable AWS credentials to ${doing}.`, LONG_RETRY_AFTER_S)
+    case 'denied':
+      return misconfigured(`API Gateway does not allow the service to ${doing}.`)
+    case 'missing':
+      if (subject === 'plan')
+        return misconfigured(`API Gateway cannot ${doing}: the usage plan does not exist.`)
+      return unavailable(
+        `API Gateway cannot ${doing}: the key does not exist any more.`,
+        DEFAULT_RETRY_AFTER_S,
+      )
+    case 'rejected':
+      return misconfigured(`API Gateway rejected the request to ${doing}.`)
+    case 'unsent':
+      return misconfigured(`The service cannot send a request to ${doing}: its configuration is not valid.`)
+    case 'insecure':
+      return misconfigured(`The service cannot set up a secure connection to API Gateway to ${doing}.`)
+    case 'unclear':
+      return unavailable(
+        `API Gateway failed or did not respond when asked to ${doing}.`,
+        isRefusal ? LONG_RETRY_AFTER_S : DEFAULT_RETRY_AFTER_S,
+      )
   }
-  if (status === 429) {
-    return new ServiceError('upstream_throttled', 'API Gateway is throttling requests.', {
-      ...options,
-      retryAfter: retryAfter(error),
-    })
-  }
-  if (status === 409) {
-    return new ServiceError('upstream_unavailable', 'API Gateway is busy with other changes.', {
-      ...options,
-      retryAfter: DEFAULT_RETRY_AFTER_S,
-    })
-  }
-  if (CREDENTIAL_FAULTS.has(name)) {
-    const detail = `The service has no usable AWS credentials to ${doing}.`
-    return new ServiceError('upstream_misconfigured', detail, options)
-  }
-  if (name === 'NotFoundException') {
-    const detail = `API Gateway cannot ${doing}: ${missing} does not exist.`
-    return new ServiceError('upstream_misconfigured', detail, options)
-  }
-  if (status >= 400 && status < 500) {
-    const isDenied = status === 401 || status === 403
-    const detail = isDenied
-      ? `API Gateway does not allow the service to ${doing}.`
-      : `API Gateway rejected the request to ${doing}.`
-    return new ServiceError('upstream_misconfigured', detail, options)
-  }
-  return new ServiceError(
-    'upstream_unavailable',
-    `API Gateway failed or did not respond when asked to ${doing}.`,
-    {
-      ...options,
-      retryAfter: DEFAULT_RETRY_AFTER_S,
-    },
-  )
 }
 
-/** Returns `true` if no request can succeed until the configuration is changed. */
-export function isMisconfigured(error: ServiceError): boolean {
-  return error.code === 'upstream_misconfigured' || HOST_FAULTS.has(describe(error.cause).code)
+/** Returns `true` if a service that starts with this error should not: it does not pass without an operator, or seldom. */
+export function preventsStart({ code, cause }: ServiceError): boolean {
+  // Without a cause: a plan without an API stage, which is set right in AWS while the service runs.
+  if (code === 'upstream_misconfigured') return cause !== undefined
+  return (
+    code === 'upstream_unavailable' &&
+    (kindOf(cause) === 'credentials' || describe(cause).code === UNKNOWN_HOST)
+  )
 }
 
 /**
@@ -79,11 +133,20 @@ export function answeredError(error: unknown): { name: string; message: string; 
   return { name: error.name, message: error.message, status: error.$metadata.httpStatusCode ?? 0 }
 }
 
-function describe(error: unknown): { name: string; code: string; status: number; attempts: number } {
+interface Description {
+  readonly name: string
+  readonly code: string
+  readonly status: number
+  readonly attempts: number
+}
+
+/** `status` is 0 without a response; `attempts` is 0 if the SDK counted none. */
+function describe(error: unknown): Description {
   if (!(error instanceof Error)) return { name: '', code: '', status: 0, attempts: 0 }
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  const metadata = error instanceof APIGatewayServiceException ? error.$metadata : {}
-  return { name: error.name, code, status: metadata.httpStatusCode ?? 0, attempts: metadata.attempts ?? 0 }
+  const { httpStatusCode = 0, attempts = 0 } = metadataOf(error)
+  const status = error instanceof APIGatewayServiceException ? httpStatusCode : 0
+  return { name: error.name, code, status, attempts }
 }
 
 function retryAfter(error: unknown): number {

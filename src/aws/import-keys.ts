@@ -1,7 +1,7 @@
 import { type APIGatewayClient, ImportApiKeysCommand } from '@aws-sdk/client-api-gateway'
 import type { ServiceError } from '../errors.ts'
 import type { ChangeQueue } from './change-queue.ts'
-import { answeredError, toServiceError } from './errors.ts'
+import { answeredError, type FaultKind, kindOf, toServiceError } from './errors.ts'
 import type { KeyToCreate } from './keys.ts'
 
 export interface KeyToImport extends KeyToCreate {
@@ -18,8 +18,8 @@ export type ImportOutcome =
   | { readonly outcome: 'refused' | 'unsupported'; readonly error: ServiceError }
 
 const UNSUPPORTED = new Set([404, 405, 501])
-/** Statuses of errors that are not about the keys: any other call would fail in the same way. They are thrown. */
-const NOT_FOR_THE_KEYS = new Set([401, 403, 429])
+/** The kinds of failures that are about the keys. After any other, the same call may succeed, or none would. */
+const ABOUT_THE_KEYS = new Set<FaultKind>(['quota', 'conflict', 'missing', 'rejected'])
 
 /**
  * Imports keys as CSV with their usage plans (ImportApiKeys). A repeated import overwrites the same keys, because the
@@ -49,17 +49,14 @@ async function tryImport(
     await client.send(command, { abortSignal: signal })
     return { outcome: 'imported', ms: performance.now() - startedAt }
   } catch (cause) {
-    const error = toServiceError(cause, 'import API keys')
+    const error = toServiceError(cause, 'import API keys', 'plan')
     const answered = answeredError(cause)
     if (answered === undefined) throw error
-    const { name, status } = answered
+    const kind = kindOf(cause)
     // NotFoundException can mean a usage plan. An unsupported operation has another error name, or none.
-    if (UNSUPPORTED.has(status) && name !== 'NotFoundException') return { outcome: 'unsupported', error }
-    const refused = { outcome: 'refused', error } as const
-    // Some of the keys may still fit in the quota.
-    if (error.code === 'key_quota_reached') return refused
-    if (status >= 500 || NOT_FOR_THE_KEYS.has(status)) throw error
-    return status === 409 ? { ...refused, conflict: answered.message } : refused
+    if (UNSUPPORTED.has(answered.status) && kind !== 'missing') return { outcome: 'unsupported', error }
+    if (!ABOUT_THE_KEYS.has(kind)) throw error
+    return { outcome: 'refused', error, ...(kind === 'conflict' ? { conflict: answered.message } : {}) }
   }
 }
 

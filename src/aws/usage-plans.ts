@@ -10,7 +10,7 @@ import { ServiceError } from '../errors.ts'
 import type { ChangeQueue } from './change-queue.ts'
 import { answeredError, toServiceError } from './errors.ts'
 import { type FoundKey, keysNamed } from './keys.ts'
-import { untilSeen } from './late-lists.ts'
+import { isPassing, untilSeen } from './late-lists.ts'
 
 export interface Attachment {
   readonly keyId: string
@@ -27,6 +27,7 @@ export interface Attachment {
  */
 export type AttachOutcome = 'attached' | 'existed' | 'repaired'
 
+const ATTACH = 'attach a key to the usage plan'
 /** The looks for an attached key, over 4 seconds, before it is attached again. */
 const LOOKS = 6
 
@@ -51,6 +52,7 @@ export async function attachKey(
   let attached = 0
   for (;;) {
     const answer = await queue.run(signal, () => tryAttach(client, to, signal))
+    if (answer.missing !== undefined) throw await notFound(client, to.usagePlanId, answer.missing, signal)
     if (answer.conflict === undefined) attached += 1
     if (answer.attached && !to.check) return 'attached'
     const looks = isOtherPlan(answer) ? 1 : LOOKS
@@ -62,10 +64,32 @@ export async function attachKey(
   }
 }
 
-/** The response to CreateUsagePlanKey: `attached` if it names the key; `conflict` is the message of a 409. */
+/**
+ * Returns the error of an attachment that found no plan or no key (404). The plan decides: it needs an operator, while a key
+ * may have been undone by another process, after a pause of this one.
+ */
+async function notFound(
+  client: APIGatewayClient,
+  usagePlanId: string,
+  error: unknown,
+  signal: AbortSignal,
+): Promise<ServiceError> {
+  try {
+    await describePlan(client, usagePlanId, signal)
+    return toServiceError(error, ATTACH, 'key')
+  } catch (planError) {
+    return isPassing(planError) ? toServiceError(planError, ATTACH) : toServiceError(error, ATTACH, 'plan')
+  }
+}
+
+/**
+ * The response to CreateUsagePlanKey: `attached` if it names the key; `conflict` is the message of a 409, `missing` the error
+ * of a 404.
+ */
 interface AttachAnswer {
   readonly attached: boolean
   readonly conflict?: string
+  readonly missing?: unknown
 }
 
 async function tryAttach(
@@ -80,7 +104,8 @@ async function tryAttach(
   } catch (error) {
     const answered = answeredError(error)
     if (answered?.name === 'ConflictException') return { attached: false, conflict: answered.message }
-    throw toServiceError(error, 'attach a key to the usage plan')
+    if (answered?.name === 'NotFoundException') return { attached: false, missing: error }
+    throw toServiceError(error, ATTACH)
   }
 }
 
@@ -122,7 +147,7 @@ export async function findAttached(
     }
     return found
   } catch (error) {
-    throw toServiceError(error, 'read the keys of the usage plan')
+    throw toServiceError(error, 'read the keys of the usage plan', 'plan')
   }
 }
 
@@ -152,7 +177,7 @@ export async function describePlan(
     const plan = await client.send(new GetUsagePlanCommand({ usagePlanId }), { abortSignal: signal })
     return toDescription(usagePlanId, plan)
   } catch (error) {
-    throw toServiceError(error, 'read the usage plan', 'it')
+    throw toServiceError(error, 'read the usage plan', 'plan')
   }
 }
 

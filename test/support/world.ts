@@ -104,7 +104,7 @@ export class World {
       case 'fault': {
         const { do: _, ...fault } = one
         // A rejected call has no effect in API Gateway, so the fault comes before the effect.
-        const refused = ['denied', 'unsupported', 'refused'].includes(fault.kind)
+        const refused = ['denied', 'expired', 'odd', 'unsupported', 'refused'].includes(fault.kind)
         this.gateway.faults.order(refused ? { ...fault, when: 'before' } : fault)
         return
       }

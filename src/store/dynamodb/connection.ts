@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   ConditionalCheckFailedException,
@@ -17,6 +18,7 @@ import {
 import pLimit from 'p-limit'
 import { z } from 'zod'
 import { abortAfter } from '../../abort-after.ts'
+import { renewCredentials } from '../../aws/credentials.ts'
 import { createHttpHandler } from '../../aws/http-handler.ts'
 import type { DateObserver } from '../../clock-check.ts'
 import { ServiceError } from '../../errors.ts'
@@ -108,6 +110,12 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
       observeDate,
     }),
   })
+  const withCredentials = renewCredentials(client.config)
+  client.middlewareStack.add((next) => (args) => withCredentials(() => next({ ...args })), {
+    name: 'renewCredentials',
+    step: 'initialize',
+    priority: 'high',
+  })
   const documents = DynamoDBDocumentClient.from(client, { marshallOptions: { removeUndefinedValues: true } })
 
   const line = pLimit(SOCKETS)
@@ -142,7 +150,8 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
       try {
         const TransactItems = writes.map((write) => inTable(write, table))
-        const command = new TransactWriteCommand({ TransactItems })
+        // By its token a repeated transaction has no second effect.
+        const command = new TransactWriteCommand({ TransactItems, ClientRequestToken: randomUUID() })
         await send((options) => documents.send(command, options), endsAt)
         return []
       } catch (error) {

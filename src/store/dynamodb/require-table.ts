@@ -1,9 +1,7 @@
 import { DescribeTableCommand, type DynamoDBClient, type TableDescription } from '@aws-sdk/client-dynamodb'
+import { credentialFault } from '../../aws/credentials.ts'
 import type { DynamoDbOptions } from './connection.ts'
 import { shapeFaults } from './table.ts'
-
-const DENIED = new Set(['AccessDeniedException', 'UnrecognizedClientException', 'InvalidSignatureException'])
-const CREDENTIALS = new Set(['CredentialsProviderError', 'TokenProviderError', 'ProviderError'])
 
 /** Checks that the table can be the store. @throws Error with the reason and the remedy if it cannot */
 export async function requireTable(client: DynamoDBClient, options: DynamoDbOptions): Promise<void> {
@@ -40,7 +38,8 @@ export function explain(error: unknown, { table, region, endpoint }: DynamoDbOpt
       { cause: error },
     )
   }
-  if (DENIED.has(name) || CREDENTIALS.has(name)) {
+  const isCredentialFault = error instanceof Error && credentialFault(error) !== undefined
+  if (isCredentialFault || name === 'AccessDeniedException') {
     return new Error(
       `DynamoDB denies access to the table ${where}: ${name}: ${message}\n` +
         '  Check the AWS credentials and their policy; the policy that firstkey needs is in docs/scaling.md.',

@@ -46,6 +46,13 @@ const fatal: [title: string, fault: FaultOrder, status: number, code: string, re
     'upstream_misconfigured',
     false,
   ],
+  ...(['expired', 'unrecognized', 'odd', 'slow'] as const).map((kind): (typeof fatal)[number] => [
+    `CreateApiKey keeps failing for a reason that may pass (${kind})`,
+    { operation: 'CreateApiKey', when: 'before', kind, times: forever },
+    503,
+    'upstream_unavailable',
+    true,
+  ]),
   [
     'the API key quota is reached',
     { operation: 'CreateApiKey', when: 'before', kind: 'quota', times: forever },
@@ -88,6 +95,10 @@ const survived: [title: string, faults: FaultOrder[]][] = [
     'CreateApiKey took effect but its connection broke',
     [{ operation: 'CreateApiKey', when: 'after', kind: 'cut' }],
   ],
+  ...(['expired', 'unrecognized', 'slow'] as const).map((kind): (typeof survived)[number] => [
+    `CreateApiKey was rejected once for a reason that passes (${kind})`,
+    [{ operation: 'CreateApiKey', when: 'before', kind }],
+  ]),
   ['CreateApiKey was throttled once', [{ operation: 'CreateApiKey', when: 'before', kind: 'throttle' }]],
   [
     'CreateUsagePlanKey took effect but its connection broke',
@@ -129,6 +140,30 @@ test('a key that is already on another plan of the same stage is deleted: upstre
   const answer = await service.register(secret)
   assert.equal(answer.status, 502)
   assert.equal((await readProblem(answer)).code, 'upstream_misconfigured')
+  await assertUndone(service, token.id, secret)
+})
+
+for (const kind of ['expired', 'unrecognized', 'slow'] as const)
+  test(`one import that is rejected for a reason that passes (${kind}) fails none of the waiting agents`, async (t) => {
+    const service = await startService(t, { env: { MINT_MODE: 'bulk' } })
+    const { secret } = await service.token()
+    service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind })
+    const answers = await Promise.all(Array.from({ length: 99 }, () => service.register(secret)))
+    for (const answer of answers) assert.equal(answer.status, 201)
+    assert.equal(service.gateway.account.keys.size, 99)
+  })
+
+test('a key that another process undid before it was attached is no fault of the set-up: the error is retryable', async (t) => {
+  const service = await startService(t)
+  const { secret, token } = await service.token({ maxUses: 1 })
+  service.gateway.onCall = (operation, moment) => {
+    if (operation !== 'CreateApiKey' || moment !== 'effective') return
+    for (const { id } of service.gateway.account.keys.values()) service.gateway.account.deleteKey(id)
+    service.gateway.onCall = () => undefined
+  }
+  const answer = await service.register(secret)
+  assert.equal(answer.status, 503)
+  assert.equal((await readProblem(answer)).code, 'upstream_unavailable')
   await assertUndone(service, token.id, secret)
 })
 

@@ -134,6 +134,17 @@ test('a lease write that stalls fails in time, and the next one and recovery suc
   assert.equal((await store.takeLeases([one.id], 'pending', { owner: 'b', until: 19_000 }, 10_000)).size, 1)
 })
 
+test('if DynamoDB rejects the credentials once, they are loaded again and the registration succeeds', async (t) => {
+  const { dynamoDb, service } = await start(t)
+  const { secret } = await service.token({ maxUses: 1 })
+  dynamoDb.order({ operation: 'GetItem', kind: 'unknown-credentials', times: 1 })
+  dynamoDb.order({ operation: 'TransactWriteItems', kind: 'unknown-credentials', times: 1 })
+  const answer = await service.register(secret)
+  assert.equal(answer.status, 201)
+  assert.equal(dynamoDb.faultCount(), 2)
+  await assertInvariants(service.gateway, service.deps.store, [(await answer.json()) as ReceivedCredential])
+})
+
 test('if access to the table is denied, the response is 503, until it is granted again', async (t) => {
   const { dynamoDb, service } = await start(t)
   const { secret } = await service.token()
