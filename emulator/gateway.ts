@@ -38,7 +38,7 @@ export async function startGateway(
 ): Promise<Gateway> {
   const options = { ...defaultGatewayOptions, ...overrides }
   const account = new Account(options)
-  const usage = createUsage()
+  const usage = createUsage(options.clock)
   const faults = createFaults()
   const answers: Gateway['answers'] = {}
   const app = Fastify({

@@ -29,7 +29,8 @@ const PERIOD_DAYS = { DAY: 1, WEEK: 7, MONTH: 30 }
 const DAY_MS = 86_400_000
 const MAX_DAYS = 90
 
-export function createUsage(): Usage {
+/** @param clock the time by which requests are counted, in milliseconds since the epoch */
+export function createUsage(clock: () => number): Usage {
   const buckets = new Map<string, TokenBucket>()
   /** The requests by plan and key, then by day since the epoch. */
   const days = new Map<string, Map<number, number>>()
@@ -53,7 +54,7 @@ export function createUsage(): Usage {
     const allowance = own?.period === periodOf(plan, day) ? own.allowance : limit
     return Math.max(0, allowance - usedInPeriod(plan, keyId, day))
   }
-  const thisDay = () => Math.floor(Date.now() / DAY_MS)
+  const thisDay = () => Math.floor(clock() / DAY_MS)
 
   return {
     count(plan, key) {

@@ -4,11 +4,15 @@ import type { Gateway } from '../../emulator/gateway.ts'
 import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../src/registration/jobs/recover.ts'
+import { settleDoubts } from '../../src/registration/jobs/settle-doubts.ts'
 import { switchDueKeys } from '../../src/registration/jobs/switch-keys.ts'
+import { isInDoubt } from '../../src/registration/lifecycle.ts'
 import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
 import type { Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Service } from './service.ts'
+
+const DAY_MS = 24 * 3_600_000
 
 /** Timing that is short enough for tests. */
 export const fastTiming: Timing = {
@@ -18,6 +22,10 @@ export const fastTiming: Timing = {
   recover: 50,
   afterDeadline: 5_000,
   undo: 3_000,
+  deliver: 10,
+  deliverRetry: 50,
+  inDoubtAfter: 500,
+  settle: 50,
   sweepAfter: 300,
   faultProbe: 20,
   faultProbeLongest: 100,
@@ -90,8 +98,11 @@ export async function assertInvariants(
 }
 
 /** Reports whether the jobs have work left on a registration or rotation. */
-export function hasWorkLeft({ status, sweepAt, endsAt, switchAt }: Registration, now: number): boolean {
+export function hasWorkLeft(one: Registration, now: number): boolean {
+  const { status, sweepAt, endsAt, switchAt } = one
   if (switchAt !== null) return true
+  const isRemembered = one.idempotency !== null && one.createdAt >= now - DAY_MS
+  if (isInDoubt(one, now - DAY_MS)) return one.rotation !== null || !isRemembered
   if (status === 'active') return endsAt !== null && endsAt <= now
   return status === 'pending' || status === 'ending' || sweepAt !== null
 }
@@ -104,6 +115,7 @@ export async function runJobsUntilIdle({ gateway, deps }: Service): Promise<void
   for (let round = 0; round < 200; round++) {
     await deps.store.forgetIdempotency(deps.clock() - deps.timing.idempotency)
     await recover(deps)
+    await settleDoubts(deps)
     await deleteDueKeys(deps, leaderLease)
     await switchDueKeys(deps, leaderLease)
     const rows = await deps.store.listRegistrations({ limit: 100_000 })

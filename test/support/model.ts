@@ -42,6 +42,7 @@ const action = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('crash when' as const), operation, moment }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('crash' as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('use' as const), owner: fc.nat(3) }) },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -83,8 +84,9 @@ export type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
 
 /**
  * Runs random sequences of registrations, rotations, revocations, suspensions, expiries, retries, races, crashes, restarts,
- * faults and clock jumps. Checks that every response is a documented one, that the same request gets the same credential within a day,
- * and, once nothing is left to recover, every invariant against the gateway's own state.
+ * faults, uses of keys and clock jumps. Checks that every response is a documented one, that the same request gets the same
+ * credential within a day, and, once nothing is left to recover, every invariant against the gateway's own state; then again, once
+ * everything that a crash left in doubt is settled.
  * @throws Error with the seed and the path that reproduce the failure
  */
 export async function checkModel(
@@ -112,7 +114,9 @@ async function runActions(
   try {
     for (const one of actions) await world.run(one)
     await world.waitUntilIdle()
-    await assertInvariants(world.gateway, world.store, world.received)
+    await assertInvariants(world.gateway, world.store, await world.keptCredentials())
+    await world.settleDoubts()
+    await assertInvariants(world.gateway, world.store, await world.keptCredentials())
     await world.assertRevoked()
   } finally {
     await world.close()

@@ -9,6 +9,7 @@ import { type Gateway, startGateway } from '../../emulator/gateway.ts'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import type { Problem } from '../../src/http/problem.ts'
 import { SERVICE } from '../../src/store/audit.ts'
+import type { Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import { hasWorkLeft, type ReceivedCredential } from './invariants.ts'
 import type { Action } from './model.ts'
@@ -17,6 +18,8 @@ import { serverEnv, unlimitedPolicy } from './service.ts'
 
 const DAY_MS = 24 * 3_600_000
 const MAX_USES = 3
+/** The longest time after which a delivery is recorded. */
+const LONGEST_DELIVERY_MS = 5_000
 /** The lifetime of the second token's keys. */
 const KEY_TTL_MS = 6 * 3_600_000
 
@@ -45,7 +48,11 @@ export type OpenModelStore = (dir: string) => Promise<ModelStore>
 export class World {
   readonly gateway: Gateway
   readonly store: Store
-  readonly received: ReceivedCredential[] = []
+  readonly #received: (ReceivedCredential & { readonly at: number })[] = []
+  /** The times at which a server was killed, and those of receipts, on the clock of `performance.now()`. */
+  readonly #kills: number[] = []
+  /** The registrations whose callers proved that they received the response: by a management call, or by using the key. */
+  readonly #proved = new Set<string>()
   readonly #dir: string
   readonly #env: Readonly<Record<string, string>>
   readonly #mode: 'auto' | 'bulk'
@@ -110,11 +117,14 @@ export class World {
       }
       case 'crash when':
         this.gateway.onCall = (operation, at) => {
-          if (operation === one.operation && at === one.moment) this.#server?.child.kill('SIGKILL')
+          if (operation === one.operation && at === one.moment) this.#kill()
         }
         return
       case 'crash':
-        this.#server?.child.kill('SIGKILL')
+        this.#kill()
+        return
+      case 'use':
+        await this.#useKey(one.owner)
         return
       case 'clear faults':
         this.#clearFaults()
@@ -177,7 +187,7 @@ export class World {
     const { body } = answer
     assert.ok(body)
     assert.ok(!revoked, 'a revoked token cannot register')
-    this.received.push(body)
+    this.#received.push({ ...body, at: performance.now() })
     const { registration_id } = body
     if (!this.#owners.some((owner) => owner.registration_id === registration_id)) {
       const managementToken = body.management.token ?? ''
@@ -222,7 +232,8 @@ export class World {
     assert.notEqual(revoked, 'done', 'a revoked registration was rotated')
     const { body: credential } = answer
     assert.ok(credential)
-    this.received.push(credential)
+    this.#received.push({ ...credential, at: performance.now() })
+    this.#proved.add(owner.registration_id)
     if (credential.management.token !== undefined) {
       owner.managementToken = credential.management.token
       owner.mayBeOutdated = true // The response to an earlier renewal may be lost, or a racer's renewal may come later.
@@ -238,12 +249,56 @@ export class World {
     if (owner.revoked === 'no') owner.revoked = 'requested'
     const answer = await send(`${url}/register/${owner.registration_id}`, { method: 'DELETE', headers })
     if (answer === undefined) return
-    if (answer.problem === undefined) owner.revoked = 'done'
-    else
+    if (answer.problem === undefined) {
+      owner.revoked = 'done'
+      this.#proved.add(owner.registration_id)
+    } else
       assertPossibleError(answer.problem, [
         ...UPSTREAM_ERRORS,
         ...(owner.mayBeOutdated ? ['invalid_token'] : []),
       ])
+  }
+
+  #kill(): void {
+    this.#server?.child.kill('SIGKILL')
+    this.#kills.push(performance.now())
+  }
+
+  /** Calls the API with a received key. API Gateway counts that, so that the key is in doubt no more. */
+  async #useKey(index: number): Promise<void> {
+    const one = this.#received[index % Math.max(1, this.#received.length)]
+    if (one === undefined) return
+    const answer = await fetch(this.gateway.url, { headers: { 'x-api-key': one.api_key_value } })
+    await answer.text()
+    if (answer.status === 200) this.#proved.add(one.registration_id)
+  }
+
+  /**
+   * The credentials that callers received, except those that were undone in doubt: the server was killed before it had recorded
+   * the delivery, and for a day the caller neither managed the registration nor used the key.
+   */
+  async keptCredentials(): Promise<ReceivedCredential[]> {
+    const kept: ReceivedCredential[] = []
+    for (const one of this.#received) {
+      const wasKilled = this.#kills.some((at) => at > one.at && at - one.at < LONGEST_DELIVERY_MS)
+      const record = await this.store.getRegistration(one.registration_id)
+      const reason = record?.status === 'failed' ? record.failure : null
+      const wasUndone = reason === 'undelivered' || reason === 'abandoned'
+      if (!wasUndone || !wasKilled || this.#proved.has(one.registration_id)) kept.push(one)
+    }
+    return kept
+  }
+
+  /** Lets the time pass in which everything that is in doubt is settled. */
+  async settleDoubts(): Promise<void> {
+    if ((await this.#listInDoubt()).length === 0) return
+    await this.run({ do: 'move clock', ms: DAY_MS })
+    await this.waitUntilIdle()
+    assert.deepEqual(await this.#listInDoubt(), [])
+  }
+
+  #listInDoubt(): Promise<Registration[]> {
+    return this.store.listInDoubt(Number.MAX_SAFE_INTEGER, 100)
   }
 
   /** Asserts that no key of a revoked registration is left. */

@@ -115,12 +115,13 @@ function createUseReader(
 /** Reports whether API Gateway counted a request with the key, on any usage plan that it is on. */
 async function isUsed(
   { lowPriorityApiGateway, clock }: SettleDeps,
-  { id, apiKeyId: keyId, usagePlanId, createdAt }: Registration,
+  { id, apiKeyId: keyId, usagePlanId }: Registration,
   signal: AbortSignal,
 ): Promise<boolean> {
   if (keyId === null) throw new Error(`${id} is answered and has no key`)
   const now = clock()
-  const range = { from: dateOf(Math.max(createdAt, now - (MAX_USAGE_DAYS - 1) * DAY_MS)), to: dateOf(now) }
+  // Not from its creation on: that may have been recorded by a wrong clock.
+  const range = { from: dateOf(now - (MAX_USAGE_DAYS - 1) * DAY_MS), to: dateOf(now) }
   // An operator may have moved the key, or taken it off its plan.
   const present = await lowPriorityApiGateway.findPlansOf(keyId, signal)
   const planIds = present.length === 0 ? [usagePlanId] : present.map((plan) => plan.usagePlanId)
