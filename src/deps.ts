@@ -83,7 +83,6 @@ export async function createDeps(
     readKeyUsage: createKeyUsage({ ...shared, queryApiGateway }),
     refusals,
     readiness: createServiceReadiness({
-      clock,
       known: [faultCheck(standingFaults, config.plans)],
       asked: [storeCheck(store), planCheck(apiGateway, config.plans)],
     }),

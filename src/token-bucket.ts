@@ -10,8 +10,9 @@ export interface TokenBucket {
   empty(): void
 }
 
-/** Creates a full token bucket. @param now a clock in milliseconds, with any starting point */
-export function createTokenBucket(rate: number, burst: number, now: () => number = Date.now): TokenBucket {
+/** Creates a full token bucket. */
+export function createTokenBucket(rate: number, burst: number): TokenBucket {
+  const now = () => performance.now()
   let tokens = burst
   let filledAt = now()
   const level = () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { z } from 'zod'
 import { deleteDueKeys } from '../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../src/registration/jobs/leader-lease.ts'
 import { purgeAudit } from '../src/registration/jobs/purge-audit.ts'
@@ -36,7 +37,7 @@ async function startWithClock(
     timing: fastTiming,
     ...options,
     clock: () => right() + time.wrongBy,
-    gateway: { clock: right },
+    gateway: { clock: right, ...options.gateway },
   })
   return { ...service, time }
 }
@@ -126,7 +127,6 @@ test('revoked keys are deleted while the clock is wrong, however many keys seem 
   const kept = await Promise.all(Array.from({ length: 12 }, () => registered(service, {}, {}, secret)))
   const revoked = await registered(service, { keyTtlMs: HOUR_MS })
   time.wrongBy = 40 * DAY_MS
-  await deps.clockCheck.certainNow()
   await deps.store.endKeys([revoked.registration_id], SERVICE, deps.clock())
   await deleteRound(service)
   assert.deepEqual(keyIds(service).sort(), kept.map(({ api_key_id }) => api_key_id).sort())
@@ -180,3 +180,28 @@ test('the commands that decide by the clock refuse to, and say how far off the c
     assert.equal((await runCli(t, command, env)).code, 0)
   }
 })
+
+test('/readyz shows by how much a clock is wrong, and the service stays ready', async (t) => {
+  const service = await startWithClock(t, {}, { passed: 0, wrongBy: -2 * HOUR_MS })
+  const ready = async () => (await fetch(`${service.url}/readyz`)).json()
+  const { status, clock_ahead_seconds } = z
+    .object({ status: z.literal('ready'), clock_ahead_seconds: z.int() })
+    .parse(await ready())
+  assert.ok(Math.abs(clock_ahead_seconds + 7_200) < 60, `${status} ${clock_ahead_seconds}`)
+  service.time.wrongBy = 0
+  assert.deepEqual(await ready(), { status: 'ready' })
+})
+
+for (const step of [30_000, -30_000])
+  test(`a registration succeeds while the clock is set by ${step / 1_000} s, and recovery leaves it alone`, async (t) => {
+    const timing = { ...fastTiming, upstreamCall: 5_000 }
+    const service = await startWithClock(t, { timing, gateway: { latency: { CreateApiKey: 1_000 } } })
+    const { time, deps, gateway } = service
+    const background = startScheduler(deps)
+    gateway.onCall = (operation) => {
+      if (operation === 'CreateApiKey') time.wrongBy = step
+    }
+    await registered(service)
+    await background.stop()
+    assert.equal(gateway.answers['DeleteApiKey'], undefined)
+  })

@@ -49,20 +49,20 @@ const LONGEST_PAUSE_S = 30
 export function createPace(perSecond: number): Pace {
   const now = () => performance.now()
   const burst = perSecond * BURST_SECONDS
-  const total = perSecond === 0 ? undefined : createTokenBucket(perSecond, burst - BURST_MARGIN, now)
+  const total = perSecond === 0 ? undefined : createTokenBucket(perSecond, burst - BURST_MARGIN)
   const own = new Map(
     perSecond === 0
       ? []
       : HALF_RATE.map((name) => [
           name,
-          createTokenBucket(perSecond / 2, Math.max(1, perSecond / 2 - BURST_MARGIN), now),
+          createTokenBucket(perSecond / 2, Math.max(1, perSecond / 2 - BURST_MARGIN)),
         ]),
   )
   const queryRate = perSecond * QUERY_SHARE
   const ofQueries =
     perSecond === 0
       ? undefined
-      : createTokenBucket(queryRate, Math.max(QUERY_BURST_MIN, queryRate * QUERY_BURST_SECONDS), now)
+      : createTokenBucket(queryRate, Math.max(QUERY_BURST_MIN, queryRate * QUERY_BURST_SECONDS))
   const waiting = new Set<Waiting>()
   let registrationsInARow = 0
   let pausedUntil = 0

@@ -6,6 +6,7 @@ import { ServiceError } from '../errors.ts'
 import type { Store } from '../store/store.ts'
 import { authenticated, managing } from './authenticate.ts'
 import { clientAddress } from './client-address.ts'
+import { MonotonicStore } from './monotonic-store.ts'
 import { createTokenRate, type TokenRate } from './token-rate-limit.ts'
 
 const WINDOW_S = 60
@@ -34,7 +35,7 @@ export async function createRateLimits(
   perAddress: number,
   { store, clock }: { store: Store; clock: Clock },
 ): Promise<RateLimits> {
-  await app.register(rateLimit, { global: false, timeWindow: WINDOW_S * 1_000 })
+  await app.register(rateLimit, { global: false, timeWindow: WINDOW_S * 1_000, store: MonotonicStore })
   const ofAddress = app.createRateLimit({
     keyGenerator: (request) => networkOf(clientAddress(request)),
     max: perAddress,

@@ -198,6 +198,17 @@ type Fields<K extends keyof Registration> = Pick<Registration, K>
 
 const isPast = (time: number | null, now: number): boolean => time !== null && time <= now
 
+/**
+ * No lease ends, and no attempt is planned, further ahead than this (ms). What lies further ahead was written while a clock
+ * was wrong, and counts as past: otherwise work would stand still until that time comes.
+ */
+export const LONGEST_AHEAD_MS = 120_000
+
+/** The end of a lease, or the time of a planned attempt, has come, or cannot be right. */
+export function hasCome(time: number | null, now: number): boolean {
+  return isPast(time, now) || (time !== null && time > now + LONGEST_AHEAD_MS)
+}
+
 /** The registration has a key that has not reached its end. */
 export function hasLiveKey({ status, endsAt }: Fields<'status' | 'endsAt'>, now: number): boolean {
   return status === 'active' && !isPast(endsAt, now)
@@ -208,12 +219,9 @@ export function isSuspended({ status, suspendedAt }: Fields<'status' | 'suspende
   return status === 'active' && suspendedAt !== null
 }
 
-/** A switch is never planned this far ahead (ms): a later time was written by a clock that was wrong, and counts as due. */
-export const LATEST_SWITCH_MS = 60_000
-
 /** The key is to be switched off or on in API Gateway; if it is not active any more, there is nothing to switch. */
 export function isSwitchDue({ switchAt }: Fields<'switchAt'>, now: number): boolean {
-  return switchAt !== null && (switchAt <= now || switchAt > now + LATEST_SWITCH_MS)
+  return hasCome(switchAt, now)
 }
 
 /** `active`, but no response with the key was begun. */
@@ -283,7 +291,12 @@ export function isRemembered(
 }
 
 /** The key has reached its end: it is to be deleted, as soon as it is `ending`. */
-export function isDue({ status, endsAt }: Fields<'status' | 'endsAt'>, now: number): boolean {
+export function isDue(
+  { status, endsAt, endReason }: Fields<'status' | 'endsAt' | 'endReason'>,
+  now: number,
+): boolean {
+  // An end by the clock may lie far ahead; that of a revocation is the time of the revocation, or of the next attempt.
+  if (status === 'ending' && endReason === 'revoked') return hasCome(endsAt, now)
   return (status === 'active' || status === 'ending') && isPast(endsAt, now)
 }
 
@@ -305,7 +318,7 @@ export function needsRecovery(
   one: Fields<'status' | 'answeredAt' | 'idempotency' | 'sweepAt'>,
   now: number,
 ): boolean {
-  return one.status === 'pending' || isAbandoned(one) || isPast(one.sweepAt, now)
+  return one.status === 'pending' || isAbandoned(one) || hasCome(one.sweepAt, now)
 }
 
 /**

@@ -6,7 +6,7 @@ import type { HeldUse, HeldUses } from '../store/minting.ts'
 import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { Deliveries } from './deliveries.ts'
-import { isAbandoned, isDisplaceable, isUnanswered, isUndelivered } from './lifecycle.ts'
+import { hasCome, isAbandoned, isDisplaceable, isUnanswered, isUndelivered } from './lifecycle.ts'
 import { inSeconds, UNDO_MS, untilRecovered, untilTakenOver } from './retry-after.ts'
 import type { Timing } from './timing.ts'
 
@@ -108,7 +108,7 @@ async function readHeld({ store, deliveries }: TokenUsesDeps, tokenId: string): 
 
 /** Its registration is being undone, or has no worker any more: recovery undoes it, unless a retry can ask for it. */
 function isLeftToUndo({ registration: one, leaseUntil }: HeldUse, now: number): boolean {
-  if (one?.status === 'pending') return one.undoing || leaseUntil === null || leaseUntil <= now
+  if (one?.status === 'pending') return one.undoing || leaseUntil === null || hasCome(leaseUntil, now)
   return one !== null && isAbandoned(one)
 }
 

@@ -12,7 +12,10 @@ export interface WorkLeases {
   keep(owner: string): void
   /** Removes a holder from a lease. Has no effect on a lease without holders. */
   drop(owner: string): void
-  /** Renews the leases that were last renewed more than `timing.renew` ago. @throws ServiceError of the store */
+  /**
+   * Renews the leases that were last renewed more than `timing.renew` ago, or before the clock was set.
+   * @throws ServiceError of the store
+   */
   renew(): Promise<void>
 }
 
@@ -23,11 +26,12 @@ export interface WorkLeasesDeps {
 }
 
 export function createWorkLeases({ store, clock, timing }: WorkLeasesDeps): WorkLeases {
-  const held = new Map<string, { until: number; holders: number }>()
+  /** `renewedAt`: on the clock of `performance.now()`. `until`: as in the store, on a clock that can be set. */
+  const held = new Map<string, { renewedAt: number; until: number; holders: number }>()
   return {
     hold() {
       const lease = { owner: randomBase62(20), until: clock() + timing.lease }
-      held.set(lease.owner, { until: lease.until, holders: 1 })
+      held.set(lease.owner, { renewedAt: performance.now(), until: lease.until, holders: 1 })
       return lease
     },
     keep(owner) {
@@ -42,15 +46,19 @@ export function createWorkLeases({ store, clock, timing }: WorkLeasesDeps): Work
       if (lease.holders === 0) held.delete(owner)
     },
     async renew() {
-      const now = clock()
-      const due = [...held].filter(([, { until }]) => until - now < timing.lease - timing.renew)
+      const renewedAt = performance.now()
+      const until = clock() + timing.lease
+      // One that ends much earlier or later than if it were renewed now was taken before the clock was set.
+      const due = [...held].filter(
+        ([, lease]) =>
+          renewedAt - lease.renewedAt > timing.renew || Math.abs(until - lease.until) > 2 * timing.renew,
+      )
       if (due.length === 0) return
-      const until = now + timing.lease
       await store.renewLeases(
         due.map(([owner]) => owner),
         until,
       )
-      for (const [, lease] of due) lease.until = until
+      for (const [, lease] of due) Object.assign(lease, { renewedAt, until })
     },
   }
 }

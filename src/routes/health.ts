@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import type { ClockCheck } from '../clock-check.ts'
 import { tagged } from '../http/openapi.ts'
 import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { ServiceReadiness } from '../registration/queries/service-readiness.ts'
@@ -7,13 +8,20 @@ import type { ServiceReadiness } from '../registration/queries/service-readiness
 const liveSchema = z.object({ status: z.literal('live').describe('Always `live`') })
 const readySchema = z.object({
   status: z.literal('ready').describe('Always `ready`; otherwise an error is returned'),
+  clock_ahead_seconds: z
+    .int()
+    .optional()
+    .describe(
+      "Only while the clock of the machine is wrong: by how much it is ahead of AWS's. Negative: behind. Until it is set " +
+        'right, expired keys are not deleted.',
+    ),
 })
 
 /** `GET /livez` and `GET /readyz`, for monitoring. Only failed requests are logged; rate limits do not count them. */
-export const healthRoutes: FastifyPluginAsyncZod<{ readiness: ServiceReadiness }> = async (
-  app,
-  { readiness },
-) => {
+export const healthRoutes: FastifyPluginAsyncZod<{
+  readiness: ServiceReadiness
+  clockCheck: Pick<ClockCheck, 'ahead'>
+}> = async (app, { readiness, clockCheck }) => {
   app.route({
     method: 'GET',
     url: '/livez',
@@ -59,7 +67,8 @@ export const healthRoutes: FastifyPluginAsyncZod<{ readiness: ServiceReadiness }
     },
     handler: async () => {
       await readiness.check()
-      return { status: 'ready' as const }
+      const aheadS = Math.round(clockCheck.ahead() / 1_000)
+      return { status: 'ready' as const, ...(aheadS === 0 ? {} : { clock_ahead_seconds: aheadS }) }
     },
   })
 }

@@ -88,7 +88,7 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
       return undefined
     },
     countRequest: (tokenId, window) =>
-      db.count(keyOf(`requests#${tokenId}#${window}`), Math.ceil(Date.now() / 1_000) + REQUESTS_TTL_S),
+      db.count(keyOf(`requests#${tokenId}#${window}`), (window + 1) * 60 + REQUESTS_TTL_S),
 
     ...dynamoDbMinting(db, audit),
     ...dynamoDbOwners(db, audit),

@@ -198,8 +198,8 @@ export interface MintingStore {
   ): Promise<Set<string>>
 
   /**
-   * Extends the leases of these owners to `until`, whatever they hold; never shortens one. Has no effect on a registration
-   * that another owner took over.
+   * Extends the leases of these owners to `until`, whatever they hold; shortens one only if it ends too far ahead. Has no
+   * effect on a registration that another owner took over.
    *
    * Atomic per owner.
    */

@@ -101,7 +101,10 @@ export interface NewRegistration {
   readonly rotation: Rotation | null
 }
 
-/** The exclusive right of `owner` to work on something until `until`. A lease that is not renewed expires. */
+/**
+ * The exclusive right of `owner` to work on something until `until`. A lease that is not renewed expires. One that ends too
+ * far ahead was taken by a clock that was wrong, and counts as expired: see `hasCome` of `registration/lifecycle.ts`.
+ */
 export interface Lease {
   readonly owner: string
   readonly until: number

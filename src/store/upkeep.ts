@@ -1,11 +1,5 @@
 import type { Failure, Lease, Registration } from './records.ts'
 
-/**
- * A leader lease that ends this much later (ms) than one taken now would was taken while a clock was wrong, and counts as
- * expired: otherwise one process with a clock far ahead would stop the jobs of all processes for as long.
- */
-export const LEASE_CLOCK_FAULT_MS = 60_000
-
 /** The name of the leader lease under which one process runs the upkeep jobs for all. */
 export const JOBS_LEASE = 'background'
 
@@ -76,8 +70,7 @@ export interface UpkeepStore extends UpkeepQueries {
   postponeEnding(id: string, failure: Failure, until: number): Promise<void>
 
   /**
-   * Takes or renews the leader lease `name`. A lease that ends more than {@link LEASE_CLOCK_FAULT_MS} after this one would
-   * counts as expired.
+   * Takes or renews the leader lease `name`.
    *
    * Atomic: of two processes that take an expired lease, one gets it.
    * @returns `false`: another process holds it

@@ -89,3 +89,18 @@ test('with one trusted hop a client cannot choose its address by sending the hea
   }
   assert.deepEqual(left, ['99', '98'])
 })
+
+test('after the clock of the machine was set back an hour, no one has to wait longer than a minute', async (t) => {
+  const { url, token, register } = await startService(t, { env: { RATE_LIMIT_PER_IP: '2' } })
+  const { secret } = await token({ ratePerMinute: 1 })
+  assert.equal((await register(secret)).status, 201)
+  const now = Date.now
+  t.mock.method(Date, 'now', () => now() - 3_600_000)
+  const byToken = await register(secret)
+  const byAddress = await fetch(`${url}/nowhere`)
+  for (const answer of [byToken, byAddress]) {
+    assert.equal(answer.status, 429)
+    const waitS = Number(answer.headers.get('retry-after'))
+    assert.ok(waitS >= 1 && waitS <= 60, String(waitS))
+  }
+})

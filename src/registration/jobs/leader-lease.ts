@@ -15,19 +15,20 @@ export type LeaderLeaseDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing
 /** Creates the leader lease of this process, not yet taken. It expires `timing.leaderLease` after its last renewal. */
 export function createLeaderLease({ store, clock, timing }: LeaderLeaseDeps): LeaderLease {
   const owner = randomBase62(20)
-  let until = 0
+  /** Until then, by the monotonic clock, no other process can have taken it. A step of the clock does not extend it. */
+  let heldUntil = 0
   return {
     async isHeld() {
-      const now = clock()
-      // While half of the time is left, no other process can have taken it, and the store need not be asked.
-      if (until - now > timing.leaderLease / 2 && until - now <= timing.leaderLease) return true
+      if (performance.now() < heldUntil) return true
+      const [now, startedAt] = [clock(), performance.now()]
       const lease = { owner, until: now + timing.leaderLease }
       const taken = await store.takeLeaderLease(JOBS_LEASE, lease, now)
-      until = taken ? lease.until : 0
+      // Half of the time: the store is asked again well before the lease expires.
+      heldUntil = taken ? startedAt + timing.leaderLease / 2 : 0
       return taken
     },
     async release() {
-      until = 0
+      heldUntil = 0
       await store.releaseLeaderLease(JOBS_LEASE, owner)
     },
   }

@@ -27,7 +27,11 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
     repeat(timing.renew, () => leases.renew()),
     repeat(
       timing.recover,
-      whileLeading(() => recover(deps, stopping.signal)),
+      whileLeading(async () => {
+        // If the clock was set ahead, the leases of this process seem expired, and recovery would take over its own work.
+        await leases.renew()
+        await recover(deps, stopping.signal)
+      }),
     ),
     repeat(
       timing.settle,

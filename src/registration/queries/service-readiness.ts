@@ -1,5 +1,3 @@
-import type { Clock } from '../../clock.ts'
-
 /** A condition of a registration that succeeds. @throws ServiceError the reason why none can succeed now */
 export type ReadinessCheck = (signal: AbortSignal) => void | Promise<void>
 
@@ -18,30 +16,35 @@ export interface ServiceReadiness {
 }
 
 export interface ServiceReadinessDeps {
-  readonly clock: Clock
   /** Checks of what this process knows already. They are made each time. */
   readonly known: readonly ReadinessCheck[]
   /** Checks that call the store or API Gateway. Their result is reused. */
   readonly asked: readonly ReadinessCheck[]
+  /** The time in milliseconds. It never goes back. */
+  readonly now?: () => number
 }
 
 /** Creates the readiness of the service: each list of checks is made in its order, the first failure is the result. */
-export function createServiceReadiness({ clock, known, asked }: ServiceReadinessDeps): ServiceReadiness {
+export function createServiceReadiness({
+  known,
+  asked,
+  now = () => performance.now(),
+}: ServiceReadinessDeps): ServiceReadiness {
   let latest: Promise<void> | undefined
   let reuseUntil = 0
 
   function askOnce(): Promise<void> {
-    if (latest === undefined || clock() >= reuseUntil) {
+    if (latest === undefined || now() >= reuseUntil) {
       const current = inOrder(asked)
       latest = current
       // Until it ends, all requests share this check.
       reuseUntil = Number.POSITIVE_INFINITY
       current.then(
         () => {
-          reuseUntil = clock() + REUSE_SUCCESS_MS
+          reuseUntil = now() + REUSE_SUCCESS_MS
         },
         () => {
-          reuseUntil = clock() + REUSE_FAILURE_MS
+          reuseUntil = now() + REUSE_FAILURE_MS
         },
       )
     }

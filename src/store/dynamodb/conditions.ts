@@ -1,3 +1,4 @@
+import { LONGEST_AHEAD_MS } from '../../registration/lifecycle.ts'
 import type { Registration } from '../records.ts'
 import type { Condition } from './expressions.ts'
 
@@ -21,6 +22,18 @@ export const HAS_IDEMPOTENCY_KEY: Condition = { when: 'attribute_exists(#keyHash
 /** The registration has an idempotency key, or has none, as when it was read. */
 export function sameIdempotency({ idempotency }: Registration): Condition {
   return idempotency === null ? { when: 'attribute_not_exists(#keyHash)' } : HAS_IDEMPOTENCY_KEY
+}
+
+/** `hasCome` of lifecycle.ts, for the time in an attribute. */
+export const hasCome = (attribute: 'sweepAt' | 'until', now: number) => ({
+  when: `#${attribute} <= :now OR #${attribute} > :tooFar`,
+  values: { now, tooFar: now + LONGEST_AHEAD_MS },
+})
+
+/** There is no such lease, or it has expired. */
+export function leaseIsOver(now: number) {
+  const { when, values } = hasCome('until', now)
+  return { when: `attribute_not_exists(#pk) OR ${when}`, values }
 }
 
 /** The registration has the status that it had when it was read. */

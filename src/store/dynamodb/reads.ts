@@ -1,5 +1,5 @@
 import type { DynamoDbConnection } from './connection.ts'
-import type { Key } from './expressions.ts'
+import type { Item, Key } from './expressions.ts'
 import {
   keyOf,
   readKey,
@@ -68,6 +68,8 @@ interface Range {
   readonly limit: number
   /** `before`: `to` itself is excluded. */
   readonly bound?: 'upTo' | 'before'
+  /** Also what lies beyond this time, which no clock that is right wrote. */
+  readonly beyond?: number
 }
 
 /** Entries of an index that one query returns. */
@@ -133,15 +135,19 @@ async function readPartition<T>(
   db: DynamoDbConnection,
   kind: Work,
   partition: string,
-  { to, limit, bound = 'upTo' }: Range,
+  { to, limit, bound = 'upTo', beyond }: Range,
   choose: Choice<readonly Key[], T>,
 ): Promise<T[]> {
   const index = kind === 'ends' || kind === 'revoked' || kind === 'rotated' ? 'ends' : 'work'
-  const where = `#${index} = :partition AND #${index}At ${bound === 'upTo' ? '<=' : '<'} :to`
-  const values = { ':partition': partition, ':to': to }
+  const upTo = `#${index}At ${bound === 'upTo' ? '<=' : '<'} :to`
+  // A key condition has one range. There is little between the two, so all is read, and chosen here.
+  const where = `#${index} = :partition${beyond === undefined ? ` AND ${upTo}` : ''}`
+  const values = { ':partition': partition, ...(beyond === undefined ? { ':to': to } : {}) }
+  const isInRange = (item: Item) =>
+    beyond === undefined || !(Number(item[`${index}At`]) > to && Number(item[`${index}At`]) <= beyond)
   const chosen: T[] = []
   for await (const page of db.query({ index, where, values, pageSize: Math.min(limit, LARGEST_PAGE) })) {
-    chosen.push(...(await choose(page.map(readKey))))
+    chosen.push(...(await choose(page.filter(isInRange).map(readKey))))
     if (chosen.length >= limit) break
   }
   return chosen.slice(0, limit)

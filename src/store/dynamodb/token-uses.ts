@@ -1,4 +1,4 @@
-import { holdsUse } from '../../registration/lifecycle.ts'
+import { holdsUse, LONGEST_AHEAD_MS } from '../../registration/lifecycle.ts'
 import type { HeldUses } from '../minting.ts'
 import { type BootstrapToken, hasUseLeft, type NewRegistration } from '../records.ts'
 import type { AbandonedUses } from '../upkeep.ts'
@@ -117,7 +117,7 @@ export async function readAbandoned(
   now: number,
   limit: number,
 ): Promise<Reservation[]> {
-  const abandoned = await readSpent(db, { to: now, limit }, async (keys) =>
+  const abandoned = await readSpent(db, { to: now, limit, beyond: now + LONGEST_AHEAD_MS }, async (keys) =>
     withoutLease(db, (await db.getAll(keys)).map(readSpend).filter(isReserved), now),
   )
   return abandoned.map(({ pk, sk, count }) => ({ key: { pk, sk }, tokenId: pk, count }))

@@ -1,9 +1,9 @@
-import { isDue, isInDoubt, needsRecovery } from '../../registration/lifecycle.ts'
+import { isDue, isInDoubt, LONGEST_AHEAD_MS, needsRecovery } from '../../registration/lifecycle.ts'
 import { entryOf, SERVICE } from '../audit.ts'
 import type { Registration } from '../records.ts'
-import { LEASE_CLOCK_FAULT_MS, type UpkeepStore } from '../upkeep.ts'
+import type { UpkeepStore } from '../upkeep.ts'
 import type { DynamoDbAudit } from './audit.ts'
-import { IS_ACTIVE, IS_ENDING, IS_FAILED } from './conditions.ts'
+import { hasCome, IS_ACTIVE, IS_ENDING, IS_FAILED, leaseIsOver } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, remove, update } from './expressions.ts'
 import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration } from './item-codec.ts'
@@ -21,7 +21,7 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
     async listRecoverable(now, limit) {
       const needed = (page: readonly StoredRegistration[]) => page.filter((one) => needsRecovery(one, now))
       const choose = (page: readonly StoredRegistration[]) => withoutLease(db, needed(page), now)
-      const open = await readChosen(db, 'open', { to: now, limit }, choose)
+      const open = await readChosen(db, 'open', { to: now, limit, beyond: now + LONGEST_AHEAD_MS }, choose)
       return open.sort(byAge).slice(0, limit).map(toRegistration)
     },
     async listInDoubt(answeredBy, limit) {
@@ -36,8 +36,7 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
     async finishSweeps(ids, dueBy) {
       await db.each(ids, async (id) => {
         const done = { sweepAt: undefined, leaseOwner: undefined, ...NOT_OPEN }
-        const isThatOne: Condition = { when: '#sweepAt <= :dueBy', values: { dueBy } }
-        if (await db.write(update(keyOf(id), { set: done }, IS_FAILED, isThatOne))) return
+        if (await db.write(update(keyOf(id), { set: done }, IS_FAILED, hasCome('sweepAt', dueBy)))) return
         // A sweep that was scheduled while this one ran looks for a key that was created later: it stays due.
         await db.write(update(keyOf(id), { set: { leaseOwner: undefined } }, IS_FAILED))
       })
@@ -48,8 +47,9 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
       for (const kind of ['ends', 'revoked', 'rotated'] as const) {
         if (due.length >= limit) break
         const to = kind === 'revoked' ? now : endedBy
+        const range = { to, limit, ...(kind === 'revoked' ? { beyond: to + LONGEST_AHEAD_MS } : {}) }
         const choose = (page: readonly StoredRegistration[]) => page.filter((one) => isDue(one, to))
-        due.push(...(await readChosen(db, kind, { to, limit }, choose)))
+        due.push(...(await readChosen(db, kind, range, choose)))
       }
       return due.sort(byReason).slice(0, limit).map(toRegistration)
     },
@@ -78,9 +78,10 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
 
     takeLeaderLease(name, { owner, until }, now) {
       // Compare-and-swap: of two processes that take an expired leader lease one gets it.
+      const isOver = leaseIsOver(now)
       const isFreeOrOwn: Condition = {
-        when: 'attribute_not_exists(#pk) OR #owner = :owner OR #until <= :now OR #until > :wrong',
-        values: { owner, now, wrong: until + LEASE_CLOCK_FAULT_MS },
+        when: `#owner = :owner OR ${isOver.when}`,
+        values: { owner, ...isOver.values },
       }
       const set = { owner, until, ttl: Math.ceil(until / 1_000) + LEADER_LEASE_TTL_S }
       return db.write(update(leaderLeaseKey(name), { set }, isFreeOrOwn))

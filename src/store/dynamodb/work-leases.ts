@@ -1,8 +1,8 @@
-import { isAbandoned } from '../../registration/lifecycle.ts'
+import { hasCome, isAbandoned } from '../../registration/lifecycle.ts'
 import type { MintingStore } from '../minting.ts'
 import type { Registration, RegistrationStatus } from '../records.ts'
 import { writeLease } from './begin-writes.ts'
-import { sameStatus } from './conditions.ts'
+import { leaseIsOver, sameStatus } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, update, type Write } from './expressions.ts'
 import { keyOf, leaseKey, readLease, type StoredRegistration } from './item-codec.ts'
@@ -41,8 +41,10 @@ export function dynamoDbLeases(db: DynamoDbConnection): Leases {
 
     // The lease item of a worker from whom a registration was taken over has no registration any more.
     async renewLeases(owners, until) {
-      const endsEarlier: Condition = { when: 'attribute_exists(#pk) AND #until < :until', values: { until } }
-      await db.each(owners, (owner) => db.write(update(leaseKey(owner), { set: { until } }, endsEarlier)))
+      const isThere: Condition = { when: 'attribute_exists(#pk)' }
+      await db.each(owners, (owner) =>
+        db.write(update(leaseKey(owner), { set: { until } }, isThere, leaseIsOver(until))),
+      )
     },
     async releaseLeases(held) {
       await db.each(held, ({ id, owner }) => {
@@ -63,7 +65,9 @@ export async function withoutLease<T extends { readonly leaseOwner?: string | un
     db,
     records.flatMap(({ leaseOwner }) => leaseOwner ?? []),
   )
-  return records.filter(({ leaseOwner }) => leaseOwner === undefined || (leases.get(leaseOwner) ?? 0) <= now)
+  return records.filter(
+    ({ leaseOwner }) => leaseOwner === undefined || hasCome(leases.get(leaseOwner) ?? 0, now),
+  )
 }
 
 /** The ends of leases, by their owners; owners without a lease item are left out. */
@@ -110,10 +114,9 @@ async function take(
     active: { when: 'attribute_not_exists(#answeredAt) AND attribute_not_exists(#keyHash)' },
     failed: { when: 'attribute_exists(#sweepAt)' },
   }
-  const hasExpired: Condition = { when: 'attribute_not_exists(#pk) OR #until <= :now', values: { now } }
   const set = { leaseOwner, ...(status === 'active' ? { status: 'pending', undoing: true } : {}) }
   const shared = (): Write[] => [
-    ...(before === undefined ? [] : [check(leaseKey(before), hasExpired)]),
+    ...(before === undefined ? [] : [check(leaseKey(before), leaseIsOver(now))]),
     ...more,
   ]
   return transactInChunks(

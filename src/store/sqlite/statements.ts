@@ -1,6 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
-import { LATEST_SWITCH_MS } from '../../registration/lifecycle.ts'
-import { LEASE_CLOCK_FAULT_MS } from '../upkeep.ts'
+import { LONGEST_AHEAD_MS } from '../../registration/lifecycle.ts'
 
 const rotated = (current: string) => `EXISTS (
         SELECT 1 FROM registrations AS root
@@ -25,6 +24,13 @@ const PUBLIC_STATUS = `
 
 /** Condition, `mayHaveKey` of lifecycle.ts: API Gateway may hold a key for the row `key`. */
 const MAY_HAVE_KEY = `key.status IN ('pending', 'active', 'ending')`
+
+/** Condition, `hasCome` of lifecycle.ts. */
+const hasCome = (time: string, now = ':now') =>
+  `(${time} <= ${now} OR ${time} > ${now} + ${LONGEST_AHEAD_MS})`
+
+/** The end of a lease that is renewed to `:until`. */
+const RENEWED = `CASE WHEN ${hasCome('lease_until', ':until')} THEN :until ELSE lease_until END`
 
 /**
  * Every statement of the SQLite store, prepared once. Comments name the race that a condition closes. Conditions that
@@ -135,16 +141,16 @@ export function prepareStatements(db: DatabaseSync) {
       SET lease_owner = :owner, lease_until = :until,
           undoing = CASE status WHEN 'active' THEN 1 ELSE undoing END,
           status = CASE status WHEN 'active' THEN 'pending' ELSE status END
-      WHERE id = :id AND status = :status AND (lease_until IS NULL OR lease_until <= :now)
+      WHERE id = :id AND status = :status AND (lease_until IS NULL OR ${hasCome('lease_until')})
         AND (status <> 'active' OR (answered_at IS NULL AND idempotency_hash IS NULL))
         AND (status <> 'failed' OR sweep_at IS NOT NULL)`),
     // A registration that another worker took over has another owner, and is not extended by the one who lost it. Two
     // statements, so that each finds its small index: pending registrations, and failed ones that are swept.
     renewPending: db.prepare(`
-      UPDATE registrations SET lease_until = max(lease_until, :until)
+      UPDATE registrations SET lease_until = ${RENEWED}
       WHERE status = 'pending' AND lease_owner = :owner`),
     renewSweeps: db.prepare(`
-      UPDATE registrations SET lease_until = max(lease_until, :until)
+      UPDATE registrations SET lease_until = ${RENEWED}
       WHERE sweep_at IS NOT NULL AND lease_owner = :owner`),
     releaseLease: db.prepare(`
       UPDATE registrations SET lease_owner = NULL, lease_until = NULL WHERE id = :id AND lease_owner = :owner`),
@@ -156,14 +162,14 @@ export function prepareStatements(db: DatabaseSync) {
         SELECT * FROM registrations
         WHERE status = 'active' AND answered_at IS NULL AND idempotency_hash IS NULL
         UNION ALL
-        SELECT * FROM registrations WHERE sweep_at IS NOT NULL AND sweep_at <= :now
+        SELECT * FROM registrations WHERE sweep_at IS NOT NULL AND ${hasCome('sweep_at')}
       )
-      WHERE lease_until IS NULL OR lease_until <= :now
+      WHERE lease_until IS NULL OR ${hasCome('lease_until')}
       ORDER BY created_at, id LIMIT :limit`),
     // A sweep that was scheduled while this one ran looks for a key that was created later: it stays due.
     finishSweep: db.prepare(`
       UPDATE registrations
-      SET sweep_at = CASE WHEN sweep_at > :dueBy THEN sweep_at END, lease_owner = NULL, lease_until = NULL
+      SET sweep_at = CASE WHEN NOT ${hasCome('sweep_at', ':dueBy')} THEN sweep_at END, lease_owner = NULL, lease_until = NULL
       WHERE id = :id AND status = 'failed'`),
     sweepAgain: db.prepare(`UPDATE registrations SET sweep_at = :at WHERE id = :id AND status = 'failed'`),
     forgetOld: db.prepare(`
@@ -278,7 +284,8 @@ export function prepareStatements(db: DatabaseSync) {
         SELECT * FROM registrations WHERE status = 'active' AND ends_at <= :endedBy
         UNION ALL
         SELECT * FROM registrations
-        WHERE status = 'ending' AND ends_at <= CASE end_reason WHEN 'revoked' THEN :now ELSE :endedBy END
+        WHERE status = 'ending'
+          AND CASE end_reason WHEN 'revoked' THEN ${hasCome('ends_at')} ELSE ends_at <= :endedBy END
       )
       ORDER BY CASE end_reason WHEN 'rotated' THEN 2 WHEN 'revoked' THEN 1 ELSE 0 END, ends_at, id LIMIT :limit`),
     startEnding: db.prepare(`
@@ -307,7 +314,7 @@ export function prepareStatements(db: DatabaseSync) {
     // `isSwitchDue` of lifecycle.ts. A small index: keys that are to be switched.
     switches: db.prepare(`
       SELECT * FROM registrations
-      WHERE switch_at IS NOT NULL AND (switch_at <= :now OR switch_at > :now + ${LATEST_SWITCH_MS})
+      WHERE switch_at IS NOT NULL AND ${hasCome('switch_at')}
       ORDER BY switch_at, id LIMIT :limit`),
     // A key that was suspended or resumed while it was switched stays to be switched.
     finishSwitch: db.prepare(`
@@ -318,7 +325,7 @@ export function prepareStatements(db: DatabaseSync) {
     takeLeaderLease: db.prepare(`
       INSERT INTO duties (name, owner, until) VALUES (:name, :owner, :until)
       ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
-      WHERE owner = excluded.owner OR until <= :now OR until > excluded.until + ${LEASE_CLOCK_FAULT_MS}`),
+      WHERE owner = excluded.owner OR ${hasCome('until')}`),
     releaseLeaderLease: db.prepare('DELETE FROM duties WHERE name = :name AND owner = :owner'),
     // One statement: of two processes that count at once neither loses its count.
     countRequest: db.prepare(`

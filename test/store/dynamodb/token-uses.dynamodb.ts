@@ -68,6 +68,22 @@ test('uses that a dead process spent for registrations it never recorded are ref
   assert.equal(await uses(), 250)
 })
 
+test('uses that a process with a clock far ahead spent and left are refunded', async (t) => {
+  const options = await newTable()
+  const [db, store] = [connect(options), await openDynamoDbStore(options)]
+  t.after(() => Promise.all([db.client.destroy(), store.close()]))
+  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  const ahead = 3_600_000
+  const batch = [newRegistration(token.id, ahead)]
+  await db.transact([
+    writeLease({ owner: 'dead', until: ahead + 5_000 }),
+    spend(token.id, batch),
+    reserve(reservationOf(batch), 'dead', ahead),
+  ])
+  assert.deepEqual(await store.refundAbandonedUses(1_000, 10), [{ tokenId: token.id, count: 1 }])
+  assert.equal((await store.getToken(token.id))?.uses, 0)
+})
+
 test('abandoned uses are found behind older ones whose lease still runs, however few are asked for', async (t) => {
   const options = await newTable()
   const [db, store] = [connect(options), await openDynamoDbStore(options)]
