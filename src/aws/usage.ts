@@ -1,4 +1,5 @@
 import { type APIGatewayClient, paginateGetUsage, UpdateUsageCommand } from '@aws-sdk/client-api-gateway'
+import { DAY_MS, dateOf } from '../clock.ts'
 import { type ChangeQueue, isConcurrentChange } from './change-queue.ts'
 import { answeredError, toServiceError } from './errors.ts'
 
@@ -19,8 +20,6 @@ export interface UsageDay {
   readonly remaining: number
 }
 
-const DAY_MS = 86_400_000
-
 /**
  * Reads the daily usage of a key on its usage plan (GetUsage). API Gateway's figures are up to half an hour late.
  * Returns no days for a key that was never used or no longer exists.
@@ -38,7 +37,7 @@ export async function readUsage(
       // AWS does not document whether the id or the value of the key is the index; the query names only this key.
       const [figures = []] = items[keyId] === undefined ? Object.values(items) : [items[keyId]]
       for (const [used = 0, remaining = 0] of figures) {
-        const date = new Date(Date.parse(from) + days.length * DAY_MS).toISOString().slice(0, 10)
+        const date = dateOf(Date.parse(from) + days.length * DAY_MS)
         days.push({ date, used, remaining })
       }
     }

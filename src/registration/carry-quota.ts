@@ -1,9 +1,8 @@
 import type { PlanLimits } from '../aws/usage-plans.ts'
+import { DAY_MS, dateOf } from '../clock.ts'
 import type { NewRegistration, Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './deps.ts'
 import { mayHaveKey } from './lifecycle.ts'
-
-const DAY_MS = 86_400_000
 
 export type CarryQuotaDeps = Pick<RegistrationDeps, 'apiGateway' | 'store' | 'planLimits' | 'clock'>
 
@@ -73,5 +72,3 @@ async function quotaOf(
   const limits = offered?.limits ?? (await apiGateway.describePlan(usagePlanId, signal)).limits
   return limits.quota
 }
-
-const dateOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10)

@@ -77,8 +77,8 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       operationId: 'getUsage',
       summary: 'Get the usage of a registration, day by day',
       description:
-        'Adds up the requests of the current key and of a previous key that still overlaps; earlier keys are not ' +
-        'counted. The limits apply to each key separately, on a best-effort basis.',
+        'Adds up the requests of all keys of the registration. Of a replaced key those count that API Gateway had reported ' +
+        'when it was deleted. The limits apply to each key separately, on a best-effort basis.',
       tags: tagged('Manage'),
       security,
       params: registrationParams,

@@ -116,6 +116,9 @@ export interface Held {
   readonly owner: string
 }
 
+/** Requests by day (`YYYY-MM-DD`, UTC), without days that had none. */
+export type DailyUsage = Readonly<Record<string, number>>
+
 /** A registration or rotation as it is stored. */
 export interface Registration extends NewRegistration {
   readonly status: RegistrationStatus
@@ -146,6 +149,8 @@ export interface Registration extends NewRegistration {
   readonly suspendedAt: number | null
   /** The time at which the key is to be switched off or on in API Gateway, as `suspendedAt` says; `null`: it is. */
   readonly switchAt: number | null
+  /** Replaced key that is about to be deleted, or is: its usage of the last 90 days; `null`: it had none, or it was not read. */
+  readonly finalUsage: DailyUsage | null
   /** SHA-256 of the previous management token. It authenticates only a retry of the rotation that renewed the token. */
   readonly previousManagementHash: Uint8Array | null
 }

@@ -1,4 +1,4 @@
-import type { Failure, Lease, Registration } from './records.ts'
+import type { DailyUsage, Failure, Lease, Registration } from './records.ts'
 
 /** The name of the leader lease under which one process runs the upkeep jobs for all. */
 export const JOBS_LEASE = 'background'
@@ -64,6 +64,8 @@ export interface UpkeepStore extends UpkeepQueries {
    * @returns those that became `ending`, in the order of `ids`
    */
   startEndings(ids: readonly string[], now: number): Promise<Registration[]>
+  /** Stores the usage of an `ending` key before its deletion, in place of earlier figures. Atomic. */
+  saveUsage(id: string, usage: DailyUsage): Promise<void>
   /** Moves `ending` to `ended`: the keys are deleted. Atomic per registration. Audit: `key.deleted` with the reason. */
   finishEndings(ids: readonly string[], now: number): Promise<void>
   /** Records why the key of an `ending` registration could not be deleted, and that it is due again at `until`. Atomic. */

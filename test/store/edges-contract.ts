@@ -219,7 +219,14 @@ export function edgesContract(name: string, open: OpenStore): void {
       ...(['id', 'tokenId', 'name', 'description', 'plan', 'usagePlanId', 'managementHash'] as const),
       ...(['createdAt', 'expiresAt', 'idempotency', 'rotation', 'status', 'apiKeyId', 'endedAt'] as const),
       ...(['failure', 'answeredAt', 'sweepAt', 'undoing', 'endsAt', 'endReason', 'replacedId'] as const),
-      ...(['currentId', 'previousManagementHash', 'deliveredAt', 'suspendedAt', 'switchAt'] as const),
+      ...([
+        'currentId',
+        'previousManagementHash',
+        'deliveredAt',
+        'suspendedAt',
+        'switchAt',
+        'finalUsage',
+      ] as const),
     ]
     for (const [method, one] of Object.entries(found))
       assert.deepEqual(Object.keys(one ?? {}).sort(), [...fields].sort(), method)

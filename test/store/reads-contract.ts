@@ -71,6 +71,7 @@ const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unkno
   startEndings: null,
   finishEndings: null,
   postponeEnding: null,
+  saveUsage: null,
   takeLeaderLease: null,
   releaseLeaderLease: null,
   appendAudit: null,

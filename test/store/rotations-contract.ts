@@ -179,6 +179,22 @@ export function rotationsContract(name: string, open: OpenStore): void {
     assert.equal(await next(3_004), 'begun')
   })
 
+  test(`${name}: the usage of a key is stored while it is ending, and stays after its deletion`, async (t) => {
+    const store = await open(t)
+    const root = await newActiveRegistration(store)
+    await rotate(store, root, { createdAt: 2_000 })
+    const usageOf = async () => (await store.getRegistration(root.id))?.finalUsage
+    await store.saveUsage(root.id, { '2026-11-01': 1 })
+    assert.equal(await usageOf(), null, 'the key can still be used')
+    await startDueEndings(store, 3_000, 9)
+    await store.saveUsage(root.id, { '2026-11-01': 1, '2026-11-02': 2 })
+    await store.saveUsage(root.id, { '2026-11-02': 3 })
+    assert.deepEqual(await usageOf(), { '2026-11-02': 3 })
+    await store.finishEndings([root.id], 3_003)
+    await store.saveUsage(root.id, { '2026-11-02': 4 })
+    assert.deepEqual(await usageOf(), { '2026-11-02': 3 })
+  })
+
   test(`${name}: of rotations that race while an earlier key is deleted, one begins at most`, async (t) => {
     const store = await open(t)
     const root = await newActiveRegistration(store)

@@ -5,6 +5,7 @@ import type { Registration } from '../../store/records.ts'
 import type { Store } from '../../store/store.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import type { LeaderLease } from './leader-lease.ts'
+import { saveUsage } from './save-usage.ts'
 
 /** The number of due keys that are read at once. Few, so that a key which expires meanwhile does not wait for many others. */
 const PAGE = 10
@@ -74,10 +75,13 @@ async function startEndings(
 export async function deleteKey(
   { store, clock, timing, log }: Pick<DeleteKeysDeps, 'store' | 'clock' | 'timing' | 'log'>,
   apiGateway: ApiGateway,
-  { id, apiKeyId, tokenId, endReason }: Registration,
+  record: Registration,
 ): Promise<void> {
+  const { id, apiKeyId, tokenId, endReason } = record
   const fields = { registration_id: id, token_id: tokenId, api_key_id: apiKeyId, reason: endReason }
   try {
+    // The registration goes on, and its owner asks for the usage of all its keys.
+    if (endReason === 'rotated') await saveUsage({ store, clock, log }, apiGateway, record)
     if (apiKeyId !== null) await apiGateway.deleteKey(apiKeyId, AbortSignal.timeout(timing.undo))
     await store.finishEndings([id], clock())
     log.info(fields, 'key deleted')

@@ -1,13 +1,14 @@
 import type { PlanLimits } from '../../aws/usage-plans.ts'
+import { DAY_MS, dateOf } from '../../clock.ts'
 import { ServiceError } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
+import { isUnanswered } from '../lifecycle.ts'
 import type { KeyUsage, ReadKeyUsage, UsageRange } from './key-usage.ts'
 import type { RegistrationView } from './registration-view.ts'
 
 /** The maximum number of days that API Gateway returns at once. */
 const MAX_DAYS = 90
-const DAY_MS = 86_400_000
 const DEFAULT_DAYS = 7
 /** API Gateway has no usage of earlier days: it was released in 2015. */
 const EARLIEST = '2015-01-01'
@@ -24,35 +25,53 @@ export interface UsageReport extends UsageRange {
   readonly readAt: number
 }
 
-export interface UsageDeps extends Pick<RegistrationDeps, 'clock' | 'planLimits'> {
+export interface UsageDeps extends Pick<RegistrationDeps, 'clock' | 'planLimits' | 'store'> {
   readonly readKeyUsage: ReadKeyUsage
 }
 
 /**
- * Reads the usage of a registration. `used` adds up the present key and one that still overlaps with it. `remaining` is
- * that of the present key, because each key has a quota of its own.
+ * Reads the usage of a registration. `used` adds up all its keys: those that exist, and what was stored of replaced ones
+ * before their deletion. `remaining` is that of the present key, which has the rest of the quota of the keys before it.
  * @param requested the first and last day; by default the last seven days
- * @throws ServiceError `invalid_request` for an impossible range; the errors of {@link ReadKeyUsage}
+ * @throws ServiceError `invalid_request` for an impossible range; the errors of {@link ReadKeyUsage} and of the store
  */
 export async function readUsage(
   deps: UsageDeps,
-  { current, overlapping }: RegistrationView,
+  { registration, current }: RegistrationView,
   requested: { from: string | undefined; to: string | undefined },
 ): Promise<UsageReport> {
   const range = usageRange(requested, deps.clock())
-  const [present, previous] = await Promise.all([
+  const others = (await recordsOf(deps, registration)).filter(({ id }) => id !== current.id)
+  const [present, ...previous] = await Promise.all([
     readUsageOf(deps, current, range),
-    overlapping === null ? undefined : readUsageOf(deps, overlapping, range),
+    ...others.filter(mayBeInUse).map((one) => readUsageOf(deps, one, range)),
   ])
   const limits = present.limits ?? (await limitsByName(deps, current.plan))
   const days = datesOf(range).map((date) => ({
     date,
-    used: (present.days.get(date)?.used ?? 0) + (previous?.days.get(date)?.used ?? 0),
+    used: sum([present, ...previous].map((one) => one.days.get(date)?.used)) + storedOn(date, others),
     remaining: limits.quota === null ? null : (present.days.get(date)?.remaining ?? limits.quota.limit),
   }))
-  const readAt = Math.min(present.readAt, previous?.readAt ?? present.readAt)
+  const readAt = Math.min(...[present, ...previous].map((one) => one.readAt))
   return { ...range, days, limits, readAt }
 }
+
+/** The records of a registration and its rotations. */
+async function recordsOf({ store }: UsageDeps, registration: Registration): Promise<Registration[]> {
+  if (registration.currentId === null) return [registration]
+  return [registration, ...(await store.listRotations(registration.id))]
+}
+
+/** API Gateway has figures of the key. Those of a key whose figures are stored may be gone. */
+function mayBeInUse(one: Registration): boolean {
+  return (one.status === 'active' || one.status === 'ending') && !isUnanswered(one) && one.finalUsage === null
+}
+
+const storedOn = (date: string, records: readonly Registration[]): number =>
+  sum(records.map(({ finalUsage }) => finalUsage?.[date]))
+
+const sum = (numbers: readonly (number | undefined)[]): number =>
+  numbers.reduce<number>((total, one) => total + (one ?? 0), 0)
 
 /** Reads the usage of the key of a registration or rotation. */
 async function readUsageOf(
@@ -95,8 +114,4 @@ function badRange(path: string, message: string): ServiceError {
 function datesOf({ from, to }: UsageRange): string[] {
   const count = (Date.parse(to) - Date.parse(from)) / DAY_MS + 1
   return Array.from({ length: count }, (_, i) => dateOf(Date.parse(from) + i * DAY_MS))
-}
-
-function dateOf(ms: number): string {
-  return new Date(ms).toISOString().slice(0, 10)
 }

@@ -155,6 +155,7 @@ const registrationItem = z
     previousManagementHash: orNull(bytes),
     suspendedAt: orNull(time),
     switchAt: orNull(time),
+    finalUsage: orNull(z.record(text, z.number())),
     pendingRotation: text.optional(),
     unansweredRotation: text.optional(),
     forgottenRotation: text.optional(),

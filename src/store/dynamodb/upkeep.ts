@@ -61,6 +61,9 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
       })
       return started.flatMap((one) => (one === undefined ? [] : toRegistration(one)))
     },
+    async saveUsage(id, finalUsage) {
+      await db.write(update(keyOf(id), { set: { finalUsage } }, IS_ENDING))
+    },
     async finishEndings(ids, now) {
       await db.each(ids, async (id) => {
         const one = await readOne(db, id)

@@ -10,6 +10,7 @@ import {
 
 const bytes = z.instanceof(Uint8Array)
 const planNames = z.array(z.string())
+const dailyUsage = z.record(z.string(), z.number())
 const plans = z.string().transform((text) => planNames.parse(JSON.parse(text)))
 
 const tokenRow = z
@@ -76,6 +77,10 @@ const registrationRow = z
     current_id: z.string().nullable(),
     suspended_at: z.number().nullable(),
     switch_at: z.number().nullable(),
+    final_usage: z
+      .string()
+      .transform((text) => dailyUsage.parse(JSON.parse(text)))
+      .nullable(),
     previous_management_hash: bytes.nullable(),
   })
   .transform(
@@ -105,6 +110,7 @@ const registrationRow = z
       currentId: row.current_id,
       suspendedAt: row.suspended_at,
       switchAt: row.switch_at,
+      finalUsage: row.final_usage,
       previousManagementHash: row.previous_management_hash,
     }),
   )

@@ -169,6 +169,8 @@ export const migrations: readonly string[] = [
   // The uses of a token that can still be refunded.
   `CREATE INDEX registrations_refundable ON registrations (token_id, created_at)
      WHERE rotation_of IS NULL AND status IN ('pending', 'active') AND (answered_at IS NULL OR undelivered = 1);`,
+
+  'ALTER TABLE registrations ADD COLUMN final_usage TEXT;',
 ]
 
 /**

@@ -292,6 +292,9 @@ export function prepareStatements(db: DatabaseSync) {
       UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
       WHERE id = :id AND status = 'active' AND ends_at <= :now
       RETURNING *`),
+    saveUsage: db.prepare(
+      `UPDATE registrations SET final_usage = :usage WHERE id = :id AND status = 'ending'`,
+    ),
     finishEnding: db.prepare(`
       UPDATE registrations SET status = 'ended', ended_at = :now, failure = NULL
       WHERE id = :id AND status = 'ending'

@@ -35,6 +35,10 @@ export function sqliteUpkeep(
         }
         return started
       }),
+    saveUsage: (id, usage) =>
+      transact(() => {
+        sql.saveUsage.run({ id, usage: JSON.stringify(usage) })
+      }),
     finishEndings: (ids, now) =>
       transact(() => {
         for (const id of ids) {

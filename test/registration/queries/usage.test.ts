@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { deleteDueKeys } from '../../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../../src/registration/jobs/leader-lease.ts'
 import { usageSchema } from '../../../src/routes/usage-schema.ts'
+import { fastTiming } from '../../support/invariants.ts'
 import { rejectsOtherOwners } from '../../support/management-cases.ts'
 import { readProblem } from '../../support/problem.ts'
 import {
@@ -55,6 +56,40 @@ test('after a rotation the usage of both keys is added up, and a plan without a 
   const usage = usageSchema.parse(await answer.json())
   assert.deepEqual(usage.days, [{ date: day, used: 2, remaining: null }])
   assert.deepEqual(usage.limits, { requests_per_second: null, burst: null, quota: null })
+})
+
+test('the usage counts all keys of a registration, also those that are deleted', async (t) => {
+  const service = await startService(t, { timing: { ...fastTiming, usageReuse: 1 } })
+  const own = await registered(service)
+  const leaderLease = createLeaderLease(service.deps)
+  const day = today()
+  const used = async () => {
+    const answer = await manage(service, own, 'GET', `/usage?from=${day}&to=${day}`)
+    return usageSchema.parse(await answer.json()).days[0]
+  }
+  let key = own.api_key_value
+  for (let requests = 1; requests <= 3; requests++) {
+    assert.equal(await dataPlane(service, key), 200)
+    const rotated = await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })
+    key = ((await rotated.json()) as { api_key_value: string }).api_key_value
+    assert.deepEqual(await used(), { date: day, used: requests, remaining: 1_000 - requests })
+    await deleteDueKeys(service.deps, leaderLease)
+    assert.equal(service.gateway.account.keys.size, 1)
+    assert.deepEqual(await used(), { date: day, used: requests, remaining: 1_000 - requests })
+  }
+})
+
+test('a key whose usage cannot be read is deleted all the same, and one that is revoked without a look', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const own = await registered(service)
+  assert.equal((await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })).status, 201)
+  const looks = service.gateway.answers['GetUsage']?.[200]
+  service.gateway.faults.order({ operation: 'GetUsage', when: 'before', kind: 'hang', times: 9 })
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+  assert.ok(!service.gateway.account.keys.has(own.api_key_id))
+  assert.equal((await manage(service, own, 'DELETE')).status, 204)
+  assert.equal(service.gateway.account.keys.size, 0)
+  assert.equal(service.gateway.answers['GetUsage']?.[200], looks)
 })
 
 test('an invalid range for the usage is rejected', async (t) => {
