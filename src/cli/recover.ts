@@ -1,5 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
+import type { Deps } from '../deps.ts'
+import { createLeaderLease } from '../registration/jobs/leader-lease.ts'
 import { planRecovery, type Recovered, type RecoveryPlan, recover } from '../registration/jobs/recover.ts'
 import { type Settled, settleDoubts } from '../registration/jobs/settle-doubts.ts'
 import { needsRecovery, type RecoveryAction } from '../registration/lifecycle.ts'
@@ -79,7 +81,7 @@ function recoverNow({ json }: RecoverOptions): Promise<void> {
       },
       round: (_unfinished, _leaderLease, stop) => recover(deps, stop),
     })
-    const settled = await settleDoubts(deps)
+    const settled = await settleAlone(deps)
     const left = new Set(unfinished)
     report(
       {
@@ -96,6 +98,17 @@ function recoverNow({ json }: RecoverOptions): Promise<void> {
         'some registrations could not be recovered; the log above, or that of the server, says why',
       )
   })
+}
+
+/** Settles what has been in doubt long enough, unless a server runs: it does so every minute. */
+async function settleAlone(deps: Deps): Promise<Settled[]> {
+  const leaderLease = createLeaderLease(deps)
+  if (!(await leaderLease.isHeld())) return []
+  try {
+    return await settleDoubts(deps)
+  } finally {
+    await leaderLease.release()
+  }
 }
 
 type Planned = RecoveryPlan['registrations'][number]

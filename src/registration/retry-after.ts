@@ -15,6 +15,11 @@ export function untilRecovered({ recover, upstreamCall }: Timing): number {
   return recover + upstreamCall
 }
 
+/** The time (ms) until a registration is undone that has been in doubt long enough: the next round, and the calls of that. */
+export function untilSettled({ forget, settle, upstreamCall }: Timing): number {
+  return forget + settle + upstreamCall
+}
+
 /** The time (ms) until recovery has undone what a dead process left, after its lease. That process may have been the leader. */
 export function untilTakenOver(timing: Timing): number {
   return timing.leaderLease + untilRecovered(timing)

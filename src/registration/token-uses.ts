@@ -7,7 +7,8 @@ import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { Deliveries } from './deliveries.ts'
 import { hasCome, isAbandoned, isDisplaceable, isUnanswered, isUndelivered } from './lifecycle.ts'
-import { inSeconds, UNDO_MS, untilRecovered, untilTakenOver } from './retry-after.ts'
+import { doubtOf } from './queries/doubt.ts'
+import { inSeconds, UNDO_MS, untilRecovered, untilSettled, untilTakenOver } from './retry-after.ts'
 import type { Timing } from './timing.ts'
 
 /** The held uses of a token that are read to find the one that comes back first. */
@@ -23,7 +24,7 @@ export interface TokenUsesDeps {
   readonly clock: Clock
   readonly timing: Timing
   readonly log: Log
-  readonly config: { readonly registerTimeoutMs: number }
+  readonly config: { readonly registerTimeoutMs: number; readonly inDoubtMs: number }
   /** Reports whether this process works on a request with this idempotency key. */
   readonly isInFlight: (keyHash: Uint8Array) => boolean
 }
@@ -135,9 +136,11 @@ function untilFree(deps: TokenUsesDeps, { registration: one, leaseUntil }: HeldU
   if (one === null) return untilUndone
   if (isUndelivered(one)) {
     const age = clock() - (one.answeredAt ?? one.createdAt)
-    // At first it is only not recorded yet. Then it is in doubt, and recovery undoes it in the end.
-    if (age < timing.inDoubtAfter) return timing.inDoubtAfter - age
-    return Math.max(0, timing.idempotency - age) + untilRecovered(timing)
+    // At first it is only not recorded yet. Then it is in doubt, and is undone in the end.
+    const doubt = doubtOf(one, clock(), config.inDoubtMs, timing)
+    return doubt === null
+      ? timing.inDoubtAfter - age
+      : Math.max(0, doubt.until - clock()) + untilSettled(timing)
   }
   if (isUnanswered(one)) {
     const retry = isRetried(deps, one) ? config.registerTimeoutMs : 0

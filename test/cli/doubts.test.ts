@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
+import { JOBS_LEASE } from '../../src/store/upkeep.ts'
 import { runCli } from '../support/server-process.ts'
 import { dataPlane, manage, registered, serverEnv, startService } from '../support/service.ts'
 
@@ -88,6 +89,11 @@ test('recover lists what is in doubt, and with --yes settles what has been for I
   const hour = { IN_DOUBT_HOURS: '1' }
   const due = await cli('registrations recover', hour)
   assert.match(due.stderr, /^Nothing was changed\. .*firstkey registrations recover --yes$/m)
+  const { store, clock } = service.deps
+  await store.takeLeaderLease(JOBS_LEASE, { owner: 'a server', until: clock() + 60_000 }, clock())
+  const beside = await cli('registrations recover --yes --json', hour)
+  assert.deepEqual(settle(beside.stdout), inDoubt, 'a running server does it')
+  await store.releaseLeaderLease(JOBS_LEASE, 'a server')
   const done = await cli('registrations recover --yes --json', hour)
   assert.deepEqual(
     settle(done.stdout),

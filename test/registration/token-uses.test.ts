@@ -93,6 +93,7 @@ interface Holder {
 }
 
 const recovered = 2 + 6 // A round of recovery, and a call to API Gateway.
+const settled = 30 + 60 + 6 // A round that forgets, one that settles doubts, and a call.
 const takenOver = 10 + recovered // The leader lease as well.
 const holders: readonly Holder[] = [
   { name: 'a new registration', freeAfter: 25 + 20 },
@@ -121,6 +122,11 @@ const holders: readonly Holder[] = [
   { name: 'a key that was not fetched for a minute', ...unanswered(1), freeAfter: 5 * 60 + recovered },
   { name: 'a key that was not fetched for 6 minutes', ...unanswered(6), freeAfter: recovered },
   { name: 'an answer that is not recorded as delivered', ...answered(10), freeAfter: 50 },
+  {
+    name: 'an answer that has been in doubt for an hour',
+    ...answered(3_600),
+    freeAfter: 23 * 3_600 + settled,
+  },
 ]
 
 for (const {
