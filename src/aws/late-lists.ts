@@ -20,27 +20,23 @@ export function isPassing(error: unknown): boolean {
 }
 
 /**
- * Looks at a list of API Gateway until it shows what `look` searches for: what a list lacks may only be late. The pauses
- * grow. A look that fails with a passing error is repeated.
+ * Looks at a list of API Gateway, with growing pauses, until it shows what `look` searches for: what a list lacks may only be
+ * late.
  * @param looks the maximum number of looks
  * @returns `undefined`: it was not seen before `signal` aborted or the looks were used up
- * @throws what `look` throws, if it does not pass or was thrown by the last look
+ * @throws what `look` throws
  */
 export async function untilSeen<T>(
   look: () => Promise<T | undefined>,
   signal: AbortSignal,
-  looks = Number.POSITIVE_INFINITY,
+  looks: number,
 ): Promise<T | undefined> {
-  let made = 0
+  let left = looks
   for (const pause of growingPauses()) {
-    made += 1
-    try {
-      const seen = await look()
-      if (seen !== undefined) return seen
-    } catch (error) {
-      if (!isPassing(error) || made >= looks || signal.aborted) throw error
-    }
-    if (made >= looks || !(await pauseFor(pause, signal))) break
+    const seen = await look()
+    left -= 1
+    if (seen !== undefined) return seen
+    if (left === 0 || !(await pauseFor(pause, signal))) break
   }
   return undefined
 }

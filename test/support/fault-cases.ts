@@ -11,6 +11,16 @@ export const faultKinds = ['fail', 'throttle', 'hang', 'half', 'cut', 'conflict'
 /** The numbers of calls that fail. 1: the retries of the SDK succeed; 6: they are used up. */
 export const faultCounts = [1, 6]
 
+/** The operations that succeed, but with a wrong effect or an incomplete answer. */
+const wrongKinds: Partial<Record<OperationName, readonly FaultOrder['kind'][]>> = {
+  CreateApiKey: ['disabled'],
+  ImportApiKeys: ['disabled', 'unattached'],
+  GetUsagePlanKeys: ['late'],
+  GetApiKeys: ['late'],
+}
+/** The time for which keys are listed late: shorter than the time until a late-key check. */
+const LATE_MS = 200
+
 export interface FaultCase {
   readonly name: string
   readonly mode: MintMode
@@ -19,18 +29,27 @@ export interface FaultCase {
   readonly isIdempotent: boolean
 }
 
-/** Returns every kind of fault, before and after the effect, once and six times, with and without an Idempotency-Key. */
+/**
+ * Returns every kind of fault, before and after the effect, and every wrong effect, once and six times, with and without an
+ * Idempotency-Key.
+ */
 export function faultCases(operations: Record<MintMode, readonly OperationName[]>): FaultCase[] {
   const cases: FaultCase[] = []
+  const add = (mode: MintMode, fault: FaultOrder, title: string) => {
+    for (const times of faultCounts)
+      for (const isIdempotent of [false, true]) {
+        const name = `${mode}: ${title}, ${times} times, ${isIdempotent ? 'with' : 'without'} Idempotency-Key`
+        cases.push({ name, mode, fault: { ...fault, times }, isIdempotent })
+      }
+  }
   for (const mode of ['single', 'bulk'] as const)
-    for (const operation of operations[mode])
+    for (const operation of operations[mode]) {
       for (const when of faultMoments)
         for (const kind of faultKinds)
-          for (const times of faultCounts)
-            for (const isIdempotent of [false, true]) {
-              const name = `${mode}: ${operation} ${kind} ${when} the effect, ${times} times, ${isIdempotent ? 'with' : 'without'} Idempotency-Key`
-              cases.push({ name, mode, fault: { operation, when, kind, times }, isIdempotent })
-            }
+          add(mode, { operation, when, kind }, `${operation} ${kind} ${when} the effect`)
+      for (const kind of wrongKinds[operation] ?? [])
+        add(mode, { operation, when: 'after', kind, ms: LATE_MS }, `${operation} ${kind}`)
+    }
   return cases
 }
 

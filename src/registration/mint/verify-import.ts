@@ -57,6 +57,8 @@ async function followUp(
   { count, importedAt }: { count: number; importedAt: number },
 ): Promise<void> {
   const { importBreaker, leases, timing } = deps
+  // Imports of others go first: lists that stay late must not use up the quota.
+  const yielding = { ...deps, apiGateway: deps.lowPriorityApiGateway }
   const startedAt = performance.now()
   const limit = abortAfter(Math.max(...unseen.map(({ mint }) => endOf(mint.request, timing))) - startedAt)
   const { signal } = limit
@@ -86,7 +88,7 @@ async function followUp(
       missing = late
       if (missing.length === 0) break
       await sleep(pause, undefined, { signal })
-      missing = await completeSeen(deps, mintsOf(missing), importedAt, signal)
+      missing = await completeSeen(yielding, mintsOf(missing), importedAt, signal)
     }
   } catch (error) {
     if (signal.aborted) await failUnawaited(deps, mintsOf(missing))

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
 import { hashSecret } from '../../../src/auth/secret-hash.ts'
@@ -125,6 +126,28 @@ test('recovery keeps a key that GetUsagePlanKeys shows late', async (t) => {
   await recover(deps)
   assert.equal((await deps.store.getRegistration(id))?.status, 'active')
   await assertInvariants(gateway, deps.store, [])
+})
+
+test('recovery reports registrations as not done if the store fails while it works on them', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const { deps, gateway, dataDir } = service
+  const { token } = await service.token()
+  const registration = { ...newRegistration(token.id), createdAt: Date.now() }
+  await deps.store.beginRegistrations([registration], { owner: 'dead', until: Date.now() - 1 })
+  const other = new DatabaseSync(join(dataDir, 'firstkey.db'))
+  t.after(() => other.close())
+  gateway.onCall = (operation, moment) => {
+    if (operation === 'GetApiKeys' && moment === 'arrived') other.exec('BEGIN IMMEDIATE')
+  }
+  const { registrations } = await recover(deps)
+  assert.deepEqual(
+    registrations.map(({ registration: { id }, action, done }) => ({ id, action, done })),
+    [{ id: registration.id, action: 'undo', done: false }],
+  )
+  other.exec('ROLLBACK')
+  gateway.onCall = () => undefined
+  await runJobsUntilIdle(service)
+  assert.equal((await deps.store.getRegistration(registration.id))?.status, 'failed')
 })
 
 test('a key whose deletion may still take effect is returned to no retry, not even to an immediate one', async (t) => {
