@@ -7,6 +7,7 @@ import { describeApi } from './http/openapi.ts'
 import { answerProblems } from './http/problem.ts'
 import { createRateLimits } from './http/rate-limit.ts'
 import { recordRefusals } from './http/record-refusals.ts'
+import { limitRequests } from './http/request-deadline.ts'
 import { logRequests } from './http/request-log.ts'
 import { createHttpServer } from './http/server.ts'
 import { connectRoutes } from './routes/connect.ts'
@@ -25,6 +26,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   prepareAuthentication(app)
   logRequests(app)
   recordRefusals(app, deps.refusals.record)
+  limitRequests(app, config.registerTimeoutMs)
   const methods = watchMethods(app)
   await app.register(accepts)
   await describeApi(app, config.publicUrl)

@@ -11,6 +11,7 @@ import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod
 import { randomBase62 } from '../auth/random.ts'
 import { ServiceError } from '../errors.ts'
 import { PROBLEM_TYPE, sendProblem, toProblem } from './problem.ts'
+import { logError } from './request-log.ts'
 
 /** The largest body that is accepted, in bytes. */
 const BODY_LIMIT = 16 * 1_024
@@ -23,6 +24,8 @@ const PREFERENCES = ['accept', 'prefer'] as const
 /** The time (ms) that a client has to send its headers, and its whole request, before it is disconnected. */
 const HEADERS_TIMEOUT = 5_000
 const REQUEST_TIMEOUT = 10_000
+/** The time (ms) for which a client may take none of its response before it is disconnected. */
+const SEND_TIMEOUT = 10_000
 
 export interface ServerOptions {
   readonly log: FastifyBaseLogger
@@ -35,8 +38,8 @@ export interface ServerOptions {
  * must not be cached, and problem documents even for input that is no valid request.
  */
 export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions): FastifyInstance {
-  /** The number of responses that each connection is still waiting for. */
-  const owed = new WeakMap<Socket, number>()
+  /** The responses that each connection is still waiting for, in their order. */
+  const owed = new WeakMap<Socket, Set<FastifyReply>>()
   const app = Fastify({
     loggerInstance: log,
     // logRequests logs one line per request instead.
@@ -63,22 +66,36 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
       sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
     },
     clientErrorHandler: (error, socket) => {
+      const [reply, ...others] = owed.get(socket) ?? []
       // The client could take this for the response to an earlier request on the connection.
-      if (!socket.writable || (owed.get(socket) ?? 0) > 0) return void socket.destroy()
-      const instance = `req_${randomBase62(20)}`
+      const isOfEarlier =
+        reply !== undefined && (others.length > 0 || reply.sent || reply.request.raw.complete)
+      if (!socket.writable || isOfEarlier) return void socket.destroy()
+      const instance = reply?.request.id ?? `req_${randomBase62(20)}`
       const refusal = rawRefusal(error.code)
       const problem = toProblem(refusal, instance, publicUrl)
       const body = JSON.stringify(problem)
+      const headers = {
+        'content-type': PROBLEM_TYPE,
+        'x-request-id': instance,
+        'cache-control': 'no-store',
+        ...(refusal.retryAfter === undefined ? {} : { 'retry-after': String(refusal.retryAfter) }),
+        'content-length': Buffer.byteLength(body),
+        connection: 'close',
+      }
+      if (reply !== undefined) {
+        // The body of this request stopped half-way. From now on Fastify sends nothing itself.
+        reply.hijack()
+        logError(reply.request, reply, refusal, problem.status, error)
+        reply.raw.writeHead(problem.status, headers).end(body)
+        return
+      }
       log.debug(
         { request_id: instance, status: problem.status, code: problem.code, err: error },
         'invalid request received',
       )
-      socket.end(
-        `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${PROBLEM_TYPE}\r\n` +
-          `x-request-id: ${instance}\r\ncache-control: no-store\r\n` +
-          (refusal.retryAfter === undefined ? '' : `retry-after: ${refusal.retryAfter}\r\n`) +
-          `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-      )
+      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+      socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${body}`)
     },
   })
   // Expectations other than 100-continue are ignored, as RFC 9110 allows; Node.js would send a bare 417.
@@ -102,8 +119,14 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
       if ((request.headers[name]?.length ?? 0) > PREFERENCE_LIMIT) delete request.headers[name]
     }
     const { socket } = request.raw
-    owed.set(socket, (owed.get(socket) ?? 0) + 1)
-    reply.raw.once('close', () => owed.set(socket, (owed.get(socket) ?? 1) - 1))
+    const replies = owed.get(socket) ?? new Set()
+    owed.set(socket, replies.add(reply))
+    reply.raw.once('close', () => {
+      replies.delete(reply)
+      const [next] = replies
+      // Making the next response may take longer than sending this one.
+      if (next !== undefined && !next.sent) socket.setTimeout(0)
+    })
     if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) {
       throw new ServiceError('invalid_request', 'The Host header is missing.')
     }
@@ -112,7 +135,9 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     }
     if (closing) throw new ServiceError('shutting_down', 'This server is shutting down.', { retryAfter: 1 })
   })
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', async (request, reply) => {
+    // It begins when the connection's earlier responses are sent.
+    reply.raw.setTimeout(SEND_TIMEOUT, () => request.raw.destroy())
     // A kept-alive connection would delay the shutdown until its client disconnects.
     if (closing) reply.header('connection', 'close')
   })

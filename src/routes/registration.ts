@@ -29,7 +29,7 @@ import { toUsageAnswer, usageExample, usageQuery, usageSchema } from './usage-sc
 const security = [{ managementToken: [] }]
 /** The codes that every request to manage a registration can return. */
 export const MANAGE_ERRORS = [
-  ...(['missing_token', 'invalid_token', 'not_found', 'rate_limited'] as const),
+  ...(['missing_token', 'invalid_token', 'not_found', 'rate_limited', 'upstream_unavailable'] as const),
   ...STORE_ERRORS,
 ]
 

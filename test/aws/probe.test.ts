@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { probe } from '../../src/aws/probe.ts'
 import { startApi } from '../support/api-of-one-method.ts'
+import { stalls, startStallingServer } from '../support/stalling-server.ts'
 
 for (const [status, verdict] of [
   [200, 'accepted'],
@@ -25,3 +27,12 @@ test('for an API that cannot be reached the verdict is unclear, with the error',
   assert.equal(answer.verdict, 'unclear')
   assert.ok(answer.error instanceof Error)
 })
+
+for (const [name, stall] of Object.entries(stalls))
+  test(`a probe ends with its signal, and closes its connection, if the API ${name}`, async (t) => {
+    const server = await startStallingServer(t, stall)
+    const startedAt = performance.now()
+    await probe(`http://127.0.0.1:${server.port}`, 'a'.repeat(40), AbortSignal.timeout(200))
+    assert.ok(performance.now() - startedAt < 3_000, `${performance.now() - startedAt} ms`)
+    while (server.open() > 0) await sleep(10)
+  })

@@ -15,7 +15,7 @@ import {
   runJobsUntilIdle,
 } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
-import { startService, unlimitedPolicy } from '../../support/service.ts'
+import { manage, registered, startService, unlimitedPolicy } from '../../support/service.ts'
 import { lease, newCompletion, newRegistration } from '../store-contract.ts'
 
 /** Starts the service on a table of its own, behind a proxy that causes faults. */
@@ -120,6 +120,18 @@ for (const kind of ['hang', 'half'] as const) {
     assert.equal((await service.register(secret)).status, 201)
   })
 }
+
+test('authentication and management by a store that stalls are answered within the deadline of the request', async (t) => {
+  const { dynamoDb, service } = await start(t, { REGISTER_TIMEOUT_MS: '2000' })
+  const { secret } = await service.token()
+  const one = await registered(service, {}, {}, secret)
+  for (const operation of ['GetItem', 'Query']) dynamoDb.order({ operation, kind: 'hang', times: ALL })
+  const startedAt = performance.now()
+  const answers = await Promise.all([service.register(secret), manage(service, one, 'GET')])
+  for (const answer of answers) assert.equal((await readProblem(answer)).code, 'store_unavailable')
+  assert.ok(performance.now() - startedAt < 3_000, `${performance.now() - startedAt} ms`)
+  dynamoDb.clearFaults()
+})
 
 test('a lease write that stalls fails in time, and the next one and recovery succeed', async (t) => {
   const { dynamoDb, store, token } = await openTwo(t)
