@@ -36,7 +36,7 @@ export interface StandingFaults {
 }
 
 interface Fault {
-  readonly error: ServiceError
+  error: ServiceError
   readonly since: number
   /** The time at which it was found, or found again. */
   foundAt: number
@@ -68,15 +68,18 @@ export function createStandingFaults({ timing, log }: { timing: Timing; log: Log
 
   function find(scope: string, error: ServiceError): void {
     const fault = faults.get(scope)
-    if (fault === undefined || fault.error.code !== error.code) {
+    if (fault?.error.code !== error.code) {
+      const fields = { code: error.code, usage_plan_id: scope === EVERYTHING ? null : scope, err: error }
+      log.error(fields, 'registrations cannot succeed: refusing them at once, except for probes')
+    }
+    if (fault === undefined) {
       const { faultProbe } = timing
       const at = now()
       const times = { since: at, foundAt: at, probeAt: at + faultProbe, waitMs: faultProbe }
       faults.set(scope, { error, ...times, isProbed: false, refused: 0 })
-      const fields = { code: error.code, usage_plan_id: scope === EVERYTHING ? null : scope, err: error }
-      log.error(fields, 'registrations cannot succeed: refusing them at once, except for probes')
       return
     }
+    fault.error = error
     fault.foundAt = now()
     // Other requests that were under way when it was found fail as well: only a probe says that it still stands.
     if (!fault.isProbed) return
@@ -96,6 +99,7 @@ export function createStandingFaults({ timing, log }: { timing: Timing; log: Log
   }
 
   function concerning(usagePlanId: string): Fault[] {
+    if (faults.size === 0) return []
     return [EVERYTHING, usagePlanId].flatMap((scope) => standing(scope) ?? [])
   }
 

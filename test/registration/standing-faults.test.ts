@@ -193,6 +193,35 @@ for (const kind of ['fail', 'hang', 'cut', 'throttle'] as const) {
   })
 }
 
+test('an API Gateway that hangs costs the whole deadline three times, and then nothing but the probe', async (t) => {
+  const timing = { ...fastTiming, upstreamCall: 6_000, faultProbe: 60_000, faultProbeLongest: 60_000 }
+  const service = await startService(t, { timing, env: { REGISTER_TIMEOUT_MS: '1000' } })
+  const { secret } = await service.token()
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'hang', times: forever })
+  for (let i = 0; i < 3; i++) {
+    assert.equal((await service.register(secret)).status, 503)
+    await service.deps.inFlight.settled()
+  }
+  const before = calls(service)
+  const startedAt = performance.now()
+  const seconds = await refusedWith(await service.register(secret), 'upstream_unavailable')
+  assert.ok(seconds > 50 && seconds <= 60, `Retry-After: ${seconds}`)
+  assert.ok(performance.now() - startedAt < 900)
+  assert.equal(calls(service), before)
+})
+
+test('requests that wait in the queue when a fault is found are refused, without a call of their own', async (t) => {
+  const service = await startFull(t, 0, {
+    env: { MINT_MODE: 'single' },
+    gateway: { latency: { CreateApiKey: 300 } },
+  })
+  const { secret } = await service.token()
+  const answers = await Promise.all(Array.from({ length: 50 }, () => service.register(secret)))
+  for (const answer of answers) await refusedWith(answer, 'key_quota_reached')
+  assert.ok(calls(service, 'CreateApiKey') <= 4, `${calls(service, 'CreateApiKey')} calls`)
+  assert.equal(found(service).length, 1)
+})
+
 test('a fault that no request has met for a while is forgotten: /readyz must not keep away the request that would end it', async (t) => {
   const service = await startFull(t, 0, { timing: { faultProbe: 500, faultProbeLongest: 1_500 } })
   const { secret } = await service.token()

@@ -32,7 +32,7 @@ const action = fc.oneof(
       when: fc.constantFrom('before' as const, 'after' as const),
       kind: fc.constantFrom(
         ...(['fail', 'throttle', 'hang', 'half', 'cut', 'conflict'] as const),
-        ...(['denied', 'expired', 'odd', 'unsupported', 'refused'] as const),
+        ...(['denied', 'expired', 'odd', 'unsupported', 'refused', 'quota'] as const),
         ...(['late', 'disabled'] as const),
       ),
       nth: fc.integer({ min: 1, max: 3 }),

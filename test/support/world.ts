@@ -111,7 +111,8 @@ export class World {
       case 'fault': {
         const { do: _, ...fault } = one
         // A rejected call has no effect in API Gateway, so the fault comes before the effect.
-        const refused = ['denied', 'expired', 'odd', 'unsupported', 'refused'].includes(fault.kind)
+        const refused = ['denied', 'expired', 'odd', 'unsupported', 'refused', 'quota'].includes(fault.kind)
+        if (fault.kind === 'quota' && !MAKES_KEYS.includes(fault.operation)) return
         this.gateway.faults.order(refused ? { ...fault, when: 'before' } : fault)
         return
       }
@@ -393,8 +394,11 @@ const UPSTREAM_ERRORS = [
   'store_unavailable',
   'overloaded',
 ]
+/** The operations for which the quota of keys can have no room. */
+const MAKES_KEYS = ['CreateApiKey', 'ImportApiKeys']
 const REGISTER_ERRORS = [
   ...UPSTREAM_ERRORS,
+  'key_quota_reached',
   'token_exhausted',
   'token_uses_pending',
   'idempotency_in_progress',
@@ -403,6 +407,7 @@ const REGISTER_ERRORS = [
 ]
 const ROTATE_ERRORS = [
   ...UPSTREAM_ERRORS,
+  'key_quota_reached',
   'idempotency_in_progress',
   'registration_ended',
   'key_replaced',
