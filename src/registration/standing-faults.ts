@@ -1,3 +1,4 @@
+import { kindOf } from '../aws/errors.ts'
 import { ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Timing } from './timing.ts'
@@ -159,22 +160,23 @@ export function createStandingFaults({ timing, log }: { timing: Timing; log: Log
 }
 
 /** Returns what an error of API Gateway concerns: everything, the usage plans, or, if it is about one key, nothing. */
-function scopesOf({ code, effect }: ServiceError, usagePlanIds: Iterable<string>): string[] {
+function scopesOf({ code, effect, cause }: ServiceError, usagePlanIds: Iterable<string>): string[] {
   switch (code) {
     case 'key_quota_reached':
+    case 'upstream_throttled':
       return [EVERYTHING]
     case 'upstream_misconfigured':
-      return [...usagePlanIds]
+      // One caller whose content API Gateway rejects must not shut out the others.
+      return kindOf(cause) === 'rejected' ? [] : [...usagePlanIds]
     case 'upstream_unavailable':
-    case 'upstream_throttled':
-      // A clear rejection says that API Gateway works, and the failures of this service itself have no effect there.
-      return effect === 'possible' ? [EVERYTHING] : []
+      // Any other clear response says that API Gateway works; the failures of this service itself have no effect there.
+      return effect === 'possible' || kindOf(cause) === 'credentials' ? [EVERYTHING] : []
     default:
       return []
   }
 }
 
-/** Reports whether a single error shows that the next request would fail as well. */
-function isProof({ code }: ServiceError): boolean {
-  return code === 'key_quota_reached'
+/** Reports whether a single error shows that the next request would fail as well: no room for a key, or no such plan. */
+function isProof({ code, cause }: ServiceError): boolean {
+  return code === 'key_quota_reached' || (code === 'upstream_misconfigured' && kindOf(cause) === 'missing')
 }

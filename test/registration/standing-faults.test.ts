@@ -148,12 +148,12 @@ for (const [title, fault] of ofAPlan) {
   })
 }
 
-test('a plan that is gone fails only its own requests, without a call after some failures', async (t) => {
+test('a plan that is gone fails only its own requests, and after the first one without a call', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token({ plans: ['gold', 'free'] })
   service.gateway.account.plans.delete('demogold')
   const gold = () => service.register(secret, { name: 'a', plan: 'gold' })
-  for (let i = 0; i < 3; i++) await refusedWith(await gold(), 'upstream_misconfigured')
+  await refusedWith(await gold(), 'upstream_misconfigured')
   await service.deps.inFlight.settled()
   const before = calls(service)
   await refusedWith(await gold(), 'upstream_misconfigured')
@@ -162,7 +162,7 @@ test('a plan that is gone fails only its own requests, without a call after some
   await refusedWith(await gold(), 'upstream_misconfigured')
 })
 
-for (const kind of ['fail', 'hang', 'cut', 'throttle'] as const) {
+for (const kind of ['fail', 'hang', 'cut', 'throttle', 'expired'] as const) {
   test(`if API Gateway does not work (${kind}), requests are refused at once after some failures, until a probe succeeds`, async (t) => {
     const timing = { ...fastTiming, faultProbe: 2_000, faultProbeLongest: 60_000 }
     const service = await startService(t, { timing })
@@ -231,7 +231,17 @@ test('a fault that no request has met for a while is forgotten: /readyz must not
   assert.equal(await readyCode(service), 'ready')
 })
 
-test('failures of single keys, and of clients that left, concern no other request', async (t) => {
+test('keys that API Gateway rejects for their content concern no other request', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'refused', times: 5 })
+  for (let i = 0; i < 5; i++) assert.notEqual((await service.register(secret)).status, 201)
+  assert.equal(calls(service, 'CreateApiKey'), 5)
+  assert.equal(await readyCode(service), 'ready')
+  assert.equal((await service.register(secret)).status, 201)
+})
+
+test('clients that left concern no other request', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateApiKey: 100 } } })
   const { secret } = await service.token()
   service.gateway.onCall = (operation) => operation === 'CreateApiKey' && client.abort()
