@@ -5,7 +5,9 @@ import { registerClient } from '@modelcontextprotocol/sdk/client/auth.js'
 import * as oauth from 'oauth4webapi'
 import { z } from 'zod'
 import { createSecret } from '../../src/auth/token-format.ts'
+import { suspend } from '../../src/registration/suspend.ts'
 import { clientInformation, readClientInformation } from '../../src/routes/connect-schema.ts'
+import { SERVICE } from '../../src/store/audit.ts'
 import { dataPlane, type Service, startService } from '../support/service.ts'
 
 const errorSchema = z.object({
@@ -136,6 +138,22 @@ test('a retry costs no use and returns the same client; a different request with
   const elsewhere = await service.register(secret, { name: 'a' }, key)
   assert.equal(elsewhere.status, 422)
   assert.equal(service.gateway.account.keys.size, 1)
+})
+
+test('a suspended client can be read and deleted, and a retry does not return its secret', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const headers = { 'idempotency-key': randomUUID() }
+  const made = await post(service, secret, { client_name: 'acme-agent' }, headers)
+  const client = clientInformation.parse(await made.json())
+  const { registration_client_uri: uri, registration_access_token: token } = client
+  await suspend(service.deps, new URL(uri).pathname.split('/').at(-1) ?? '', SERVICE)
+  assert.equal((await managed(service, uri, token)).status, 200)
+  const retry = await post(service, secret, { client_name: 'acme-agent' }, headers)
+  assert.equal(retry.status, 403)
+  const { error, code } = errorSchema.parse(await retry.json())
+  assert.deepEqual([error, code], ['registration_suspended', 'registration_suspended'])
+  assert.equal((await managed(service, uri, token, 'DELETE')).status, 204)
 })
 
 test('errors have the OAuth format, with the same codes as all other routes', async (t) => {

@@ -8,7 +8,10 @@ import {
   DescribeTimeToLiveCommand,
   DynamoDBClient,
 } from '@aws-sdk/client-dynamodb'
+import { deleteDueKeys } from '../../../src/registration/jobs/delete-keys.ts'
+import { createLeaderLease } from '../../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../../src/registration/jobs/recover.ts'
+import { SERVICE } from '../../../src/store/audit.ts'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
@@ -16,6 +19,7 @@ import { dynamoDbEndpoint } from '../../support/dynamodb/test-env.ts'
 import { fastTiming } from '../../support/invariants.ts'
 import { runCli, startProgram } from '../../support/server-process.ts'
 import {
+  dataPlane,
   manage,
   registered,
   type Service,
@@ -148,6 +152,11 @@ async function startFilledService(
   const once = { 'idempotency-key': randomUUID() }
   await manage(service, renewed, 'POST', '/rotate', { management_token: true }, once)
   await manage(service, revoked, 'DELETE')
+  const suspended = await registered(service)
+  await dataPlane(service, suspended.api_key_value)
+  await manage(service, suspended, 'POST', '/rotate', { overlap_seconds: 0 })
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+  await service.deps.store.setSuspended(suspended.registration_id, true, SERVICE, service.deps.clock())
   service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
   assert.equal((await service.register(secret)).status, 502)
   service.gateway.faults.clear()
@@ -172,7 +181,7 @@ test('store copy copies and compares all records and can be repeated; the copy r
     assert.equal(done.code, 0, done.stderr)
     assert.match(
       done.stderr,
-      /4 tokens, 8 registrations and rotations, \d+ audit entries .* the same on both sides/,
+      /5 tokens, 10 registrations and rotations, \d+ audit entries .* the same on both sides/,
     )
   }
 
@@ -182,6 +191,9 @@ test('store copy copies and compares all records and can be repeated; the copy r
   const after = await moved.register(secret, undefined, key)
   assert.equal(after.headers.get('idempotency-replayed'), 'true')
   assert.deepEqual(await after.json(), before)
+  const toSwitch = async ({ deps }: Service) => deps.store.listSwitches(deps.clock() + 1, 9)
+  assert.equal((await toSwitch(moved)).length, 1)
+  assert.deepEqual(await toSwitch(moved), await toSwitch(service))
   await recover(moved.deps)
   assert.equal((await moved.register(secret)).status, 201, 'the copied token has uses left')
 
