@@ -54,3 +54,16 @@ export class ServiceError extends Error {
     return errorCatalogue[this.code].retryable
   }
 }
+
+/** Returns a copy of an error with some options changed. */
+export function changed(error: ServiceError, changes: ServiceErrorOptions): ServiceError {
+  const { code, message, retryAfter, errors, nextStep, effect, alreadyLogged, clientClosed, cause } = error
+  const options = { retryAfter, errors, nextStep, effect, alreadyLogged, clientClosed, cause }
+  return new ServiceError(code, message, { ...options, ...changes })
+}
+
+/** Returns a retryable error with a `retryAfter` of at least `seconds`, and any other error as it is. */
+export function waitingAtLeast(error: unknown, seconds: number): unknown {
+  if (!(error instanceof ServiceError) || !error.isRetryable) return error
+  return (error.retryAfter ?? 0) >= seconds ? error : changed(error, { retryAfter: seconds })
+}

@@ -15,8 +15,12 @@ import type { MintQueue } from './mint/mint-queue.ts'
 import type { MintRequest, NewMintRequest } from './mint/mint-request.ts'
 import { LATE_UP_TO_MS } from './present-key.ts'
 import type { KeyLiveness } from './queries/key-liveness.ts'
+import { SLOWNESS_MS } from './retry-after.ts'
+import type { Timing } from './timing.ts'
 import {
+  beingUndone,
   idempotencyInProgress,
+  outOfTime,
   registrationEnded,
   registrationSuspended,
   withheldError,
@@ -67,7 +71,9 @@ export async function issueCredential(
 ): Promise<Credential> {
   const answerBy = performance.now() + call.timeoutMs
   const { identity } = request
-  return withDeadline(call.timeoutMs, async (isLate) => {
+  // With an idempotency key, a retry joins the work, which continues. Without one, the use comes back when that is undone.
+  const late = () => outOfTime(identity === null ? deps.timing.undo : SLOWNESS_MS)
+  return withDeadline(call.timeoutMs, late, async (isLate) => {
     const waiters: Waiter[] = [
       { waits: () => !isLate() && !call.isGone(), hasLeft: call.isGone, readyBy: call.readyBy },
     ]
@@ -81,7 +87,7 @@ export async function issueCredential(
     running.waiters.push(...waiters)
     const { registration } = await running.result.catch((error: unknown) => {
       // This request joined when the others had left already: it is being undone.
-      throw failureOf(error) === 'client_closed' ? idempotencyInProgress() : error
+      throw failureOf(error) === 'client_closed' ? idempotencyInProgress(deps.timing) : error
     })
     return replay(deps, attempt, registration, identity)
   })
@@ -111,15 +117,16 @@ async function continueEarlier(
 ): Promise<Credential> {
   requireSameRequest(identity, earlier.idempotency ?? identity)
   if (earlier.status !== 'pending') return replay(deps, attempt, earlier, identity)
-  if (earlier.undoing) throw idempotencyInProgress()
+  if (earlier.undoing) throw beingUndone(deps.timing)
   await attempt.request.reauthorize()
   // Pending: another process is minting it, or died, and this one continues where it stopped.
-  const { clock, leases, store } = deps
+  const { clock, leases, store, timing } = deps
   const lease = leases.hold()
   const { id, name, description, plan, usagePlanId, rotation } = earlier
   try {
-    if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id)) throw idempotencyInProgress()
-    const secrets = unsealEarlier(earlier, identity)
+    if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id))
+      throw idempotencyInProgress(timing)
+    const secrets = unsealEarlier(earlier, identity, timing)
     const begun = { id, owner: lease.owner, registration: earlier, secrets }
     const content = { name, description, plan: { name: plan, usagePlanId }, rotation }
     return await deps.mintQueue.submit(toMintRequest(attempt, content, begun))
@@ -155,8 +162,9 @@ async function replay(
   const withheld = registration && withheldError(registration, deps.clock())
   if (withheld !== undefined) throw withheld
   const apiKeyId = registration?.apiKeyId
-  if (registration === undefined || apiKeyId === null || apiKeyId === undefined) throw idempotencyInProgress()
-  const secrets = unsealEarlier(registration, identity)
+  if (registration === undefined || apiKeyId === null || apiKeyId === undefined)
+    throw beingUndone(deps.timing)
+  const secrets = unsealEarlier(registration, identity, deps.timing)
   if (registration.rotation !== null && registration.answeredAt === null) {
     await request.reauthorize()
     // Once more: the present key was used since the key of this rotation was minted.
@@ -168,7 +176,7 @@ async function replay(
   const ready = call.readyBy === null ? null : ((await deps.keyProbe?.untilAccepted(key, until)) ?? null)
   // Recorded before the response: an unanswered key is undone after a day, and this one must not be.
   const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
-  if (answered === undefined) throw idempotencyInProgress()
+  if (answered === undefined) throw beingUndone(deps.timing)
   return { registration, apiKeyId, secrets, replaced: answered.replaced, ready, replayed: true }
 }
 
@@ -189,7 +197,11 @@ async function checkReplayedKey(
   if (fault !== null) throw registrationSuspended()
 }
 
-function unsealEarlier({ id, idempotency }: Registration, identity: RequestIdentity): CredentialSecrets {
-  if (idempotency === null) throw idempotencyInProgress() // Forgotten since it was looked up.
+function unsealEarlier(
+  { id, idempotency }: Registration,
+  identity: RequestIdentity,
+  timing: Timing,
+): CredentialSecrets {
+  if (idempotency === null) throw beingUndone(timing) // Forgotten since it was looked up.
   return unsealCredential(identity, id, idempotency.sealed)
 }

@@ -5,6 +5,9 @@ import type { Timing } from './timing.ts'
 /** The time (ms) that the undoing of each of many registrations takes: API Gateway deletes 5 keys a second. */
 export const UNDO_MS = 200
 
+/** The time (ms) after which API Gateway may be quick again. */
+export const SLOWNESS_MS = 5_000
+
 /** Converts a time (ms) to a number of seconds for `Retry-After`. */
 export function inSeconds(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1_000))

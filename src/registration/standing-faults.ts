@@ -1,5 +1,5 @@
 import { kindOf } from '../aws/errors.ts'
-import { ServiceError } from '../errors.ts'
+import { changed, ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Timing } from './timing.ts'
 
@@ -105,10 +105,9 @@ export function createStandingFaults({ timing, log }: { timing: Timing; log: Log
   }
 
   function refusal({ error, probeAt }: Fault): ServiceError {
-    const { code, message, cause, nextStep } = error
     const seconds = Math.max(1, Math.ceil((probeAt - now()) / 1_000))
     const retryAfter = error.isRetryable ? Math.max(seconds, error.retryAfter ?? 0) : undefined
-    return new ServiceError(code, message, { cause, nextStep, retryAfter, alreadyLogged: true })
+    return changed(error, { retryAfter, alreadyLogged: true })
   }
 
   return {

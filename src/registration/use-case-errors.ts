@@ -1,6 +1,7 @@
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import { isDue, isSuspended } from './lifecycle.ts'
+import { inSeconds, SLOWNESS_MS, untilRecovered, untilUndone } from './retry-after.ts'
 import type { Timing } from './timing.ts'
 
 /** The key of the registration was revoked or has expired. Final. */
@@ -23,46 +24,54 @@ export function withheldError(one: Registration, now: number): ServiceError | un
   return isSuspended(one) ? registrationSuspended() : undefined
 }
 
-/** Another rotation of the registration is pending. Retryable. */
-export function rotationInProgress(): ServiceError {
+/** Another rotation of the registration is pending. Retryable: it is completed, or its worker dies and it is undone. */
+export function rotationInProgress(timing: Timing): ServiceError {
   const detail = 'Another rotation of this registration is in progress.'
-  return new ServiceError('rotation_in_progress', detail, { retryAfter: 1 })
+  return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(untilUndone(timing)) })
 }
 
 /** An earlier key of the registration still has to be deleted. Retryable: a round of deletions starts every `timing.end`. */
 export function earlierKeyRemains({ end, endSpacing }: Pick<Timing, 'end' | 'endSpacing'>): ServiceError {
   const detail = 'An earlier key of this registration is still being deleted.'
-  const retryAfter = Math.max(1, Math.ceil((end + 2 * endSpacing) / 1_000))
-  return new ServiceError('rotation_in_progress', detail, { retryAfter })
+  return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(end + 2 * endSpacing) })
 }
 
-/** A request with the same idempotency key is in progress. Retryable. */
-export function idempotencyInProgress(): ServiceError {
+/** A request with the same idempotency key is in progress. Retryable: it is done, or its lease has expired by then. */
+export function idempotencyInProgress({ lease }: Timing): ServiceError {
   const detail = 'A request with this Idempotency-Key is in progress.'
-  return new ServiceError('idempotency_in_progress', detail, { retryAfter: 1 })
+  return new ServiceError('idempotency_in_progress', detail, { retryAfter: inSeconds(lease) })
 }
 
-/** The deadline of the callers passed before the key could be recorded. */
-export function outOfTime(): ServiceError {
+/** An earlier request with the same idempotency key is being undone. Retryable: after that a retry begins anew. */
+export function beingUndone(timing: Timing): ServiceError {
+  const detail = 'The earlier request with this Idempotency-Key is being undone.'
+  return new ServiceError('idempotency_in_progress', detail, { retryAfter: inSeconds(untilUndone(timing)) })
+}
+
+/** The deadline of the callers passed before the key could be recorded. @param ms when a retry can succeed, in milliseconds */
+export function outOfTime(ms: number): ServiceError {
   const detail = 'The registration could not be finished in time.'
-  return new ServiceError('upstream_unavailable', detail, { retryAfter: 5 })
+  return new ServiceError('upstream_unavailable', detail, { retryAfter: inSeconds(ms) })
 }
 
 /** All callers disconnected before the key could be recorded. */
 export function clientClosed(): ServiceError {
   const detail = 'The client disconnected before the key was recorded.'
-  return new ServiceError('upstream_unavailable', detail, { retryAfter: 5, clientClosed: true })
+  return new ServiceError('upstream_unavailable', detail, {
+    retryAfter: inSeconds(SLOWNESS_MS),
+    clientClosed: true,
+  })
 }
 
 /** The lease expired, and recovery or a retry in another process took the registration over. */
-export function takenOver(): ServiceError {
+export function takenOver(timing: Timing): ServiceError {
   const detail = 'The registration took too long, and another process took it over.'
-  return new ServiceError('upstream_unavailable', detail, { retryAfter: 1 })
+  return new ServiceError('upstream_unavailable', detail, { retryAfter: inSeconds(untilRecovered(timing)) })
 }
 
 /** The queue is full, or too long for the deadline. @param ms how long the queued registrations take, in milliseconds */
 export function overloaded(ms: number): ServiceError {
   return new ServiceError('overloaded', 'Too many registrations are waiting for API Gateway.', {
-    retryAfter: Math.max(1, Math.ceil(ms / 1_000)),
+    retryAfter: inSeconds(ms),
   })
 }

@@ -1,4 +1,5 @@
-// The service as a process with short timings for tests, and a clock that its parent process can move.
+// The service as a process with short timings for tests, those of TIMING (JSON) in their place, and a clock that its parent
+// process can move.
 import { buildApp } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import { createDeps } from '../../src/deps.ts'
@@ -14,7 +15,7 @@ process.on('message', (message) => {
 })
 const deps = await createDeps(readConfig(process.env), createLogger('silent'), {
   clock: () => Date.now() + offset,
-  timing: fastTiming,
+  timing: { ...fastTiming, ...JSON.parse(process.env['TIMING'] ?? '{}') },
 })
 const app = await buildApp(deps)
 startScheduler(deps)

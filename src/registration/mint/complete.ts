@@ -1,8 +1,9 @@
 import { abortAfter } from '../../abort-after.ts'
-import { failureOf, ServiceError } from '../../errors.ts'
+import { failureOf, ServiceError, waitingAtLeast } from '../../errors.ts'
 import type { Completed } from '../../store/minting.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
 import { undoAnswers, undoRegistrations } from '../remove-keys.ts'
+import { inSeconds, UNDO_MS, untilRecovered, untilUndone } from '../retry-after.ts'
 import { takenOver } from '../use-case-errors.ts'
 import { isAwaited, notAwaited, type PendingMint } from './mint-request.ts'
 
@@ -52,7 +53,7 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
     }
     await failUnawaited(deps, unheard)
     const lost = wanted.filter(({ mint }) => !completed.has(mint.id))
-    await fail(deps, mintsOf(lost), takenOver())
+    await fail(deps, mintsOf(lost), takenOver(deps.timing))
     await failUnawaited(deps, mintsOf(unwanted))
     return new Set(completed.keys())
   } catch (error) {
@@ -92,7 +93,8 @@ export async function failUnawaited(deps: RegistrationDeps, mints: readonly Pend
 
 /**
  * Undoes registrations, then rejects their requests with `cause`, or with the standing fault that it shows: a retry finds its
- * use refunded. Those that cannot be undone now stay pending, for recovery, or answered and in doubt. Never throws.
+ * use refunded. Those that cannot be undone now stay pending, for recovery, or answered and in doubt; a retryable error then
+ * asks to wait for recovery. Never throws.
  */
 export async function fail(
   deps: RegistrationDeps,
@@ -133,7 +135,13 @@ export async function fail(
     limit.cancel()
     const left = mints.filter(({ id }) => !undone.has(id))
     // If this fails, the leases expire.
-    if (left.length > 0) await store.releaseLeases(left).catch(() => undefined)
-    for (const { request } of mints) request.reject(error)
+    const release = async () =>
+      store.releaseLeases(left).then(
+        () => untilRecovered(timing),
+        () => untilUndone(timing),
+      )
+    const recovered = left.length === 0 ? 0 : (await release()) + left.length * UNDO_MS
+    for (const { id, request } of mints)
+      request.reject(undone.has(id) ? error : waitingAtLeast(error, inSeconds(recovered)))
   }
 }

@@ -4,6 +4,7 @@ import type { BootstrapToken, Held, NewRegistration, Rotation } from '../../stor
 import type { Credential, RegistrationCall } from '../deps.ts'
 import type { Waiter } from '../idempotency/in-flight.ts'
 import type { CredentialSecrets, RequestIdentity } from '../idempotency/request-identity.ts'
+import { SLOWNESS_MS } from '../retry-after.ts'
 import type { Timing } from '../timing.ts'
 import { clientClosed, outOfTime } from '../use-case-errors.ts'
 
@@ -65,7 +66,7 @@ export function isAwaited({ waiters }: MintRequest): boolean {
 
 /** The error of a request that no caller waits for any more. */
 export function notAwaited({ waiters }: MintRequest): ServiceError {
-  return waiters.every((one) => one.hasLeft()) ? clientClosed() : outOfTime()
+  return waiters.every((one) => one.hasLeft()) ? clientClosed() : outOfTime(SLOWNESS_MS)
 }
 
 /**

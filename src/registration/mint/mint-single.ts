@@ -1,6 +1,6 @@
 import pLimit from 'p-limit'
 import { untilSeen } from '../../aws/late-lists.ts'
-import { ServiceError } from '../../errors.ts'
+import { changed, ServiceError } from '../../errors.ts'
 import { keyName, keyNamePrefix } from '../key-names.ts'
 import { completeWhenReady } from './await-ready.ts'
 import { OPENS_AT } from './circuit-breaker.ts'
@@ -122,8 +122,7 @@ async function createAttachedKey(
   } catch (error) {
     // Whatever the error says, the key itself exists.
     if (!(error instanceof ServiceError)) throw error
-    const { code, message, retryAfter, cause } = error
-    throw new ServiceError(code, message, { retryAfter, cause, effect: 'possible' })
+    throw changed(error, { effect: 'possible' })
   }
 }
 

@@ -2,12 +2,13 @@ import { whyUnusable } from '../../auth/bootstrap-token.ts'
 import { randomBase62 } from '../../auth/random.ts'
 import { hashSecret } from '../../auth/secret-hash.ts'
 import { createSecret } from '../../auth/token-format.ts'
-import { failureOf, ServiceError } from '../../errors.ts'
+import { failureOf, ServiceError, waitingAtLeast } from '../../errors.ts'
 import type { BeginOutcome } from '../../store/minting.ts'
 import type { BootstrapToken, Lease, NewRegistration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { type CredentialSecrets, sealCredential } from '../idempotency/request-identity.ts'
 import { newRegistrationIds, rotationId } from '../key-names.ts'
+import { inSeconds, untilUndone } from '../retry-after.ts'
 import { usesPending } from '../token-uses.ts'
 import {
   earlierKeyRemains,
@@ -52,8 +53,9 @@ export async function recordPending(
   } catch (error) {
     // Some may be recorded all the same. No key exists yet, so their uses can be refunded now, or by recovery.
     const ending = { failure: failureOf(error), sweepAt: null, now: deps.clock() }
-    await deps.store.failRegistrations(fresh, ending).catch(() => undefined)
-    for (const { request } of fresh) request.reject(error)
+    const refunded = await deps.store.failRegistrations(fresh, ending).catch(() => undefined)
+    const told = refunded ? error : waitingAtLeast(error, inSeconds(untilUndone(deps.timing)))
+    for (const { request } of fresh) request.reject(told)
   }
   return recorded
 }
@@ -103,13 +105,13 @@ function refusalOf(
     case 'begun':
       return undefined
     case 'duplicate':
-      return idempotencyInProgress()
+      return idempotencyInProgress(deps.timing)
     case 'ended':
       return registrationEnded()
     case 'suspended':
       return registrationSuspended()
     case 'busy':
-      return rotationInProgress()
+      return rotationInProgress(deps.timing)
     case 'deleting':
       return earlierKeyRemains(deps.timing)
     case 'refused':
