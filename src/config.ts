@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { credentialFaults } from './credential-variables.ts'
 
 /** A plan that this deployment offers: its name here, and the id of its usage plan in API Gateway. */
 export interface Plan {
@@ -235,12 +236,13 @@ function locate(named: NamedStore, region: string, endpoint: string | undefined)
  * @throws ConfigError that lists every fault
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
-  return Object.freeze(parse(environment, env))
+  return Object.freeze(parse(environment, env, credentialFaults))
 }
 
 /** Reads only `STORE` and its related variables, for commands that need nothing else. @throws ConfigError */
 export function readStoreLocation(env: NodeJS.ProcessEnv): StoreLocation {
-  return parse(storeEnvironment, env)
+  const onDynamoDb = env['STORE']?.startsWith('dynamodb:') ?? false
+  return parse(storeEnvironment, env, onDynamoDb ? credentialFaults : undefined)
 }
 
 /** Reads only `IN_DOUBT_HOURS`, for commands that need no more of the configuration. @returns milliseconds @throws ConfigError */
@@ -248,10 +250,16 @@ export function readInDoubtMs(env: NodeJS.ProcessEnv): number {
   return parse(variables.pick({ IN_DOUBT_HOURS: true }), env).IN_DOUBT_HOURS * HOUR_MS
 }
 
-function parse<T>(schema: z.ZodType<T>, env: NodeJS.ProcessEnv): T {
+/** @param moreFaults lists further faults of variables, each with the name of its variable */
+function parse<T>(
+  schema: z.ZodType<T>,
+  env: NodeJS.ProcessEnv,
+  moreFaults: (set: Record<string, string | undefined>) => string[] = () => [],
+): T {
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const result = schema.safeParse(set)
-  if (result.success) return result.data
-  const faults = result.error.issues.map((issue) => `  ${issue.path.join('.')} ${issue.message}`)
-  throw new ConfigError(`the configuration is not valid:\n${faults.join('\n')}`)
+  const { data, error } = schema.safeParse(set)
+  const issues = error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? []
+  const faults = [...issues, ...moreFaults(set)]
+  if (data !== undefined && faults.length === 0) return data
+  throw new ConfigError(`the configuration is not valid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
 }

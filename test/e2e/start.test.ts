@@ -24,6 +24,20 @@ const faults: [title: string, env: Record<string, string>, message: RegExp][] = 
     /cannot be used: .*InvalidSignatureException[\s\S]*AWS credentials/,
   ],
   [
+    'a line break in the credentials',
+    { AWS_SESSION_TOKEN: 'abc\ndef' },
+    /^firstkey: the configuration is not valid:\n {2}AWS_SESSION_TOKEN contains/,
+  ],
+  [
+    'a missing web identity token',
+    {
+      AWS_ACCESS_KEY_ID: '',
+      AWS_WEB_IDENTITY_TOKEN_FILE: '/none/token',
+      AWS_ROLE_ARN: 'arn:aws:iam::1:role/x',
+    },
+    /^firstkey: the configuration is not valid:\n {2}AWS_WEB_IDENTITY_TOKEN_FILE names \/none\/token/,
+  ],
+  [
     'no credentials',
     { AWS_ACCESS_KEY_ID: '', AWS_EC2_METADATA_DISABLED: 'true' },
     /cannot be used: .*CredentialsProviderError[\s\S]*AWS credentials/,
@@ -59,6 +73,15 @@ for (const [title, env, message] of faults) {
     assert.ok(!/\n {4}at /.test(server.output.stderr), 'a stack trace is printed')
   })
 }
+
+test('https:// to a port without TLS stops the start; the message says that the connection is not secure', async (t) => {
+  const gateway = await testGateway(t)
+  const AWS_ENDPOINT_URL_API_GATEWAY = gateway.url.replace('http:', 'https:')
+  const env = { ...serverEnv(gateway, tempDir(t)), AWS_ENDPOINT_URL_API_GATEWAY }
+  const server = startProgram(t, 'src/start.js', [], env)
+  assert.equal(await server.ended(), 1)
+  assert.match(server.output.stderr, /cannot set up a secure connection[\s\S]*AWS_ENDPOINT_URL/)
+})
 
 test('a store that is not a database stops the start; the message names its path', async (t) => {
   const dir = tempDir(t)
