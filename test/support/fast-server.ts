@@ -17,6 +17,7 @@ const deps = await createDeps(readConfig(process.env), createLogger('silent'), {
   clock: () => Date.now() + offset,
   timing: { ...fastTiming, ...JSON.parse(process.env['TIMING'] ?? '{}') },
 })
+await deps.clockCheck.certainNow() // `main.ts` asks AWS too, before it listens.
 const app = await buildApp(deps)
 startScheduler(deps)
 const url = await app.listen({ host: '127.0.0.1', port: 0 })

@@ -57,6 +57,13 @@ const action = fc.oneof(
       ms: fc.constantFrom(30_000, DAY_MS + 1, -3_600_000),
     }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('set server clock' as const),
+      aheadMs: fc.constantFrom(40 * DAY_MS, 10_000, -30_000, 0),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke token' as const), token: fc.nat(1) }) },
   {
     weight: 3,
@@ -84,7 +91,7 @@ export type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
 
 /**
  * Runs random sequences of registrations, rotations, revocations, suspensions, expiries, retries, races, crashes, restarts,
- * faults, uses of keys and clock jumps. Checks that every response is a documented one, that the same request gets the same
+ * faults, uses of keys, clock jumps and wrong clocks. Checks that every response is a documented one, that the same request gets the same
  * credential within a day, and, once nothing is left to recover, every invariant against the gateway's own state; then again, once
  * everything that a crash left in doubt is settled.
  * @throws Error with the seed and the path that reproduce the failure
@@ -118,6 +125,7 @@ async function runActions(
     await world.settleDoubts()
     await assertInvariants(world.gateway, world.store, await world.keptCredentials())
     await world.assertRevoked()
+    await world.assertNoneExpiredEarly()
   } finally {
     await world.close()
   }

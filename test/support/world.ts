@@ -41,8 +41,31 @@ export interface ModelStore {
   readonly env: Readonly<Record<string, string>>
 }
 
-/** Opens a store for one model run. @param dir a folder of its own, which is deleted at the end of the run */
-export type OpenModelStore = (dir: string) => Promise<ModelStore>
+/**
+ * Opens a store for one model run.
+ * @param dir a folder of its own, which is deleted at the end of the run
+ * @param clock the time of all, for a store whose answers have a `Date`
+ */
+export type OpenModelStore = (dir: string, clock: () => number) => Promise<ModelStore>
+
+/** The time that has passed for all, and by how much the server's clock is wrong (ms). */
+class Time {
+  passed = 0
+  serverIsAheadBy = 0
+  /** The most by which the server's clock ever was ahead. */
+  mostAhead = 0
+  #latest = 0
+  readonly now = () => {
+    const now = Date.now() + this.passed
+    this.#latest = Math.max(this.#latest, now)
+    return now
+  }
+  /** The latest time that it ever was. */
+  latest = () => Math.max(this.#latest, this.now())
+  get serverOffset(): number {
+    return this.passed + this.serverIsAheadBy
+  }
+}
 
 /** A gateway, a store and one server at a time, with all credentials that were returned, which must stay valid. */
 export class World {
@@ -61,8 +84,7 @@ export class World {
   /** The key value of the first response to each token and idempotency key, and the server's time then. */
   readonly #answers = new Map<string, { value: string; at: number }>()
   #server: { child: ChildProcess; url: string } | undefined
-  /** The milliseconds by which the time of all is ahead of this process's. */
-  readonly #time: { passed: number }
+  readonly #time: Time
 
   private constructor(
     gateway: Gateway,
@@ -70,7 +92,7 @@ export class World {
     dir: string,
     tokens: { secret: string; id: string; revoked: boolean }[],
     mode: 'auto' | 'bulk',
-    time: { passed: number },
+    time: Time,
   ) {
     this.#mode = mode
     this.#time = time
@@ -83,7 +105,8 @@ export class World {
 
   static async create(openStore: OpenModelStore, mode: 'auto' | 'bulk'): Promise<World> {
     const dir = mkdtempSync(join(tmpdir(), 'firstkey-model-'))
-    const opened = await openStore(dir)
+    const time = new Time()
+    const opened = await openStore(dir, time.now)
     const { store } = opened
     const tokens = []
     for (const [label, keyTtlMs] of [
@@ -98,8 +121,7 @@ export class World {
       )
       tokens.push({ secret, id: token.id, revoked: false })
     }
-    const time = { passed: 0 }
-    const gateway = await startGateway({ clock: () => Date.now() + time.passed })
+    const gateway = await startGateway({ clock: time.now })
     return new World(gateway, opened, dir, tokens, mode, time)
   }
 
@@ -133,14 +155,19 @@ export class World {
         await sleep(one.waitMs)
         return
       case 'move clock':
+        this.#time.latest()
         this.#time.passed += one.ms
-        // A stopped server gets the offset when it starts; a failed message to a dying one does not matter.
-        this.#server?.child.send(this.#time.passed, () => undefined)
+        this.#setServerClock()
+        return
+      case 'set server clock':
+        this.#time.serverIsAheadBy = one.aheadMs
+        this.#time.mostAhead = Math.max(this.#time.mostAhead, one.aheadMs)
+        this.#setServerClock()
         return
       case 'revoke token': {
         const token = this.#tokens[one.token]
         if (token === undefined) return
-        await this.store.revokeToken(token.id, SERVICE, Date.now() + this.#time.passed)
+        await this.store.revokeToken(token.id, SERVICE, this.#time.now())
         token.revoked = true
         return
       }
@@ -154,7 +181,7 @@ export class World {
         // As an operator's command that is stopped after it recorded the intent.
         const owner = this.#owners[one.owner % Math.max(1, this.#owners.length)]
         if (owner === undefined) return
-        const now = Date.now() + this.#time.passed
+        const now = this.#time.now()
         await this.store.setSuspended(owner.registration_id, one.suspended, SERVICE, now)
         owner.mayBeSuspended = true
       }
@@ -293,7 +320,9 @@ export class World {
   /** Lets the time pass in which everything that is in doubt is settled. */
   async settleDoubts(): Promise<void> {
     if ((await this.#listInDoubt()).length === 0) return
-    await this.run({ do: 'move clock', ms: DAY_MS })
+    // A registration that began before AWS contradicted a wrong clock has a later time, and all clocks may have been set back.
+    const lead = this.#time.latest() - this.#time.now() + this.#time.mostAhead
+    await this.run({ do: 'move clock', ms: DAY_MS + lead })
     await this.waitUntilIdle()
     assert.deepEqual(await this.#listInDoubt(), [])
   }
@@ -316,7 +345,7 @@ export class World {
   /** Checks invariant 4: the same request within a day gets the same credential. */
   #assertSameCredential(name: string, body: ReceivedCredential): void {
     const earlier = this.#answers.get(name)
-    const now = Date.now() + this.#time.passed
+    const now = this.#time.now()
     if (earlier === undefined || now - earlier.at >= DAY_MS)
       this.#answers.set(name, { value: body.api_key_value, at: now })
     else
@@ -339,7 +368,7 @@ export class World {
       PATH: process.env['PATH'],
       REGISTER_TIMEOUT_MS: '1000',
       MINT_MODE: this.#mode,
-      CLOCK_OFFSET: String(this.#time.passed),
+      CLOCK_OFFSET: String(this.#time.serverOffset),
     }
     const child = fork(join(import.meta.dirname, 'fast-server.ts'), {
       env,
@@ -355,6 +384,17 @@ export class World {
     return started
   }
 
+  #setServerClock(): void {
+    // A stopped server gets the offset when it starts; a failed message to a dying one does not matter.
+    this.#server?.child.send(this.#time.serverOffset, () => undefined)
+  }
+
+  /** Asserts that no key was deleted before it had expired, whatever the server's clock said. */
+  async assertNoneExpiredEarly(): Promise<void> {
+    for (const { id, endReason, expiresAt } of await this.store.listRegistrations({ limit: 10_000 }))
+      if (endReason === 'expired') assert.ok(expiresAt !== null && expiresAt <= this.#time.latest(), id)
+  }
+
   #clearFaults(): void {
     this.gateway.faults.clear()
     this.gateway.onCall = () => undefined
@@ -366,9 +406,10 @@ export class World {
     for (let tries = 0; tries < 300; tries++) {
       await this.#runningServer()
       const rows = await this.store.listRegistrations({ limit: 10_000 })
-      if (!rows.some((one) => hasWorkLeft(one, Date.now() + this.#time.passed))) return
+      if (!rows.some((one) => hasWorkLeft(one, this.#time.now()))) return
       // A clock that was set back delays leases and late-key checks by as much: set it right, as an operator would.
       if (tries === 100 && this.#time.passed < 0) await this.run({ do: 'move clock', ms: -this.#time.passed })
+      if (tries === 20) await this.run({ do: 'set server clock', aheadMs: 0 })
       if (tries === 150) await this.run({ do: 'move clock', ms: 3_600_000 })
       await sleep(50)
     }

@@ -44,8 +44,15 @@ const answers = {
   },
 }
 
-/** Starts a proxy in front of dynoxide that causes faults on demand. It stops at the end of the test. */
-export async function startFaultyProxy(t: TestContext, target: string): Promise<FaultyProxy> {
+/**
+ * Starts a proxy in front of dynoxide that causes faults on demand. It stops at the end of the test.
+ * @param clock the `Date` of the answers, in milliseconds since the epoch
+ */
+export async function startFaultyProxy(
+  t: TestContext,
+  target: string,
+  clock: () => number = Date.now,
+): Promise<FaultyProxy> {
   let ordered: (DynamoDbFault & { left: number })[] = []
   let count = 0
   const server = createServer(
@@ -80,7 +87,8 @@ export async function startFaultyProxy(t: TestContext, target: string): Promise<
       outgoing.writeHead(answer.statusCode ?? 500, answer.headers).write(answered.slice(0, -1))
     if (fault !== undefined) return
     // With the original headers: they include the checksum of the body, which the SDK verifies.
-    outgoing.writeHead(answer.statusCode ?? 500, answer.headers).end(answered)
+    const date = new Date(clock()).toUTCString()
+    outgoing.writeHead(answer.statusCode ?? 500, { ...answer.headers, date }).end(answered)
   }
 
   const proxy: FaultyProxy = {
