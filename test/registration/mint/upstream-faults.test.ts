@@ -217,6 +217,21 @@ test('a key that CreateApiKey returns disabled is enabled before the response', 
   assert.equal(opened.status, 200)
 })
 
+test('a key that a lost response left behind disabled is found and enabled before the response', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const { faults, account } = service.gateway
+  faults.order({ operation: 'CreateApiKey', when: 'after', kind: 'cut' })
+  service.gateway.onCall = (operation, moment) => {
+    if (operation !== 'CreateApiKey' || moment !== 'effective') return
+    for (const key of account.keys.values()) key.enabled = false
+  }
+  const { api_key_value } = (await (await service.register(secret)).json()) as ReceivedCredential
+  const opened = await fetch(service.deps.config.apiBaseUrl, { headers: { 'x-api-key': api_key_value } })
+  assert.equal(opened.status, 200)
+  assert.equal(account.keys.size, 1)
+})
+
 test('a key that a lost response left behind is found however late GetApiKeys shows it', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
