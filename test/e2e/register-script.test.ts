@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { z } from 'zod'
+import { newRegistration } from '../store/store-contract.ts'
 import { dataPlane, type Service, startService, tempDir } from '../support/service.ts'
 
 /** Fetches the script from the service into a folder of its own, as a user does. */
@@ -251,4 +252,25 @@ test('register.mjs never prints a token, not even an invalid one', async (t) => 
   assert.equal(done.code, 2)
   assert.match(done.stderr, /FIRSTKEY_TOKEN contains invalid characters/)
   assert.ok(!done.stderr.includes('fkb_abc'))
+})
+
+test('register.mjs keeps its Idempotency-Key while the uses of its token are pending, and a later run continues', async (t) => {
+  const service = await startService(t)
+  const { store } = service.deps
+  const { run, kept } = await fetchScript(t, service)
+  const { secret, token } = await service.token({ maxUses: 1 })
+  const env = { FIRSTKEY_TOKEN: secret }
+  const holder = newRegistration(token.id, Date.now())
+  await store.beginRegistrations([holder], { owner: 'other', until: Date.now() + 5_000 })
+  const stopped = await run(['--name', 'acme-agent', '--max-wait', '1'], env)
+  assert.equal(stopped.code, 1)
+  assert.match(stopped.stderr, /token_uses_pending[\s\S]*Run the same command again later/)
+  const [file] = kept()
+  assert.ok(file, 'the Idempotency-Key is kept')
+
+  const failing = { failure: 'internal', sweepAt: null, now: Date.now() } as const
+  await store.failRegistrations([{ id: holder.id, owner: 'other' }], failing)
+  const done = await run(['--name', 'acme-agent'], env)
+  assert.equal(done.code, 0, done.stderr)
+  assert.deepEqual(kept(), [])
 })

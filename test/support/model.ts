@@ -126,6 +126,7 @@ async function runActions(
     await assertInvariants(world.gateway, world.store, await world.keptCredentials())
     await world.assertRevoked()
     await world.assertNoneExpiredEarly()
+    await world.assertExhausted()
   } finally {
     await world.close()
   }

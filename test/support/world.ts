@@ -23,6 +23,15 @@ const LONGEST_DELIVERY_MS = 5_000
 /** The lifetime of the second token's keys. */
 const KEY_TTL_MS = 6 * 3_600_000
 
+/** A bootstrap token, with what is known of it. */
+interface ModelToken {
+  readonly secret: string
+  readonly id: string
+  revoked: boolean
+  /** A request was refused for good because all its uses are spent. */
+  exhausted: boolean
+}
+
 /** A caller that holds a key, with the known state of its registration. */
 interface Owner {
   readonly registration_id: string
@@ -79,7 +88,7 @@ export class World {
   readonly #dir: string
   readonly #env: Readonly<Record<string, string>>
   readonly #mode: 'auto' | 'bulk'
-  readonly #tokens: { secret: string; id: string; revoked: boolean }[]
+  readonly #tokens: ModelToken[]
   readonly #owners: Owner[] = []
   /** The key value of the first response to each token and idempotency key, and the server's time then. */
   readonly #answers = new Map<string, { value: string; at: number }>()
@@ -90,7 +99,7 @@ export class World {
     gateway: Gateway,
     { store, env }: ModelStore,
     dir: string,
-    tokens: { secret: string; id: string; revoked: boolean }[],
+    tokens: ModelToken[],
     mode: 'auto' | 'bulk',
     time: Time,
   ) {
@@ -119,7 +128,7 @@ export class World {
         SERVICE,
         Date.now(),
       )
-      tokens.push({ secret, id: token.id, revoked: false })
+      tokens.push({ secret, id: token.id, revoked: false, exhausted: false })
     }
     const gateway = await startGateway({ clock: time.now })
     return new World(gateway, opened, dir, tokens, mode, time)
@@ -200,6 +209,7 @@ export class World {
     }
     const answer = await send(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
     if (answer === undefined) return
+    if (answer.problem?.code === 'token_exhausted') token.exhausted = true
     if (answer.problem !== undefined)
       return assertPossibleError(
         answer.problem,
@@ -329,6 +339,15 @@ export class World {
 
   #listInDoubt(): Promise<Registration[]> {
     return this.store.listInDoubt(Number.MAX_SAFE_INTEGER, 100)
+  }
+
+  /** Asserts that no use came back of a token that was refused for good. */
+  async assertExhausted(): Promise<void> {
+    for (const { id, exhausted } of this.#tokens) {
+      if (!exhausted) continue
+      const token = await this.store.getToken(id)
+      assert.equal(token?.uses, token?.maxUses, 'invariant 3: token_exhausted, and a use came back')
+    }
   }
 
   /** Asserts that no key of a revoked registration is left. */
