@@ -66,7 +66,9 @@ async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<
 function recoverNow({ json }: RecoverOptions): Promise<void> {
   return withDeps(async (deps) => {
     await requireRightClock(deps)
-    const { clock, store } = deps
+    const { clock, store, timing } = deps
+    // As a server does: it undoes what no retry can ask for any more.
+    await store.forgetIdempotency(clock() - timing.idempotency)
     const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, clock())
     const { unfinished, interrupted } = await finishWork<Planned | AbandonedUses>(deps, {
       items: [...registrations, ...abandonedUses],

@@ -9,8 +9,8 @@ import { dataPlane, manage, registered, serverEnv, startService } from '../suppo
 
 const HOUR_MS = 3_600_000
 
-/** A store that a dead process left two hours ago: with a registration in doubt, one that a retry can ask for, and a rotation. */
-async function leftInDoubt(t: TestContext) {
+/** A store that a dead process left some hours ago: with a registration in doubt, one with an idempotency key, and a rotation. */
+async function leftInDoubt(t: TestContext, hoursAgo = 2) {
   const service = await startService(t, { timing: { deliver: HOUR_MS } })
   const plain = await registered(service)
   const keyed = await registered(service, {}, { 'idempotency-key': randomUUID() })
@@ -20,7 +20,7 @@ async function leftInDoubt(t: TestContext) {
   assert.ok(rotation)
   const [delivered, used] = [await registered(service), await registered(service)]
   assert.equal(await dataPlane(service, used.api_key_value), 200)
-  const answeredAt = Date.now() - 2 * HOUR_MS
+  const answeredAt = Date.now() - hoursAgo * HOUR_MS
   await service.deps.store.markDelivered([delivered.registration_id], answeredAt)
   const db = new DatabaseSync(join(service.dataDir, 'firstkey.db'))
   db.exec(`UPDATE registrations SET created_at = ${answeredAt}, answered_at = ${answeredAt}`)
@@ -106,4 +106,15 @@ test('recover lists what is in doubt, and with --yes settles what has been for I
   )
   assert.equal(await dataPlane(service, plain.api_key_value), 403)
   for (const one of [keyed, used, delivered]) assert.equal(await dataPlane(service, one.api_key_value), 200)
+})
+
+test('where no server runs, recover --yes also settles what no retry can ask for any more', async (t) => {
+  const { service, keyed, cli } = await leftInDoubt(t, 25)
+  assert.match((await cli('registrations recover')).stderr, /^Nothing was changed\. /m)
+  assert.match(
+    (await cli('registrations recover --yes')).stdout,
+    RegExp(`^${keyed.registration_id}  in doubt \\(done\\)`, 'm'),
+  )
+  assert.equal(await dataPlane(service, keyed.api_key_value), 403)
+  assert.match((await cli('registrations recover')).stderr, /There is nothing to recover/)
 })
