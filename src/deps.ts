@@ -10,6 +10,7 @@ import type { Credential } from './registration/deps.ts'
 import { createInFlight } from './registration/idempotency/in-flight.ts'
 import type { IssueDeps } from './registration/issue-credential.ts'
 import { createMintQueue } from './registration/mint/mint-queue.ts'
+import { createPresentKeyCheck } from './registration/present-key.ts'
 import { createKeyLiveness } from './registration/queries/key-liveness.ts'
 import { createKeyUsage, type ReadKeyUsage } from './registration/queries/key-usage.ts'
 import { createPlanLimits } from './registration/queries/plan-limits.ts'
@@ -80,6 +81,7 @@ export async function createDeps(
     inFlight,
     mintQueue,
     liveness: createKeyLiveness({ ...shared, queryApiGateway }),
+    checkPresentKey: createPresentKeyCheck({ ...shared, queryApiGateway }),
     readKeyUsage: createKeyUsage({ ...shared, queryApiGateway }),
     refusals,
     readiness: createServiceReadiness({

@@ -69,7 +69,7 @@ export interface ApiGatewayAccess {
   /** The same for work that can wait: it uses only the share of the quotas that registrations leave over. */
   readonly lowPriorityApiGateway: ApiGateway
   /** For what owners ask for: it uses only what both leave over, at a rate of its own. */
-  readonly queryApiGateway: Pick<ApiGateway, 'readKey' | 'findPlansOf' | 'readUsage'>
+  readonly queryApiGateway: Pick<ApiGateway, 'findPlansOf' | 'hasPlan' | 'readKey' | 'readUsage'>
   close(): void
 }
 

@@ -13,7 +13,7 @@ import {
 import { isRemembered } from './lifecycle.ts'
 import type { MintQueue } from './mint/mint-queue.ts'
 import type { MintRequest, NewMintRequest } from './mint/mint-request.ts'
-import { LATE_UP_TO_MS } from './present-key.ts'
+import { type CheckPresentKey, LATE_UP_TO_MS } from './present-key.ts'
 import type { KeyLiveness } from './queries/key-liveness.ts'
 import { SLOWNESS_MS } from './retry-after.ts'
 import type { Timing } from './timing.ts'
@@ -30,6 +30,7 @@ export interface IssueDeps extends RegistrationDeps {
   readonly inFlight: InFlight<Credential>
   readonly mintQueue: MintQueue
   readonly liveness: KeyLiveness
+  readonly checkPresentKey: CheckPresentKey
 }
 
 /** The content of a mint request: a registration, or a rotation of one. */
@@ -118,7 +119,6 @@ async function continueEarlier(
   requireSameRequest(identity, earlier.idempotency ?? identity)
   if (earlier.status !== 'pending') return replay(deps, attempt, earlier, identity)
   if (earlier.undoing) throw beingUndone(deps.timing)
-  await attempt.request.reauthorize()
   // Pending: another process is minting it, or died, and this one continues where it stopped.
   const { clock, leases, store, timing } = deps
   const lease = leases.hold()
@@ -126,6 +126,7 @@ async function continueEarlier(
   try {
     if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id))
       throw idempotencyInProgress(timing)
+    await attempt.request.reauthorize()
     const secrets = unsealEarlier(earlier, identity, timing)
     const begun = { id, owner: lease.owner, registration: earlier, secrets }
     const content = { name, description, plan: { name: plan, usagePlanId }, rotation }

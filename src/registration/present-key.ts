@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
+import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Plan } from '../config.ts'
+import { errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './deps.ts'
@@ -12,7 +15,17 @@ export const LATE_UP_TO_MS = 60_000
 const LOOKS = 4
 const PAUSE_MS = 500
 
-export type PresentKeyDeps = Pick<RegistrationDeps, 'apiGateway' | 'clock' | 'config' | 'planLimits'>
+/** The time for which a refusal is remembered (ms), and the number of keys for which it is. */
+const REFUSED_FOR_MS = 60_000
+const MAX_REMEMBERED = 1_000
+
+type Reads = Pick<ApiGateway, 'readKey' | 'hasPlan'>
+
+export interface PresentKeyDeps extends Pick<RegistrationDeps, 'clock' | 'config' | 'planLimits' | 'timing'> {
+  readonly apiGateway: Reads
+  /** For what owners ask for. */
+  readonly queryApiGateway: Reads
+}
 
 /**
  * Looks at a registration's present key in API Gateway before a rotation of it: what an operator did to the key there
@@ -24,7 +37,39 @@ export type PresentKeyDeps = Pick<RegistrationDeps, 'apiGateway' | 'clock' | 'co
  *   its plan; `upstream_misconfigured` if its plan no longer exists and this service offers none of that name; errors of API
  *   Gateway
  */
-export async function checkPresentKey(
+export type CheckPresentKey = (current: Registration) => Promise<Plan>
+
+/**
+ * Creates the check. Requests that an owner repeats must not use up the control plane's quota: those of the same moment share
+ * a look, and after a refusal looks use only what owners' queries may.
+ */
+export function createPresentKeyCheck(deps: PresentKeyDeps): CheckPresentKey {
+  const refused = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: REFUSED_FOR_MS })
+  const running = new Map<string, Promise<Plan>>()
+
+  async function check(current: Registration): Promise<Plan> {
+    const apiGateway = refused.has(current.id) ? deps.queryApiGateway : deps.apiGateway
+    try {
+      return await planForNextKey({ ...deps, apiGateway }, current, AbortSignal.timeout(deps.timing.undo))
+    } catch (error) {
+      if (error instanceof ServiceError && !errorCatalogue[error.code].retryable)
+        refused.set(current.id, true)
+      throw error
+    } finally {
+      running.delete(current.id)
+    }
+  }
+
+  return (current) => {
+    const other = running.get(current.id)
+    if (other !== undefined) return other
+    const own = check(current)
+    running.set(current.id, own)
+    return own
+  }
+}
+
+async function planForNextKey(
   deps: PresentKeyDeps,
   current: Registration,
   signal: AbortSignal,

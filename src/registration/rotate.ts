@@ -7,8 +7,7 @@ import type { Credential, RegistrationCall } from './deps.ts'
 import { identifyRequest } from './idempotency/request-identity.ts'
 import { type IssueDeps, issueCredential } from './issue-credential.ts'
 import { isSuspended } from './lifecycle.ts'
-import { checkPresentKey } from './present-key.ts'
-import { registrationEnded, registrationSuspended } from './use-case-errors.ts'
+import { registrationEnded, registrationSuspended, rotationRefused } from './use-case-errors.ts'
 
 /** A validated request for a rotation. */
 export interface RotationRequest {
@@ -20,7 +19,7 @@ export interface RotationRequest {
 }
 
 /**
- * Issues a new key for a registration, on its plan (see {@link checkPresentKey}) and with the lifetime that the token gives its keys. The present key
+ * Issues a new key for a registration, on its plan (see {@link IssueDeps.checkPresentKey}) and with the lifetime that the token gives its keys. The present key
  * ends after the overlap, and a key that overlaps already ends now; both only after the new key was answered. Costs no use of
  * the bootstrap token, which may be revoked or expired.
  * @param manager `secret: null`: an operator
@@ -48,7 +47,7 @@ export async function rotate(
     if (current === undefined) throw new Error(`the present key ${root.currentId} of ${id} is missing`)
     if (current.status !== 'active') throw registrationEnded()
     if (isSuspended(current)) throw registrationSuspended()
-    return checkPresentKey(deps, current, AbortSignal.timeout(call.timeoutMs))
+    return deps.checkPresentKey(current)
   }
   const request = {
     token,
@@ -60,6 +59,9 @@ export async function rotate(
       if (root === undefined) throw registrationEnded()
       if (secret !== null && !sameHash(root.managementHash, hashSecret(secret)))
         throw unknownManagementToken()
+      // Before API Gateway is asked: requests that an owner repeats meanwhile cost it nothing.
+      const refusal = await deps.store.whyNotRotatable(id, deps.clock())
+      if (refusal !== undefined) throw rotationRefused(refusal, deps.timing)
       return {
         name,
         description,

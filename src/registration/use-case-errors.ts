@@ -1,4 +1,5 @@
 import { ServiceError } from '../errors.ts'
+import type { RotationRefusal } from '../store/minting.ts'
 import type { Registration } from '../store/records.ts'
 import { isDue, isSuspended } from './lifecycle.ts'
 import { inSeconds, SLOWNESS_MS, untilRecovered, untilUndone } from './retry-after.ts'
@@ -24,14 +25,28 @@ export function withheldError(one: Registration, now: number): ServiceError | un
   return isSuspended(one) ? registrationSuspended() : undefined
 }
 
+/** The error for a rotation that the store refuses. */
+export function rotationRefused(refusal: RotationRefusal, timing: Timing): ServiceError {
+  switch (refusal) {
+    case 'ended':
+      return registrationEnded()
+    case 'suspended':
+      return registrationSuspended()
+    case 'busy':
+      return rotationInProgress(timing)
+    case 'deleting':
+      return earlierKeyRemains(timing)
+  }
+}
+
 /** Another rotation of the registration is pending. Retryable: it is completed, or its worker dies and it is undone. */
-export function rotationInProgress(timing: Timing): ServiceError {
+function rotationInProgress(timing: Timing): ServiceError {
   const detail = 'Another rotation of this registration is in progress.'
   return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(untilUndone(timing)) })
 }
 
 /** An earlier key of the registration still has to be deleted. Retryable: a round of deletions starts every `timing.end`. */
-export function earlierKeyRemains({ end, endSpacing }: Pick<Timing, 'end' | 'endSpacing'>): ServiceError {
+function earlierKeyRemains({ end, endSpacing }: Pick<Timing, 'end' | 'endSpacing'>): ServiceError {
   const detail = 'An earlier key of this registration is still being deleted.'
   return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(end + 2 * endSpacing) })
 }

@@ -34,17 +34,20 @@ export interface Completed extends Answered {
   readonly answered: boolean
 }
 
+/**
+ * The reason for which a registration cannot be rotated. `ended`: it has no active key. `suspended`: its key is suspended.
+ * `busy`: another rotation of it is pending. `deleting`: an earlier key of it still has to be deleted, see `awaitsDeletion` in
+ * lifecycle.ts.
+ */
+export type RotationRefusal = 'ended' | 'suspended' | 'busy' | 'deleting'
+
 export type BeginOutcome =
   | { readonly outcome: 'begun' }
   /** The token already has a registration or rotation with this idempotency key. If it has none any more, begin again. */
   | { readonly outcome: 'duplicate' }
   /** The token cannot be used. `token` is its present record; `null`: it does not exist. */
   | { readonly outcome: 'refused'; readonly token: BootstrapToken | null }
-  /**
-   * The registration cannot be rotated. `ended`: it has no active key. `suspended`: its key is suspended. `busy`: another rotation of it is pending. `deleting`:
-   * an earlier key of it still has to be deleted, see `awaitsDeletion` in lifecycle.ts.
-   */
-  | { readonly outcome: 'ended' | 'suspended' | 'busy' | 'deleting' }
+  | { readonly outcome: RotationRefusal }
 
 /** A spent use that can still be refunded, and what holds it. */
 export interface HeldUse {
@@ -95,6 +98,9 @@ export interface MintingStore {
    * @returns the outcomes, in the order of `registrations`
    */
   beginRegistrations(registrations: readonly NewRegistration[], lease: Lease): Promise<BeginOutcome[]>
+
+  /** Returns why a rotation of a registration that began at `now` would be refused; `undefined`: it would begin. Reads only. */
+  whyNotRotatable(registrationId: string, now: number): Promise<RotationRefusal | undefined>
 
   /**
    * Moves `pending` to `active`, for lease holders only, and records those that are awaited as answered, not as delivered.

@@ -1,8 +1,9 @@
 import type { Actor } from './audit.ts'
-import type { Registration } from './records.ts'
+import type { DailyUsage, Registration } from './records.ts'
 
 /**
- * The part of the store that a registration's owner, or an operator for the owner, calls to take keys back.
+ * The part of the store that a registration's owner, or an operator for the owner, calls: to take keys back, and for their
+ * usage.
  *
  * Errors of every method: see {@link Store}.
  */
@@ -19,4 +20,9 @@ export interface OwnerStore {
    *   unknown id
    */
   revokeRegistration(id: string, actor: Actor, now: number): Promise<Registration[]>
+  /**
+   * Adds up what is stored of the usage of a registration's replaced keys ({@link Registration.finalUsage}), by day, from the
+   * first to the last day. Reads only.
+   */
+  sumFinalUsage(id: string, days: { readonly from: string; readonly to: string }): Promise<DailyUsage>
 }

@@ -189,3 +189,28 @@ test('with API_PROBE_PATH, a key is live if the API accepts it', async (t) => {
   const { live, ready } = await view(service, own)
   assert.deepEqual([live, ready], [true, true])
 })
+
+test('invariant 7: rotations that an owner repeats at once, or after a refusal, cost API Gateway few looks', async (t) => {
+  const service = await startService(t, { gateway: { latency: { GetApiKey: 50 } } })
+  const own = await registered(service)
+  const looks = () => service.gateway.answers['GetApiKey']?.[200] ?? 0
+  const flood = () => Promise.all(Array.from({ length: 10 }, () => rotate(service, own)))
+  const statuses = (await flood()).map(({ status }) => status)
+  assert.equal(statuses.filter((status) => status === 201).length, 1)
+  assert.ok(looks() <= 2, `${looks()} looks at once`)
+  const before = looks()
+  assert.equal((await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })).status, 201)
+  await flood()
+  assert.equal(looks(), before + 1, 'none while an earlier key waits for its deletion')
+})
+
+test('after an operator enabled the key again, its owner can rotate it at once', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  const key = service.gateway.account.key(own.api_key_id)
+  key.enabled = false
+  for (let i = 0; i < 2; i++)
+    assert.equal((await readProblem(await rotate(service, own))).code, 'registration_suspended')
+  key.enabled = true
+  assert.equal((await rotate(service, own)).status, 201)
+})

@@ -193,6 +193,16 @@ export function rotationsContract(name: string, open: OpenStore): void {
     await store.finishEndings([root.id], 3_003)
     await store.saveUsage(root.id, { '2026-11-02': 4 })
     assert.deepEqual(await usageOf(), { '2026-11-02': 3 })
+
+    const [second] = await store.listRotations(root.id)
+    await rotate(store, root, { createdAt: 4_000 })
+    await startDueEndings(store, 5_000, 9)
+    await store.saveUsage(second?.id ?? '', { '2026-11-01': 1, '2026-11-02': 2, '2026-11-03': 5 })
+    const total = (from: string, to: string) => store.sumFinalUsage(root.id, { from, to })
+    assert.deepEqual(await total('2026-11-01', '2026-11-02'), { '2026-11-01': 1, '2026-11-02': 5 })
+    assert.deepEqual(await total('2026-11-03', '2026-11-03'), { '2026-11-03': 5 })
+    assert.deepEqual(await total('2026-12-01', '2026-12-31'), {})
+    assert.deepEqual(await store.sumFinalUsage('reg_unknown', { from: '2026-11-01', to: '2026-11-30' }), {})
   })
 
   test(`${name}: of rotations that race while an earlier key is deleted, one begins at most`, async (t) => {

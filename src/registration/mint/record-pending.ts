@@ -10,13 +10,7 @@ import { type CredentialSecrets, sealCredential } from '../idempotency/request-i
 import { newRegistrationIds, rotationId } from '../key-names.ts'
 import { inSeconds, untilUndone } from '../retry-after.ts'
 import { usesPending } from '../token-uses.ts'
-import {
-  earlierKeyRemains,
-  idempotencyInProgress,
-  registrationEnded,
-  registrationSuspended,
-  rotationInProgress,
-} from '../use-case-errors.ts'
+import { idempotencyInProgress, rotationRefused } from '../use-case-errors.ts'
 import { isAwaited, type MintRequest, notAwaited, type PendingMint } from './mint-request.ts'
 
 /** The length of a key's value: 238 random bits in letters and digits, the characters that API Gateway documents. */
@@ -101,23 +95,16 @@ function refusalOf(
   deps: RegistrationDeps,
   outcome: BeginOutcome | undefined,
 ): ServiceError | Promise<ServiceError> | undefined {
-  switch (outcome?.outcome) {
+  if (outcome === undefined) throw new Error('the store returned fewer outcomes than registrations')
+  switch (outcome.outcome) {
     case 'begun':
       return undefined
     case 'duplicate':
       return idempotencyInProgress(deps.timing)
-    case 'ended':
-      return registrationEnded()
-    case 'suspended':
-      return registrationSuspended()
-    case 'busy':
-      return rotationInProgress(deps.timing)
-    case 'deleting':
-      return earlierKeyRemains(deps.timing)
     case 'refused':
       return whyRefused(deps, outcome.token)
-    case undefined:
-      throw new Error('the store returned fewer outcomes than registrations')
+    default:
+      return rotationRefused(outcome.outcome, deps.timing)
   }
 }
 

@@ -1,9 +1,9 @@
 import type { PlanLimits } from '../../aws/usage-plans.ts'
 import { DAY_MS, dateOf } from '../../clock.ts'
 import { ServiceError } from '../../errors.ts'
-import type { Registration } from '../../store/records.ts'
+import type { DailyUsage, Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
-import { isUnanswered } from '../lifecycle.ts'
+import { mayHaveKey } from '../lifecycle.ts'
 import type { KeyUsage, ReadKeyUsage, UsageRange } from './key-usage.ts'
 import type { RegistrationView } from './registration-view.ts'
 
@@ -41,37 +41,37 @@ export async function readUsage(
   requested: { from: string | undefined; to: string | undefined },
 ): Promise<UsageReport> {
   const range = usageRange(requested, deps.clock())
-  const others = (await recordsOf(deps, registration)).filter(({ id }) => id !== current.id)
-  const [present, ...previous] = await Promise.all([
+  const earlier = await earlierKeysOf(deps, current)
+  const [stored, present, ...previous] = await Promise.all([
+    registration.currentId === null ? NO_USAGE : deps.store.sumFinalUsage(registration.id, range),
     readUsageOf(deps, current, range),
-    ...others.filter(mayBeInUse).map((one) => readUsageOf(deps, one, range)),
+    ...earlier.map((one) => readUsageOf(deps, one, range)),
   ])
   const limits = present.limits ?? (await limitsByName(deps, current.plan))
-  const days = datesOf(range).map((date) => ({
-    date,
-    used: sum([present, ...previous].map((one) => one.days.get(date)?.used)) + storedOn(date, others),
-    remaining: limits.quota === null ? null : (present.days.get(date)?.remaining ?? limits.quota.limit),
-  }))
+  const days = datesOf(range).map((date) => {
+    const remaining = present.days.get(date)?.remaining
+    return {
+      date,
+      used: [present, ...previous].reduce(
+        (sum, one) => sum + (one.days.get(date)?.used ?? 0),
+        stored[date] ?? 0,
+      ),
+      remaining: limits.quota === null ? null : (remaining ?? limits.quota.limit),
+    }
+  })
   const readAt = Math.min(...[present, ...previous].map((one) => one.readAt))
   return { ...range, days, limits, readAt }
 }
 
-/** The records of a registration and its rotations. */
-async function recordsOf({ store }: UsageDeps, registration: Registration): Promise<Registration[]> {
-  if (registration.currentId === null) return [registration]
-  return [registration, ...(await store.listRotations(registration.id))]
+/**
+ * The records of replaced keys that may still exist, and whose usage is not stored: the two before the present one. All
+ * earlier keys are deleted, because otherwise the rotation after them had not begun.
+ */
+async function earlierKeysOf({ store }: UsageDeps, { replacedId }: Registration): Promise<Registration[]> {
+  const last = replacedId === null ? undefined : await store.getRegistration(replacedId)
+  const before = last?.replacedId ? await store.getRegistration(last.replacedId) : undefined
+  return [last, before].flatMap((one) => (one && mayHaveKey(one) && one.finalUsage === null ? one : []))
 }
-
-/** API Gateway has figures of the key. Those of a key whose figures are stored may be gone. */
-function mayBeInUse(one: Registration): boolean {
-  return (one.status === 'active' || one.status === 'ending') && !isUnanswered(one) && one.finalUsage === null
-}
-
-const storedOn = (date: string, records: readonly Registration[]): number =>
-  sum(records.map(({ finalUsage }) => finalUsage?.[date]))
-
-const sum = (numbers: readonly (number | undefined)[]): number =>
-  numbers.reduce<number>((total, one) => total + (one ?? 0), 0)
 
 /** Reads the usage of the key of a registration or rotation. */
 async function readUsageOf(
@@ -83,6 +83,7 @@ async function readUsageOf(
   return readKeyUsage({ keyId, usagePlanId }, range)
 }
 
+const NO_USAGE: DailyUsage = {}
 const NO_LIMITS: PlanLimits = { ratePerSecond: null, burst: null, quota: null }
 
 /** The limits of the plan of this deployment with this name. None, if there is no such plan or it cannot be read. */

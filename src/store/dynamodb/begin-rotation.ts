@@ -1,5 +1,5 @@
 import { awaitsDeletion, hasLiveKey, isSuspended } from '../../registration/lifecycle.ts'
-import type { BeginOutcome } from '../minting.ts'
+import type { BeginOutcome, RotationRefusal } from '../minting.ts'
 import type { Lease, NewRegistration, Rotation } from '../records.ts'
 import { beginWrites } from './begin-writes.ts'
 import type { DynamoDbConnection } from './connection.ts'
@@ -22,13 +22,9 @@ export async function beginRotation(
   for (;;) {
     if (idempotency !== null && (await db.get(idempotencyKey(tokenId, idempotency.keyHash))) !== undefined)
       return { outcome: 'duplicate' }
-    const pair = await readPair(db, of)
-    if (pair === undefined || !hasLiveKey(pair.current, createdAt)) return { outcome: 'ended' }
-    if (isSuspended(pair.current)) return { outcome: 'suspended' }
-    const { root, current } = pair
-    const earlier = await readEarlier(db, pair)
-    if (earlier.some((one) => awaitsDeletion(one, createdAt))) return { outcome: 'deleting' }
-    if (root.pendingRotation !== undefined) return { outcome: 'busy' }
+    const found = await readRotatable(db, of, createdAt)
+    if (typeof found === 'string') return { outcome: found }
+    const { root, current } = found
     const unanswered = await readUnanswered(db, root)
     const forgotten = unanswered === undefined ? {} : { forgottenRotation: unanswered.id }
     const hasKey: Condition = {
@@ -50,6 +46,20 @@ export async function beginRotation(
     ])
     if (unmet.length === 0) return { outcome: 'begun' }
   }
+}
+
+/** Reads a registration that can be rotated, with the record of its present key; otherwise returns why it cannot. */
+export async function readRotatable(
+  db: DynamoDbConnection,
+  registrationId: string,
+  now: number,
+): Promise<Pair | RotationRefusal> {
+  const pair = await readPair(db, registrationId)
+  if (pair === undefined || !hasLiveKey(pair.current, now)) return 'ended'
+  if (isSuspended(pair.current)) return 'suspended'
+  const earlier = await readEarlier(db, pair)
+  if (earlier.some((one) => awaitsDeletion(one, now))) return 'deleting'
+  return pair.root.pendingRotation === undefined ? pair : 'busy'
 }
 
 /**

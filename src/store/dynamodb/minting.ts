@@ -2,6 +2,7 @@ import { isDisplaceable } from '../../registration/lifecycle.ts'
 import type { MintingStore } from '../minting.ts'
 import type { DynamoDbAudit } from './audit.ts'
 import { beginRegistrations } from './begin-registrations.ts'
+import { readRotatable } from './begin-rotation.ts'
 import { dynamoDbCompleting } from './complete-registrations.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { dynamoDbForgetting } from './forget-idempotency.ts'
@@ -16,6 +17,10 @@ import { dynamoDbLeases } from './work-leases.ts'
 export function dynamoDbMinting(db: DynamoDbConnection, audit: DynamoDbAudit): MintingStore {
   return {
     beginRegistrations: (registrations, lease) => beginRegistrations(db, registrations, lease),
+    async whyNotRotatable(registrationId, now) {
+      const found = await readRotatable(db, registrationId, now)
+      return typeof found === 'string' ? found : undefined
+    },
     async findByIdempotencyKey(tokenId, keyHash) {
       const pointer = await db.get(idempotencyKey(tokenId, keyHash))
       const found = pointer && (await readOne(db, readPointer(pointer)))

@@ -6,12 +6,20 @@ import { sameStatus } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, update, type Write } from './expressions.ts'
 import { keyOf, NOT_OPEN, revokedAt, type StoredRegistration, toRegistration } from './item-codec.ts'
-import { readAll, readPair, readRotations } from './reads.ts'
+import { readAll, readOne, readPair, readRotations } from './reads.ts'
 import { sameRotations } from './rotations.ts'
 
 /** {@link OwnerStore} on DynamoDB. */
 export function dynamoDbOwners(db: DynamoDbConnection, audit: DynamoDbAudit): OwnerStore {
   return {
+    async sumFinalUsage(id, { from, to }) {
+      const root = await readOne(db, id)
+      const total: Record<string, number> = {}
+      for (const one of root === undefined ? [] : [root, ...(await readRotations(db, id))])
+        for (const [date, used] of Object.entries(one.finalUsage ?? {}))
+          if (date >= from && date <= to) total[date] = (total[date] ?? 0) + used
+      return total
+    },
     async revokeRegistration(id, actor, now) {
       for (;;) {
         const pair = await readPair(db, id)

@@ -23,8 +23,9 @@ export function sqliteMinting(
       return { outcome: 'duplicate' }
     }
     if (rotation !== null) {
-      const refusal = rotations.makeRoom(rotation.of, createdAt)
+      const refusal = rotations.refusal(rotation.of, createdAt)
       if (refusal !== undefined) return { outcome: refusal }
+      rotations.makeRoom(rotation.of)
     } else if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
       return { outcome: 'refused', token: readToken(sql.tokenById.get(tokenId)) ?? null }
     }
@@ -59,6 +60,7 @@ export function sqliteMinting(
   return {
     beginRegistrations: (registrations, lease) =>
       transact(() => registrations.map((registration) => begin(registration, lease))),
+    whyNotRotatable: (registrationId, now) => use(() => rotations.refusal(registrationId, now)),
     completeRegistrations: (completions, now) =>
       transact(() => {
         const completed = new Map<string, Completed>()

@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import { entryOf } from '../audit.ts'
 import type { OwnerStore } from '../owners.ts'
 import type { SqliteAudit } from './audit.ts'
@@ -5,9 +6,11 @@ import type { SqliteConnection } from './connection.ts'
 import { readRegistration, readRegistrations } from './rows.ts'
 import type { Statements } from './statements.ts'
 
+const usageRow = z.object({ date: z.string(), used: z.number() })
+
 /** {@link OwnerStore} on SQLite: one transaction. */
 export function sqliteOwners(
-  { transact }: SqliteConnection,
+  { use, transact }: SqliteConnection,
   sql: Statements,
   audit: SqliteAudit,
 ): OwnerStore {
@@ -19,6 +22,11 @@ export function sqliteOwners(
         sql.undoPending.run({ id })
         if (newest !== undefined) audit.add(entryOf('registration.revoked', newest, { at: now, actor }))
         return readRegistrations(sql.endingOf.all({ id }))
+      }),
+    sumFinalUsage: (id, { from, to }) =>
+      use(() => {
+        const rows = sql.finalUsage.all({ id, from, to }).map((row) => usageRow.parse(row))
+        return Object.fromEntries(rows.map(({ date, used }) => [date, used]))
       }),
   }
 }

@@ -1,15 +1,15 @@
 import { z } from 'zod'
+import type { RotationRefusal } from '../minting.ts'
 import type { Registration } from '../records.ts'
 import { readRegistration } from './rows.ts'
 import type { Statements } from './statements.ts'
 
 /** The steps that rotations add to transactions of the store. */
 export interface SqliteRotations {
-  /**
-   * Makes room for a rotation that begins: an unanswered rotation loses its idempotency key.
-   * @returns why the rotation cannot begin; `undefined`: it can
-   */
-  makeRoom(registrationId: string, now: number): 'ended' | 'suspended' | 'busy' | 'deleting' | undefined
+  /** Returns why a rotation cannot begin; `undefined`: it can. */
+  refusal(registrationId: string, now: number): RotationRefusal | undefined
+  /** Makes room for a rotation that begins: an unanswered rotation loses its idempotency key. */
+  makeRoom(registrationId: string): void
   /**
    * Makes the key of a rotation the present key of its registration.
    * @returns the record whose key it replaced
@@ -32,14 +32,15 @@ export function sqliteRotations(sql: Statements): SqliteRotations {
   }
 
   return {
-    makeRoom(registrationId, now) {
+    refusal(registrationId, now) {
       const row = rotatableRow.optional().parse(sql.rotatable.get({ id: registrationId, now }))
       if (row?.has_key !== 1) return 'ended'
       if (row.suspended === 1) return 'suspended'
       if (row.busy === 1) return 'busy'
-      if (row.deleting === 1) return 'deleting'
+      return row.deleting === 1 ? 'deleting' : undefined
+    },
+    makeRoom(registrationId) {
       sql.forgetUnanswered.run(registrationId)
-      return undefined
     },
     takePlace(rotationId, now) {
       const { rotation, managementHash } = required(rotationId)

@@ -295,6 +295,13 @@ export function prepareStatements(db: DatabaseSync) {
     saveUsage: db.prepare(
       `UPDATE registrations SET final_usage = :usage WHERE id = :id AND status = 'ending'`,
     ),
+    // Added up here: a registration that is rotated often has thousands of records.
+    finalUsage: db.prepare(`
+      SELECT day.key AS date, sum(day.value) AS used
+      FROM registrations, json_each(registrations.final_usage) AS day
+      WHERE (registrations.id = :id OR registrations.rotation_of = :id)
+        AND registrations.final_usage IS NOT NULL AND day.key BETWEEN :from AND :to
+      GROUP BY day.key`),
     finishEnding: db.prepare(`
       UPDATE registrations SET status = 'ended', ended_at = :now, failure = NULL
       WHERE id = :id AND status = 'ending'
