@@ -148,7 +148,7 @@ export const transitions: readonly Transition[] = [
   { from: 'undoing', to: 'failed, late-key check due', by: 'worker', on: 'key deleted, use refunded' },
   { from: 'undoing', to: 'failed, late-key check due', by: 'recovery', on: 'key deleted, use refunded' },
   { from: 'unanswered', to: 'answered', by: 'retry', on: 'answered' },
-  { from: 'unanswered', to: 'abandoned', by: 'clock', on: 'a day without a retry' },
+  { from: 'unanswered', to: 'abandoned', by: 'clock', on: 'a day without a retry, or expired' },
   { from: 'unanswered', to: 'abandoned', by: 'owner', on: 'token revoked, or another rotation begun' },
   { from: 'unanswered', to: 'abandoned', by: 'worker', on: 'displaced by a new request' },
   { from: 'unanswered', to: 'overlapping', by: 'owner', on: 'rotated' },

@@ -4,6 +4,7 @@ import { failureOf } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import type { Store } from '../../store/store.ts'
 import type { RegistrationDeps } from '../deps.ts'
+import { isUnanswered } from '../lifecycle.ts'
 import type { LeaderLease } from './leader-lease.ts'
 import { saveUsage } from './save-usage.ts'
 
@@ -20,7 +21,8 @@ export type DeleteKeysDeps = Pick<
 /**
  * Runs one round of deletions: deletes all keys that are due because they expired, were replaced or were revoked. A
  * deletion starts at least `timing.endSpacing` after the last one. A key that cannot be deleted stays `ending`, with the
- * reason, and is tried again. While the clock is in doubt, only revoked keys are deleted.
+ * reason, and is tried again. A registration that expired before a caller received its key is left to recovery, which refunds
+ * its use. While the clock is in doubt, only revoked keys are deleted.
  * @param leaderLease the round runs only while this process holds it
  * @param stop ends the round after the deletions that have started
  * @throws ServiceError of the store
@@ -38,7 +40,8 @@ export async function deleteDueKeys(
       // A deleted key never works again: a key that ends by the clock is past its end by AWS's clock too.
       const endedBy = (await clockCheck.certainNow()) ?? 0
       const due = await store.listDue(clock(), PAGE, endedBy)
-      for (const registration of await startEndings(store, due, endedBy)) {
+      const received = await leaveUnreceived(store, due)
+      for (const registration of await startEndings(store, received, endedBy)) {
         if (running.size >= MAX_RUNNING) await Promise.race(running)
         if (stop?.aborted || !(await leaderLease.isHeld())) return
         const deleting = deleteKey(deps, lowPriorityApiGateway, registration)
@@ -48,11 +51,20 @@ export async function deleteDueKeys(
         await sleep(timing.endSpacing)
       }
       await Promise.all(running)
-      if (due.length < PAGE) return
+      if (due.length < PAGE || received.length === 0) return
     }
   } finally {
     await Promise.all(running)
   }
+}
+
+/** Leaves registrations whose keys no caller received to recovery. @returns the others */
+async function leaveUnreceived(store: Store, due: readonly Registration[]): Promise<Registration[]> {
+  const { left = [], received = [] } = Object.groupBy(due, (one) =>
+    one.rotation === null && isUnanswered(one) ? 'left' : 'received',
+  )
+  for (const { id } of left) await store.displaceUnanswered(id)
+  return received
 }
 
 /** Moves those that are still `active` to `ending`. @returns all that are `ending` now, in the order of `due` */
