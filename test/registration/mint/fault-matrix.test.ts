@@ -66,6 +66,9 @@ async function runCase(
   }
 
   await runJobsUntilIdle(service)
+  await service.deps.deliveries.flush()
+  const inDoubt = await service.deps.store.listInDoubt(Number.MAX_SAFE_INTEGER, count)
+  assert.deepEqual(inDoubt, [], 'the response with a key arrived, or its registration is undone')
   await assertInvariants(service.gateway, service.deps.store, received)
   // Invariant 4: a retry is possible after every fault, and each caller gets exactly one key.
   for (const [i, register] of registrants.entries()) {
