@@ -28,9 +28,14 @@ export async function listDoubts(
 /** Describes a doubt in words. */
 export function describeDoubt({ answeredAt, until, effect }: Doubt): string {
   const since = `its response of ${showTime(answeredAt)} may not have arrived`
-  return effect === 'undo'
-    ? `${since}; unless its owner manages it or uses the key, it is undone after ${showTime(until)}`
-    : `${since}; it counts as delivered after ${showTime(until)}, because its owner can rotate again`
+  switch (effect) {
+    case 'undo':
+      return `${since}; unless its owner manages it or uses the key, it is undone after ${showTime(until)}`
+    case 'keep':
+      return `${since}; it counts as delivered after ${showTime(until)}, because its owner can rotate again`
+    case 'expire':
+      return `${since}; its key expires at ${showTime(until)}, and the use stays spent`
+  }
 }
 
 /** The JSON of a doubt. @param id the registration or rotation */

@@ -98,13 +98,20 @@ async function readUses(deps: TokenUsesDeps, tokenId: string): Promise<Finding> 
   return { freeAt: performance.now() + soonest + comeBack.length * UNDO_MS }
 }
 
-async function readHeld({ store, deliveries }: TokenUsesDeps, tokenId: string): Promise<HeldUses> {
+async function readHeld(deps: TokenUsesDeps, tokenId: string): Promise<HeldUses> {
+  const { store, deliveries } = deps
   const found = await store.findHeldUses(tokenId, MOST_READ)
   if (!found.held.some(({ registration }) => registration !== null && isUndelivered(registration)))
     return found
   // Of those that this process answered, most are delivered, and only waited to be recorded together.
   await deliveries.flush()
-  return store.findHeldUses(tokenId, MOST_READ)
+  const again = await store.findHeldUses(tokenId, MOST_READ)
+  return again.isComplete ? { ...again, held: again.held.filter((use) => !staysSpent(deps, use)) } : again
+}
+
+/** It is in doubt, and is not undone: its key expires before. */
+function staysSpent({ clock, config, timing }: TokenUsesDeps, { registration: one }: HeldUse): boolean {
+  return one !== null && doubtOf(one, clock(), config.inDoubtMs, timing)?.effect === 'expire'
 }
 
 /** Its registration is being undone, or has no worker any more: recovery undoes it, unless a retry can ask for it. */

@@ -34,7 +34,7 @@ async function leftInDoubt(t: TestContext, hoursAgo = 2) {
 const at = (ms: number) => new Date(ms).toISOString()
 
 test('list --in-doubt, show and stats show what is in doubt, since when, and what becomes of it', async (t) => {
-  const { answeredAt, plain, keyed, rotated, rotation, delivered, used, cli } = await leftInDoubt(t)
+  const { service, answeredAt, plain, keyed, rotated, rotation, delivered, used, cli } = await leftInDoubt(t)
   const { code, stdout, stderr } = await cli('registrations list --in-doubt --json')
   assert.equal(code, 0, stderr)
   const listed = JSON.parse(stdout) as { id: string; delivered_at: string | null; in_doubt: unknown }[]
@@ -61,6 +61,13 @@ test('list --in-doubt, show and stats show what is in doubt, since when, and wha
   const other = (await show(delivered.registration_id)).stdout
   assert.match(other, RegExp(`^delivered +${at(answeredAt)}$`, 'm'))
   assert.doesNotMatch(other, /in doubt/)
+
+  const expiresAt = answeredAt + 3 * HOUR_MS
+  const db = new DatabaseSync(join(service.dataDir, 'firstkey.db'))
+  db.exec(`UPDATE registrations SET ends_at = ${expiresAt} WHERE id = '${plain.registration_id}'`)
+  db.close()
+  const expiring = RegExp(`^in doubt +.* its key expires at ${at(expiresAt)}, and the use stays spent$`, 'm')
+  assert.match((await show(plain.registration_id)).stdout, expiring)
 
   assert.match((await cli('registrations stats')).stderr, /Keys in doubt: 4\./)
   assert.equal(JSON.parse((await cli('registrations stats --json')).stdout).in_doubt, 4)

@@ -152,6 +152,16 @@ function newRegistrationOf(tokenId: string, ageMs: number) {
   return newRegistration(tokenId, NOW - ageMs)
 }
 
+test('a use is spent for good if it is in doubt and its key expires before that is settled', async (t) => {
+  const service = await startService(t)
+  const { token } = await service.token({ maxUses: 1 })
+  const one = { ...newRegistration(token.id, NOW - 2 * MINUTE), expiresAt: NOW + 5 * MINUTE }
+  await service.deps.store.beginRegistrations([one], LEASE)
+  await service.deps.store.completeRegistrations([newCompletion(one)], NOW - 2 * MINUTE)
+  const refusal = await (await usesAt(service, NOW)).whyNoneLeft(token)
+  assert.equal(refusal?.code, 'token_exhausted')
+})
+
 test('of several that hold uses, the one that comes back first counts', async (t) => {
   const service = await startService(t)
   const { token } = await service.token({ maxUses: 2 })

@@ -8,8 +8,11 @@ export interface Doubt {
   readonly answeredAt: number
   /** The time from which it is settled, unless a management call or a replay settles it before. */
   readonly until: number
-  /** The effect then: a registration whose key was not used is undone; a rotation counts as delivered. */
-  readonly effect: 'undo' | 'keep'
+  /**
+   * The effect then: a registration whose key was not used is undone; a rotation counts as delivered. `expire`: the key expires
+   * before that and is deleted, and its use stays spent.
+   */
+  readonly effect: 'undo' | 'keep' | 'expire'
 }
 
 /**
@@ -22,14 +25,11 @@ export function doubtOf(
   inDoubtMs: number,
   { inDoubtAfter, idempotency: remembered }: Pick<Timing, 'inDoubtAfter' | 'idempotency'>,
 ): Doubt | null {
-  const { answeredAt, createdAt, idempotency, rotation } = one
+  const { answeredAt, createdAt, endsAt, idempotency, rotation } = one
   if (answeredAt === null || !isInDoubt(one, now - inDoubtAfter)) return null
-  const until = answeredAt + inDoubtMs
-  if (rotation !== null) return { answeredAt, until, effect: 'keep' }
-  return {
-    answeredAt,
-    // Until its idempotency key is forgotten a retry can ask for it.
-    until: idempotency === null ? until : Math.max(until, createdAt + remembered),
-    effect: 'undo',
-  }
+  const over = answeredAt + inDoubtMs
+  // Until its idempotency key is forgotten a retry can ask for it.
+  const until = rotation === null && idempotency !== null ? Math.max(over, createdAt + remembered) : over
+  if (endsAt !== null && endsAt <= until) return { answeredAt, until: endsAt, effect: 'expire' }
+  return { answeredAt, until, effect: rotation === null ? 'undo' : 'keep' }
 }
