@@ -203,8 +203,11 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
 async function refusalsOfLastHour(store: Store): Promise<[code: string, at: number][]> {
   const entries = await store.listAudit({ since: systemClock() - 3_600_000, limit: MOST_REFUSALS })
   const lastAt = new Map<string, number>()
-  for (const { action, detail, at } of entries)
-    if (action === 'request.refused' && detail !== null && !lastAt.has(detail)) lastAt.set(detail, at)
+  for (const { action, detail, at } of entries) {
+    // The entry of repeated refusals has their number after the code.
+    const [code = ''] = detail?.split(':') ?? []
+    if (action === 'request.refused' && !lastAt.has(code)) lastAt.set(code, at)
+  }
   return [...lastAt]
 }
 

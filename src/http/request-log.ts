@@ -41,6 +41,9 @@ export function hasLeft({ raw }: FastifyReply): boolean {
   return raw.closed && !raw.writableFinished
 }
 
+/** The levels of errors that are states of the service and no fault of one request. The line of the request has the code. */
+const LEVELS: Partial<Record<ErrorCode, 'warn' | 'debug'>> = { overloaded: 'warn', shutting_down: 'debug' }
+
 /**
  * Notes the error of a response for the line of its request, and logs a fault of the service with its cause, at level
  * `error`. A client that disconnected is no fault.
@@ -56,5 +59,5 @@ export function logError(
   codes.set(request, code)
   const isOfClient = clientClosed || (hasLeft(reply) && code !== 'internal')
   if (status >= 500 && !isOfClient && !alreadyLogged)
-    request.log.error({ err: error, code }, 'request failed')
+    request.log[LEVELS[code] ?? 'error']({ err: error, code }, 'request failed')
 }

@@ -87,6 +87,13 @@ test('registrations stats shows with which codes requests were refused in the la
   const { secret } = await service.token()
   await registered(service, {}, {}, secret)
   for (let i = 0; i < 3; i++) assert.equal((await service.register(secret)).status, 503)
+  const repeated = {
+    actor: SERVICE,
+    action: 'request.refused',
+    detail: 'key_quota_reached: 97 more in 60 s',
+  } as const
+  const subject = { tokenId: null, registrationId: null, apiKeyId: null }
+  await service.deps.store.appendAudit([{ ...repeated, ...subject, at: Date.now() }])
   const { refused_last_hour } = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
   assert.deepEqual(
     refused_last_hour.map(({ code }: { code: string }) => code),

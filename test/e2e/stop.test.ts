@@ -67,6 +67,7 @@ test('a request that is arriving when the stop begins gets 503 shutting_down, an
   assert.match(text, /connection: close/i)
   assert.match(text, /"code":"shutting_down"/)
   assert.equal(await server.ended(), 0)
+  assert.doesNotMatch(server.output.stdout, /"level":"error"/, 'a stop is no fault')
 })
 
 test('an idle keep-alive connection does not delay the stop', async (t) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
 import type { FaultOrder } from '../../emulator/faults.ts'
 import type { GatewayOptions } from '../../emulator/options.ts'
 import { assertInvariants, fastTiming, type ReceivedCredential } from '../support/invariants.ts'
@@ -36,7 +37,8 @@ async function refusedWith(answer: Response, code: string): Promise<number> {
 
 async function readyCode({ url }: Service): Promise<string> {
   const answer = await fetch(`${url}/readyz`)
-  return answer.status === 200 ? 'ready' : (await readProblem(answer)).code
+  if (answer.status !== 200) return (await readProblem(answer)).code
+  return z.object({ status: z.string() }).parse(await answer.json()).status
 }
 
 for (const importOverQuota of ['limit', 'rows'] satisfies GatewayOptions['importOverQuota'][]) {
