@@ -16,6 +16,7 @@ const codes = new WeakMap<FastifyRequest, ErrorCode>()
  */
 export function logRequests(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
+    const ip = clientAddress(request)
     reply.raw.once('close', () => {
       const who = identified(request)
       const code = hasLeft(reply) ? 'client_closed' : codes.get(request)
@@ -28,7 +29,7 @@ export function logRequests(app: FastifyInstance): void {
           ...(who === undefined ? {} : { token_id: who.tokenId }),
           ...(who?.registrationId ? { registration_id: who.registrationId } : {}),
           ms: Math.round(reply.elapsedTime * 10) / 10,
-          ip: clientAddress(request),
+          ip,
         },
         'request completed',
       )
