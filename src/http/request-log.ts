@@ -7,8 +7,8 @@ import { clientAddress } from './client-address.ts'
 /** The status that the log shows for a request whose client disconnected before it had the response, as in nginx. */
 const CLIENT_CLOSED = 499
 
-/** The codes of the errors with which requests were answered. */
-const codes = new WeakMap<FastifyRequest, ErrorCode>()
+/** The codes of the errors with which requests were answered; `client_closed` if the client had disconnected before. */
+const codes = new WeakMap<FastifyRequest, ErrorCode | 'client_closed'>()
 
 /**
  * Logs one line for each request, when its response is sent or its client has disconnected: with the code of an error, and
@@ -24,7 +24,7 @@ export function logRequests(app: FastifyInstance): void {
         {
           method: request.method,
           route: request.routeOptions.url ?? 'none',
-          status: hasLeft(reply) ? CLIENT_CLOSED : reply.statusCode,
+          status: code === 'client_closed' ? CLIENT_CLOSED : reply.statusCode,
           ...(code === undefined ? {} : { code }),
           ...(who === undefined ? {} : { token_id: who.tokenId }),
           ...(who?.registrationId ? { registration_id: who.registrationId } : {}),
@@ -42,6 +42,11 @@ export function hasLeft({ raw }: FastifyReply): boolean {
   return raw.closed && !raw.writableFinished
 }
 
+/** Reports whether an error says that the connection ended before the request was complete. */
+function isCutOff(error: Error): boolean {
+  return 'code' in error && (error.code === 'HPE_INVALID_EOF_STATE' || error.code === 'ECONNRESET')
+}
+
 /** The levels of errors that are states of the service and no fault of one request. The line of the request has the code. */
 const LEVELS: Partial<Record<ErrorCode, 'warn' | 'debug'>> = { overloaded: 'warn', shutting_down: 'debug' }
 
@@ -57,8 +62,10 @@ export function logError(
   status: number,
   error: Error,
 ): void {
-  codes.set(request, code)
-  const isOfClient = clientClosed || (hasLeft(reply) && code !== 'internal')
+  // A response may still be written to a client that left while it sent its body: it is lost all the same.
+  const isLost = hasLeft(reply) || isCutOff(error)
+  codes.set(request, isLost ? 'client_closed' : code)
+  const isOfClient = clientClosed || (isLost && code !== 'internal')
   if (status >= 500 && !isOfClient && !alreadyLogged)
     request.log[LEVELS[code] ?? 'error']({ err: error, code }, 'request failed')
 }
