@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { DAY_MS } from './clock.ts'
 import { credentialFaults } from './credential-variables.ts'
 
 /** A plan that this deployment offers: its name here, and the id of its usage plan in API Gateway. */
@@ -69,7 +70,6 @@ export type MintMode = (typeof mintModes)[number]
 /** The syntax of a plan name. */
 export const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
 const HOUR_MS = 3_600_000
-const DAY_MS = 86_400_000
 const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
 
 function integer(min: number, max: number, byDefault: number) {

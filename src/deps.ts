@@ -68,7 +68,9 @@ export async function createDeps(
   const planLimits = createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log })
   const inFlight = createInFlight<Credential>()
   const isInFlight = (keyHash: Uint8Array) => inFlight.find(keyHash) !== undefined
-  const tokenUses = createTokenUses({ store, deliveries, clock, timing, log, config, isInFlight })
+  const tokenUses = createTokenUses({
+    ...{ store, deliveries, clock, clockCheck, timing, log, config, isInFlight },
+  })
   const shared = {
     ...{ config, log, clock, clockCheck, store, apiGateway, lowPriorityApiGateway, timing },
     ...{ leases, deliveries, standingFaults, keyProbe },

@@ -6,7 +6,9 @@ import { createLeaderLease } from '../src/registration/jobs/leader-lease.ts'
 import { purgeAudit } from '../src/registration/jobs/purge-audit.ts'
 import { startScheduler } from '../src/registration/jobs/scheduler.ts'
 import { SERVICE } from '../src/store/audit.ts'
+import { newCompletion, newIdempotentRegistration } from './store/store-contract.ts'
 import { fastTiming } from './support/invariants.ts'
+import { readProblem } from './support/problem.ts'
 import { runCli } from './support/server-process.ts'
 import {
   manage,
@@ -90,6 +92,46 @@ test('a clock that was wrong before the start deletes nothing, also from the aud
   assert.deepEqual(keyIds(service), [key.api_key_id])
   assert.deepEqual((await service.deps.store.listAudit({ limit: 100 })).slice(-audit.length), audit)
   assert.notEqual((await service.deps.store.getRegistration(key.registration_id))?.idempotency, null)
+})
+
+test('invariant 4: a retry right after the clock jumped ahead gets the same key, and nothing is forgotten', async (t) => {
+  const service = await startWithClock(t)
+  const { secret } = await service.token()
+  const key = { 'idempotency-key': 'a-retry-after-the-jump' }
+  const own = await registered(service, {}, key, secret)
+  await service.deps.mintQueue.settled()
+  service.time.wrongBy = 40 * DAY_MS
+  assert.equal((await registered(service, {}, key, secret)).api_key_value, own.api_key_value)
+  assert.deepEqual(keyIds(service), [own.api_key_id])
+
+  service.time.wrongBy = 0
+  service.time.passed = DAY_MS + 2_000
+  assert.notEqual((await registered(service, {}, key, secret)).api_key_value, own.api_key_value)
+})
+
+test('a clock that jumped ahead displaces no key that a retry may still ask for', async (t) => {
+  const service = await startWithClock(t)
+  const { deps, time } = service
+  const { secret, token } = await service.token({ maxUses: 1 })
+  const one = newIdempotentRegistration(token.id, 'k', deps.clock())
+  await deps.store.beginRegistrations([one], { owner: 'a.1', until: deps.clock() + 1_000 })
+  await deps.store.completeRegistrations([newCompletion(one, { isAwaited: () => false })], deps.clock())
+  await deps.readiness.check() // AWS is heard before the jump, not since.
+  time.wrongBy = 10 * fastTiming.displaceAfter
+  assert.equal((await service.register(secret)).status, 409)
+  assert.notEqual((await deps.store.getRegistration(one.id))?.idempotency, null)
+})
+
+test('while the clock is wrong, a rotation after another one is refused for longer than the deletion takes', async (t) => {
+  const service = await startWithClock(t)
+  const own = await registered(service)
+  service.time.wrongBy = 40 * DAY_MS
+  const rotate = () => manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })
+  assert.equal((await rotate()).status, 201)
+  await deleteRound(service)
+  const { code, retry_after } = await readProblem(await rotate())
+  assert.equal(code, 'rotation_in_progress')
+  assert.ok((retry_after ?? 0) > 60, `${retry_after} s`)
 })
 
 test('a jump of 10 seconds does not delete a key that AWS has not seen past its end', async (t) => {

@@ -26,7 +26,7 @@ export interface RegistrationDeps {
   /** API Gateway for work that no caller waits for: its calls let those of registrations go first. */
   readonly lowPriorityApiGateway: ApiGateway
   readonly clock: Clock
-  readonly clockCheck: Pick<ClockCheck, 'certainNow'>
+  readonly clockCheck: Pick<ClockCheck, 'certainNow' | 'ahead'>
   readonly timing: Timing
   readonly leases: WorkLeases
   readonly deliveries: Deliveries

@@ -98,16 +98,27 @@ export async function issueCredential(
 async function lookUp(deps: IssueDeps, attempt: Attempt, identity: RequestIdentity): Promise<Credential> {
   const { token, mayReplay } = attempt.request
   if (mayReplay) {
-    const rememberedSince = deps.clock() - deps.timing.idempotency
     const earlier = await deps.store.findByIdempotencyKey(token.id, identity.keyHash)
-    if (earlier !== undefined && isRemembered(earlier, rememberedSince)) {
+    if (earlier !== undefined && !(await forgetIfOver(deps, earlier)))
       return continueEarlier(deps, attempt, earlier, identity)
-    }
-    // Forgotten here and not only by the job: of two requests after the day, the second must not be a replay of the first
-    // day's key.
-    if (earlier !== undefined) await deps.store.forgetIdempotency(rememberedSince)
   }
   return mint(deps, attempt)
+}
+
+/**
+ * Forgets the idempotency key of an earlier request after a day. Here and not only by the job: of two requests after the
+ * day, the second must not be a replay of the first day's key.
+ * @returns `false`: it is remembered; also while the clock is in doubt, because a clock that is ahead would forget all
+ */
+async function forgetIfOver(
+  { clock, clockCheck, store, timing }: IssueDeps,
+  earlier: Registration,
+): Promise<boolean> {
+  if (isRemembered(earlier, clock() - timing.idempotency)) return false
+  const now = await clockCheck.certainNow()
+  if (now === undefined || isRemembered(earlier, now - timing.idempotency)) return false
+  await store.forgetIdempotency(now - timing.idempotency)
+  return true
 }
 
 async function continueEarlier(

@@ -8,6 +8,9 @@ export const UNDO_MS = 200
 /** The time (ms) after which API Gateway may be quick again. */
 export const SLOWNESS_MS = 5_000
 
+/** The time (ms) after which a wrong clock may have been set right. */
+export const CLOCK_MS = 60_000
+
 /** Converts a time (ms) to a number of seconds for `Retry-After`. */
 export function inSeconds(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1_000))

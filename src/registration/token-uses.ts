@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
+import type { ClockCheck } from '../clock-check.ts'
 import { ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { HeldUse, HeldUses } from '../store/minting.ts'
@@ -22,6 +23,7 @@ export interface TokenUsesDeps {
   readonly store: Pick<Store, 'findHeldUses' | 'displaceUnanswered'>
   readonly deliveries: Pick<Deliveries, 'flush'>
   readonly clock: Clock
+  readonly clockCheck: Pick<ClockCheck, 'certainNow'>
   readonly timing: Timing
   readonly log: Log
   readonly config: { readonly registerTimeoutMs: number; readonly inDoubtMs: number }
@@ -88,7 +90,10 @@ async function readUses(deps: TokenUsesDeps, tokenId: string): Promise<Finding> 
   // The next reading continues where this one ended.
   if (held.length === 0) return isComplete ? 'all spent' : { freeAt: performance.now() + REMEMBERED_MS }
   const comeBack = held.filter((use) => isLeftToUndo(use, deps.clock()))
-  const oldest = comeBack.length > 0 ? undefined : held.find((use) => mayDisplace(deps, use))?.registration
+  const displaceableAt = (now: number) => held.find((use) => mayDisplace(deps, use, now))?.registration
+  let oldest = comeBack.length > 0 ? undefined : displaceableAt(deps.clock())
+  // A displaced key is gone: by a clock that is ahead, a retry that is on its way would lose it.
+  if (oldest) oldest = displaceableAt((await deps.clockCheck.certainNow()) ?? 0)
   if (oldest) {
     // A retry may receive its key at this moment, here or in another process: one of the two wins.
     if (!(await deps.store.displaceUnanswered(oldest.id))) return readUses(deps, tokenId)
@@ -120,17 +125,17 @@ function isLeftToUndo({ registration: one, leaseUntil }: HeldUse, now: number): 
   return one !== null && isAbandoned(one)
 }
 
-function mayDisplace(deps: TokenUsesDeps, { registration: one }: HeldUse): boolean {
-  return one !== null && isDisplaceable(one) && untilDisplaceable(deps, one) <= 0 && !isRetried(deps, one)
+function mayDisplace(deps: TokenUsesDeps, { registration: one }: HeldUse, now: number): boolean {
+  return one !== null && isDisplaceable(one) && displaceableFrom(deps, one) <= now && !isRetried(deps, one)
 }
 
 function isRetried({ isInFlight }: TokenUsesDeps, { idempotency }: Registration): boolean {
   return idempotency !== null && isInFlight(idempotency.keyHash)
 }
 
-/** The time (ms) until a new request may displace an unanswered registration. */
-function untilDisplaceable({ clock, timing }: TokenUsesDeps, { endedAt, createdAt }: Registration): number {
-  return (endedAt ?? createdAt) + timing.displaceAfter - clock()
+/** The time from which a new request may displace an unanswered registration. */
+function displaceableFrom({ timing }: TokenUsesDeps, { endedAt, createdAt }: Registration): number {
+  return (endedAt ?? createdAt) + timing.displaceAfter
 }
 
 /** The time (ms) until a use can be free, as far as can be known; otherwise the longest that it can take. */
@@ -151,7 +156,7 @@ function untilFree(deps: TokenUsesDeps, { registration: one, leaseUntil }: HeldU
   }
   if (isUnanswered(one)) {
     const retry = isRetried(deps, one) ? config.registerTimeoutMs : 0
-    const waits = isAbandoned(one) ? 0 : Math.max(retry, untilDisplaceable(deps, one))
+    const waits = isAbandoned(one) ? 0 : Math.max(retry, displaceableFrom(deps, one) - clock())
     return waits + untilRecovered(timing)
   }
   if (one.undoing || lease === 0) return untilUndone

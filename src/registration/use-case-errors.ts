@@ -1,8 +1,9 @@
 import { ServiceError } from '../errors.ts'
 import type { RotationRefusal } from '../store/minting.ts'
 import type { Registration } from '../store/records.ts'
+import type { RegistrationDeps } from './deps.ts'
 import { isDue, isSuspended } from './lifecycle.ts'
-import { inSeconds, SLOWNESS_MS, untilRecovered, untilUndone } from './retry-after.ts'
+import { CLOCK_MS, inSeconds, SLOWNESS_MS, untilRecovered, untilUndone } from './retry-after.ts'
 import type { Timing } from './timing.ts'
 
 /** The key of the registration was revoked or has expired. Final. */
@@ -26,7 +27,10 @@ export function withheldError(one: Registration, now: number): ServiceError | un
 }
 
 /** The error for a rotation that the store refuses. */
-export function rotationRefused(refusal: RotationRefusal, timing: Timing): ServiceError {
+export function rotationRefused(
+  refusal: RotationRefusal,
+  { timing, clockCheck }: Pick<RegistrationDeps, 'timing' | 'clockCheck'>,
+): ServiceError {
   switch (refusal) {
     case 'ended':
       return registrationEnded()
@@ -35,7 +39,7 @@ export function rotationRefused(refusal: RotationRefusal, timing: Timing): Servi
     case 'busy':
       return rotationInProgress(timing)
     case 'deleting':
-      return earlierKeyRemains(timing)
+      return earlierKeyRemains(timing, clockCheck.ahead() !== 0)
   }
 }
 
@@ -45,10 +49,14 @@ function rotationInProgress(timing: Timing): ServiceError {
   return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(untilUndone(timing)) })
 }
 
-/** An earlier key of the registration still has to be deleted. Retryable: a round of deletions starts every `timing.end`. */
-function earlierKeyRemains({ end, endSpacing }: Pick<Timing, 'end' | 'endSpacing'>): ServiceError {
+/**
+ * An earlier key of the registration still has to be deleted. Retryable: a round of deletions starts every `timing.end`; while
+ * the clock is wrong, the first one after it was set right.
+ */
+function earlierKeyRemains({ end, endSpacing }: Timing, isClockWrong: boolean): ServiceError {
+  const ms = end + 2 * endSpacing + (isClockWrong ? CLOCK_MS : 0)
   const detail = 'An earlier key of this registration is still being deleted.'
-  return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(end + 2 * endSpacing) })
+  return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(ms) })
 }
 
 /** A request with the same idempotency key is in progress. Retryable: it is done, or its lease has expired by then. */

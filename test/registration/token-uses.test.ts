@@ -58,6 +58,7 @@ async function usesAt(service: Service, now: number, more: Partial<TokenUsesDeps
     config,
     log,
     clock: () => now,
+    clockCheck: { certainNow: async () => now },
     timing: defaultTiming,
     isInFlight: () => false,
   }

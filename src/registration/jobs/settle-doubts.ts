@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortAfter } from '../../abort-after.ts'
+import { DAY_MS, dateOf } from '../../clock.ts'
 import type { Config } from '../../config.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
@@ -9,7 +10,6 @@ import { undoAnswers } from '../remove-keys.ts'
 const ROUND = 10_000
 /** The maximum number of registrations that are settled together. */
 const AT_ONCE = 20
-const DAY_MS = 86_400_000
 /** The maximum number of days whose usage API Gateway returns at once. */
 const MAX_USAGE_DAYS = 90
 
@@ -130,8 +130,4 @@ async function isUsed(
     if (days.some(({ used }) => used > 0)) return true
   }
   return false
-}
-
-function dateOf(ms: number): string {
-  return new Date(ms).toISOString().slice(0, 10)
 }

@@ -104,7 +104,7 @@ function refusalOf(
     case 'refused':
       return whyRefused(deps, outcome.token)
     default:
-      return rotationRefused(outcome.outcome, deps.timing)
+      return rotationRefused(outcome.outcome, deps)
   }
 }
 
