@@ -45,9 +45,12 @@ for (const [name, stall] of Object.entries(stalls))
       )
       // Behind the stalled call in the queue for changes.
       const imported = access.apiGateway.importKeys(largeImport, endless)
-      await assert.rejects(attached, { code: 'upstream_unavailable' })
+      // Bytes that are no TLS are a fault of the endpoint, not of the moment.
+      const isNoTls = protocol === 'https' && name.startsWith('sends')
+      const code = isNoTls ? 'upstream_misconfigured' : 'upstream_unavailable'
+      await assert.rejects(attached, { code })
       assert.ok(performance.now() - startedAt < CALL_MS, `${performance.now() - startedAt} ms`)
-      await assert.rejects(imported, { code: 'upstream_unavailable' })
+      await assert.rejects(imported, { code })
       while (server.open() > 0) await sleep(10)
     })
 

@@ -127,7 +127,8 @@ test('if the table is missing, has another shape or denies access, the server do
   assert.match(shape, /the index "work" is missing/)
 
   const proxy = await startFaultyProxy(t, endpoint)
-  proxy.order({ operation: 'DescribeTable', kind: 'unknown-credentials', times: 1 })
+  // Once more, with credentials that were loaded again.
+  proxy.order({ operation: 'DescribeTable', kind: 'unknown-credentials', times: 2 })
   const denied = await failedStart(t, { ...env(other), AWS_ENDPOINT_URL_DYNAMODB: proxy.endpoint })
   assert.match(denied, /denies access to the table.*UnrecognizedClientException/)
   assert.match(denied, /docs\/scaling\.md/)
