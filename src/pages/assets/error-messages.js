@@ -13,6 +13,7 @@ const MESSAGES = {
   token_expired: ['token', `This token has expired. ${NEW_TOKEN}`],
   token_revoked: ['token', `This token was revoked. ${NEW_TOKEN}`],
   token_exhausted: ['token', `This token has no uses left. ${NEW_TOKEN}`],
+  token_uses_pending: [undefined, 'All uses of this token are taken for now. One may come back.'],
   idempotency_in_progress: [undefined, 'Your key is still being created.'],
   idempotency_mismatch: [
     undefined,
