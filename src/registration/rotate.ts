@@ -61,7 +61,7 @@ export async function rotate(
         throw unknownManagementToken()
       // Before API Gateway is asked: requests that an owner repeats meanwhile cost it nothing.
       const refusal = await deps.store.whyNotRotatable(id, deps.clock())
-      if (refusal !== undefined) throw rotationRefused(refusal, deps)
+      if (refusal !== undefined) throw await rotationRefused(refusal, deps)
       return {
         name,
         description,

@@ -26,20 +26,20 @@ export function withheldError(one: Registration, now: number): ServiceError | un
   return isSuspended(one) ? registrationSuspended() : undefined
 }
 
-/** The error for a rotation that the store refuses. */
-export function rotationRefused(
+/** The error for a rotation that the store refuses. @throws ServiceError of the store */
+export async function rotationRefused(
   refusal: RotationRefusal,
-  { timing, clockCheck }: Pick<RegistrationDeps, 'timing' | 'clockCheck'>,
-): ServiceError {
+  deps: RegistrationDeps,
+): Promise<ServiceError> {
   switch (refusal) {
     case 'ended':
       return registrationEnded()
     case 'suspended':
       return registrationSuspended()
     case 'busy':
-      return rotationInProgress(timing)
+      return rotationInProgress(deps.timing)
     case 'deleting':
-      return earlierKeyRemains(timing, clockCheck.ahead() !== 0)
+      return earlierKeyRemains(deps)
   }
 }
 
@@ -49,12 +49,23 @@ function rotationInProgress(timing: Timing): ServiceError {
   return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(untilUndone(timing)) })
 }
 
+/** The due deletions that are counted at most. */
+const MOST_COUNTED = 100
+
 /**
- * An earlier key of the registration still has to be deleted. Retryable: a round of deletions starts every `timing.end`; while
- * the clock is wrong, the first one after it was set right.
+ * An earlier key of the registration still has to be deleted. Retryable: replaced keys are deleted after all that are due; while
+ * the clock is wrong, after it was set right.
  */
-function earlierKeyRemains({ end, endSpacing }: Timing, isClockWrong: boolean): ServiceError {
-  const ms = end + 2 * endSpacing + (isClockWrong ? CLOCK_MS : 0)
+async function earlierKeyRemains({
+  store,
+  clock,
+  clockCheck,
+  timing,
+}: RegistrationDeps): Promise<ServiceError> {
+  const { length } = await store.listDue(clock(), MOST_COUNTED)
+  // If none is due, a deletion failed and is tried again.
+  const untilFirst = timing.end + (length === 0 ? timing.endRetry : 0)
+  const ms = untilFirst + (length + 2) * timing.endSpacing + (clockCheck.ahead() === 0 ? 0 : CLOCK_MS)
   const detail = 'An earlier key of this registration is still being deleted.'
   return new ServiceError('rotation_in_progress', detail, { retryAfter: inSeconds(ms) })
 }

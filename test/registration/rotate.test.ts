@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../src/registration/jobs/recover.ts'
+import { startScheduler } from '../../src/registration/jobs/scheduler.ts'
 import { registrationSchema, rotatedSchema } from '../../src/routes/registration-schema.ts'
 import { fastTiming } from '../support/invariants.ts'
 import { readProblem } from '../support/problem.ts'
@@ -132,10 +134,36 @@ test('a registration is not rotated while an earlier key of it waits for its del
   const problem = await readProblem(answer)
   assert.equal(problem.code, 'rotation_in_progress')
   assert.match(problem.detail, /still being deleted/)
-  assert.equal(answer.headers.get('retry-after'), '6')
+  assert.equal(answer.headers.get('retry-after'), '7')
   assert.equal(service.gateway.account.keys.size, 2)
   await deleteDueKeys(service.deps, createLeaderLease(service.deps))
   await rotated(rotate(service, own, { overlap_seconds: 0 }))
+})
+
+test('a rotation that waits for a deletion succeeds after Retry-After, however many keys are deleted before', async (t) => {
+  const timing = { ...fastTiming, end: 500, endSpacing: 200, upstreamCall: 5_000 }
+  const service = await startService(t, { timing })
+  const { secret } = await service.token()
+  const owners = await Promise.all(Array.from({ length: 10 }, () => registered(service, {}, {}, secret)))
+  for (const own of owners) await rotated(rotate(service, own, { overlap_seconds: 0 }))
+  const background = startScheduler(service.deps)
+  const answers = owners.map(async (own) => {
+    const { retry_after } = await readProblem(await rotate(service, own))
+    await sleep((retry_after ?? 0) * 1_000)
+    return (await rotate(service, own)).status
+  })
+  assert.deepEqual(new Set(await Promise.all(answers)), new Set([201]))
+  await background.stop()
+})
+
+test('Retry-After of a rotation allows for a deletion that failed', async (t) => {
+  const service = await startService(t)
+  const own = await registered(service)
+  await rotated(rotate(service, own, { overlap_seconds: 0 }))
+  service.gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'refused' })
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+  const { code, retry_after } = await readProblem(await rotate(service, own))
+  assert.deepEqual([code, retry_after], ['rotation_in_progress', 21])
 })
 
 test('an expired key is deleted before the keys that others rotated away', async (t) => {
