@@ -173,7 +173,8 @@ const variables = z.object({
   MINT_BATCH_MAX: integer(2, 10_000, 2_500),
   QUEUE_MAX: integer(1, 100_000, 15_000),
   AWS_CALLS_PER_SECOND: integer(0, 1_000, 10),
-  IN_DOUBT_HOURS: integer(1, 8_760, 24),
+  // API Gateway returns the usage of 90 days.
+  IN_DOUBT_HOURS: integer(1, 89 * 24, 24),
   AUDIT_RETENTION_DAYS: integer(1, 36_500, 400),
 })
 

@@ -1,10 +1,8 @@
 import type { ApiGateway } from '../../aws/api-gateway.ts'
-import { DAY_MS, dateOf } from '../../clock.ts'
 import type { DailyUsage, Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
+import { readDaysUsed } from './days-used.ts'
 
-/** The days that are stored: those that API Gateway returns at once. */
-const DAYS = 90
 /** The time limit (ms): the deletion waits meanwhile. */
 const TIMEOUT_MS = 5_000
 
@@ -18,22 +16,16 @@ export type SaveUsageDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'log'>
 export async function saveUsage(
   { store, clock, log }: SaveUsageDeps,
   apiGateway: Pick<ApiGateway, 'findPlansOf' | 'readUsage'>,
-  { id, apiKeyId: keyId }: Registration,
+  record: Registration,
 ): Promise<void> {
-  if (keyId === null) return
+  const { id, apiKeyId } = record
   try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS)
-    const now = clock()
-    const range = { from: dateOf(now - (DAYS - 1) * DAY_MS), to: dateOf(now) }
-    const used: Record<string, number> = {}
-    for (const { usagePlanId } of await apiGateway.findPlansOf(keyId, signal))
-      for (const day of await apiGateway.readUsage({ usagePlanId, keyId, ...range }, signal))
-        if (day.used > 0) used[day.date] = (used[day.date] ?? 0) + day.used
+    const used = await readDaysUsed(apiGateway, record, clock(), AbortSignal.timeout(TIMEOUT_MS))
     await storeUsage(store, id, used)
   } catch (err) {
     log.warn(
-      { registration_id: id, api_key_id: keyId, err },
-      'could not store the usage of key before its deletion',
+      { registration_id: id, api_key_id: apiKeyId, err },
+      'could not store the usage of a key before its deletion',
     )
   }
 }

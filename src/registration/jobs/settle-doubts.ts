@@ -1,17 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortAfter } from '../../abort-after.ts'
-import { DAY_MS, dateOf } from '../../clock.ts'
 import type { Config } from '../../config.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { undoAnswers } from '../remove-keys.ts'
+import { readDaysUsed } from './days-used.ts'
 
 /** The maximum number of registrations of one round: API Gateway has no more keys. */
 const ROUND = 10_000
 /** The maximum number of registrations that are settled together. */
 const AT_ONCE = 20
-/** The maximum number of days whose usage API Gateway returns at once. */
-const MAX_USAGE_DAYS = 90
 
 export type SettleDeps = Pick<
   RegistrationDeps,
@@ -87,7 +85,7 @@ interface Uses {
 
 /** Creates a reader for one round. After a usage plan could not be read, it leaves out the other keys of that plan. */
 function createUseReader(
-  deps: SettleDeps,
+  { lowPriorityApiGateway, clock, timing, log }: SettleDeps,
   stop?: AbortSignal,
 ): (some: readonly Registration[]) => Promise<Uses> {
   const unreadable = new Set<string>()
@@ -95,39 +93,20 @@ function createUseReader(
     const uses: Uses = { used: [], unused: [] }
     for (const one of some) {
       if (stop?.aborted || unreadable.has(one.usagePlanId)) continue
-      const limit = abortAfter(deps.timing.undo)
+      const limit = abortAfter(timing.undo)
       try {
-        const known = (await isUsed(deps, one, limit.signal)) ? uses.used : uses.unused
+        const days = await readDaysUsed(lowPriorityApiGateway, one, clock(), limit.signal)
+        const known = Object.keys(days).length > 0 ? uses.used : uses.unused
         known.push(one.id)
       } catch (err) {
         unreadable.add(one.usagePlanId)
         const fields = { registration_id: one.id, usage_plan_id: one.usagePlanId, err }
-        deps.log.warn(fields, 'could not read whether keys in doubt were used; will retry')
+        log.warn(fields, 'could not read whether keys in doubt were used; will retry')
       } finally {
         limit.cancel()
       }
-      await sleep(deps.timing.endSpacing)
+      await sleep(timing.endSpacing)
     }
     return uses
   }
-}
-
-/** Reports whether API Gateway counted a request with the key, on any usage plan that it is on. */
-async function isUsed(
-  { lowPriorityApiGateway, clock }: SettleDeps,
-  { id, apiKeyId: keyId, usagePlanId }: Registration,
-  signal: AbortSignal,
-): Promise<boolean> {
-  if (keyId === null) throw new Error(`${id} is answered and has no key`)
-  const now = clock()
-  // Not from its creation on: that may have been recorded by a wrong clock.
-  const range = { from: dateOf(now - (MAX_USAGE_DAYS - 1) * DAY_MS), to: dateOf(now) }
-  // An operator may have moved the key, or taken it off its plan.
-  const present = await lowPriorityApiGateway.findPlansOf(keyId, signal)
-  const planIds = present.length === 0 ? [usagePlanId] : present.map((plan) => plan.usagePlanId)
-  for (const planId of planIds) {
-    const days = await lowPriorityApiGateway.readUsage({ usagePlanId: planId, keyId, ...range }, signal)
-    if (days.some(({ used }) => used > 0)) return true
-  }
-  return false
 }
