@@ -203,7 +203,7 @@ async function checkReplayedKey(
   { createdAt, usagePlanId }: Registration,
   keyId: string,
 ): Promise<void> {
-  if (clock() - createdAt <= LATE_UP_TO_MS) return
+  if (Math.abs(clock() - createdAt) <= LATE_UP_TO_MS) return
   const fault = (await liveness.look({ keyId, usagePlanId }))?.fault ?? null
   if (fault === 'gone') throw registrationEnded()
   if (fault !== null) throw registrationSuspended()

@@ -70,6 +70,18 @@ for (const [how, [code, status]] of Object.entries(interventions) as [
   })
 }
 
+test('a key that was minted while the clock was ahead counts as old at a replay, and is looked at', async (t) => {
+  let ahead = 2 * MINUTE_MS
+  const service = await startService(t, { clock: () => Date.now() + ahead })
+  const headers = { 'idempotency-key': randomUUID() }
+  const { secret } = await service.token()
+  const own = await registered(service, {}, headers, secret)
+  ahead = 0
+  service.gateway.account.keys.delete(own.api_key_id)
+  const answer = await service.register(secret, undefined, headers)
+  assert.equal((await readProblem(answer)).code, 'registration_ended')
+})
+
 test('after an operator disabled the present key, a rotation whose response was lost is not answered', async (t) => {
   const service = await startService(t, {
     timing: fastTiming,
