@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { KeyState } from '../aws/live-key.ts'
 import type { PlanDescription } from '../aws/usage-plans.ts'
 import type { Plan } from '../config.ts'
@@ -14,6 +15,29 @@ export interface KeyFinding {
   readonly plan: PlanDescription | null
   /** The key is enabled, and its plan opens the API. */
   readonly live: boolean
+}
+
+/** The age of a key up to which API Gateway may show it, or its plan, late (ms). */
+export const LATE_UP_TO_MS = 60_000
+/** Looks at a young key that API Gateway does not show with its plan, and the pause between them (ms). */
+const LOOKS = 4
+const PAUSE_MS = 500
+
+/**
+ * Looks at a key, and looks again if it is young and API Gateway does not show it with its plan: that may only be late.
+ * @param age of the key, in milliseconds; negative if the clock went back since, which makes a key old
+ * @returns what `look` returned last; `undefined`: unknown
+ */
+export async function lookUntilSure<T extends KeyFinding | undefined>(
+  look: () => Promise<T>,
+  age: number,
+): Promise<T> {
+  for (let looks = 1; ; looks++) {
+    const finding = await look()
+    const isSure = finding === undefined || finding.plan !== null || finding.fault === 'disabled'
+    if (isSure || looks === LOOKS || Math.abs(age) > LATE_UP_TO_MS) return finding
+    await sleep(PAUSE_MS)
+  }
 }
 
 export interface JudgeKeyDeps {

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Plan } from '../config.ts'
@@ -6,14 +5,8 @@ import { errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './deps.ts'
-import { judgeKey, type KeyFinding } from './judge-key.ts'
+import { judgeKey, type KeyFinding, lookUntilSure } from './judge-key.ts'
 import { registrationEnded, registrationSuspended } from './use-case-errors.ts'
-
-/** The age of a key up to which API Gateway may show it, or its plan, late (ms). */
-export const LATE_UP_TO_MS = 60_000
-/** Looks at a young key that API Gateway does not show with its plan, and the pause between them (ms). */
-const LOOKS = 4
-const PAUSE_MS = 500
 
 /** The time for which a refusal is remembered (ms), and the number of keys for which it is. */
 const REFUSED_FOR_MS = 60_000
@@ -101,11 +94,8 @@ async function look(
   signal: AbortSignal,
 ): Promise<KeyFinding> {
   if (keyId === null) throw new Error(`${id} has no key`)
-  for (let looks = 1; ; looks++) {
+  return lookUntilSure(async () => {
     const state = await deps.apiGateway.readKey({ keyId, withValue: false }, signal)
-    const finding = await judgeKey(deps, state, usagePlanId)
-    const isComplete = finding.plan !== null || finding.fault === 'disabled'
-    if (isComplete || looks === LOOKS || deps.clock() - createdAt > LATE_UP_TO_MS) return finding
-    await sleep(PAUSE_MS)
-  }
+    return judgeKey(deps, state, usagePlanId)
+  }, deps.clock() - createdAt)
 }

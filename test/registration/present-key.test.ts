@@ -57,16 +57,18 @@ for (const [how, [code, status]] of Object.entries(interventions) as [
   })
 
   test(`after ${how} in AWS, a replay of the registration is refused with ${code}`, async (t) => {
-    let late = 0
-    const service = await startService(t, { clock: () => Date.now() + late })
-    const headers = { 'idempotency-key': randomUUID() }
-    const { secret } = await service.token()
-    const own = await registered(service, {}, headers, secret)
-    late = 2 * MINUTE_MS
-    await intervene(service, own, how)
-    const answer = await service.register(secret, undefined, headers)
-    assert.equal(answer.status, status)
-    assert.equal((await readProblem(answer)).code, code)
+    for (const age of [0, 2 * MINUTE_MS]) {
+      let late = 0
+      const service = await startService(t, { clock: () => Date.now() + late })
+      const headers = { 'idempotency-key': randomUUID() }
+      const { secret } = await service.token()
+      const own = await registered(service, {}, headers, secret)
+      late = age
+      await intervene(service, own, how)
+      const answer = await service.register(secret, undefined, headers)
+      assert.equal(answer.status, status)
+      assert.equal((await readProblem(answer)).code, code)
+    }
   })
 }
 
@@ -102,17 +104,32 @@ test('after an operator disabled the present key, a rotation whose response was 
   assert.equal((await rotate(service, own, headers)).status, 201)
 })
 
-test('a replay of a fresh key makes no call to API Gateway, and one of an older key is answered while AWS does not respond', async (t) => {
-  let late = 0
-  const service = await startService(t, { clock: () => Date.now() + late })
+test('a retry that joins the minting makes no call of its own, and a replay is answered while AWS does not respond', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateApiKey: 50 } } })
+  const headers = { 'idempotency-key': randomUUID() }
+  const { secret } = await service.token()
+  const [own, joined] = await Promise.all([
+    registered(service, {}, headers, secret),
+    registered(service, {}, headers, secret),
+  ])
+  assert.equal(joined.api_key_value, own.api_key_value)
+  assert.equal(service.gateway.answers['GetApiKey'], undefined)
+  service.gateway.faults.order({ operation: 'GetApiKey', when: 'before', kind: 'hang', times: 9 })
+  assert.equal((await registered(service, {}, headers, secret)).api_key_value, own.api_key_value)
+})
+
+test('a replay of a young key whose plan API Gateway shows late is answered', async (t) => {
+  const service = await startService(t)
   const headers = { 'idempotency-key': randomUUID() }
   const { secret } = await service.token()
   const own = await registered(service, {}, headers, secret)
-  assert.equal((await registered(service, {}, headers, secret)).api_key_value, own.api_key_value)
-  assert.equal(service.gateway.answers['GetApiKey'], undefined)
-  late = 2 * MINUTE_MS
-  service.gateway.faults.order({ operation: 'GetApiKey', when: 'before', kind: 'fail', times: 9 })
-  assert.equal((await registered(service, {}, headers, secret)).api_key_value, own.api_key_value)
+  const { planIds } = service.gateway.account.key(own.api_key_id)
+  planIds.delete('demofree')
+  let looks = 0
+  service.gateway.onCall = (operation, moment) => {
+    if (operation === 'GetUsagePlans' && moment === 'effective' && ++looks === 2) planIds.add('demofree')
+  }
+  assert.equal((await service.register(secret, undefined, headers)).status, 201)
 })
 
 test('a young key whose plan API Gateway shows late is rotated', async (t) => {

@@ -3,12 +3,14 @@ import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { KeyState } from '../../aws/live-key.ts'
 import type { Log } from '../../log.ts'
 import type { KeyProbe } from '../data-plane/key-probe.ts'
-import { type JudgeKeyDeps, judgeKey, type KeyFinding } from '../judge-key.ts'
+import { type JudgeKeyDeps, judgeKey, type KeyFinding, LATE_UP_TO_MS, lookUntilSure } from '../judge-key.ts'
 
 /** The time for which a key's state is reused (ms): clients that poll must not use up the control plane's quota. */
 const REUSE_MS = 10_000
 const MAX_CACHED = 1_000
 const TIMEOUT_MS = 5_000
+/** The time limit of a look that a replay waits for (ms). */
+const LOOK_TIMEOUT_MS = 2_000
 /** The maximum number of simultaneous checks. Beyond it a key's state is unknown, so that no request waits for others. */
 const MAX_QUERIES = 4
 
@@ -36,8 +38,12 @@ export interface KeyToCheck extends KeyToLookAt {
 export interface KeyLiveness {
   /** Checks a key in API Gateway, and probes it if `API_PROBE_PATH` is set. Never throws. */
   check(key: KeyToCheck): Promise<KeyHealth>
-  /** Looks at a key in API Gateway. `undefined`: its state is unknown. Never throws. */
-  look(key: KeyToLookAt): Promise<KeyFinding | undefined>
+  /**
+   * Looks at a key in API Gateway. `undefined`: its state is unknown, because API Gateway does not respond in time, or many
+   * keys that are as young are being looked at. Never throws.
+   * @param age in milliseconds
+   */
+  look(key: KeyToLookAt, age: number): Promise<KeyFinding | undefined>
 }
 
 export interface KeyLivenessDeps extends JudgeKeyDeps {
@@ -52,6 +58,7 @@ export interface KeyLivenessDeps extends JudgeKeyDeps {
 export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
   const { queryApiGateway, lowPriorityApiGateway, keyProbe, log } = deps
   let queries = 0
+  let youngLooks = 0
   const cache = new LRUCache<string, { readonly state: KeyState | null }, Pick<ApiGateway, 'readKey'>>({
     max: MAX_CACHED,
     ttl: REUSE_MS,
@@ -65,7 +72,7 @@ export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
       try {
         // The value is read only while it is needed to probe the key.
         const withValue = keyProbe !== null && !keyProbe.wasAccepted(keyId)
-        const signal = AbortSignal.timeout(TIMEOUT_MS)
+        const signal = AbortSignal.timeout(isQuery ? TIMEOUT_MS : LOOK_TIMEOUT_MS)
         return { state: await apiGateway.readKey({ keyId, withValue }, signal) }
       } finally {
         if (isQuery) queries -= 1
@@ -76,9 +83,10 @@ export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
   async function read(
     keyId: string,
     apiGateway: Pick<ApiGateway, 'readKey'>,
+    forceRefresh = false,
   ): Promise<{ readonly state: KeyState | null } | undefined> {
     try {
-      return await cache.fetch(keyId, { context: apiGateway })
+      return await cache.fetch(keyId, { context: apiGateway, forceRefresh })
     } catch (err) {
       log.warn({ api_key_id: keyId, err }, 'could not check whether key is live')
       return undefined
@@ -111,9 +119,19 @@ export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
         usagePlanId: plan?.usagePlanId ?? null,
       }
     },
-    async look({ keyId, usagePlanId }) {
-      const found = await read(keyId, lowPriorityApiGateway)
-      return found && judgeKey(deps, found.state, usagePlanId)
+    async look({ keyId, usagePlanId }, age) {
+      // After a crash all callers ask again at once, for keys that were just minted: they must not wait for one another.
+      const isYoung = Math.abs(age) <= LATE_UP_TO_MS
+      if (isYoung && youngLooks >= MAX_QUERIES) return undefined
+      if (isYoung) youngLooks += 1
+      try {
+        return await lookUntilSure(async () => {
+          const found = await read(keyId, lowPriorityApiGateway, isYoung)
+          return found && judgeKey(deps, found.state, usagePlanId)
+        }, age)
+      } finally {
+        if (isYoung) youngLooks -= 1
+      }
     },
   }
 }
