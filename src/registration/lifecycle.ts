@@ -162,6 +162,7 @@ export const transitions: readonly Transition[] = [
   { from: 'answered', to: 'live', by: 'owner', on: 'management call, or key used' },
   { from: 'answered', to: 'live', by: 'clock', on: 'a rotation, a day in doubt' },
   { from: 'answered', to: 'undoing', by: 'worker', on: 'caller hung up before the response' },
+  { from: 'answered', to: 'unanswered', by: 'worker', on: 'caller hung up before the response' },
   { from: 'answered', to: 'undoing', by: 'recovery', on: 'a day in doubt' },
   { from: 'answered', to: 'overlapping', by: 'owner', on: 'rotated' },
   { from: 'answered', to: 'deleting', by: 'owner', on: 'revoked' },

@@ -139,7 +139,7 @@ export interface MintingStore {
   /**
    * Records that the response with the key of an `active` registration or rotation is begun, possibly once more. The first
    * answer of a rotation makes it take its place, as in {@link completeRegistrations}. `answeredAt` becomes `now`, so that the
-   * answer is not withdrawn meanwhile; once it is delivered, it stays.
+   * answer is not withdrawn meanwhile, and at least a millisecond later than before; once it is delivered, it stays.
    *
    * Atomic as a whole. Audit: `registration.replayed`.
    * @returns `undefined`, and nothing is written, if the key must not be returned: it has expired, is ending, was replaced,
@@ -166,6 +166,14 @@ export interface MintingStore {
    * @returns the ids of those that are `pending` again
    */
   withdrawAnswers(ids: readonly string[], answeredBy: number, lease: Lease): Promise<Set<string>>
+
+  /**
+   * Makes registrations with an idempotency key unanswered again whose only answer, begun at `answeredAt`, reached no caller.
+   * Leaves alone what was delivered, rotated or revoked, and rotations.
+   *
+   * Atomic per registration: of this and a retry that is answered, the retry wins.
+   */
+  retractAnswers(ids: readonly string[], answeredAt: number): Promise<void>
 
   /** The registration or rotation of a token with this idempotency key, unless it failed or was forgotten. Reads only. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
-import { isUseFinal } from '../../src/registration/lifecycle.ts'
+import { isUseFinal, phaseOf } from '../../src/registration/lifecycle.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -90,6 +90,32 @@ export function deliveryContract(name: string, open: OpenStore): void {
     assert.deepEqual(idsOf(await store.listInDoubt(8_000, 9)), [younger.id, replayed.id])
     assert.equal((await store.withdrawAnswers(idsOf([replayed, younger]), 8_000, OTHER)).size, 2)
     assert.deepEqual(await store.listInDoubt(90_000, 9), [])
+  })
+
+  test(`${name}: an answer that reached no caller is retracted, unless a retry was answered since`, async (t) => {
+    const store = await open(t)
+    const token = await newTokenId(store)
+    const keyed = (key: string) => answer(store, newIdempotentRegistration(token, key), 2_000)
+    const lost = await keyed('lost')
+    const delivered = await keyed('delivered')
+    const retried = await keyed('retried')
+    const plain = await answer(store, newRegistration(token), 2_000)
+    await store.markDelivered([delivered.id], 2_500)
+    assert.ok(await store.markAnswered(retried.id, SERVICE, 2_000), 'even in the same millisecond')
+    await store.retractAnswers(idsOf([lost, delivered, retried, plain]), 2_000)
+    const phase = async ({ id }: NewRegistration) => {
+      const one = await store.getRegistration(id)
+      return one && phaseOf(one)
+    }
+    assert.deepEqual(await Promise.all([lost, delivered, retried, plain].map(phase)), [
+      'unanswered',
+      'live',
+      'answered',
+      'answered',
+    ])
+    assert.deepEqual(idsOf(await store.listInDoubt(9_000, 9)).sort(), idsOf([retried, plain]).sort())
+    assert.ok(await store.displaceUnanswered(lost.id))
+    assert.deepEqual(idsOf(await store.listRecoverable(99_000, 9)), [lost.id])
   })
 
   test(`${name}: a rotation is in doubt by itself; its registration counts as delivered`, async (t) => {

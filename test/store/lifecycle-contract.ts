@@ -237,7 +237,9 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     for (const one of [served, answered, revokedAfter, expiredAfter]) await complete(one)
     await store.markDelivered([served.id], 2_500)
     await observe()
-    for (const one of [retried, dropped]) await complete(one, NOT_AWAITED)
+    for (const one of [retried, dropped]) await complete(one, one === dropped ? {} : NOT_AWAITED)
+    await store.retractAnswers([dropped.id], 2_000)
+    await observe()
     const suspendable = [served, answered, retried, dropped, revokedAfter, expiredAfter]
     for (const { id } of suspendable) await store.setSuspended(id, true, SERVICE, 9_000)
     await observe()

@@ -55,6 +55,7 @@ const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unkno
   markAnswered: null,
   markDelivered: null,
   withdrawAnswers: null,
+  retractAnswers: null,
   takeLeases: null,
   renewLeases: null,
   releaseLeases: null,

@@ -40,17 +40,23 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       apiKeyId,
       isAwaited: () => isAwaited(mint.request),
     }))
+    const completedAt = clock()
     const completed =
       wanted.length === 0
         ? new Map<string, Completed>()
-        : await store.completeRegistrations(completions, clock())
+        : await store.completeRegistrations(completions, completedAt)
     const unheard: PendingMint[] = []
+    const retriable: string[] = []
     for (const { mint, apiKeyId, ready = null } of wanted) {
       const one = completed.get(mint.id)
       if (one === undefined) continue
-      if (one.answered && isLostForGood(mint)) unheard.push(mint)
+      const isUnheard = one.answered && reachesNoCaller(mint)
+      if (isUnheard && mint.registration.idempotency === null) unheard.push(mint)
       else answer(mint, { apiKeyId, ready, replaced: one.replaced }, clock())
+      if (isUnheard && mint.registration.idempotency !== null) retriable.push(mint.id)
     }
+    // If this fails, they stay in doubt.
+    if (retriable.length > 0) await store.retractAnswers(retriable, completedAt).catch(() => undefined)
     await failUnawaited(deps, unheard)
     const lost = wanted.filter(({ mint }) => !completed.has(mint.id))
     await fail(deps, mintsOf(lost), takenOver(deps.timing))
@@ -62,11 +68,9 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
   }
 }
 
-/**
- * Reports whether no caller waits any more and none can ask again. The owner of a rotated key can: by rotating it once more.
- */
-function isLostForGood({ registration, request }: PendingMint): boolean {
-  return registration.idempotency === null && registration.rotation === null && !isAwaited(request)
+/** No caller of a registration waits any more. The owner of a rotated key can rotate it once more. */
+function reachesNoCaller({ registration, request }: PendingMint): boolean {
+  return registration.rotation === null && !isAwaited(request)
 }
 
 const mintsOf = (minted: readonly Minted[]) => minted.map(({ mint }) => mint)

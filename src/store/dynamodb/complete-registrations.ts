@@ -133,7 +133,8 @@ async function answer(
       '(attribute_exists(#answeredAt) OR attribute_exists(#keyHash))',
     values: { active: 'active', now },
   }
-  const set = one.deliveredAt === null ? { answeredAt: now, ...undeliveredSince(one.id, now) } : NOT_OPEN
+  const answeredAt = one.answeredAt === null ? now : Math.max(now, one.answeredAt + 1)
+  const set = one.deliveredAt === null ? { answeredAt, ...undeliveredSince(one.id, answeredAt) } : NOT_OPEN
   const unmet = await db.transact([
     update(keyOf(one.id), { set }, mayBe, sameDelivered(one)),
     audit.write(entryOf('registration.replayed', one, { at: now, actor })),

@@ -4,6 +4,7 @@ import type { Failure } from '../records.ts'
 import type { DynamoDbAudit } from './audit.ts'
 import { writeLease } from './begin-writes.ts'
 import {
+  HAS_IDEMPOTENCY_KEY,
   heldBy,
   IS_ACTIVE,
   IS_FAILED,
@@ -19,7 +20,10 @@ import { readAll, readReferenced } from './reads.ts'
 import { refund } from './token-uses.ts'
 import { transactInChunks, writeEach } from './transact-in-chunks.ts'
 
-type Undoing = Pick<MintingStore, 'failRegistrations' | 'startUndoing' | 'withdrawAnswers' | 'sweepAgain'>
+type Undoing = Pick<
+  MintingStore,
+  'failRegistrations' | 'startUndoing' | 'withdrawAnswers' | 'retractAnswers' | 'sweepAgain'
+>
 
 /** Rounds in which registrations that changed between the read and the write are read again. */
 const ROUNDS = 3
@@ -103,6 +107,20 @@ export function dynamoDbUndoing(db: DynamoDbConnection, audit: DynamoDbAudit): U
         ),
       )
       return new Set(withdrawn)
+    },
+
+    async retractAnswers(ids, answeredAt) {
+      // A retry that is being answered, here or in another process, has moved `answeredAt`.
+      const isOnly: Condition = { when: '#answeredAt = :answeredAt', values: { answeredAt } }
+      const isUntouched: Condition = {
+        when: ['rotationOf', 'currentId', 'endReason']
+          .map((name) => `attribute_not_exists(#${name})`)
+          .join(' AND '),
+      }
+      const set = { answeredAt: undefined, undelivered: undefined, ...NOT_OPEN }
+      await writeEach(db, ids, (id) =>
+        update(keyOf(id), { set }, IS_ACTIVE, IS_UNDELIVERED, HAS_IDEMPOTENCY_KEY, isOnly, isUntouched),
+      )
     },
 
     async sweepAgain(ids, at) {

@@ -108,6 +108,10 @@ export function sqliteMinting(
       transact(
         () => new Set(ids.filter((id) => sql.withdraw.run({ id, answeredBy, ...lease }).changes === 1)),
       ),
+    retractAnswers: (ids, answeredAt) =>
+      transact(() => {
+        for (const id of ids) sql.retract.run({ id, answeredAt })
+      }),
     findByIdempotencyKey: (tokenId, keyHash) =>
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
     // One transaction: a use that is refunded and spent again between two reads would be seen by neither.

@@ -116,6 +116,11 @@ export function prepareStatements(db: DatabaseSync) {
       SET status = 'pending', undoing = 1, answered_at = NULL, undelivered = 0, lease_owner = :owner, lease_until = :until
       WHERE id = :id AND status = 'active' AND undelivered = 1 AND answered_at <= :answeredBy
         AND idempotency_hash IS NULL AND rotation_of IS NULL AND current_id IS NULL AND end_reason IS NULL`),
+    // A retry that is being answered, here or in another process, has moved answered_at.
+    retract: db.prepare(`
+      UPDATE registrations SET answered_at = NULL, undelivered = 0
+      WHERE id = :id AND status = 'active' AND undelivered = 1 AND answered_at = :answeredAt
+        AND idempotency_hash IS NOT NULL AND rotation_of IS NULL AND current_id IS NULL AND end_reason IS NULL`),
     markDelivered: db.prepare(`
       UPDATE registrations SET delivered_at = :now, undelivered = 0 WHERE id = :id AND undelivered = 1`),
     // `isInDoubt` of lifecycle.ts, by a small index of undelivered registrations.
@@ -126,7 +131,8 @@ export function prepareStatements(db: DatabaseSync) {
     // `isReplayable` of lifecycle.ts. A rotation that was not answered takes its place only while there is a key to replace.
     markAnswered: db.prepare(`
       UPDATE registrations
-      SET answered_at = CASE WHEN answered_at IS NULL OR undelivered = 1 THEN :now ELSE answered_at END,
+      SET answered_at = CASE
+            WHEN answered_at IS NULL THEN :now WHEN undelivered = 1 THEN max(:now, answered_at + 1) ELSE answered_at END,
           undelivered = answered_at IS NULL OR undelivered = 1
       WHERE id = :id AND status = 'active' AND end_reason IS NULL AND (ends_at IS NULL OR ends_at > :now)
         AND suspended_at IS NULL

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { ServiceError } from '../../../src/errors.ts'
 import { settleDoubts } from '../../../src/registration/jobs/settle-doubts.ts'
+import { phaseOf } from '../../../src/registration/lifecycle.ts'
 import { rotatedSchema } from '../../../src/routes/registration-schema.ts'
 import { assertInvariants, runJobsUntilIdle } from '../../support/invariants.ts'
 import {
@@ -173,4 +174,24 @@ test('a registration that was told an error although the store recorded its answ
   assert.equal((await store.getToken(token.id))?.uses, 0)
   assert.equal(service.gateway.account.keys.size, 0)
   await registered(service, {}, {}, secret)
+})
+
+test('an answer that the store records too late, and that reached no caller, leaves no doubt: the key waits for the retry', async (t) => {
+  const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '1000' } })
+  const { secret } = await service.token({ maxUses: 1 })
+  const { store, inFlight } = service.deps
+  const { completeRegistrations } = store
+  const refused = Promise.withResolvers<void>()
+  store.completeRegistrations = async (...args) => {
+    const completed = await completeRegistrations(...args)
+    await refused.promise
+    return completed
+  }
+  const retried = { 'idempotency-key': randomUUID() }
+  assert.equal((await service.register(secret, undefined, retried)).status, 503)
+  refused.resolve()
+  await inFlight.settled()
+  const [one] = await store.listRegistrations({ limit: 1 })
+  assert.equal(one && phaseOf(one), 'unanswered')
+  await registered(service, {}, retried, secret)
 })
