@@ -51,12 +51,7 @@ export function createClient(
   })
   const { retryStrategy } = client.config
   client.config.retryStrategy = async () => unlessFull(await retryStrategy())
-  const withCredentials = renewCredentials(client.config)
-  client.middlewareStack.add((next) => (args) => withCredentials(() => next({ ...args })), {
-    name: 'renewCredentials',
-    step: 'initialize',
-    priority: 'high',
-  })
+  renewCredentials(client)
   return client
 }
 

@@ -30,15 +30,26 @@ interface CredentialConfig<T> {
   readonly credentialDefaultProvider: (input: object) => () => Promise<T>
 }
 
+/** The part of an SDK client that {@link renewCredentials} changes. */
+interface Client<T, Input extends object, Output> {
+  readonly config: CredentialConfig<T>
+  readonly middlewareStack: {
+    add(
+      middleware: (next: (args: Input) => Promise<Output>) => (args: Input) => Promise<Output>,
+      options: { readonly name: string; readonly step: 'initialize'; readonly priority: 'high' },
+    ): void
+  }
+}
+
 /**
  * Gives a client credentials of the SDK's default chain that are loaded within a time limit: a source that stalls would
- * otherwise stall every later call, too.
- * @returns a function that makes a call. If AWS rejects its credentials, or there are none, or AWS asks to repeat the request
- *   (408), it loads them again, once for all calls that failed, and repeats the call once.
+ * otherwise stall every later call, too. If AWS rejects the credentials of a call, or there are none, or AWS asks to repeat the
+ * request (408), the client loads them again, once for all calls that failed, and repeats the call once.
  */
-export function renewCredentials<T extends { readonly expiration?: Date }>(
-  config: CredentialConfig<T>,
-): <R>(call: () => Promise<R>) => Promise<R> {
+export function renewCredentials<T extends { readonly expiration?: Date }, Input extends object, Output>({
+  config,
+  middlewareStack,
+}: Client<T, Input, Output>): void {
   // A chain of its own for each load: in the SDK's, a load that never ends would block all later ones.
   const load = () => config.credentialDefaultProvider({ ...config, parentClientConfig: config })()
   let current: T | undefined
@@ -69,7 +80,7 @@ export function renewCredentials<T extends { readonly expiration?: Date }>(
   }
   config.credentials = Object.assign(credentials, { memoized: true })
 
-  return async (call) => {
+  async function withCredentials<R>(call: () => Promise<R>): Promise<R> {
     let used: T | undefined
     try {
       used = await credentials()
@@ -86,6 +97,11 @@ export function renewCredentials<T extends { readonly expiration?: Date }>(
       }
     }
   }
+  middlewareStack.add((next) => (args) => withCredentials(() => next({ ...args })), {
+    name: 'renewCredentials',
+    step: 'initialize',
+    priority: 'high',
+  })
 }
 
 /** Adds earlier attempts to those of an error: one that got no response may have taken effect. */

@@ -30,7 +30,7 @@ const UNKNOWN_HOST = 'ENOTFOUND'
  * The kind of a failure. `quota`: the account has no room for a key. `conflict`: a 409. `credentials`: AWS does not accept
  * the credentials, or there are none, which may pass. `denied`: an operator has to change the credentials or the policy.
  * `missing`: a 404 for a plan or a key. `rejected`: API Gateway rejects the content of the request. `unsent`: nothing can be
- * sent with this configuration. `insecure`: no TLS connection. `unclear`: any other, also one that this service does not know.
+ * sent with this configuration. `insecure`: no TLS connection. `unclear`: any other error, known or not.
  */
 export type FaultKind =
   | 'quota'

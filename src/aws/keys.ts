@@ -6,7 +6,7 @@ import {
   paginateGetApiKeys,
   UpdateApiKeyCommand,
 } from '@aws-sdk/client-api-gateway'
-import { ServiceError } from '../errors.ts'
+import { changed, ServiceError } from '../errors.ts'
 import { answeredError, toServiceError } from './errors.ts'
 import { growingPauses, isPassing, pauseFor } from './late-lists.ts'
 
@@ -105,8 +105,7 @@ async function enableKey(client: APIGatewayClient, id: string, signal: AbortSign
   try {
     if (await setKeyEnabled(client, id, true, signal)) return
   } catch (error) {
-    const { code, message, retryAfter, cause } = toServiceError(error, 'enable an API key')
-    throw new ServiceError(code, message, { retryAfter, cause, effect: 'possible' })
+    throw changed(toServiceError(error, 'enable an API key'), { effect: 'possible' })
   }
   throw notEnabled()
 }

@@ -13,7 +13,7 @@ const STALLED_MS = 30_000
 export interface RecordedWork<T> {
   /** In the order in which the jobs take them, as far as that is known. */
   readonly items: readonly T[]
-  /** What the items are, as in "keys". */
+  /** The noun for the items in messages, in the plural: "keys". */
   readonly name: string
   isDone(item: T): Promise<boolean>
   /** Called for each item that is done, with their number so far. */

@@ -7,6 +7,12 @@ import type { OfferedPlan } from './queries/plan-limits.ts'
 /** The reason for which API Gateway does not accept a key: it was deleted, disabled, or taken off its usage plans. */
 export type KeyFault = 'gone' | 'disabled' | 'detached'
 
+/** A key, with the usage plan that it was minted on. */
+export interface KeyOfPlan {
+  readonly keyId: string
+  readonly usagePlanId: string
+}
+
 /** The meaning of a key's state in API Gateway. */
 export interface KeyFinding {
   /** `null`: none. */

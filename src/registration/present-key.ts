@@ -1,7 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { ApiGateway } from '../aws/api-gateway.ts'
 import type { Plan } from '../config.ts'
-import { errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './deps.ts'
@@ -45,8 +44,7 @@ export function createPresentKeyCheck(deps: PresentKeyDeps): CheckPresentKey {
     try {
       return await planForNextKey({ ...deps, apiGateway }, current, AbortSignal.timeout(deps.timing.undo))
     } catch (error) {
-      if (error instanceof ServiceError && !errorCatalogue[error.code].retryable)
-        refused.set(current.id, true)
+      if (error instanceof ServiceError && !error.isRetryable) refused.set(current.id, true)
       throw error
     } finally {
       running.delete(current.id)

@@ -1,5 +1,5 @@
 import type { ApiGateway } from '../../aws/api-gateway.ts'
-import type { DailyUsage, Registration } from '../../store/records.ts'
+import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { readDaysUsed } from './days-used.ts'
 
@@ -21,16 +21,12 @@ export async function saveUsage(
   const { id, apiKeyId } = record
   try {
     const used = await readDaysUsed(apiGateway, record, clock(), AbortSignal.timeout(TIMEOUT_MS))
-    await storeUsage(store, id, used)
+    // A second attempt to delete a key may find that it is gone, without figures: those of the first attempt stay.
+    if (Object.keys(used).length > 0) await store.saveUsage(id, used)
   } catch (err) {
     log.warn(
       { registration_id: id, api_key_id: apiKeyId, err },
       'could not store the usage of a key before its deletion',
     )
   }
-}
-
-/** A second attempt to delete a key may find that it is gone, without figures: those of the first attempt stay. */
-async function storeUsage(store: SaveUsageDeps['store'], id: string, used: DailyUsage): Promise<void> {
-  if (Object.keys(used).length > 0) await store.saveUsage(id, used)
 }

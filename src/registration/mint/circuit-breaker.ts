@@ -27,7 +27,7 @@ export const OPENS_AT = 1.5
 const MOST = OPENS_AT + 4
 /** A smaller distrust counts as none. */
 const LEAST = 0.05
-/** The time in which distrust halves by itself, as a multiple of the longest time. */
+/** The time in which distrust halves without a success, as a multiple of the longest time that the breaker stays open. */
 const HALF_LIFE = 6
 
 export interface CircuitBreakerOptions {

@@ -14,7 +14,7 @@ import { isAwaited, notAwaited, noteFailure, type PendingMint } from './mint-req
  */
 export const SINGLE_AT_ONCE = 4
 
-/** What was seen of a key that an import may have created. */
+/** The state of a key that an import may have created, as the lists showed it. */
 export interface SeenKey {
   /** Its id; `undefined`: no list shows it yet. */
   readonly id: string | undefined

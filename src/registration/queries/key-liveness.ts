@@ -3,7 +3,14 @@ import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { KeyState } from '../../aws/live-key.ts'
 import type { Log } from '../../log.ts'
 import type { KeyProbe } from '../data-plane/key-probe.ts'
-import { type JudgeKeyDeps, judgeKey, type KeyFinding, LATE_UP_TO_MS, lookUntilSure } from '../judge-key.ts'
+import {
+  type JudgeKeyDeps,
+  judgeKey,
+  type KeyFinding,
+  type KeyOfPlan,
+  LATE_UP_TO_MS,
+  lookUntilSure,
+} from '../judge-key.ts'
 
 /** The time for which a key's state is reused (ms): clients that poll must not use up the control plane's quota. */
 const REUSE_MS = 10_000
@@ -24,13 +31,7 @@ export interface KeyHealth {
   readonly usagePlanId: string | null
 }
 
-export interface KeyToLookAt {
-  readonly keyId: string
-  /** The plan that the key was minted on. */
-  readonly usagePlanId: string
-}
-
-export interface KeyToCheck extends KeyToLookAt {
+export interface KeyToCheck extends KeyOfPlan {
   /** The bootstrap token that the key was minted with. */
   readonly tokenId: string
 }
@@ -43,7 +44,7 @@ export interface KeyLiveness {
    * keys that are as young are being looked at. Never throws.
    * @param age in milliseconds
    */
-  look(key: KeyToLookAt, age: number): Promise<KeyFinding | undefined>
+  look(key: KeyOfPlan, age: number): Promise<KeyFinding | undefined>
 }
 
 export interface KeyLivenessDeps extends JudgeKeyDeps {

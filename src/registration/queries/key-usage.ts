@@ -5,7 +5,7 @@ import type { PlanLimits } from '../../aws/usage-plans.ts'
 import type { Clock } from '../../clock.ts'
 import { ServiceError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import { chooseKeyPlan, type JudgeKeyDeps } from '../judge-key.ts'
+import { chooseKeyPlan, type JudgeKeyDeps, type KeyOfPlan } from '../judge-key.ts'
 import type { Timing } from '../timing.ts'
 
 /** The time until figures are read again after that failed, and for which the last ones then stand in for them (ms). */
@@ -27,12 +27,6 @@ export interface KeyUsage {
   readonly limits: PlanLimits | undefined
   /** The time when the figures were read from API Gateway, in milliseconds since the epoch. */
   readonly readAt: number
-}
-
-export interface KeyOfPlan {
-  readonly keyId: string
-  /** The plan that the key was minted on. */
-  readonly usagePlanId: string
 }
 
 /**

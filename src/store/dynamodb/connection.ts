@@ -110,12 +110,7 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
       observeDate,
     }),
   })
-  const withCredentials = renewCredentials(client.config)
-  client.middlewareStack.add((next) => (args) => withCredentials(() => next({ ...args })), {
-    name: 'renewCredentials',
-    step: 'initialize',
-    priority: 'high',
-  })
+  renewCredentials(client)
   const documents = DynamoDBDocumentClient.from(client, { marshallOptions: { removeUndefinedValues: true } })
 
   const line = pLimit(SOCKETS)

@@ -44,7 +44,7 @@ export const undeliveredSince = (id: string, at: number) => ({
 const SWITCH = 'switch#'
 /** The key of the item by which a key that is to be switched off or on is found. */
 export const switchKey = (id: string): Key => keyOf(`${SWITCH}${id}`)
-/** That item. There are few: one partition is enough. */
+/** The item of {@link switchKey}, with the attributes of its index. There are few such items: one partition is enough. */
 export const switchAt = (id: string, at: number) => ({ ...switchKey(id), work: 'switch', workAt: at })
 /** The id of the registration whose key an item of {@link switchAt} is about. */
 export const switchedId = (pk: string): string => pk.slice(SWITCH.length)
@@ -181,8 +181,7 @@ const registrationItem = z
       ...item
     }): StoredRegistration => ({
       ...item,
-      // What an earlier version answered, also one that runs beside this one, counts as delivered: it does not set
-      // `undelivered`.
+      // Earlier versions do not set `undelivered`. Their answers count as delivered, also while one runs beside this one.
       deliveredAt: item.deliveredAt ?? (undelivered ? null : item.answeredAt),
       idempotency: keyHash && requestHash && sealed ? { keyHash, requestHash, sealed } : null,
       rotation:

@@ -155,7 +155,7 @@ export const migrations: readonly string[] = [
 
   'CREATE TABLE pings (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;',
 
-  // What an earlier version answered, also one that runs beside this one, counts as delivered: it does not set `undelivered`.
+  // Earlier versions do not set `undelivered`. Their answers count as delivered, also while one runs beside this one.
   `ALTER TABLE registrations ADD COLUMN delivered_at INTEGER;
    ALTER TABLE registrations ADD COLUMN undelivered INTEGER NOT NULL DEFAULT 0;
 
