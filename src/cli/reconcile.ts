@@ -7,7 +7,7 @@ import {
   SETTLED_AFTER_MS,
 } from '../registration/jobs/reconcile.ts'
 import type { Registration } from '../store/records.ts'
-import { printJson } from './format.ts'
+import { isoTime, printJson, showTime } from './format.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
 
 interface ReconcileOptions {
@@ -71,22 +71,19 @@ function reconcile(options: ReconcileOptions): Promise<void> {
 }
 
 function report(discrepancies: Discrepancies, { yes, json }: ReconcileOptions): void {
-  const { strayKeys, deadRecords, disabledKeys, detachedKeys } = discrepancies
+  const { strayKeys, deadRecords, disabledKeys, detachedKeys, youngRecords } = discrepancies
   if (json) {
     printJson({
       stray_keys: strayKeys.map(({ id, name }) => ({ api_key_id: id, name })),
       dead_records: deadRecords.map(recordJson),
       disabled_keys: disabledKeys.map(recordJson),
       detached_keys: detachedKeys.map(recordJson),
+      too_young: youngRecords.map((one) => ({ ...recordJson(one), checked_from: isoTime(settlesAt(one)) })),
     })
     return
   }
-  if (strayKeys.length + deadRecords.length + disabledKeys.length + detachedKeys.length === 0) {
-    const minutes = SETTLED_AFTER_MS / 60_000
-    process.stderr.write(
-      `AWS and the store agree. Registrations younger than ${minutes} minutes were not compared.\n`,
-    )
-  }
+  const faults = [strayKeys, deadRecords, disabledKeys, detachedKeys, youngRecords]
+  if (faults.every((list) => list.length === 0)) process.stderr.write('AWS and the store agree.\n')
   for (const { id, name } of strayKeys) process.stdout.write(`${id}  stray key: ${name}\n`)
   for (const { id, apiKeyId } of deadRecords)
     process.stdout.write(
@@ -96,7 +93,19 @@ function report(discrepancies: Discrepancies, { yes, json }: ReconcileOptions): 
     process.stdout.write(`${id}  its key ${apiKeyId} is disabled in AWS, and stays so\n`)
   for (const { id, apiKeyId } of detachedKeys)
     process.stdout.write(`${id}  its key ${apiKeyId} is on no usage plan of the API, and stays so\n`)
+  if (youngRecords.length === 0) return
+  for (const one of youngRecords)
+    process.stdout.write(
+      `${one.id}  AWS does not list its key ${one.apiKeyId} as usable; too young to be judged before ${showTime(settlesAt(one))}\n`,
+    )
+  const minutes = SETTLED_AFTER_MS / 60_000
+  process.stderr.write(
+    `Too young to judge: ${youngRecords.length}. AWS may list a key late for ${minutes} minutes: run this command again afterwards.\n`,
+  )
 }
+
+/** The time from which {@link findDiscrepancies} judges a record. */
+const settlesAt = ({ createdAt }: Registration) => createdAt + SETTLED_AFTER_MS
 
 function recordJson({ id, apiKeyId, rotation }: Registration): object {
   return { id, registration_id: rotation?.of ?? id, api_key_id: apiKeyId }

@@ -208,6 +208,7 @@ test('registrations suspend and resume: a dry run changes nothing; with --yes th
 test('reconcile shows what AWS and the store disagree on, corrects it with --yes, and touches nothing else', async (t) => {
   let now = Date.now() - 3_600_000
   const service = await startService(t, { clock: () => now })
+  const cli = cliOf(t, service)
   const { account } = service.gateway
   const [kept, dead] = [await registered(service), await registered(service)]
   const [disabled, detached, moved] = [
@@ -217,7 +218,10 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   ]
   await service.deps.mintQueue.settled()
   now = Date.now()
-  const young = await registered(service)
+  const [young, healthy] = [await registered(service), await registered(service)]
+  await service.deps.mintQueue.settled()
+  const suspended = await registered(service)
+  assert.equal((await cli('registrations', 'suspend', suspended.registration_id, '--yes')).code, 0)
   const [stray = ''] = newRegistrationIds(1)
   const strayKey = account.createKey({ name: `${stray} acme`, enabled: true })
   const foreign = ['reg_other', 'registry', '', `${stray}`, `x ${stray} acme`].map((name) =>
@@ -234,22 +238,32 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
     ...{ registration_id, api_key_id },
   })
 
-  const cli = cliOf(t, service)
   const dry = await cli('reconcile', '--json')
   assert.deepEqual(JSON.parse(dry.stdout), {
     stray_keys: [{ api_key_id: strayKey.id, name: strayKey.name }],
     dead_records: [recordOf(dead)],
     disabled_keys: [recordOf(disabled)],
     detached_keys: [recordOf(detached)],
+    too_young: [{ ...recordOf(young), checked_from: new Date(now + 600_000).toISOString() }],
   })
   assert.match(dry.stderr, /^Nothing was changed\. .*firstkey reconcile --yes$/m)
+  const shown = await cli('reconcile')
   assert.match(
-    (await cli('reconcile')).stdout,
+    shown.stdout,
     RegExp(
       `^${dead.registration_id}  its key ${dead.api_key_id} no longer exists in AWS; --yes records`,
       'm',
     ),
   )
+  assert.match(
+    shown.stdout,
+    RegExp(
+      `^${young.registration_id}  AWS does not list its key ${young.api_key_id} as usable; too young .*Z$`,
+      'm',
+    ),
+  )
+  assert.match(shown.stderr, /^Too young to judge: 1\. /m)
+  assert.doesNotMatch(`${shown.stdout}${shown.stderr}`, RegExp(`${healthy.registration_id}|agree`))
   assert.deepEqual(await cli('sweep', '--json'), dry, 'under its former name too')
   assert.ok(account.keys.has(strayKey.id))
 
@@ -257,7 +271,7 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   assert.equal(done.code, 0, done.stderr)
   assert.match(done.stdout, RegExp(`its key ${dead.api_key_id} no longer exists in AWS$`, 'm'))
   assert.match(done.stderr, /^Keys deleted: 1\. Missing keys recorded: 1\.$/m)
-  const left = [kept, disabled, detached, moved].map(({ api_key_id }) => api_key_id)
+  const left = [kept, disabled, detached, moved, healthy, suspended].map(({ api_key_id }) => api_key_id)
   assert.deepEqual([...account.keys.keys()].sort(), [...left, ...foreign.map(({ id }) => id)].sort())
   assert.equal(account.key(disabled.api_key_id).enabled, false)
   assert.equal(account.key(detached.api_key_id).planIds.size, 0)
@@ -401,10 +415,7 @@ test('reconcile accepts a key renamed in AWS, and deletes nothing if the store k
   const { keys } = service.gateway.account
   keys.set(own.api_key_id, { ...service.gateway.account.key(own.api_key_id), name: 'renamed by hand' })
   const renamed = await cliOf(t, service)('reconcile', '--yes')
-  assert.match(
-    renamed.stderr,
-    /^AWS and the store agree\. Registrations younger than 10 minutes were not compared\.$/m,
-  )
+  assert.match(renamed.stderr, /^AWS and the store agree\.$/m)
   assert.equal(await dataPlane(service, own.api_key_value), 200)
 
   const [stray = ''] = newRegistrationIds(1)

@@ -32,6 +32,11 @@ export interface Discrepancies {
   readonly disabledKeys: readonly Registration[]
   /** Those whose key is on no usage plan that opens the API. */
   readonly detachedKeys: readonly Registration[]
+  /**
+   * Registrations and rotations that are `active` and younger than {@link SETTLED_AFTER_MS}, whose key the lists of API Gateway
+   * do not show enabled and on its plan: they may only be late.
+   */
+  readonly youngRecords: readonly Registration[]
   /** The number of firstkey keys that have a record. If it is 0, this may be the wrong store. */
   readonly knownKeys: number
 }
@@ -61,45 +66,53 @@ export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSign
     if (record !== undefined) knownKeys += 1
     if (record === undefined || mustNotHaveKey(record)) strayKeys.push(key)
   }
-  const faulty = await findFaultyKeys(deps, active, found, signal)
+  const { faulty, youngRecords } = await findFaultyKeys(deps, active, found, signal)
   return {
     strayKeys,
     knownKeys,
     deadRecords: faulty.get('gone') ?? [],
     disabledKeys: faulty.get('disabled') ?? [],
     detachedKeys: faulty.get('detached') ?? [],
+    youngRecords,
   }
 }
 
 /**
  * Returns the active records whose key does not work, by the fault. Those that the lists of API Gateway do not show as
  * expected are looked up one by one: a list may lack a key that was renamed, or if others were deleted between two pages.
+ * Young ones are not looked up: after a burst there may be thousands.
  */
 async function findFaultyKeys(
   deps: DiscrepancyDeps,
   active: readonly Registration[],
   found: readonly ListedKey[],
   signal: AbortSignal,
-): Promise<Map<KeyFault, Registration[]>> {
+): Promise<{ faulty: Map<KeyFault, Registration[]>; youngRecords: Registration[] }> {
   const { lowPriorityApiGateway, clock } = deps
   const attached = new Set<string>()
   for (const usagePlanId of new Set(active.map((one) => one.usagePlanId)))
     for (const prefix of KEY_NAME_PREFIXES)
       for (const { id } of await lowPriorityApiGateway.findAttached(usagePlanId, prefix, signal))
         attached.add(`${usagePlanId} ${id}`)
-  const enabled = new Set(found.flatMap((key) => (key.enabled ? key.id : [])))
+  const enabled = new Map(found.map((key) => [key.id, key.enabled]))
   const settledBefore = clock() - SETTLED_AFTER_MS
   const faulty = new Map<KeyFault, Registration[]>()
+  const youngRecords: Registration[] = []
   for (const record of active) {
     const { apiKeyId: keyId, usagePlanId, createdAt } = record
-    if (keyId === null || createdAt > settledBefore) continue
-    if (enabled.has(keyId) && attached.has(`${usagePlanId} ${keyId}`)) continue
+    if (keyId === null) continue
+    const isAsIntended = enabled.get(keyId) === !isSuspended(record)
+    if (isAsIntended && attached.has(`${usagePlanId} ${keyId}`)) continue
+    if (createdAt > settledBefore) {
+      youngRecords.push(record)
+      continue
+    }
     const state = await lowPriorityApiGateway.readKey({ keyId, withValue: false }, signal)
     const { fault } = await judgeKey(deps, state, usagePlanId)
     if (fault === 'disabled' && isSuspended(record)) continue // As intended.
     if (fault !== null) faulty.set(fault, [...(faulty.get(fault) ?? []), record])
   }
-  return faulty
+  return { faulty, youngRecords }
 }
 
 /**
