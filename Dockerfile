@@ -1,10 +1,10 @@
-FROM node:26-slim AS dependencies
+FROM node:26.10.0-slim@sha256:ec7758ee051e457b468b32bde57b0879010b325bb9862718e9615225ce4aaae1 AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev
 
 # The API Gateway emulator for docker-compose.yml. The production image contains nothing of this stage.
-FROM node:26-slim AS emulator
+FROM node:26.10.0-slim@sha256:ec7758ee051e457b468b32bde57b0879010b325bb9862718e9615225ce4aaae1 AS emulator
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 # Two of its packages are development dependencies. Neither has an install script.
@@ -15,7 +15,7 @@ USER node
 EXPOSE 4000
 CMD ["node", "emulator/main.ts", "--host", "0.0.0.0"]
 
-FROM node:26-slim AS production
+FROM node:26.10.0-slim@sha256:ec7758ee051e457b468b32bde57b0879010b325bb9862718e9615225ce4aaae1 AS production
 WORKDIR /app
 # The build fills the compile cache, so that a container with a read-only root file system starts quickly.
 ENV NODE_ENV=production \
