@@ -59,7 +59,14 @@ const config = await orRefuse(() => readConfig(process.env))
 const log = createLogger(config.logLevel)
 const deps = await orRefuse(() => createDeps(config, log))
 await checkUpstream(deps)
-log.info({ public_url: config.publicUrl, plans: config.plans.map((plan) => plan.name) }, 'starting')
+log.info(
+  {
+    public_url: config.publicUrl,
+    plans: config.plans.map((plan) => plan.name),
+    store_id: deps.store.id,
+  },
+  'starting',
+)
 const app = await buildApp(deps)
 try {
   await app.listen({

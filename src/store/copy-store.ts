@@ -14,9 +14,9 @@ const LEASE_MS = 60_000
 /** The time after which the copy must be equal to the source, and the pause between comparisons (ms). */
 const COMPARE_MS = 60_000
 const COMPARE_PAUSE_MS = 2_000
-const NOTHING: Records = { tokens: [], registrations: [], audit: [] }
+const NOTHING = { tokens: [], registrations: [] } as const
 
-/** The number of copied records of each kind, and the SHA-256 of all records, which is the same on both sides. */
+/** The number of copied records of each kind, and the SHA-256 of the store's id and all records: the same on both sides. */
 export interface Copied {
   readonly tokens: number
   readonly registrations: number
@@ -54,7 +54,9 @@ export async function copyStore(
         `the table ${to.table} has been used: a copy would overwrite its changes. Create another table`,
       )
     await restore(db, records, progress)
-    return await compare(records, target, known)
+    // Opened again, as every process will open it: with the id that was copied.
+    const copy = await openDynamoDbStore(to)
+    return await compare(records, copy, known).finally(() => copy.close())
   } finally {
     clearInterval(renewing)
     await from.releaseLeaderLease(JOBS_LEASE, LEASE_OWNER)
@@ -65,6 +67,7 @@ export async function copyStore(
 
 async function readAll(store: Store): Promise<Records> {
   return {
+    storeId: store.id,
     tokens: await store.listTokens(),
     registrations: await store.listRegistrations({ limit: ALL }),
     audit: await store.listAudit({ limit: ALL }),
@@ -103,13 +106,14 @@ async function readTarget(target: Store, known: ReadonlySet<string>): Promise<Re
 }
 
 function digest(records: Records): Copied {
-  const { tokens, registrations, audit } = records
-  const sha256 = createHash('sha256').update(linesOf(records).sort().join('\n')).digest('hex')
+  const { storeId, tokens, registrations, audit } = records
+  const lines = [storeId, ...linesOf(records).sort()]
+  const sha256 = createHash('sha256').update(lines.join('\n')).digest('hex')
   return { tokens: tokens.length, registrations: registrations.length, audit: audit.length, sha256 }
 }
 
 /** Returns one line of text for each record, without the ids of audit entries, which differ between stores. */
-function linesOf({ tokens, registrations, audit }: Records): string[] {
+function linesOf({ tokens, registrations, audit }: Omit<Records, 'storeId'>): string[] {
   const entries = audit.map(({ id: _id, ...entry }) => entry)
   return [...tokens, ...registrations, ...entries].map((record) => JSON.stringify(canonical(record)))
 }

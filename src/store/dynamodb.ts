@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { ServiceError } from '../errors.ts'
 import { dynamoDbAudit } from './dynamodb/audit.ts'
 import { connect, type DynamoDbOptions } from './dynamodb/connection.ts'
 import { createTable, protectTable } from './dynamodb/create-table.ts'
@@ -17,6 +18,7 @@ import { dynamoDbOperators } from './dynamodb/operators.ts'
 import { dynamoDbOwners } from './dynamodb/owners.ts'
 import { readOne, readRotations } from './dynamodb/reads.ts'
 import { explain, requireTable } from './dynamodb/require-table.ts'
+import { ensureStoreId } from './dynamodb/store-id.ts'
 import { dynamoDbSuspensions } from './dynamodb/suspensions.ts'
 import { dynamoDbUpkeep } from './dynamodb/upkeep.ts'
 import type { Store } from './store.ts'
@@ -55,8 +57,12 @@ export async function initTable(options: DynamoDbOptions): Promise<{ made: boole
  */
 export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store> {
   const db = connect(options)
+  let id: string
   try {
     await requireTable(db.client, options)
+    id = await ensureStoreId(db).catch((error: unknown) => {
+      throw explain(error instanceof ServiceError ? error.cause : error, options)
+    })
   } catch (error) {
     db.client.destroy()
     throw error
@@ -69,6 +75,7 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
   }
 
   return {
+    id,
     getToken,
     getRegistration,
     listRotations: async (id) => (await readRotations(db, id)).map(toRegistration),

@@ -17,10 +17,11 @@ import type { Store } from './store.ts'
  */
 export function openSqliteStore(path: string): Store {
   const connection = connect(path)
-  const { db, use, transact } = connection
+  const { db, storeId, use, transact } = connection
   const sql = prepareStatements(db)
   const audit = sqliteAudit(connection)
   return {
+    id: storeId,
     getToken: (id) => use(() => readToken(sql.tokenById.get(id))),
     getRegistration: (id) => use(() => readRegistration(sql.registrationById.get(id))),
     listRotations: (id) => use(() => readRegistrations(sql.rotations.all(id))),

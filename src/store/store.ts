@@ -34,6 +34,13 @@ export interface Store
     OperatorStore,
     UpkeepStore,
     AuditTrail {
+  /**
+   * The id of this store among all others (see `store-id.ts`). It is random, made when the store is first opened, and the
+   * same in every process, in a backup, and in a copy.
+   *
+   * Atomic: of two processes that first open a store at once, one makes the id.
+   */
+  readonly id: string
   /** Resolves if the store answers and can be written to. Writes at most a record of its own. */
   ping(): Promise<void>
   /** Closes all connections. Call no other method afterwards. */

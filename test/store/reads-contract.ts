@@ -26,6 +26,7 @@ const ALL = { limit: 100 }
 
 /** A call of each reading method of the store; `null` for methods that write. A new method must be added here. */
 const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unknown>) | null | 'value'> = {
+  id: 'value',
   getToken: (store, token) => store.getToken(token),
   getRegistration: (store) => store.getRegistration('reg_other'),
   listRotations: (store) => store.listRotations('reg_other'),

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -65,6 +67,26 @@ test('two connections read what the other wrote, and together spend each use onc
   )
   assert.equal(begun.flat().filter(({ outcome }) => outcome === 'begun').length, 10)
   assert.equal((await two.getToken(token.id))?.uses, 10)
+})
+
+test('processes that first open a file at once read the same id, which stays', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const module = JSON.stringify(join(import.meta.dirname, '../../src/store/sqlite.ts'))
+  const program = `
+    const { openSqliteStore } = await import(${module})
+    process.stdin.once('data', () => console.log(openSqliteStore(${JSON.stringify(path)}).id))
+    console.log('ready')`
+  const openers = Array.from({ length: 3 }, () =>
+    spawn(process.execPath, ['--input-type=module', '-e', program]),
+  )
+  await Promise.all(openers.map(({ stdout }) => once(stdout, 'data')))
+  const ids = openers.map(({ stdout }) => once(stdout, 'data'))
+  for (const { stdin } of openers) stdin.end('open')
+  const [id, ...others] = (await Promise.all(ids)).map(([id]) => String(id).trim())
+  assert.match(id ?? '', /^[0-9a-f]{10}$/)
+  assert.deepEqual(others, [id, id])
+  assert.equal(open(t, path).id, id)
+  assert.notEqual(open(t, ':memory:').id, id)
 })
 
 test('a file of a newer version is rejected', (t) => {

@@ -7,13 +7,15 @@ import { chunk } from './chunk.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
 import { listedAt, secretKey, switchAt, toRestoredItem, toTokenItem } from './item-codec.ts'
+import { restoreStoreId } from './store-id.ts'
 import { spendRecord } from './token-uses.ts'
 
 /** Writes of one transaction: fewer than DynamoDB allows, because these need not be atomic together. */
 const AT_ONCE = 50
 
-/** All records of a store, except leases, leader leases and counts of requests, which expire. */
+/** All records of a store, with its id, except leases, leader leases and counts of requests, which expire. */
 export interface Records {
+  readonly storeId: string
   readonly tokens: readonly BootstrapToken[]
   readonly registrations: readonly Registration[]
   readonly audit: readonly RecordedEntry[]
@@ -25,12 +27,13 @@ export interface Records {
  */
 export async function restore(
   db: DynamoDbConnection,
-  { tokens, registrations, audit }: Records,
+  { storeId, tokens, registrations, audit }: Records,
   progress: (done: number, all: number) => void,
 ): Promise<void> {
   const trail = dynamoDbAudit(db, '')
   const rotations = Map.groupBy(registrations, ({ rotation }) => rotation?.of)
   const writes = [
+    restoreStoreId(storeId),
     ...tokens.flatMap(tokenWrites),
     ...registrations.flatMap((one) => registrationWrites(one, marksOf(rotations.get(one.id) ?? []))),
     ...audit.map(trail.restore),

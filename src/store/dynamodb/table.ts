@@ -15,6 +15,7 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | `requests#<token>#<window>` | `-` | the number of requests of a token in a minute | token and minute |
  * | `switch#<reg_… or rot_…>` | `-` | a key that is to be switched off or on | due time |
  * | `tok_…` | `spend#<created>#reg_…` | uses that are spent together, and their registrations | what holds the uses of a token; recovery |
+ * | `meta` | `-` | the id of the store | every process that opens it |
  * | `audit#<month>#<shard>` | `<time>#<n>` | an audit entry | month, newest first |
  *
  * The indexes hold keys only; a record on which a decision depends is read again from the table, consistently. Partitions

@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { ServiceError } from '../../errors.ts'
 import { createLockQueue } from './lock-queue.ts'
 import { migrate } from './schema.ts'
+import { ensureStoreId } from './store-id.ts'
 
 /** The time for which opening waits, in milliseconds: another process that starts now may be migrating the file. */
 const OPEN_TIMEOUT_MS = 5_000
@@ -14,6 +15,7 @@ const SQLITE_CONSTRAINT = 19
 /** An open database. Its errors become errors of the service. */
 export interface SqliteConnection {
   readonly db: DatabaseSync
+  readonly storeId: string
   /** Runs `work` on the database. @throws ServiceError `store_unavailable` if SQLite cannot do it now */
   use<T>(work: () => T): Promise<T>
   /**
@@ -28,12 +30,13 @@ export interface SqliteConnection {
  * @throws Error that names the path if it cannot be opened, is no database, or was written by a newer version
  */
 export function connect(path: string): SqliteConnection {
-  let db: DatabaseSync
+  let opened: Opened
   try {
-    db = open(path)
+    opened = open(path)
   } catch (error) {
     throw new Error(`the store ${path} cannot be opened: ${messageOf(error)}`, { cause: error })
   }
+  const { db, storeId } = opened
   const identity = identityOf(path)
 
   const queue = createLockQueue(isLocked, unavailable)
@@ -51,10 +54,12 @@ export function connect(path: string): SqliteConnection {
   // A read needs no lock as a rule, and finds what was committed, so it does not wait behind writes.
   const use = <T>(work: () => T) => queue.atOnce(work).catch(rethrow)
 
-  return { db, use, transact }
+  return { db, storeId, use, transact }
 }
 
-function open(path: string): DatabaseSync {
+type Opened = Pick<SqliteConnection, 'db' | 'storeId'>
+
+function open(path: string): Opened {
   const giveUpAt = performance.now() + OPEN_TIMEOUT_MS
   for (;;) {
     try {
@@ -66,7 +71,7 @@ function open(path: string): DatabaseSync {
   }
 }
 
-function tryToOpen(path: string): DatabaseSync {
+function tryToOpen(path: string): Opened {
   const isNew = path !== ':memory:' && !existsSync(path)
   if (isNew && !existsSync(dirname(path))) mkdirSync(dirname(path), { mode: 0o700 })
   const db = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS, enableForeignKeyConstraints: true })
@@ -74,10 +79,13 @@ function tryToOpen(path: string): DatabaseSync {
     // SQLite gives the WAL and its index the mode of the database file.
     if (isNew) chmodSync(path, 0o600)
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
-    inTransaction(db, () => migrate(db))
+    const storeId = inTransaction(db, () => {
+      migrate(db)
+      return ensureStoreId(db)
+    })
     // From here on waiting is the task of the queue: SQLite would block the whole process.
     db.exec('PRAGMA busy_timeout = 0')
-    return db
+    return { db, storeId }
   } catch (error) {
     db.close()
     throw error

@@ -171,6 +171,8 @@ export const migrations: readonly string[] = [
      WHERE rotation_of IS NULL AND status IN ('pending', 'active') AND (answered_at IS NULL OR undelivered = 1);`,
 
   'ALTER TABLE registrations ADD COLUMN final_usage TEXT;',
+
+  'CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;',
 ]
 
 /**

@@ -15,6 +15,7 @@ import { SERVICE } from '../../../src/store/audit.ts'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
+import { newTable } from '../../support/dynamodb/new-table.ts'
 import { dynamoDbEndpoint } from '../../support/dynamodb/test-env.ts'
 import { fastTiming } from '../../support/invariants.ts'
 import { runCli, startProgram } from '../../support/server-process.ts'
@@ -136,6 +137,33 @@ test('if the table is missing, has another shape or denies access, the server do
   assert.match(unreachable, /cannot be used: .*ECONNREFUSED/)
 })
 
+test('of two replicas that first open a table at once, the slower one reads the id of the faster', async (t) => {
+  const options = await newTable()
+  const proxy = await startFaultyProxy(t, endpoint)
+  const open = async (at: string) => {
+    const store = await openDynamoDbStore({ ...options, endpoint: at })
+    t.after(() => store.close())
+    return store
+  }
+  let faster: string | undefined
+  proxy.onCall = async (operation) => {
+    // The slower one has found no id, and is about to write its own.
+    if (operation === 'TransactWriteItems') faster ??= (await open(endpoint)).id
+  }
+  const slower = await open(proxy.endpoint)
+  assert.match(slower.id, /^[0-9a-f]{10}$/)
+  assert.equal(slower.id, faster)
+  assert.equal((await open(endpoint)).id, faster)
+
+  const unwritable = await newTable()
+  proxy.onCall = async () => undefined
+  proxy.order({ operation: 'TransactWriteItems', kind: 'denied', times: 9 })
+  await assert.rejects(
+    openDynamoDbStore({ ...unwritable, endpoint: proxy.endpoint }),
+    /DynamoDB denies access to the table .*AccessDeniedException/,
+  )
+})
+
 /** Starts a service whose store file holds records of every kind. */
 async function startFilledService(
   t: TestContext,
@@ -188,6 +216,7 @@ test('store copy copies and compares all records and can be repeated; the copy r
 
   const there = { STORE: `dynamodb:${table}`, AWS_ENDPOINT_URL_DYNAMODB: endpoint }
   const moved = await startService(t, { beside: service, env: there, timing: fastTiming })
+  assert.equal(moved.deps.store.id, service.deps.store.id)
   const before = (await (await service.register(secret, undefined, key)).json()) as object
   const after = await moved.register(secret, undefined, key)
   assert.equal(after.headers.get('idempotency-replayed'), 'true')

@@ -30,6 +30,7 @@ for (let version = 1; version < migrations.length; version++) {
 
     const store = openSqliteStore(path)
     t.after(() => store.close())
+    assert.match(store.id, /^[0-9a-f]{10}$/)
     const token = await store.getToken('tok_1')
     assert.deepEqual(
       [token?.label, token?.plans, token?.maxUses, token?.uses, token?.keyTtlMs, token?.ratePerMinute],
