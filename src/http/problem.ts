@@ -136,8 +136,6 @@ export function toServiceError(error: FastifyError | Error): ServiceError {
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new ServiceError('payload_too_large', 'The body is larger than 16 KiB.')
-    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return new ServiceError('unsupported_media_type', 'The body must be application/json.')
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
       return bodyError('is not valid JSON, or has a member named __proto__ or constructor')
     case 'FST_ERR_BAD_URL':

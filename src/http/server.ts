@@ -7,10 +7,11 @@ import Fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify'
-import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { serializerCompiler } from 'fastify-type-provider-zod'
 import { randomBase62 } from '../auth/random.ts'
 import { ServiceError } from '../errors.ts'
 import { PROBLEM_TYPE, sendProblem, toProblem } from './problem.ts'
+import { compileValidator, readBodies } from './read-body.ts'
 import { logError } from './request-log.ts'
 
 /** The largest body that is accepted, in bytes. */
@@ -104,10 +105,9 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     // Without this, Fastify would not respond with 405 to these methods.
     if (!app.supportedMethods.includes(method) && method !== 'CONNECT') app.addHttpMethod(method)
   }
-  app.setValidatorCompiler(validatorCompiler)
+  app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(serializerCompiler)
-  app.removeContentTypeParser('text/plain')
-  acceptEmptyJson(app)
+  readBodies(app)
 
   let closing = false
   app.addHook('preClose', async () => {
@@ -130,9 +130,6 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) {
       throw new ServiceError('invalid_request', 'The Host header is missing.')
     }
-    if ((request.headers['content-encoding'] ?? 'identity') !== 'identity') {
-      throw new ServiceError('unsupported_media_type', 'The body must not be compressed.')
-    }
     if (closing) throw new ServiceError('shutting_down', 'This server is shutting down.', { retryAfter: 1 })
   })
   app.addHook('onSend', async (request, reply) => {
@@ -142,18 +139,6 @@ export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions):
     if (closing) reply.header('connection', 'close')
   })
   return app
-}
-
-/**
- * Accepts an empty body with the content type of JSON, which many clients send with no body at all. The schema of the
- * route decides whether a body is required.
- */
-function acceptEmptyJson(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser('error', 'error')
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') done(null, undefined)
-    else parse(request, body.toString(), done)
-  })
 }
 
 function setCommonHeaders(request: FastifyRequest, reply: FastifyReply): void {

@@ -44,15 +44,16 @@ function unwrapHeaders({ responses }: Operation): void {
   }
 }
 
-/** Marks a body as optional if its schema allows null: the transform marks every body as required. */
+/**
+ * Marks a body as optional if its schema has a default: the transform marks every body as required. Removes the default, because
+ * generators of clients refuse one of an object.
+ */
 function letBodyBeAbsent({ requestBody }: Operation): void {
   if (requestBody === undefined || '$ref' in requestBody) return
   for (const { schema } of Object.values(requestBody.content)) {
-    const variants = schema && 'anyOf' in schema ? (schema.anyOf ?? []) : []
-    // The TypeScript types are those of OpenAPI 3.0, which has no null.
-    if (variants.some((variant) => 'type' in variant && String(variant.type) === 'null')) {
-      requestBody.required = false
-    }
+    if (schema === undefined || !('default' in schema)) continue
+    requestBody.required = false
+    delete schema.default
   }
 }
 

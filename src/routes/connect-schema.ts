@@ -36,7 +36,7 @@ export const clientMetadata = z.object(
     software_version: text.optional().describe('Returned unchanged: the version of the software'),
     plan: plan.describe('An extension to the RFC: the plan, as in POST /register'),
   },
-  { error: 'must be a JSON object with "client_name"' },
+  { error: 'a JSON object with "client_name" is required' },
 )
 
 export type ClientMetadata = z.infer<typeof clientMetadata>

@@ -50,7 +50,7 @@ export const registerBody = z.strictObject(
       .optional()
       .describe('A plan that the token allows. If omitted, the default plan of the token'),
   },
-  { error: 'must be a JSON object with "name"' },
+  { error: 'a JSON object with "name" is required' },
 )
 
 export const registerExample: z.infer<typeof registerBody> = {

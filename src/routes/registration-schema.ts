@@ -149,11 +149,10 @@ export const rotateBody = z
           '`true` to also replace the management token; the current one stops working. It requires an Idempotency-Key',
         ),
     },
-    { error: 'must be a JSON object' },
+    { error: 'a JSON object is required' },
   )
-  .nullish()
+  .prefault({})
   .meta({ examples: [{ overlap_seconds: HOUR_S }] })
-  .transform((body) => body ?? { overlap_seconds: HOUR_S, management_token: false })
 
 /** The response to a rotation: a credential, and the key that it replaces. */
 export const rotatedSchema = credentialSchema

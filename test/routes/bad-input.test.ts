@@ -63,7 +63,6 @@ test('names in other scripts are accepted', async (t) => {
 
 const badRequests: [title: string, init: RequestInit, status: number, code: string][] = [
   ['malformed JSON', { body: '{"name":"a"' }, 400, 'invalid_request'],
-  ['an empty JSON body', { body: '' }, 400, 'invalid_request'],
   ['__proto__ in the JSON', { body: '{"name":"a","__proto__":{}}' }, 400, 'invalid_request'],
   ['a body of 17 KiB', { body: JSON.stringify({ name: 'x'.repeat(17 * 1_024) }) }, 413, 'payload_too_large'],
   [
@@ -73,6 +72,18 @@ const badRequests: [title: string, init: RequestInit, status: number, code: stri
     'unsupported_media_type',
   ],
   ['plain text', { body: 'a', headers: { 'content-type': 'text/plain' } }, 415, 'unsupported_media_type'],
+  [
+    'a malformed content type',
+    { body: '{"name":"a"}', headers: { 'content-type': 'json' } },
+    415,
+    'unsupported_media_type',
+  ],
+  [
+    'a compressed body',
+    { body: '{"name":"a"}', headers: { 'content-encoding': 'gzip' } },
+    415,
+    'unsupported_media_type',
+  ],
 ]
 
 for (const [title, init, status, code] of badRequests) {
@@ -106,19 +117,11 @@ test('the detail of a rejected request says what is wrong, and where', async (t)
   assert.deepEqual(details, [
     'The body is not valid JSON, or has a member named __proto__ or constructor.',
     'body: has unknown fields: "nmae".',
-    'body: must be a JSON object.',
+    'body: a JSON object is required.',
     'body: has unknown fields: "overlap".',
     'query: has unknown parameters: "frm".',
     'The request has no valid "Authorization: Bearer …" header: one token after "Bearer", without spaces.',
   ])
-})
-
-test('status 400: no body and no content type', async (t) => {
-  const service = await startService(t)
-  const { secret } = await service.token()
-  const headers = { authorization: `Bearer ${secret}` }
-  const problem = await readProblem(await fetch(`${service.url}/register`, { method: 'POST', headers }))
-  assert.equal(problem.code, 'invalid_request')
 })
 
 test('status 413: a body of 10 MB is rejected without being read', async (t) => {
@@ -171,7 +174,7 @@ test('data that is not HTTP or has an unknown method gets a problem document, an
   }
 })
 
-test('a missing Host, a compressed body and large headers get a problem document; an unknown expectation is ignored', async (t) => {
+test('a missing Host and large headers get a problem document; an unknown expectation is ignored', async (t) => {
   const { url } = await startService(t)
   const send = async (head: string) => {
     const socket = connect(Number(new URL(url).port), '127.0.0.1')
@@ -180,7 +183,6 @@ test('a missing Host, a compressed body and large headers get a problem document
   }
   assert.match(await send(''), /^HTTP\/1\.1 400 [\s\S]*"code":"invalid_request"/)
   assert.match(await send('host: x\r\nexpect: foo\r\n'), /^HTTP\/1\.1 401 [\s\S]*"code":"missing_token"/)
-  assert.match(await send('host: x\r\ncontent-encoding: gzip\r\n'), /^HTTP\/1\.1 415 /)
   assert.match(
     await send(`host: x\r\nx: ${'x'.repeat(20_000)}\r\n`),
     /^HTTP\/1\.1 413 [\s\S]*"code":"payload_too_large"/,
