@@ -4,7 +4,7 @@ import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import { type Dialect, responsesOf } from './openapi-errors.ts'
-import { answerHeaders, problemStatus, toServiceError } from './problem.ts'
+import { answerHeaders, metadataOf, problemStatus, resourceMetadata, toServiceError } from './problem.ts'
 import { logError } from './request-log.ts'
 
 /** The body of an error in the OAuth dialect (RFC 7591, section 3.2.2; RFC 6750), with additional members. */
@@ -28,6 +28,7 @@ export const oauthErrorSchema = z
       )
       .optional()
       .describe('Every invalid part of the request'),
+    resource_metadata: resourceMetadata,
   })
   .meta({ id: 'OAuthError' })
 
@@ -77,6 +78,7 @@ function toOauthError(error: ServiceError, instance: string, publicUrl: string) 
     error_uri: linksOf(publicUrl).problem(code),
     instance,
     ...(errors === undefined ? {} : { errors: [...errors] }),
+    ...metadataOf(error, publicUrl),
   }
 }
 

@@ -64,7 +64,7 @@ export function responsesOf(dialect: Dialect, codes: readonly ErrorCode[]) {
       {
         description: `${STATUS_CODES[status]}: ${group.map((code) => `\`${code}\``).join(', ')}`,
         headers: headersOf(
-          ...(status === 401 ? (['WWW-Authenticate'] as const) : []),
+          ...(status === 401 ? (['WWW-Authenticate', 'Link'] as const) : []),
           ...(group.some((code) => errorCatalogue[code].retryable) ? (['Retry-After'] as const) : []),
         ),
         content: contentOf(group, dialect),

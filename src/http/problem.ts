@@ -42,6 +42,15 @@ export const problemStatus = {
 
 export const PROBLEM_TYPE = 'application/problem+json'
 
+/** The member of the body of every 401, in all dialects. */
+export const resourceMetadata = z
+  .string()
+  .optional()
+  .describe(
+    'With status 401: the URL of a document about the required credentials (RFC 9728). The `WWW-Authenticate` and `Link` ' +
+      'headers have it too, but gateways rename or drop headers',
+  )
+
 /** The body of an error: problem details (RFC 9457) with additional members. */
 export const problemSchema = z
   .object({
@@ -63,6 +72,7 @@ export const problemSchema = z
       .optional()
       .describe('Every invalid part of the request'),
     next_step: z.string().describe('Advice on what to do next'),
+    resource_metadata: resourceMetadata,
   })
   .meta({ id: 'Problem' })
 
@@ -82,7 +92,13 @@ export function toProblem(error: ServiceError, instance: string, publicUrl: stri
     ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }),
     ...(error.errors === undefined ? {} : { errors: [...error.errors] }),
     next_step: error.nextStep,
+    ...metadataOf(error, publicUrl),
   }
+}
+
+/** Returns {@link resourceMetadata} of an error, if its status is 401. */
+export function metadataOf({ code }: ServiceError, publicUrl: string): { resource_metadata?: string } {
+  return problemStatus[code] === 401 ? { resource_metadata: linksOf(publicUrl).resource } : {}
 }
 
 /**
@@ -112,9 +128,15 @@ export function sendProblem(
   return reply.code(problem.status).type(PROBLEM_TYPE).send(problem)
 }
 
-/** Sets the headers that an error has in every dialect: `WWW-Authenticate` for status 401, and `Retry-After`. */
+/** Sets the headers that an error has in every dialect: `WWW-Authenticate` and `Link` for status 401, and `Retry-After`. */
 export function answerHeaders(reply: FastifyReply, error: ServiceError, publicUrl: string): void {
-  if (problemStatus[error.code] === 401) reply.header('www-authenticate', challenge(error, publicUrl))
+  const { resource_metadata: metadata } = metadataOf(error, publicUrl)
+  if (metadata !== undefined) {
+    reply.headers({
+      'www-authenticate': challenge(error, metadata),
+      link: `<${metadata}>; rel="service-meta"; type="application/json"`,
+    })
+  }
   if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
 }
 
@@ -122,10 +144,10 @@ export function answerHeaders(reply: FastifyReply, error: ServiceError, publicUr
  * Returns the challenge of a 401: with the URL of the resource metadata (RFC 9728, section 5.1), and without an error
  * code if the request had no credentials (RFC 6750, section 3).
  */
-function challenge(error: ServiceError, publicUrl: string): string {
-  const realm = `Bearer realm="firstkey", resource_metadata="${linksOf(publicUrl).resource}"`
-  if (error.code === 'missing_token') return realm
-  return `${realm}, error="invalid_token", error_description="${errorCatalogue[error.code].title}"`
+function challenge({ code }: ServiceError, metadata: string): string {
+  const realm = `Bearer realm="firstkey", resource_metadata="${metadata}"`
+  if (code === 'missing_token') return realm
+  return `${realm}, error="invalid_token", error_description="${errorCatalogue[code].title}"`
 }
 
 /** Maps any error of a request to a ServiceError. */

@@ -51,7 +51,7 @@ export const responseHeaders = {
     example: 'wait',
   },
   Link: {
-    description: 'Links to the documents that describe this service (RFC 8288).',
+    description: 'Links to the documents that describe this service, or the required credentials (RFC 8288).',
     schema: { type: 'string' },
     example: '<https://keys.example.com/.well-known/api-catalog>; rel="api-catalog"',
   },

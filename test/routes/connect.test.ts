@@ -8,6 +8,7 @@ import { createSecret } from '../../src/auth/token-format.ts'
 import { suspend } from '../../src/registration/suspend.ts'
 import { clientInformation, readClientInformation } from '../../src/routes/connect-schema.ts'
 import { SERVICE } from '../../src/store/audit.ts'
+import { assertMetadata } from '../support/problem.ts'
 import { dataPlane, type Service, startService } from '../support/service.ts'
 
 const errorSchema = z.object({
@@ -19,6 +20,7 @@ const errorSchema = z.object({
   error_uri: z.string(),
   instance: z.string(),
   errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+  resource_metadata: z.string().optional(),
 })
 
 function post(
@@ -177,11 +179,14 @@ test('errors have the OAuth format, with the same codes as all other routes', as
     assert.deepEqual([problem.error, problem.code], [error, code])
     assert.match(problem.error_description, /^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/)
     if (status === 401) assert.match(answer.headers.get('www-authenticate') ?? '', /error="invalid_token"/)
+    assertMetadata(answer, problem.resource_metadata)
   }
   const none = await fetch(`${service.url}/connect/register`, { method: 'POST' })
   assert.equal(none.status, 401)
   assert.doesNotMatch(none.headers.get('www-authenticate') ?? '', /error=/)
-  assert.equal(errorSchema.parse(await none.json()).code, 'missing_token')
+  const missing = errorSchema.parse(await none.json())
+  assert.equal(missing.code, 'missing_token')
+  assertMetadata(none, missing.resource_metadata)
 
   service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'throttle', times: 9 })
   const throttled = await post(service, secret, { client_name: 'acme-1' })

@@ -6,6 +6,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { z } from 'zod'
 import { errorCatalogue } from '../../src/error-catalogue.ts'
+import { readProblem } from '../support/problem.ts'
 import { dataPlane, startService } from '../support/service.ts'
 
 const PUBLIC_URL = 'https://keys.example.com/base'
@@ -118,11 +119,10 @@ test('a generic engine can register with the onboarding descriptor alone', async
   assert.match(String(await run('fkb_wrong')), /ask the operator/)
 })
 
-test('the challenge for a request without a token leads to all documents, and every link works', async (t) => {
+test('the response to a request without a token leads to all documents, and every link works', async (t) => {
   const { reach } = await startBehindGateway(t)
   const refused = await reach(`${PUBLIC_URL}/register`, { method: 'POST' })
-  const challenge = refused.headers.get('www-authenticate') ?? ''
-  const metadataUrl = challenge.match(/resource_metadata="([^"]+)"/)?.[1] ?? ''
+  const { resource_metadata: metadataUrl = '' } = await readProblem(refused)
   const metadata = z
     .object({
       resource: z.literal(PUBLIC_URL),

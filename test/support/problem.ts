@@ -13,5 +13,15 @@ export async function readProblem(answer: Response): Promise<Problem> {
   assert.ok(Object.hasOwn(problemStatus, problem.code), problem.code)
   const retryAfter = answer.headers.get('retry-after')
   assert.equal(problem.retry_after, retryAfter === null ? undefined : Number(retryAfter))
+  assertMetadata(answer, problem.resource_metadata)
   return problem
+}
+
+/** Checks that a 401 has the URL of the resource metadata in its headers and in its body, and that no other response has it. */
+export function assertMetadata({ status, headers }: Response, inBody: string | undefined): void {
+  const challenged = headers.get('www-authenticate')?.match(/resource_metadata="([^"]+)"/)?.[1]
+  assert.equal(challenged !== undefined, status === 401)
+  assert.equal(inBody, challenged)
+  if (status === 401)
+    assert.equal(headers.get('link'), `<${challenged}>; rel="service-meta"; type="application/json"`)
 }
