@@ -50,7 +50,7 @@ export async function createDeps(
       lowPriorityApiGateway.describePlan(config.plans[0].usagePlanId, AbortSignal.timeout(ASK_TIMEOUT_MS)),
   })
   const { now: clock, observe: observeDate } = clockCheck
-  const store = await openStore(config.store, observeDate)
+  const store = await openStore(config.store, { observeDate, log })
   const { queryApiGateway, ...access } = createApiGateway({
     region: config.region,
     endpoint: config.apiGatewayEndpoint,

@@ -1,3 +1,4 @@
+import type { Log } from '../log.ts'
 import { sqliteAudit } from './sqlite/audit.ts'
 import { connect } from './sqlite/connection.ts'
 import { sqliteMinting } from './sqlite/minting.ts'
@@ -15,8 +16,8 @@ import type { Store } from './store.ts'
  * @param path a file path, or `:memory:`. A missing file is created with its folder, readable by this user only
  * @throws Error that names the path if it cannot be opened, is no database, or was written by a newer version
  */
-export function openSqliteStore(path: string): Store {
-  const connection = connect(path)
+export function openSqliteStore(path: string, log?: Log): Store {
+  const connection = connect(path, log)
   const { db, storeId, use, transact } = connection
   const sql = prepareStatements(db)
   const audit = sqliteAudit(connection)

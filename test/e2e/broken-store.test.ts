@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { renameSync, statSync } from 'node:fs'
+import { copyFileSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
@@ -105,8 +105,11 @@ test('a store that another process keeps locked: 503, then recovery', (t) => {
   })
 })
 
-test('a store file that is moved away: 503 and nothing is minted, then recovery when it is back', (t) =>
+test('a store file that is replaced by an older copy: 503 and nothing is minted, then recovery when it is back', (t) =>
   breakAndHeal(t, {
-    breakIt: (path) => renameSync(path, `${path}.moved`),
+    breakIt(path) {
+      renameSync(path, `${path}.moved`)
+      copyFileSync(`${path}.moved`, path)
+    },
     healIt: (path) => renameSync(`${path}.moved`, path),
   }))

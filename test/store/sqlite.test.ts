@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  copyFileSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
@@ -109,19 +118,97 @@ test('a path that is not a database file is rejected with an error that names it
   assert.throws(() => openSqliteStore(join(dir, 'text.db', 'x.db')), /x\.db cannot be opened/)
 })
 
-test('ping and every write fail after the file is moved, and succeed after it is moved back', async (t) => {
+/** What people do to the files of a running store, and how they undo it; `undefined`: it cannot be undone. */
+const losses: Record<string, { lose: (path: string, other: string) => void; undo?: (path: string) => void }> =
+  {
+    'the file is moved away': {
+      lose: (path) => renameSync(path, `${path}.moved`),
+      undo: (path) => renameSync(`${path}.moved`, path),
+    },
+    'another file is moved into its place': {
+      lose(path, other) {
+        renameSync(path, `${path}.moved`)
+        renameSync(other, path)
+      },
+      undo: (path) => renameSync(`${path}.moved`, path),
+    },
+    'another database is copied over it': {
+      lose(path, other) {
+        copyFileSync(path, `${path}.copy`)
+        copyFileSync(other, path)
+      },
+      undo: (path) => copyFileSync(`${path}.copy`, path),
+    },
+    'a text is copied over it': { lose: (path) => writeFileSync(path, 'x'.repeat(statSync(path).size)) },
+    'it is truncated': { lose: (path) => truncateSync(path) },
+    'it is removed with its WAL': {
+      lose: (path) => [path, `${path}-wal`, `${path}-shm`].map((file) => rmSync(file)),
+    },
+    'its WAL is moved away': {
+      lose: (path) => renameSync(`${path}-wal`, `${path}-wal.moved`),
+      undo: (path) => renameSync(`${path}-wal.moved`, `${path}-wal`),
+    },
+    'its folder is moved away': {
+      lose: (path) => renameSync(dirname(path), `${dirname(path)}.moved`),
+      undo: (path) => renameSync(`${dirname(path)}.moved`, dirname(path)),
+    },
+    'its path cannot be followed': {
+      lose(path) {
+        renameSync(path, `${path}.moved`)
+        symlinkSync(path, path)
+      },
+      undo: (path) => renameSync(`${path}.moved`, path),
+    },
+  }
+
+for (const [kind, { lose, undo }] of Object.entries(losses))
+  test(`nothing is read or written while ${kind}, and the log says so once`, async (t) => {
+    const dir = join(tempDir(t), 'data')
+    mkdirSync(dir)
+    const [path, other] = [join(dir, 'store.db'), join(dir, 'other.db')]
+    const elsewhere = openSqliteStore(other)
+    await issueBootstrapToken(elsewhere, unlimitedPolicy, SERVICE, 1)
+    await elsewhere.close()
+    const lines: string[] = []
+    const add = (level: string) => (_fields: object, message: string) =>
+      void lines.push(`${level} ${message}`)
+    const store = openSqliteStore(path, { info: add('info'), warn: add('warn'), error: add('error') })
+    t.after(() => store.close())
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const checkpoint = new DatabaseSync(path)
+    checkpoint.exec('PRAGMA wal_checkpoint')
+    checkpoint.close()
+    const begin = () => store.beginRegistrations([newRegistration(token.id)], lease)
+    await begin()
+    assert.deepEqual(lines, [])
+
+    lose(path, other)
+    for (const use of [() => store.ping(), begin, () => store.getToken(token.id), () => store.ping()])
+      await assert.rejects(use(), { code: 'store_unavailable', retryAfter: 5, alreadyLogged: true })
+    assert.equal(lines.length, 1)
+    assert.match(lines[0] ?? '', /^error the store is not used/)
+    if (undo === undefined) return
+    undo(path)
+    await store.ping()
+    assert.equal((await begin())[0]?.outcome, 'begun')
+    assert.deepEqual(lines.slice(1), ['info the files of the store are back; it is used again'])
+  })
+
+test('checkpoints of this and of other processes are no loss of the file', async (t) => {
   const path = join(tempDir(t), 'store.db')
-  const store = openSqliteStore(path)
-  t.after(() => store.close())
+  const store = open(t, path)
+  const other = open(t, path)
   const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
-  const begin = () => store.beginRegistrations([newRegistration(token.id)], lease)
-  await store.ping()
-  renameSync(path, `${path}.moved`)
-  await assert.rejects(store.ping(), { code: 'store_unavailable' })
-  await assert.rejects(begin(), { code: 'store_unavailable' })
-  renameSync(`${path}.moved`, path)
-  await store.ping()
-  assert.equal((await begin())[0]?.outcome, 'begun')
+  const size = statSync(path).size
+  const db = new DatabaseSync(path)
+  t.after(() => db.close())
+  for (let i = 0; i < 60; i++) {
+    const some = Array.from({ length: 20 }, () => newRegistration(token.id))
+    await (i % 2 ? store : other).beginRegistrations(some, lease)
+    if (i % 5 === 0) db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+  }
+  assert.ok(statSync(path).size > size)
+  await Promise.all([store.ping(), other.ping()])
 })
 
 test('ping writes to the disk', async (t) => {

@@ -1,3 +1,4 @@
+import { ServiceError } from '../../errors.ts'
 import { deleteDueKeys } from './delete-keys.ts'
 import { createLeaderLease } from './leader-lease.ts'
 import { type PurgeDeps, purgeAudit } from './purge-audit.ts'
@@ -59,7 +60,9 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
     let timer: NodeJS.Timeout | undefined
     const round = () => {
       running = job()
-        .catch((err: unknown) => log.error({ err }, 'background job failed'))
+        .catch((err: unknown) => {
+          if (!isAlreadyLogged(err)) log.error({ err }, 'background job failed')
+        })
         .then(() => {
           if (!stopped) timer = setTimeout(round, ms).unref()
         })
@@ -82,3 +85,5 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
     },
   }
 }
+
+const isAlreadyLogged = (err: unknown) => err instanceof ServiceError && err.alreadyLogged

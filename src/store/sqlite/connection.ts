@@ -1,8 +1,11 @@
-import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
+import { randomInt } from 'node:crypto'
+import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ServiceError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
 import { createLockQueue } from './lock-queue.ts'
+import { watchOpenFiles } from './open-files.ts'
 import { migrate } from './schema.ts'
 import { ensureStoreId } from './store-id.ts'
 
@@ -11,25 +14,27 @@ const OPEN_TIMEOUT_MS = 5_000
 /** SQLite's result codes for a database that another connection has locked, and for a violated constraint. */
 const SQLITE_BUSY = 5
 const SQLITE_CONSTRAINT = 19
+const MEMORY = ':memory:'
 
 /** An open database. Its errors become errors of the service. */
 export interface SqliteConnection {
   readonly db: DatabaseSync
   readonly storeId: string
-  /** Runs `work` on the database. @throws ServiceError `store_unavailable` if SQLite cannot do it now */
-  use<T>(work: () => T): Promise<T>
   /**
-   * Runs `work` in one write transaction.
-   * @throws ServiceError as {@link use}, and `store_unavailable` if the file at the path is not the one that was opened
+   * Runs `work` on the database.
+   * @throws ServiceError `store_unavailable` if SQLite cannot do it now, or if the files at the path are not the open ones
    */
+  use<T>(work: () => T): Promise<T>
+  /** Runs `work` in one write transaction. @throws ServiceError as {@link use} */
   transact<T>(work: () => T): Promise<T>
 }
 
 /**
  * Opens the database at `path` (a file, or `:memory:`), creates it if it is missing, and migrates it.
+ * @param log hears when its files are not in their place any more, and when they are back
  * @throws Error that names the path if it cannot be opened, is no database, or was written by a newer version
  */
-export function connect(path: string): SqliteConnection {
+export function connect(path: string, log?: Log): SqliteConnection {
   let opened: Opened
   try {
     opened = open(path)
@@ -37,22 +42,23 @@ export function connect(path: string): SqliteConnection {
     throw new Error(`the store ${path} cannot be opened: ${messageOf(error)}`, { cause: error })
   }
   const { db, storeId } = opened
-  const identity = identityOf(path)
-
+  const files = path === MEMORY ? undefined : watchOpenFiles(path, applicationIdOf(db), log)
   const queue = createLockQueue(isLocked, unavailable)
 
+  /** Just before `work`: it may have waited for a lock. */
+  const inOwnFiles =
+    <T>(work: () => T) =>
+    () => {
+      const why = files?.whyLost()
+      if (why !== undefined) throw unavailable(new Error(why), { alreadyLogged: log !== undefined })
+      return work()
+    }
+
   const transact = <T>(work: () => T) =>
-    queue
-      .inOrder(() => {
-        // SQLite keeps writing to a file that was moved, deleted or replaced, and all that would be lost.
-        if (identityOf(path) !== identity)
-          throw unavailable(new Error(`${path} is not the file that was opened`))
-        return inTransaction(db, work)
-      })
-      .catch(rethrow)
+    queue.inOrder(inOwnFiles(() => inTransaction(db, work))).catch(rethrow)
 
   // A read needs no lock as a rule, and finds what was committed, so it does not wait behind writes.
-  const use = <T>(work: () => T) => queue.atOnce(work).catch(rethrow)
+  const use = <T>(work: () => T) => queue.atOnce(inOwnFiles(work)).catch(rethrow)
 
   return { db, storeId, use, transact }
 }
@@ -72,12 +78,14 @@ function open(path: string): Opened {
 }
 
 function tryToOpen(path: string): Opened {
-  const isNew = path !== ':memory:' && !existsSync(path)
+  const isNew = path !== MEMORY && !existsSync(path)
   if (isNew && !existsSync(dirname(path))) mkdirSync(dirname(path), { mode: 0o700 })
   const db = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS, enableForeignKeyConstraints: true })
   try {
     // SQLite gives the WAL and its index the mode of the database file.
     if (isNew) chmodSync(path, 0o600)
+    // Before the WAL mode, so that the main file has it at once.
+    if (isEmpty(db)) inTransaction(db, () => giveApplicationId(db))
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
     const storeId = inTransaction(db, () => {
       migrate(db)
@@ -90,6 +98,16 @@ function tryToOpen(path: string): Opened {
     db.close()
     throw error
   }
+}
+
+const isEmpty = (db: DatabaseSync) => db.prepare('PRAGMA user_version').get()?.['user_version'] === 0
+
+const applicationIdOf = (db: DatabaseSync) =>
+  Number(db.prepare('PRAGMA application_id').get()?.['application_id'])
+
+/** Marks a new file, so that another that is copied over it is noticed. Of two processes that open it, one does. */
+function giveApplicationId(db: DatabaseSync): void {
+  if (isEmpty(db) && applicationIdOf(db) === 0) db.exec(`PRAGMA application_id = ${randomInt(1, 2 ** 31)}`)
 }
 
 function inTransaction<T>(db: DatabaseSync, work: () => T): T {
@@ -123,17 +141,12 @@ function rethrow(error: unknown): never {
   throw unavailable(error)
 }
 
-function unavailable(cause: unknown): ServiceError {
+function unavailable(cause: unknown, options: { alreadyLogged?: boolean } = {}): ServiceError {
   return new ServiceError('store_unavailable', 'The store of the service cannot be used right now.', {
+    ...options,
     retryAfter: 5,
     cause,
   })
-}
-
-/** Device and inode of a file; `undefined`: there is no such file. */
-function identityOf(path: string): string | undefined {
-  const stat = statSync(path, { throwIfNoEntry: false })
-  return stat && `${stat.dev}:${stat.ino}`
 }
 
 function messageOf(error: unknown): string {
