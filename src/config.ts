@@ -233,7 +233,8 @@ function locate(named: NamedStore, region: string, endpoint: string | undefined)
 }
 
 /**
- * Reads the configuration from environment variables. An empty variable counts as not set.
+ * Reads the configuration from environment variables. An empty variable counts as not set, and white space at the ends of
+ * a value as absent.
  * @throws ConfigError that lists every fault
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
@@ -242,7 +243,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
 
 /** Reads only `STORE` and its related variables, for commands that need nothing else. @throws ConfigError */
 export function readStoreLocation(env: NodeJS.ProcessEnv): StoreLocation {
-  const onDynamoDb = env['STORE']?.startsWith('dynamodb:') ?? false
+  const onDynamoDb = env['STORE']?.trim().startsWith('dynamodb:') ?? false
   return parse(storeEnvironment, env, onDynamoDb ? credentialFaults : undefined)
 }
 
@@ -251,16 +252,17 @@ export function readInDoubtMs(env: NodeJS.ProcessEnv): number {
   return parse(variables.pick({ IN_DOUBT_HOURS: true }), env).IN_DOUBT_HOURS * HOUR_MS
 }
 
-/** @param moreFaults lists further faults of variables, each with the name of its variable */
+/** @param moreFaults lists further faults of variables, as they stand, each with the name of its variable */
 function parse<T>(
   schema: z.ZodType<T>,
   env: NodeJS.ProcessEnv,
-  moreFaults: (set: Record<string, string | undefined>) => string[] = () => [],
+  moreFaults: (env: NodeJS.ProcessEnv) => string[] = () => [],
 ): T {
-  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const { data, error } = schema.safeParse(set)
+  // Files of variables leave spaces, and those of Windows a carriage return, at the end of every value.
+  const trimmed = Object.entries(env).map(([name, value]) => [name, value?.trim()] as const)
+  const { data, error } = schema.safeParse(Object.fromEntries(trimmed.filter(([, value]) => value !== '')))
   const issues = error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? []
-  const faults = [...issues, ...moreFaults(set)]
+  const faults = [...issues, ...moreFaults(env)]
   if (data !== undefined && faults.length === 0) return data
   throw new ConfigError(`the configuration is not valid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
 }

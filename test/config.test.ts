@@ -95,3 +95,26 @@ test('readStoreLocation needs only the variables of the store', () => {
     },
   )
 })
+
+test('white space at the ends of a value, as env files leave it, counts as absent', () => {
+  const clean = { ...minimal, HOST: '0.0.0.0', PORT: '3000', TRUST_PROXY: '1', STORE: 'sqlite:/data/x.db' }
+  const config = readConfig(clean)
+  for (const residue of ['\r', ' ', '\t', '\r\n', ' \r']) {
+    const left = Object.fromEntries(
+      Object.entries(clean).map(([name, value]) => [name, ` ${value}${residue}`]),
+    )
+    assert.deepEqual(readConfig({ ...left, PUBLIC_URL: residue }), config)
+    assert.deepEqual(readStoreLocation(left), config.store)
+  }
+  assert.deepEqual(readStoreLocation({ STORE: 'sqlite::memory:\r' }), { kind: 'sqlite', path: ':memory:' })
+  assert.throws(
+    () =>
+      readStoreLocation({
+        STORE: ' dynamodb:keys\r',
+        AWS_REGION: 'eu-west-1\r',
+        AWS_ACCESS_KEY_ID: 'A',
+        AWS_SECRET_ACCESS_KEY: 'b\r',
+      }),
+    /^ConfigError: the configuration is not valid:\n {2}AWS_SECRET_ACCESS_KEY contains [^\n]*$/,
+  )
+})
