@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger'
 import type { FastifyInstance } from 'fastify'
-import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
+import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod'
 import type { OpenAPIV3_1 } from 'openapi-types'
 import { z } from 'zod'
 import pkg from '../../package.json' with { type: 'json' }
@@ -30,6 +30,20 @@ export function tagged(tag: keyof typeof TAGS): readonly string[] {
 
 /** The part that the schemas of all discovery routes share: their tag, and that they need no credentials. */
 export const OPEN = { tags: tagged('Discovery'), security: [] }
+
+/**
+ * Drops the pattern of a value that has a format, such as a time: the format says the same, and generated code that turns
+ * the value into a date or time cannot apply a pattern to it.
+ */
+const asJsonSchema: Parameters<typeof createJsonSchemaTransform>[0] = {
+  zodToJsonConfig: {
+    override: ({ jsonSchema }) => {
+      if (jsonSchema.format !== undefined) delete jsonSchema.pattern
+    },
+  },
+}
+const transformSchemas = createJsonSchemaTransform(asJsonSchema)
+const transformComponents = createJsonSchemaTransformObject(asJsonSchema)
 
 /** Collects the schemas of all routes added afterwards into one OpenAPI 3.1 document, which `app.swagger()` returns. */
 export async function describeApi(app: FastifyInstance, publicUrl: string): Promise<void> {
@@ -67,7 +81,7 @@ export async function describeApi(app: FastifyInstance, publicUrl: string): Prom
       },
     },
     transform(document) {
-      const { schema, url } = jsonSchemaTransform(document)
+      const { schema, url } = transformSchemas(document)
       const isCounted = document.route.config?.rateLimit !== false
       return {
         schema: { ...schema, response: completed(schema.response, document.schema?.response, isCounted) },
@@ -75,7 +89,7 @@ export async function describeApi(app: FastifyInstance, publicUrl: string): Prom
       }
     },
     transformObject(document) {
-      const result = jsonSchemaTransformObject(document)
+      const result = transformComponents(document)
       if (!('openapi' in result)) throw new Error('the document is not OpenAPI 3')
       tidyDocument(result)
       return result

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
+import { idempotencyKeyShape } from '../http/idempotency-key.ts'
 import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/client-name.ts'
 import type { Credential } from '../registration/deps.ts'
 import { shellAssignments, shellQuote } from './shell-quoting.ts'
@@ -16,7 +17,7 @@ export const registerHeaders = z.looseObject({
       '16 to 255 visible ASCII characters, for example a UUID, bare or in double quotes. For a day, a retry with the ' +
         'same key returns the same credential, whatever failed in between.',
     )
-    .meta({ examples: ['9c5b94b1-35ad-49bb-b118-8e8fc24abf80'] }),
+    .meta({ ...idempotencyKeyShape, examples: ['9c5b94b1-35ad-49bb-b118-8e8fc24abf80'] }),
   prefer: z
     .string()
     .optional()
@@ -34,15 +35,15 @@ export const registerBody = z.strictObject(
       .string({ error: ({ input }) => (input === undefined ? 'is required' : 'must be a string') })
       .min(1, { error: 'must not be empty', abort: true })
       .max(128, { error: 'must have at most 128 characters', abort: true })
-      .regex(NAME, NAME_RULE)
-      .describe('The name of the agent or partner that gets the key; it need not be unique')
+      .refine((text) => NAME.test(text), NAME_RULE)
+      .describe(`The name of the agent or partner that gets the key; it need not be unique. It ${NAME_RULE}`)
       .meta({ examples: ['acme-agent'] }),
     description: z
       .string('must be a string')
       .max(256, { error: 'must have at most 256 characters', abort: true })
-      .regex(NAME_OR_EMPTY, NAME_RULE)
+      .refine((text) => NAME_OR_EMPTY.test(text), NAME_RULE)
       .optional()
-      .describe('The purpose of the key'),
+      .describe(`The purpose of the key. It ${NAME_RULE}`),
     plan: z
       .string('must be a string')
       .min(1, 'must not be empty')

@@ -19,10 +19,12 @@ const HOUR_S = 3_600
 const LONGEST_OVERLAP_S = 7 * 24 * HOUR_S
 const OVERLAP_RULE = `must be a whole number from 0 to ${LONGEST_OVERLAP_S}`
 
-const endingKey = z.object({
-  api_key_id: z.string().describe('The id of that key in API Gateway'),
-  ends_at: timestamp.describe('The latest time when that key expires'),
-})
+const endingKey = z
+  .object({
+    api_key_id: z.string().describe('The id of that key in API Gateway'),
+    ends_at: timestamp.describe('The latest time when that key expires'),
+  })
+  .meta({ id: 'EndingKey' })
 
 /** The response to `GET /register/{id}`. It contains no secret. */
 export const registrationSchema = z
