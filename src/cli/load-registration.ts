@@ -1,4 +1,4 @@
-import { isKeyName, registrationIdOf } from '../registration/key-names.ts'
+import { registrationIdOf, storeOf } from '../registration/key-names.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 
@@ -9,7 +9,7 @@ const ALL = 1_000_000
  * @throws Error if there is none
  */
 export async function loadRegistration(store: Store, text: string): Promise<Registration> {
-  const id = isKeyName(text) ? registrationIdOf(text) : text
+  const id = storeOf(text) === undefined ? text : registrationIdOf(text)
   const one =
     (await store.getRegistration(id)) ??
     (await store.listRegistrations({ limit: ALL })).find(({ apiKeyId }) => apiKeyId === text)

@@ -185,7 +185,14 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
   if (json) {
     const byPlan = counts.map(({ plan, status: standing, count }) => ({ plan, standing, count }))
     const refused = refusals.map(([code, at]) => ({ code, last_at: isoTime(at) }))
-    const figures = { active, in_doubt: inDoubt, keys, key_quota: KEY_QUOTA, counts: byPlan }
+    const figures = {
+      store_id: store.id,
+      active,
+      in_doubt: inDoubt,
+      keys,
+      key_quota: KEY_QUOTA,
+      counts: byPlan,
+    }
     return printJson({ ...figures, refused_last_hour: refused })
   }
   const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
@@ -195,6 +202,7 @@ async function stats(store: Store, { json }: { json?: true }): Promise<void> {
     `Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of this store: ${keys} (an account's quota is ${quota} in a Region; ` +
       'other keys count too).\n',
   )
+  process.stderr.write(`Names of this store's keys begin with reg_${store.id} and rot_${store.id}.\n`)
   for (const [code, at] of refusals)
     process.stderr.write(`Refused in the last hour: ${code}, last at ${showTime(at)}\n`)
 }

@@ -36,7 +36,7 @@ export const responseHeaders = {
   Location: {
     description: 'The URL to manage the registration.',
     schema: { type: 'string', format: 'uri' },
-    example: 'https://keys.example.com/register/reg_pyJ4MCUwP1RpDiJX72D7',
+    example: 'https://keys.example.com/register/reg_4f1c09ab3e_pyJ4MCUwP1RpDiJX72D7',
   },
   'Idempotency-Replayed': {
     description:

@@ -1,7 +1,8 @@
 import { randomBase62 } from '../auth/random.ts'
 import type { NewRegistration } from '../store/records.ts'
+import { STORE_ID_LENGTH } from '../store/store-id.ts'
 
-/** The number of characters in an id that its group shares, and of those that are its own: 59 random bits each. */
+/** The number of random characters in an id that its group shares, and of those that are its own: 59 bits each. */
 const GROUP_LENGTH = 10
 const OWN_LENGTH = 10
 const ID_PREFIX = 'reg_'
@@ -13,11 +14,14 @@ const ROTATION_PREFIX = 'rot_'
  */
 export const GROUP_SIZE = 500
 
-/** Creates unique registration ids, in groups of {@link GROUP_SIZE}. */
-export function newRegistrationIds(count: number): string[] {
+/**
+ * Creates unique registration ids, in groups of {@link GROUP_SIZE}: `reg_<id of the store>_<group><own>`. The ids of versions
+ * before store ids have no part for the store.
+ */
+export function newRegistrationIds(storeId: string, count: number): string[] {
   let group = ''
   return Array.from({ length: count }, (_, i) => {
-    if (i % GROUP_SIZE === 0) group = `${ID_PREFIX}${randomBase62(GROUP_LENGTH)}`
+    if (i % GROUP_SIZE === 0) group = `${ID_PREFIX}${storeId}_${randomBase62(GROUP_LENGTH)}`
     return `${group}${randomBase62(OWN_LENGTH)}`
   })
 }
@@ -29,7 +33,7 @@ export function rotationId(registrationId: string): string {
 
 /** Returns the prefix that the ids of a registration's group share. */
 export function groupOf(registrationId: string): string {
-  return registrationId.slice(0, ID_PREFIX.length + GROUP_LENGTH)
+  return registrationId.slice(0, -OWN_LENGTH)
 }
 
 /**
@@ -40,14 +44,20 @@ export function keyName({ id, name, rotation }: Pick<NewRegistration, 'id' | 'na
   return rotation === null ? `${id} ${name}` : `${id} ${rotation.of} ${name}`
 }
 
-/** The prefixes of the names of all keys of this service. */
+/** The prefixes of the names of all firstkey keys, whichever store they belong to. */
 export const KEY_NAME_PREFIXES = [ID_PREFIX, ROTATION_PREFIX]
 
-const KEY_NAME = new RegExp(`^(?:${KEY_NAME_PREFIXES.join('|')})[0-9A-Za-z]{${GROUP_LENGTH + OWN_LENGTH}} `)
+const KEY_NAME = new RegExp(
+  `^(?:${KEY_NAME_PREFIXES.join('|')})(?:([0-9a-f]{${STORE_ID_LENGTH}})_)?[0-9A-Za-z]{${GROUP_LENGTH + OWN_LENGTH}} `,
+)
 
-/** Returns `true` if a key's name has the form of {@link keyName}. */
-export function isKeyName(nameOfKey: string): boolean {
-  return KEY_NAME.test(nameOfKey)
+/**
+ * Returns the store that a key's name says it belongs to; `null`: a version before store ids made it; `undefined`: the name
+ * does not have the form of {@link keyName}.
+ */
+export function storeOf(nameOfKey: string): string | null | undefined {
+  const match = nameOfKey.match(KEY_NAME)
+  return match === null ? undefined : (match[1] ?? null)
 }
 
 /**

@@ -75,7 +75,7 @@ export const readClientExample: z.infer<typeof readClientInformation> = {
   client_id_issued_at: 1_795_470_991,
   client_secret_expires_at: 0,
   registration_access_token: 'fkm_…',
-  registration_client_uri: 'https://keys.example.com/connect/register/reg_pyJ4MCUwP1RpDiJX72D7',
+  registration_client_uri: 'https://keys.example.com/connect/register/reg_4f1c09ab3e_pyJ4MCUwP1RpDiJX72D7',
 }
 
 export const clientExample: z.infer<typeof clientInformation> = {

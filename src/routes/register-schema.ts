@@ -107,7 +107,7 @@ export const credentialSchema = z
 export type CredentialAnswer = z.infer<typeof credentialSchema>
 
 export const credentialExample: CredentialAnswer = {
-  registration_id: 'reg_pyJ4MCUwP1RpDiJX72D7',
+  registration_id: 'reg_4f1c09ab3e_pyJ4MCUwP1RpDiJX72D7',
   api_key_id: 'luhw7dzkmd',
   api_key_value: '…40 letters and digits…',
   name: 'acme-agent',
@@ -122,7 +122,10 @@ export const credentialExample: CredentialAnswer = {
     base_url: 'https://api.example.com/v1',
     curl: "curl -H 'x-api-key: …' https://api.example.com/v1",
   },
-  management: { token: 'fkm_…', url: 'https://keys.example.com/register/reg_pyJ4MCUwP1RpDiJX72D7' },
+  management: {
+    token: 'fkm_…',
+    url: 'https://keys.example.com/register/reg_4f1c09ab3e_pyJ4MCUwP1RpDiJX72D7',
+  },
 }
 
 /** The same response as text. */

@@ -12,7 +12,7 @@ export const registrationParams = z.object({
   id: z
     .string()
     .describe('The `registration_id` (reg_…)')
-    .meta({ examples: ['reg_pyJ4MCUwP1RpDiJX72D7'] }),
+    .meta({ examples: ['reg_4f1c09ab3e_pyJ4MCUwP1RpDiJX72D7'] }),
 })
 
 const HOUR_S = 3_600

@@ -66,6 +66,7 @@ test('registrations list prints pages, newest first, filtered by token, plan, st
 
   const stats = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
   assert.deepEqual(stats, {
+    store_id: service.deps.store.id,
     active: 3,
     in_doubt: 0,
     keys: 4,
@@ -222,11 +223,12 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   await service.deps.mintQueue.settled()
   const suspended = await registered(service)
   assert.equal((await cli('registrations', 'suspend', suspended.registration_id, '--yes')).code, 0)
-  const [stray = ''] = newRegistrationIds(1)
+  const [stray = ''] = newRegistrationIds(service.deps.store.id, 1)
   const strayKey = account.createKey({ name: `${stray} acme`, enabled: true })
-  const foreign = ['reg_other', 'registry', '', `${stray}`, `x ${stray} acme`].map((name) =>
-    account.createKey({ name, enabled: true }),
-  )
+  const [unmarked, elsewhere] = [newRegistration('').id, newRegistrationIds('0123456789', 1)[0] ?? '']
+  const unmarkedKey = account.createKey({ name: `${unmarked} acme`, enabled: true })
+  const names = ['reg_other', 'registry', '', `${stray}`, `x ${stray} acme`, `${elsewhere} acme`]
+  const foreign = names.map((name) => account.createKey({ name, enabled: true }))
   account.deleteKey(dead.api_key_id)
   account.deleteKey(young.api_key_id)
   account.key(disabled.api_key_id).enabled = false
@@ -241,6 +243,8 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   const dry = await cli('reconcile', '--json')
   assert.deepEqual(JSON.parse(dry.stdout), {
     stray_keys: [{ api_key_id: strayKey.id, name: strayKey.name }],
+    unmarked_keys: [{ api_key_id: unmarkedKey.id, name: unmarkedKey.name }],
+    other_stores: [{ store_id: '0123456789', keys: 1 }],
     dead_records: [recordOf(dead)],
     disabled_keys: [recordOf(disabled)],
     detached_keys: [recordOf(detached)],
@@ -263,6 +267,8 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
     ),
   )
   assert.match(shown.stderr, /^Too young to judge: 1\. /m)
+  assert.match(shown.stderr, /^Keys of another store, 0123456789: 1\. They are left alone\.$/m)
+  assert.match(shown.stderr, /^Unknown keys without a store id: 1\. .*firstkey reconcile --yes --unmarked$/m)
   assert.doesNotMatch(`${shown.stdout}${shown.stderr}`, RegExp(`${healthy.registration_id}|agree`))
   assert.deepEqual(await cli('sweep', '--json'), dry, 'under its former name too')
   assert.ok(account.keys.has(strayKey.id))
@@ -272,7 +278,11 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   assert.match(done.stdout, RegExp(`its key ${dead.api_key_id} no longer exists in AWS$`, 'm'))
   assert.match(done.stderr, /^Keys deleted: 1\. Missing keys recorded: 1\.$/m)
   const left = [kept, disabled, detached, moved, healthy, suspended].map(({ api_key_id }) => api_key_id)
-  assert.deepEqual([...account.keys.keys()].sort(), [...left, ...foreign.map(({ id }) => id)].sort())
+  const others = [...left, ...foreign.map(({ id }) => id)]
+  assert.deepEqual([...account.keys.keys()].sort(), [...others, unmarkedKey.id].sort())
+  assert.match((await cli('reconcile', '--unmarked')).stderr, /firstkey reconcile --yes --unmarked$/m)
+  assert.match((await cli('reconcile', '--yes', '--unmarked')).stderr, /^Keys deleted: 1\. /m)
+  assert.deepEqual([...account.keys.keys()].sort(), others.sort())
   assert.equal(account.key(disabled.api_key_id).enabled, false)
   assert.equal(account.key(detached.api_key_id).planIds.size, 0)
   const status = async (id: string) => (await service.deps.store.getRegistration(id))?.status
@@ -418,11 +428,13 @@ test('reconcile accepts a key renamed in AWS, and deletes nothing if the store k
   assert.match(renamed.stderr, /^AWS and the store agree\.$/m)
   assert.equal(await dataPlane(service, own.api_key_value), 200)
 
-  const [stray = ''] = newRegistrationIds(1)
-  service.gateway.account.createKey({ name: `${stray} acme`, enabled: true })
   const env = { ...serverEnv(service.gateway, service.dataDir), STORE: `sqlite:${tempDir(t)}/other.db` }
   assert.match((await runCli(t, ['reconcile', '--yes'], env)).stderr, /there is no store/)
   await runCli(t, ['tokens', 'create', '--label', 'x'], env)
+  const other = openSqliteStore(env.STORE.slice('sqlite:'.length))
+  t.after(() => other.close())
+  const [stray = ''] = newRegistrationIds(other.id, 1)
+  service.gateway.account.createKey({ name: `${stray} acme`, enabled: true })
   assert.match(
     (await runCli(t, ['reconcile'], env)).stderr,
     /^The store knows none of these keys: check that STORE is right\.\nNothing .*firstkey reconcile --yes --force$/m,

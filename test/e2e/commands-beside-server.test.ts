@@ -4,6 +4,7 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Gateway } from '../../emulator/gateway.ts'
 import { type GatewayOptions, realisticLatency } from '../../emulator/options.ts'
+import { newRegistrationIds } from '../../src/registration/key-names.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
 import { newRegistration } from '../store/store-contract.ts'
@@ -160,8 +161,8 @@ test('reconcile and rotate make few calls a second beside a server', async (t) =
   const { gateway, token, register, env } = setting
   const { secret } = await token('x')
   await register(secret)
-  for (let n = 0; n < 12; n++)
-    gateway.account.createKey({ name: `${newRegistration('tok').id} stray`, enabled: true })
+  for (const id of newRegistrationIds(setting.store.id, 12))
+    gateway.account.createKey({ name: `${id} stray`, enabled: true })
   const since = performance.now()
   const { code, stderr } = await runCli(t, ['reconcile', '--yes'], env)
   assert.equal(code, 0, stderr)

@@ -2,12 +2,11 @@ import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { FoundKey, ListedKey } from '../../aws/keys.ts'
 import type { Clock } from '../../clock.ts'
 import type { Actor } from '../../store/audit.ts'
-import type { OperatorStore } from '../../store/operators.ts'
-import type { RecordReader } from '../../store/record-reader.ts'
 import type { Registration } from '../../store/records.ts'
+import type { Store } from '../../store/store.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { type JudgeKeyDeps, judgeKey, type KeyFault } from '../judge-key.ts'
-import { isKeyName, KEY_NAME_PREFIXES, registrationIdOf } from '../key-names.ts'
+import { KEY_NAME_PREFIXES, registrationIdOf, storeOf } from '../key-names.ts'
 import { isSuspended, mustNotHaveKey } from '../lifecycle.ts'
 
 export type ReconcileDeps = Pick<
@@ -17,15 +16,19 @@ export type ReconcileDeps = Pick<
 
 /** The part of {@link ReconcileDeps} that {@link findDiscrepancies} needs. It only reads. */
 export interface DiscrepancyDeps extends JudgeKeyDeps {
-  readonly store: RecordReader & Pick<OperatorStore, 'listRegistrations'>
+  readonly store: Pick<Store, 'id' | 'getRegistration' | 'listRegistrations'>
   readonly lowPriorityApiGateway: Pick<ApiGateway, 'findKeys' | 'findAttached' | 'readKey'>
   readonly clock: Clock
 }
 
 /** The differences between API Gateway and the store, except those of registrations that are still being worked on. */
 export interface Discrepancies {
-  /** Stray keys: firstkey keys that have no record in the store, or a record that must not have a key. */
+  /** Stray keys: keys of this store that have no record, or keys with a record that must not have a key. */
   readonly strayKeys: readonly FoundKey[]
+  /** Keys that a version before store ids made, and that have no record: they may belong to another store. */
+  readonly unmarkedKeys: readonly FoundKey[]
+  /** The number of keys of each other store, by its id. */
+  readonly otherStores: ReadonlyMap<string, number>
   /** Dead records: registrations and rotations that are `active`, but whose key no longer exists. */
   readonly deadRecords: readonly Registration[]
   /** Registrations and rotations that are `active`, but whose key is disabled in API Gateway, although not suspended. */
@@ -37,7 +40,7 @@ export interface Discrepancies {
    * do not show enabled and on its plan: they may only be late.
    */
   readonly youngRecords: readonly Registration[]
-  /** The number of firstkey keys that have a record. If it is 0, this may be the wrong store. */
+  /** The number of keys that have a record. If it is 0, this may be the wrong store. */
   readonly knownKeys: number
 }
 
@@ -47,7 +50,7 @@ const ALL = 1_000_000
 
 /**
  * Compares the firstkey keys of the account and Region with the store. They are recognized by their names, see
- * {@link isKeyName}. Changes nothing.
+ * {@link storeOf}. Changes nothing.
  * @throws ServiceError of API Gateway and of the store
  */
 export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSignal): Promise<Discrepancies> {
@@ -57,18 +60,28 @@ export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSign
   const found: ListedKey[] = []
   for (const prefix of KEY_NAME_PREFIXES)
     found.push(...(await lowPriorityApiGateway.findKeys(prefix, signal)))
-  const keys = found.filter(({ name }) => isKeyName(name))
 
   const strayKeys: FoundKey[] = []
+  const unmarkedKeys: FoundKey[] = []
+  const otherStores = new Map<string, number>()
   let knownKeys = 0
-  for (const key of keys) {
+  for (const key of found) {
+    const storeId = storeOf(key.name)
+    if (storeId === undefined) continue
+    if (storeId !== null && storeId !== store.id) {
+      otherStores.set(storeId, (otherStores.get(storeId) ?? 0) + 1)
+      continue
+    }
     const record = await store.getRegistration(registrationIdOf(key.name))
     if (record !== undefined) knownKeys += 1
-    if (record === undefined || mustNotHaveKey(record)) strayKeys.push(key)
+    if (record === undefined && storeId === null) unmarkedKeys.push(key)
+    else if (record === undefined || mustNotHaveKey(record)) strayKeys.push(key)
   }
   const { faulty, youngRecords } = await findFaultyKeys(deps, active, found, signal)
   return {
     strayKeys,
+    unmarkedKeys,
+    otherStores,
     knownKeys,
     deadRecords: faulty.get('gone') ?? [],
     disabledKeys: faulty.get('disabled') ?? [],

@@ -28,7 +28,7 @@ export async function recordPending(
 ): Promise<PendingMint[]> {
   const recorded: PendingMint[] = []
   const fresh: PendingMint[] = []
-  const ids = newRegistrationIds(requests.length)[Symbol.iterator]()
+  const ids = newRegistrationIds(deps.store.id, requests.length)[Symbol.iterator]()
   for (const request of requests) {
     if (request.begun !== null) recorded.push({ ...request.begun, request, keyMayExist: true })
     else if (!isAwaited(request)) request.reject(notAwaited(request))

@@ -25,7 +25,7 @@ test('a batch that a crash interrupted is recovered together, with few calls', a
     sealed: Buffer.from('sealed'),
   })
   // 40 with an idempotency key: attached, on no plan, without a key. And 20 without one: with a key, and without.
-  const batch = newRegistrationIds(60).map((id, n) => ({
+  const batch = newRegistrationIds(deps.store.id, 60).map((id, n) => ({
     ...newRegistration(token.id),
     id,
     createdAt: Date.now(),
@@ -68,7 +68,7 @@ test('recovery enables a key that its import left disabled, and keeps it for the
     requestHash: hashSecret('body'),
     sealed: Buffer.from('x'),
   }
-  const batch = newRegistrationIds(3).map((id) => ({
+  const batch = newRegistrationIds(deps.store.id, 3).map((id) => ({
     ...newRegistration(token.id),
     id,
     createdAt: Date.now(),
