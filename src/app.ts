@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Deps } from './deps.ts'
 import { prepareAuthentication } from './http/authenticate.ts'
 import { watchMethods } from './http/method-not-allowed.ts'
+import { explainNoFlow } from './http/oauth-fallbacks.ts'
 import { describeApi } from './http/openapi.ts'
 import { answerProblems } from './http/problem.ts'
 import { createRateLimits } from './http/rate-limit.ts'
@@ -40,6 +41,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   await app.register(registerRoute, { deps, limits })
   await app.register(registrationRoutes, { deps, limits })
   await app.register(connectRoutes, { deps, limits })
+  await explainNoFlow(app, config.publicUrl)
   methods.refuseOthers()
   app.addHook('preClose', async () => deps.keyProbe?.stopWaiting())
   return app

@@ -22,11 +22,14 @@ export function apiCatalog(publicUrl: string): object {
   }
 }
 
-/** Returns the metadata of this service as a protected resource (RFC 9728). It issues its bearer tokens itself. */
-export function resourceMetadata(publicUrl: string): object {
+/**
+ * Returns the metadata of this service as a protected resource (RFC 9728). It issues its bearer tokens itself.
+ * @param path the path of the resource below `PUBLIC_URL`
+ */
+export function resourceMetadata(publicUrl: string, path = ''): object {
   const links = linksOf(publicUrl)
   return {
-    resource: publicUrl,
+    resource: publicUrl + path,
     resource_name: 'firstkey',
     bearer_methods_supported: ['header'],
     resource_documentation: links.llms,

@@ -29,7 +29,7 @@ crash of the service. A rejected or failed registration costs no use of the toke
 
 ## Errors
 
-Every error is a problem document (RFC 9457), or an OAuth error below \`/connect\`, with a stable \`code\`. Base decisions on
+Every error is a problem document (RFC 9457), or an OAuth error for OAuth clients, with a stable \`code\`. Base decisions on
 the code; \`type\` (\`error_uri\` in OAuth errors) is the URL of a page that explains it. Codes marked ↻ are \`retryable\`:
 wait the number of seconds in \`Retry-After\`, then send the same request again, unchanged.
 

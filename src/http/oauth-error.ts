@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
@@ -32,7 +32,7 @@ export const oauthErrorSchema = z
   })
   .meta({ id: 'OAuthError' })
 
-/** The error names that the RFCs define. For all other errors the code is the name. */
+/** The error names that the RFCs define; `not_found` is at the token endpoint, which supports no grant (RFC 6749, section 5.2). For all other errors the code is the name. */
 const NAMES: Partial<Record<ErrorCode, string>> = {
   invalid_request: 'invalid_client_metadata',
   name_not_allowed: 'invalid_client_metadata',
@@ -40,6 +40,7 @@ const NAMES: Partial<Record<ErrorCode, string>> = {
   missing_token: 'invalid_token',
   token_expired: 'invalid_token',
   token_revoked: 'invalid_token',
+  not_found: 'unsupported_grant_type',
 }
 
 /** Matches the characters that `error_description` must not contain (RFC 6749, section 5.2). */
@@ -47,16 +48,26 @@ const NOT_PRINTABLE = /[^\x20-\x21\x23-\x5b\x5d-\x7e]/g
 
 /** Sends the errors of a plugin's routes in the OAuth dialect. */
 export function answerOauthErrors(app: FastifyInstance, publicUrl: string): void {
-  app.setErrorHandler((error: Error, request, reply) => {
-    const mapped = asClientError(toServiceError(error))
-    const status = problemStatus[mapped.code]
-    logError(request, reply, mapped, status, error)
-    answerHeaders(reply, mapped, publicUrl)
-    return reply
-      .code(status)
-      .type('application/json')
-      .send(toOauthError(mapped, request.id, publicUrl))
-  })
+  app.setErrorHandler((error: Error, request, reply) =>
+    sendOauthError(reply, request, asClientError(toServiceError(error)), publicUrl, error),
+  )
+}
+
+/** Sends and logs an error in the OAuth dialect. @param thrown the error as it was thrown */
+export function sendOauthError(
+  reply: FastifyReply,
+  request: FastifyRequest,
+  error: ServiceError,
+  publicUrl: string,
+  thrown: Error,
+): FastifyReply {
+  const status = problemStatus[error.code]
+  logError(request, reply, error, status, thrown)
+  answerHeaders(reply, error, publicUrl)
+  return reply
+    .code(status)
+    .type('application/json')
+    .send(toOauthError(error, request.id, publicUrl))
 }
 
 /** Maps `not_found` to `invalid_token`: the token of a client that does not exist is invalid (RFC 7592, section 2). */

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { validatorCompiler } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { ServiceError } from '../errors.ts'
@@ -15,7 +15,7 @@ export function readBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('*', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') return done(null, undefined)
+    if (body === '' || request.is404) return done(null, undefined)
     if ((request.headers['content-encoding'] ?? 'identity') !== 'identity')
       return done(new ServiceError('unsupported_media_type', 'The body must not be compressed.'))
     if (request.mediaType !== JSON_TYPE)
@@ -30,6 +30,36 @@ export function readBodies(app: FastifyInstance): void {
   app.addHook('onRequest', async (request) => {
     if (!request.mediaType) delete request.headers['content-type']
   })
+}
+
+/**
+ * Returns the body of a request that was rejected, also if that was before its body was read: it waits for the body for as
+ * long as the server lets requests take.
+ * @returns `undefined` for a body that is not JSON, too large or broken
+ */
+export async function peekBody({
+  body,
+  raw,
+  mediaType,
+  headers,
+  routeOptions,
+}: FastifyRequest): Promise<unknown> {
+  const limit = routeOptions.bodyLimit
+  if (body !== undefined) return body
+  if (mediaType !== JSON_TYPE || raw.readableDidRead || Number(headers['content-length'] ?? 0) > limit)
+    return undefined
+  const chunks: Buffer[] = []
+  let size = 0
+  try {
+    for await (const chunk of raw.iterator({ destroyOnReturn: false })) {
+      size += chunk.length
+      if (size > limit) return undefined
+      chunks.push(chunk)
+    }
+    return JSON.parse(Buffer.concat(chunks).toString())
+  } catch {
+    return undefined
+  }
 }
 
 function noObject(): ServiceError {

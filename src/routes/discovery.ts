@@ -85,6 +85,15 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     },
     handler: async () => ({ ...resourceMetadata(publicUrl) }),
   })
+  // A client that knows only the URL of an endpoint derives the URL of the metadata from it (RFC 9728, section 3.1).
+  for (const path of ['/register', '/connect/register']) {
+    app.route({
+      method: 'GET',
+      url: `/.well-known/oauth-protected-resource${path}`,
+      schema: { hide: true },
+      handler: async () => ({ ...resourceMetadata(publicUrl, path) }),
+    })
+  }
   app.route({
     method: 'GET',
     url: '/register.mjs',

@@ -2,8 +2,9 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Deps } from '../deps.ts'
 import { authenticate, authenticated } from '../http/authenticate.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
+import { redirectedResponses, redirectOauthClients } from '../http/oauth-fallbacks.ts'
 import { tagged } from '../http/openapi.ts'
-import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
+import { STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
 import { register } from '../registration/register.ts'
@@ -41,6 +42,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   { deps, limits },
 ) => {
   const { config } = deps
+  redirectOauthClients(app, config.publicUrl)
   app.route({
     method: 'POST',
     url: '/register',
@@ -64,7 +66,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
             'text/plain': { schema: shellLinesSchema, example: shellLinesExample },
           },
         },
-        ...problemResponses(...REGISTER_ERRORS),
+        ...redirectedResponses(...REGISTER_ERRORS),
       },
     },
     handler: async (request, reply) => {
