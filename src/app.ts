@@ -2,6 +2,7 @@ import accepts from '@fastify/accepts'
 import type { FastifyInstance } from 'fastify'
 import type { Deps } from './deps.ts'
 import { prepareAuthentication } from './http/authenticate.ts'
+import { noteClientAddresses } from './http/client-address.ts'
 import { watchMethods } from './http/method-not-allowed.ts'
 import { explainNoFlow } from './http/oauth-fallbacks.ts'
 import { describeApi } from './http/openapi.ts'
@@ -22,8 +23,9 @@ import { registrationRoutes } from './routes/registration.ts'
 /** Builds the HTTP service with all plugins and routes. It does not listen yet; closing it does not close `deps`. */
 export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   const { config, log } = deps
-  const app = createHttpServer({ log, publicUrl: config.publicUrl, trustProxy: config.trustProxy })
+  const app = createHttpServer({ log, publicUrl: config.publicUrl })
   answerProblems(app, config.publicUrl)
+  noteClientAddresses(app, config)
   prepareAuthentication(app)
   logRequests(app)
   recordRefusals(app, deps.refusals.record)

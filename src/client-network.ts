@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { canonicalAddress } from './ip-address.ts'
 
 /** The 16-bit groups of an IPv6 address that name its network: a /64, of which one client can use every address. */
 const NETWORK_GROUPS = 4
@@ -9,15 +10,13 @@ const GROUPS = 8
  * as in `2001:db8:0:1::/64`. An IPv4 address in the form of IPv6 is an IPv4 address. Any other text is returned as it is.
  */
 export function networkOf(address: string): string {
-  const mapped = address.slice(address.lastIndexOf(':') + 1)
-  if (address.toLowerCase() === `::ffff:${mapped}` && isIP(mapped) === 4) return mapped
-  if (isIP(address) !== 6) return address
-  const [start = '', end] = address.split('::')
+  const canonical = canonicalAddress(address) ?? address
+  if (isIP(canonical) !== 6) return canonical
+  const [start = '', end] = canonical.split('::')
   const before = groupsOf(start)
   const after = groupsOf(end ?? '')
   const zeros = Array.from({ length: GROUPS - before.length - after.length }, () => '0')
-  const network = [...before, ...zeros, ...after].slice(0, NETWORK_GROUPS)
-  return `${network.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`
+  return `${[...before, ...zeros, ...after].slice(0, NETWORK_GROUPS).join(':')}::/64`
 }
 
 /** Splits a part of an IPv6 address into groups; an IPv4 address at its end takes the place of two. */

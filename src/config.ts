@@ -1,7 +1,7 @@
-import { isIP } from 'node:net'
 import { z } from 'zod'
 import { DAY_MS } from './clock.ts'
 import { credentialFaults } from './credential-variables.ts'
+import { parseRange } from './ip-address.ts'
 
 /** A plan that this deployment offers: its name here, and the id of its usage plan in API Gateway. */
 export interface Plan {
@@ -26,8 +26,10 @@ export interface Config {
   readonly logLevel: LogLevel
   /** The base of every URL in a response, without a trailing slash. */
   readonly publicUrl: string
-  /** `false`, the number of trusted proxies, or their addresses and CIDR ranges. */
+  /** `false`, the number of trusted proxies that report in one header, or their addresses and CIDR ranges. */
   readonly trustProxy: false | number | string[]
+  /** The header in which the trusted proxies report the client; `undefined`: the one of the two that is present. */
+  readonly trustProxyHeader: (typeof forwardingHeaders)[number] | undefined
   readonly region: string
   /** A custom endpoint for API Gateway; `undefined`: the endpoint of the Region. */
   readonly apiGatewayEndpoint: string | undefined
@@ -129,25 +131,32 @@ const region = z
   .string('is required: it must be an AWS Region, for example eu-west-1')
   .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be an AWS Region, for example eu-west-1')
 
+const TRUSTED_PROXIES =
+  'must be the number of proxies from 1 to 99, for example 1, or their addresses, for example 10.0.0.0/8,127.0.0.1'
+
+/** The headers in which proxies report the address of a client. */
+export const forwardingHeaders = ['x-forwarded-for', 'forwarded'] as const
+
 const trustProxy = z.string().transform((text, context): false | number | string[] => {
   if (text === '' || text === 'false' || text === '0') return false
   if (/^[1-9]\d?$/.test(text)) return Number(text)
   const addresses = text.split(',').map((address) => address.trim())
-  if (!addresses.every(isAddressOrCidr)) {
-    context.addIssue({
-      code: 'custom',
-      message: 'must be a number of proxies, for example 1, or addresses, for example 10.0.0.0/8,127.0.0.1',
-    })
+  for (const address of addresses) {
+    const range = parseRange(address)
+    if (range === undefined) {
+      context.addIssue({
+        code: 'custom',
+        message: `contains ${JSON.stringify(address)}: it ${TRUSTED_PROXIES}`,
+      })
+    } else if (range.bits === 0) {
+      context.addIssue({
+        code: 'custom',
+        message: `contains ${address}, so that every caller could choose its address: it ${TRUSTED_PROXIES}`,
+      })
+    }
   }
   return addresses
 })
-
-function isAddressOrCidr(text: string): boolean {
-  const [address = '', bits, ...rest] = text.split('/')
-  const version = isIP(address)
-  if (version === 0 || rest.length > 0) return false
-  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
-}
 
 const variables = z.object({
   HOST: z.string().default('127.0.0.1'),
@@ -155,6 +164,13 @@ const variables = z.object({
   LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
   PUBLIC_URL: httpUrl('https://keys.example.com').optional(),
   TRUST_PROXY: trustProxy.default(false),
+  TRUST_PROXY_HEADER: z
+    .string()
+    .toLowerCase()
+    .pipe(
+      z.enum(forwardingHeaders, 'must be X-Forwarded-For or Forwarded, whichever the trusted proxies write'),
+    )
+    .optional(),
   AWS_REGION: region,
   AWS_ENDPOINT_URL: httpUrl('http://localhost:4000').optional(),
   AWS_ENDPOINT_URL_API_GATEWAY: httpUrl('http://localhost:4000').optional(),
@@ -190,6 +206,11 @@ const environment = variables
     path: ['USAGE_PLAN_ID'],
     error: 'must not be set together with USAGE_PLANS: unset one of the two',
   })
+  .refine((env) => env.TRUST_PROXY_HEADER === undefined || env.TRUST_PROXY !== false, {
+    when: () => true,
+    path: ['TRUST_PROXY_HEADER'],
+    error: 'has no effect without TRUST_PROXY: set that, or unset this',
+  })
   .transform((env): Config => {
     const [first, ...others] = env.USAGE_PLANS ?? []
     return {
@@ -198,6 +219,7 @@ const environment = variables
       logLevel: env.LOG_LEVEL,
       publicUrl: (env.PUBLIC_URL ?? `http://localhost:${env.PORT}`).replace(/\/+$/, ''),
       trustProxy: env.TRUST_PROXY,
+      trustProxyHeader: env.TRUST_PROXY_HEADER,
       region: env.AWS_REGION,
       apiGatewayEndpoint: env.AWS_ENDPOINT_URL_API_GATEWAY ?? env.AWS_ENDPOINT_URL,
       plans: [first ?? { name: 'default', usagePlanId: env.USAGE_PLAN_ID ?? '' }, ...others],

@@ -69,8 +69,59 @@ test('TRUST_PROXY is off, a number of proxies, or addresses', () => {
   assert.equal(of(''), false)
   assert.equal(of('2'), 2)
   assert.deepEqual(of('10.0.0.0/8, ::1'), ['10.0.0.0/8', '::1'])
-  assert.match(faults({ ...minimal, TRUST_PROXY: '10.0.0.0/33' }), /TRUST_PROXY/)
-  assert.match(faults({ ...minimal, TRUST_PROXY: 'true' }), /TRUST_PROXY/)
+  assert.deepEqual(of('fc00::/7,::ffff:10.0.0.0/104'), ['fc00::/7', '::ffff:10.0.0.0/104'])
+  for (const text of [
+    '10.0.0.0/33',
+    'true',
+    'all',
+    '*',
+    '100',
+    '-1',
+    '1.5',
+    '01',
+    '1,10.0.0.1',
+    '10.0.0.1,',
+    '10.0.0.1/',
+  ])
+    assert.match(
+      faults({ ...minimal, TRUST_PROXY: text }),
+      /^ {2}TRUST_PROXY contains ".*": it must be .* for example 1/m,
+    )
+  for (const text of [
+    '10.0.0.0/a',
+    '10.0.0.0/8/8',
+    '::/129',
+    'fe80::1%eth0',
+    'loopback',
+    '10.0.0.1 10.0.0.2',
+    '\u001b',
+  ])
+    assert.match(
+      faults({ ...minimal, TRUST_PROXY: text }),
+      /^ {2}TRUST_PROXY contains ".*": it must be .* for example 1/m,
+    )
+  for (const text of ['0.0.0.0/0', '10.0.0.0/8,1.2.3.4/00', '::/0', '::ffff:0.0.0.0/96'])
+    assert.match(
+      faults({ ...minimal, TRUST_PROXY: text }),
+      /^ {2}TRUST_PROXY contains .* every caller could choose/m,
+    )
+})
+
+test('TRUST_PROXY_HEADER names one of the two headers, in any case, and needs TRUST_PROXY', () => {
+  const of = (name: string) =>
+    readConfig({ ...minimal, TRUST_PROXY: '1', TRUST_PROXY_HEADER: name }).trustProxyHeader
+  assert.equal(of('X-Forwarded-For'), 'x-forwarded-for')
+  assert.equal(of('forwarded'), 'forwarded')
+  assert.equal(of(''), undefined)
+  assert.match(
+    faults({ ...minimal, TRUST_PROXY: '1', TRUST_PROXY_HEADER: 'X-Real-IP' }),
+    /TRUST_PROXY_HEADER must be/,
+  )
+  assert.match(faults({ ...minimal, TRUST_PROXY_HEADER: 'Forwarded' }), /has no effect without TRUST_PROXY/)
+  assert.match(
+    faults({ TRUST_PROXY_HEADER: 'Forwarded' }),
+    /AWS_REGION[\s\S]*has no effect without TRUST_PROXY/,
+  )
 })
 
 test('a trailing slash of PUBLIC_URL is removed', () => {

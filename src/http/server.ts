@@ -31,22 +31,19 @@ const SEND_TIMEOUT = 10_000
 export interface ServerOptions {
   readonly log: FastifyBaseLogger
   readonly publicUrl: string
-  readonly trustProxy: false | number | string[]
 }
 
 /**
  * Creates the Fastify instance of this service: with limits on sizes and times, request ids of its own, responses that
  * must not be cached, and problem documents even for input that is no valid request.
  */
-export function createHttpServer({ log, publicUrl, trustProxy }: ServerOptions): FastifyInstance {
+export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInstance {
   /** The responses that each connection is still waiting for, in their order. */
   const owed = new WeakMap<Socket, Set<FastifyReply>>()
   const app = Fastify({
     loggerInstance: log,
     // logRequests logs one line per request instead.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
-    // Hop 0 is the peer of the socket.
-    trustProxy: typeof trustProxy === 'number' ? (_address, hop) => hop < trustProxy : trustProxy,
     bodyLimit: BODY_LIMIT,
     // /register/ means /register, not a registration with an empty id.
     routerOptions: { ignoreTrailingSlash: true },

@@ -118,10 +118,9 @@ test('an undone registration is recorded with the reason; of a flood of rejected
   await registered(service, {}, {}, secret)
   await Promise.all(Array.from({ length: 200 }, () => service.register(secret)))
   await service.deps.refusals.flush()
-  assert.deepEqual((await trail(service, { tokenId: token.id })).slice(-2), [
-    'token request.refused token_exhausted',
-    'token request.refused token_exhausted: 199 more in 1 s',
-  ])
+  const [first, repeats] = (await trail(service, { tokenId: token.id })).slice(-2)
+  assert.equal(first, 'token request.refused token_exhausted')
+  assert.match(repeats ?? '', /^token request\.refused token_exhausted: 199 more in \d+ s$/)
 })
 
 /** Sends requests with a revoked token from these addresses. Returns the entries of their refusals, oldest first. */
@@ -142,7 +141,7 @@ test('refusals of one IPv6 network are counted together', async (t) => {
   assert.deepEqual(
     entries.map(({ actor, detail }) => [actor.clientAddress, detail?.replace(/\d+ s$/, '… s')]),
     [
-      ['2001:db8:0:1::0', 'token_revoked'],
+      ['2001:db8:0:1::', 'token_revoked'],
       ['2001:db8:0:2::1', 'token_revoked'],
       ['2001:db8:0:1::/64', 'token_revoked: 49 more in … s'],
     ],
