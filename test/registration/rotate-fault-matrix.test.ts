@@ -29,7 +29,7 @@ const operations = {
 } as const satisfies Record<MintMode, readonly OperationName[]>
 
 function start(t: TestContext, mode: MintMode = 'single'): Promise<Service> {
-  const env = { REGISTER_TIMEOUT_MS: '1500', MINT_MODE: mode }
+  const env = { REGISTER_TIMEOUT_MS: '4000', MINT_MODE: mode }
   return startService(t, { env, timing: fastTiming })
 }
 

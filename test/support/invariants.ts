@@ -34,7 +34,7 @@ export const fastTiming: Timing = {
   endRetry: 200,
   leaderLease: 400,
   forget: 100,
-  upstreamCall: 150,
+  upstreamCall: 1_000,
   displaceAfter: 2_000,
 }
 

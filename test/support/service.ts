@@ -146,8 +146,9 @@ export async function registered(
   secret?: string,
 ): Promise<Registered> {
   const answer = await service.register(secret ?? (await service.token(policy)).secret, undefined, headers)
-  assert.equal(answer.status, 201)
-  return registeredSchema.parse(await answer.json())
+  const body = await answer.text()
+  assert.equal(answer.status, 201, body)
+  return registeredSchema.parse(JSON.parse(body))
 }
 
 /** Sends a request to `/register/{id}` or a path below it, with the management token. */

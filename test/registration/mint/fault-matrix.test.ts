@@ -40,7 +40,7 @@ async function runCase(
   isIdempotent: boolean,
 ): Promise<void> {
   const service = await startService(t, {
-    env: { REGISTER_TIMEOUT_MS: '1500', MINT_MODE: mode },
+    env: { REGISTER_TIMEOUT_MS: '4000', MINT_MODE: mode },
     timing: fastTiming,
   })
   const count = agents[mode]

@@ -243,7 +243,7 @@ test('a key that a lost response left behind is found however late GetApiKeys sh
 })
 
 test('invariant 8: if API Gateway hangs, the response is 503 with Retry-After within REGISTER_TIMEOUT_MS, and the registration is undone', async (t) => {
-  const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '1000' } })
+  const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '3000' } })
   const { secret, token } = await service.token()
   service.gateway.faults.order({
     operation: 'CreateUsagePlanKey',
@@ -254,7 +254,7 @@ test('invariant 8: if API Gateway hangs, the response is 503 with Retry-After wi
   const before = performance.now()
   const answer = await service.register(secret)
   const took = performance.now() - before
-  assert.ok(took < 1_000, `answered after ${took} ms`)
+  assert.ok(took < 3_000, `answered after ${took} ms`)
   assert.equal(answer.status, 503)
   assert.ok(Number(answer.headers.get('retry-after')) > 0)
   assert.equal((await readProblem(answer)).code, 'upstream_unavailable')
@@ -277,7 +277,7 @@ for (const kind of ['half', 'drip'] as const)
         answers.map(({ status }) => status),
         [201, 201, 201],
       )
-      // The limit of an attempt is 150 ms; until now it was that of the registration, 25 s.
+      // The limit of an attempt is a second; until now it was that of the registration, 25 s.
       assert.ok(took < 8_000, `${took} ms`)
       assert.equal(service.gateway.account.keys.size, 3)
     })
