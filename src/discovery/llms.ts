@@ -37,7 +37,8 @@ export function llmsText(
 
 The response is 201 with \`registration_id\`, \`api_key_id\`, \`api_key_value\`, \`usage_plan_id\`, \`plan\`, \`created_at\`, \`expires_at\`,
 \`use\` (the header to send, the base URL, a curl command) and \`management\` (a token and a URL). The key and the
-management token are shown only there: store them at once. With \`Accept: text/plain\` the response is name=value lines.
+management token are shown only there: store them at once. With \`Accept: text/plain\` the response is variables for a
+shell: \`FIRSTKEY_API_KEY=…\`.
 
 To use the key, send \`x-api-key: <api_key_value>\` with every request to ${apiBaseUrl}. API Gateway rejects a new key with
 403 for some seconds, sometimes minutes: ${untilItWorks}.

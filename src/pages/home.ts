@@ -142,5 +142,5 @@ curl ${register} \\
 
 function scriptRecipe(script: string): string {
   return `curl -O ${script}
-node register.mjs --name acme-agent --out .env`
+node register.mjs --name acme-agent --out firstkey.env`
 }

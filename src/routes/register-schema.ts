@@ -129,7 +129,9 @@ export const credentialExample: CredentialAnswer = {
 }
 
 /** The same response as text. */
-export const shellLinesSchema = z.string().describe('name=value lines, quoted for a POSIX shell')
+export const shellLinesSchema = z
+  .string()
+  .describe('Variables for a shell, one a line: `FIRSTKEY_API_KEY=…`, quoted for a POSIX shell')
 
 export const shellLinesExample = toShellLines(credentialExample)
 
@@ -157,17 +159,27 @@ export function toAnswer({ registration, apiKeyId, secrets, ready }: Credential)
   }
 }
 
-/** Returns the response for `Accept: text/plain`: safe to `eval` or to source, whatever the name contains. */
-export function toShellLines({ use, management, expires_at, ready, ...answer }: CredentialAnswer): string {
+/**
+ * Returns the response for `Accept: text/plain`: safe to `eval` or to source, whatever the name contains. The prefix keeps
+ * the variables apart from those of the shell and of other programs. `client/register.mjs` writes the same names.
+ */
+export function toShellLines({ use, management, ...answer }: CredentialAnswer): string {
   return shellAssignments({
-    ...answer,
-    ...(expires_at === null ? {} : { expires_at }),
-    ...(ready === undefined ? {} : { ready: String(ready) }),
-    header: use.header,
-    base_url: use.base_url,
-    curl: use.curl,
-    management_token: management.token,
-    management_url: management.url,
+    FIRSTKEY_REGISTRATION_ID: answer.registration_id,
+    FIRSTKEY_API_KEY_ID: answer.api_key_id,
+    FIRSTKEY_API_KEY: answer.api_key_value,
+    FIRSTKEY_NAME: answer.name,
+    FIRSTKEY_DESCRIPTION: answer.description,
+    FIRSTKEY_USAGE_PLAN_ID: answer.usage_plan_id,
+    FIRSTKEY_PLAN: answer.plan,
+    FIRSTKEY_CREATED_AT: answer.created_at,
+    ...(answer.expires_at === null ? {} : { FIRSTKEY_EXPIRES_AT: answer.expires_at }),
+    ...(answer.ready === undefined ? {} : { FIRSTKEY_READY: String(answer.ready) }),
+    FIRSTKEY_API_HEADER: use.header,
+    FIRSTKEY_API_BASE_URL: use.base_url,
+    FIRSTKEY_API_CURL: use.curl,
+    FIRSTKEY_MANAGEMENT_TOKEN: management.token,
+    FIRSTKEY_MANAGEMENT_URL: management.url,
   })
 }
 

@@ -59,7 +59,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       response: {
         201: {
           description:
-            'The new key, as JSON or, with `Accept: text/plain`, as `name=value` lines for a shell.',
+            'The new key, as JSON or, with `Accept: text/plain`, as variables for a shell (`FIRSTKEY_API_KEY=…`).',
           headers: headersOf('Location', 'Idempotency-Replayed', 'Preference-Applied', 'Vary'),
           content: {
             'application/json': { schema: credentialSchema, example: credentialExample },

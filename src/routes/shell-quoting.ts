@@ -3,7 +3,7 @@ export function shellQuote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }
 
-/** Formats values as `name=value` lines that a POSIX shell can read with `eval` or `.`. */
+/** Formats variables, one a line, that a POSIX shell can read with `eval` or `.`. */
 export function shellAssignments(values: Readonly<Record<string, string>>): string {
   return Object.entries(values)
     .map(([name, value]) => `${name}=${shellQuote(value)}\n`)

@@ -54,13 +54,27 @@ const jsonCredential = z
     management_url: url,
   }))
   .pipe(credential)
-const names = Object.keys(credential.shape)
+/** The variables of a file or a step. */
+const variables = z
+  .object({
+    FIRSTKEY_API_KEY_ID: z.string(),
+    FIRSTKEY_API_KEY: z.string(),
+    FIRSTKEY_MANAGEMENT_TOKEN: z.string(),
+    FIRSTKEY_MANAGEMENT_URL: z.string(),
+  })
+  .transform((values) => ({
+    api_key_id: values.FIRSTKEY_API_KEY_ID,
+    api_key_value: values.FIRSTKEY_API_KEY,
+    management_token: values.FIRSTKEY_MANAGEMENT_TOKEN,
+    management_url: values.FIRSTKEY_MANAGEMENT_URL,
+  }))
+const names = Object.keys(variables.in.shape)
 
 /** Reads the credential that the recipe left in its folder, in the way that the document describes. */
 function readKept({ dir }: Place, recipe: Recipe) {
   if (recipe.language === 'yaml') {
     const lines = readFileSync(join(dir, 'output'), 'utf8').matchAll(/^(\w+)=(.*)$/gm)
-    return credential.parse(Object.fromEntries([...lines].map(([, name, value]) => [name, value])))
+    return variables.parse(Object.fromEntries([...lines].map(([, name, value]) => [name, value])))
   }
   const [file = '', ...others] = readdirSync(dir).filter((name) => /\.(env|json)$/.test(name))
   assert.deepEqual(others, [])
@@ -68,7 +82,7 @@ function readKept({ dir }: Place, recipe: Recipe) {
   if (file.endsWith('.json')) return jsonCredential.parse(JSON.parse(readFileSync(join(dir, file), 'utf8')))
   const script = `. "./$1"; printf '%s\\n' ${names.map((name) => `"$${name}"`).join(' ')}`
   const values = execFileSync('sh', ['-euc', script, 'sh', file], { cwd: dir, encoding: 'utf8' }).split('\n')
-  return credential.parse(Object.fromEntries(names.map((name, index) => [name, values[index]])))
+  return variables.parse(Object.fromEntries(names.map((name, index) => [name, values[index]])))
 }
 
 /** Asserts that the demo API accepts the key, and that the management token gives access to the registration. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer, request } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
@@ -59,7 +59,7 @@ test('register.mjs contains the URL of the service that served it', async (t) =>
   assert.match((await run(['--help'])).stdout, /default: https:\/\/keys\.example\.com\/it/)
 })
 
-test('register.mjs --out writes name=value lines that only the owner can read, and overwrites no file without --force', async (t) => {
+test('register.mjs --out writes variables that only the owner can read, and overwrites no file without --force', async (t) => {
   const service = await startService(t)
   const { dir, run, kept } = await fetchScript(t, service)
   const { secret } = await service.token()
@@ -69,22 +69,21 @@ test('register.mjs --out writes name=value lines that only the owner can read, a
   assert.equal(done.code, 0, done.stderr)
   assert.equal(statSync(out).mode & 0o777, 0o600)
   const lines = readFileSync(out, 'utf8')
-  const value = lines.match(/^api_key_value=(\w+)$/m)?.[1] ?? ''
+  const value = lines.match(/^FIRSTKEY_API_KEY=(\w+)$/m)?.[1] ?? ''
   assert.equal(await dataPlane(service, value), 200)
-  assert.match(lines, /^name='acme agent'$/m)
-  assert.match(lines, /^management_token=fkm_\w+$/m)
+  assert.match(lines, /^FIRSTKEY_NAME='acme agent'$/m)
+  assert.match(lines, /^FIRSTKEY_MANAGEMENT_TOKEN=fkm_\w+$/m)
   assert.ok(!`${done.stdout}${done.stderr}`.includes(value), 'no secret on the screen')
 
   const again = await run(['--name', 'acme agent', '--out', out], env)
   assert.equal(again.code, 2)
-  assert.match(again.stderr, /already exists: use --force to overwrite it/)
+  assert.match(again.stderr, /already exists: use --append to add to it, --force to overwrite it/)
   assert.equal(readFileSync(out, 'utf8'), lines)
   assert.equal(service.gateway.account.keys.size, 1, 'no request was sent')
   assert.equal((await run(['--name', 'acme agent', '--out', out, '--force'], env)).code, 0)
   assert.notEqual(readFileSync(out, 'utf8'), lines)
   assert.equal(statSync(out).mode & 0o777, 0o600)
 
-  mkdirSync(join(dir, 'folder'))
   assert.equal((await run(['--name', 'a', '--out', join(dir, 'none', 'x')], env)).code, 2)
   const refused = await run(['--name', 'a', '--out', join(dir, 'new.env')], { FIRSTKEY_TOKEN: 'fkb_wrong' })
   assert.equal(refused.code, 1)
@@ -107,12 +106,17 @@ test('register.mjs reports the fault and the next step: exit code 1 for a reject
     [[], { FIRSTKEY_TOKEN: secret }, /--name is missing/],
     [['--name', 'a', '--token', 'x'], { FIRSTKEY_TOKEN: secret }, /Unknown option '--token'/],
     [['--name', 'a', '--url', 'ftp://x'], { FIRSTKEY_TOKEN: secret }, /must be the http\(s\) URL/],
+    [['--name', 'a', '--url', 'http://me:pw@x'], { FIRSTKEY_TOKEN: secret }, /without a user name/],
     [['--name', 'a', '--force'], { FIRSTKEY_TOKEN: secret }, /--force requires --out/],
+    [['--name', 'a', '--append'], { FIRSTKEY_TOKEN: secret }, /--append requires --out/],
+    [['--name', 'a', '--out', 'x', '--append', '--force'], { FIRSTKEY_TOKEN: secret }, /exclude each other/],
+    [['--name', 'a', '--out', 'x', '--append', '--json'], { FIRSTKEY_TOKEN: secret }, /choose one/],
+    [['--name', 'a', secret], { FIRSTKEY_TOKEN: secret }, /Unexpected argument 'fkb_…'/],
   ] as const) {
     const wrong = await run(args, env)
     assert.equal(wrong.code, 2, args.join(' '))
     assert.match(wrong.stderr, message)
-    assert.match(wrong.stderr, /usage: /)
+    assert.match(wrong.stderr, /^register\.mjs: .*\nTry: node register\.mjs --help\n$/, 'one line and a hint')
   }
 })
 
@@ -243,15 +247,117 @@ test('register.mjs, stopped while it waits, removes its empty file and keeps its
   const again = await run(args.slice(1), { FIRSTKEY_TOKEN: secret })
   assert.equal(again.code, 0, again.stderr)
   assert.equal(service.gateway.account.keys.size, 1)
-  assert.match(readFileSync(join(dir, '.env'), 'utf8'), /^api_key_value=/m)
+  assert.match(readFileSync(join(dir, '.env'), 'utf8'), /^FIRSTKEY_API_KEY=/m)
 })
 
-test('register.mjs never prints a token, not even an invalid one', async (t) => {
-  const { run } = await fetchScript(t, await startService(t))
-  const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: 'fkb_abc\ndef' })
-  assert.equal(done.code, 2)
-  assert.match(done.stderr, /FIRSTKEY_TOKEN contains invalid characters/)
-  assert.ok(!done.stderr.includes('fkb_abc'))
+test('register.mjs uses a token in spite of what a file left around it, says what that is, and never prints a token', async (t) => {
+  const service = await startService(t)
+  const { run } = await fetchScript(t, service)
+  const { secret } = await service.token()
+  for (const [around, told] of [
+    [`${secret}\r`, /FIRSTKEY_TOKEN has a carriage return before or after the token/],
+    [`${secret}\r\n`, /a carriage return/],
+    [`"${secret}"`, /a quotation mark/],
+    [`'${secret}'`, /an apostrophe/],
+    [`\uFEFF${secret}`, /a byte-order mark/],
+    [` ${secret}\n`, /^$/],
+    [`Bearer ${secret}`, /^$/],
+  ] as const) {
+    const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: around })
+    assert.equal(done.code, 0, JSON.stringify(around.replace(secret, '…')))
+    assert.match(done.stderr, told)
+  }
+  for (const [inside, told] of [
+    ['fkb_abc\ndef', /contains invalid characters: a line break inside the token/],
+    ['fkb_abc\rdef', /a carriage return inside/],
+    ['fkb_abc def', /a space inside/],
+    ['fkb_abc\u200Bdef', /U\+200B inside/],
+    ['fkm_abc', /is a management token/],
+    ['" "', /is not set/],
+  ] as const) {
+    const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: inside })
+    assert.equal(done.code, 2)
+    assert.match(done.stderr, told)
+    assert.ok(!/fk[bm]_abc/.test(done.stderr))
+  }
+})
+
+test('register.mjs takes the URL of the service from the URL of its /register, and keeps a path that ends like that', async (t) => {
+  const asked: (string | undefined)[] = []
+  const front = createServer((incoming, outgoing) => {
+    asked.push(incoming.url)
+    outgoing.writeHead(400, json).end('{"code":"invalid_request","retryable":false}')
+  })
+  front.listen(0, '127.0.0.1')
+  await once(front, 'listening')
+  t.after(() => front.close())
+  const base = `http://127.0.0.1:${(front.address() as AddressInfo).port}`
+  const service = await startService(t, { env: { PUBLIC_URL: `${base}/my/register` } })
+  const { run } = await fetchScript(t, service)
+  for (const [given, path] of [
+    [base, '/register'],
+    [`${base}/`, '/register'],
+    [`${base}/register`, '/register'],
+    [`${base}/register/`, '/register'],
+    [`${base}/prod/register?x=1`, '/prod/register'],
+    [`${base}/prod//register//#top`, '/prod/register'],
+    [`${base}/connect/register`, '/register'],
+    [`${base}/register.mjs`, '/register'],
+    [` ${base}/prod\r`, '/prod/register'],
+    // The URL of the service itself.
+    ['', '/my/register/register'],
+    [`${base}/my/register/`, '/my/register/register'],
+  ] as const) {
+    const done = await run(['--name', 'a'], { FIRSTKEY_TOKEN: 'fkb_x', FIRSTKEY_URL: given })
+    assert.equal(done.code, 1, done.stderr)
+    assert.equal(asked.pop(), path, given)
+  }
+})
+
+test('register.mjs works through a proxy as --help says, and says so where a proxy is set in vain', async (t) => {
+  const service = await startService(t)
+  const { run } = await fetchScript(t, service)
+  const { secret } = await service.token()
+  const tunnels: (string | undefined)[] = []
+  const proxy = createServer().on('connect', (request, client) => {
+    tunnels.push(request.url)
+    const upstream = connect(Number(new URL(service.url).port), '127.0.0.1', () => {
+      client.write('HTTP/1.1 200 Connection established\r\n\r\n')
+      client.pipe(upstream).pipe(client)
+    })
+    for (const socket of [client, upstream]) socket.on('error', () => socket.destroy())
+  })
+  // A request for an http URL may also come without a tunnel.
+  proxy.on('request', (incoming, outgoing) => {
+    tunnels.push(incoming.headers.host)
+    const { method = 'POST', headers } = incoming
+    const forward = request(`${service.url}/register`, { method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
+      answer.pipe(outgoing)
+    })
+    incoming.pipe(forward)
+  })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  t.after(() => {
+    proxy.closeAllConnections()
+    proxy.close()
+  })
+  const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+  // Only the proxy knows this host.
+  const env = {
+    FIRSTKEY_TOKEN: secret,
+    FIRSTKEY_URL: 'http://keys.invalid',
+    HTTP_PROXY: url,
+    HTTPS_PROXY: url,
+  }
+  const through = await run(['--name', 'acme-agent'], { ...env, NODE_USE_ENV_PROXY: '1' })
+  assert.equal(through.code, 0, through.stderr)
+  assert.match(String(tunnels[0]), /^keys\.invalid(:80)?$/)
+  const vain = await run(['--name', 'acme-agent', '--max-wait', '0'], env)
+  assert.equal(vain.code, 1)
+  assert.match(vain.stderr, /A proxy is set, but Node\.js does not use it: see "Proxy" in --help/)
+  assert.match((await run(['-h'])).stdout, /NODE_USE_ENV_PROXY=1/)
 })
 
 test('register.mjs keeps its Idempotency-Key while the uses of its token are pending, and a later run continues', async (t) => {

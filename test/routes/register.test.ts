@@ -73,9 +73,14 @@ test('Accept: text/plain returns lines that a shell can source, whatever the nam
   assert.equal(answer.status, 201)
   assert.match(answer.headers.get('content-type') ?? '', /^text\/plain/)
   const lines = await answer.text()
-  assert.match(lines, /^api_key_value=[A-Za-z0-9]{40}$/m)
-  assert.match(lines, /^management_token=fkm_[A-Za-z0-9]{38}$/m)
-  const sourced = execFileSync('sh', ['-c', `${lines}\nprintf %s "$name"`], { encoding: 'utf8' })
+  assert.match(lines, /^FIRSTKEY_API_KEY=[A-Za-z0-9]{40}$/m)
+  assert.match(lines, /^FIRSTKEY_MANAGEMENT_TOKEN=fkm_[A-Za-z0-9]{38}$/m)
+  const ours = [...lines.matchAll(/^(\w+)=/gm)].map(([, variable = '']) => variable)
+  for (const variable of ours) {
+    assert.match(variable, /^FIRSTKEY_/, "no variable can be one of the shell's or of another program")
+    assert.ok(!['FIRSTKEY_TOKEN', 'FIRSTKEY_URL'].includes(variable), 'what a client reads is not changed')
+  }
+  const sourced = execFileSync('sh', ['-c', `${lines}\nprintf %s "$FIRSTKEY_NAME"`], { encoding: 'utf8' })
   assert.equal(sourced, name)
 })
 

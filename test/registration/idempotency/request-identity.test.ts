@@ -42,7 +42,7 @@ test('a replay has the media type that the retry accepts', async (t) => {
   const headers = idempotent()
   const first = (await (await register(secret, body, headers)).json()) as ReceivedCredential
   const text = await (await register(secret, body, { ...headers, accept: 'text/plain' })).text()
-  assert.match(text, RegExp(`^api_key_value=${first.api_key_value}$`, 'm'))
+  assert.match(text, RegExp(`^FIRSTKEY_API_KEY=${first.api_key_value}$`, 'm'))
 })
 
 test('concurrent duplicates wait for the first request and get its response: one key, one use', async (t) => {
