@@ -76,7 +76,7 @@ async function answer(
 ): Promise<void> {
   plane.quotas(operation)
   plane.onCall(operation, 'arrived')
-  const fault = plane.faults.next(operation)
+  const fault = plane.faults.next(operation, input.body.toString())
   if (fault?.when === 'before' && breakAnswer(fault.kind, reply)) return
 
   const parsed = operation === 'ImportApiKeys' ? input.body.toString() : parseJson(input.body)
@@ -103,6 +103,10 @@ async function answer(
 function breakAnswer(kind: Parameters<typeof faultError>[0], reply: FastifyReply): boolean {
   const error = faultError(kind)
   if (error !== undefined) throw error
+  if (kind === 'garbled') {
+    reply.type('text/html').send('<!doctype html><title>Welcome</title>')
+    return true
+  }
   if (kind !== 'hang' && kind !== 'half' && kind !== 'drip' && kind !== 'cut') return false
   reply.hijack()
   if (kind === 'cut') reply.raw.destroy()
@@ -138,5 +142,6 @@ function parseJson(body: Buffer): unknown {
 function answerError(reply: FastifyReply, error: unknown): FastifyReply {
   const known = error instanceof ApiError ? error : new ApiError(500, 'InternalFailure', String(error))
   if (known.retryAfter !== undefined) reply.header('retry-after', String(known.retryAfter))
-  return reply.code(known.status).header('x-amzn-errortype', known.type).send({ message: known.message })
+  if (known.type !== '') reply.header('x-amzn-errortype', known.type)
+  return reply.code(known.status).send({ message: known.message })
 }

@@ -6,8 +6,8 @@ import { operationNames } from './options.ts'
 /**
  * A failure to inject. `fail`: 500. `throttle`: 429. `conflict`: the 409 of a concurrent change. `quota`: the 429 when the
  * account's API key quota is used up. `denied`: 403. `expired`, `unrecognized`: the 403 for credentials that have expired, or
- * that AWS does not know (yet). `odd`: a 403 of a type that API Gateway does not document. `slow`: 408. `unsupported`: 404, as for an unknown operation. `refused`: 400.
- * `hang`: no response until the client gives up. `half`: a few bytes of a response, then nothing more. `drip`: a response
+ * that AWS does not know (yet). `odd`: a 403 of a type that API Gateway does not document. `slow`: 408. `unsupported`: 404, as for an unknown operation. `unimplemented`: 501 without a
+ * type, as other emulators answer. `garbled`: 200 with a page that is no JSON. `refused`: 400. `oversized`: 413. `hang`: no response until the client gives up. `half`: a few bytes of a response, then nothing more. `drip`: a response
  * without an end, a byte every 50 ms. `cut`: the connection is closed without a response.
  *
  * The others succeed, but their effect or answer is wrong. `late`: a list lacks keys that are younger than `ms`.
@@ -33,7 +33,10 @@ export const faultSchema = z.strictObject({
       'odd',
       'slow',
       'unsupported',
+      'unimplemented',
+      'garbled',
       'refused',
+      'oversized',
       'hang',
       'half',
       'drip',
@@ -41,6 +44,8 @@ export const faultSchema = z.strictObject({
     ] as const),
     ...(['late', 'disabled', 'unattached'] as const),
   ]),
+  /** Only calls whose body contains this text count, and fail. */
+  containing: z.string().default(''),
   /** For `late`: the time until a key is listed, in milliseconds. */
   ms: z.int().min(0).default(1_000),
   /** For `late`, `disabled` and `unattached`: 1 for all keys; 20 for every twentieth key of the account. */
@@ -54,7 +59,7 @@ export interface Faults {
   order(fault: FaultOrder): void
   clear(): void
   /** Counts a call of `operation`. @returns the fault that applies to it, `undefined` if none */
-  next(operation: string): Fault | undefined
+  next(operation: string, body: string): Fault | undefined
 }
 
 export function createFaults(): Faults {
@@ -66,10 +71,10 @@ export function createFaults(): Faults {
     clear() {
       ordered = []
     },
-    next(operation) {
+    next(operation, body) {
       let hit: Fault | undefined
       for (const entry of ordered) {
-        if (entry.fault.operation !== operation) continue
+        if (entry.fault.operation !== operation || !body.includes(entry.fault.containing)) continue
         entry.calls += 1
         if (entry.calls >= entry.fault.nth && entry.calls < entry.fault.nth + entry.fault.times)
           hit ??= entry.fault
@@ -101,6 +106,10 @@ export function faultError(kind: Fault['kind']): ApiError | undefined {
       )
     case 'unsupported':
       return new ApiError(404, 'UnknownOperationException', 'Unknown operation')
+    case 'unimplemented':
+      return new ApiError(501, '', 'Not implemented')
+    case 'oversized':
+      return new ApiError(413, 'RequestEntityTooLargeException', 'Request entity too large')
     case 'refused':
       return badRequest('Invalid request')
     case 'denied':
@@ -125,6 +134,7 @@ export function faultError(kind: Fault['kind']): ApiError | undefined {
     case 'half':
     case 'drip':
     case 'cut':
+    case 'garbled':
     case 'late':
     case 'disabled':
     case 'unattached':

@@ -163,6 +163,12 @@ export const errorCatalogue = {
     retryable: false,
     nextStep: 'Give the operator the request id in "instance"; the log of the service has the reason.',
   },
+  upstream_unsupported: {
+    title: 'API Gateway here does not offer this',
+    retryable: false,
+    nextStep:
+      'Do without this information: asking again gives the same answer until the operator changes the service.',
+  },
   key_quota_reached: {
     title: "The account's API key quota is used up",
     retryable: true,

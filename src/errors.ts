@@ -55,6 +55,11 @@ export class ServiceError extends Error {
   }
 }
 
+/** Reports whether an error is logged already, from when its reason was found. */
+export function isLogged(error: unknown): boolean {
+  return error instanceof ServiceError && error.alreadyLogged
+}
+
 /** Returns a copy of an error with some options changed. */
 export function changed(error: ServiceError, changes: ServiceErrorOptions): ServiceError {
   const { code, message, retryAfter, errors, nextStep, effect, alreadyLogged, clientClosed, cause } = error

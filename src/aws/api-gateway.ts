@@ -1,3 +1,4 @@
+import { changed, ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { createChangeQueue } from './change-queue.ts'
 import { type ClientOptions, createClient } from './client.ts'
@@ -83,6 +84,7 @@ export interface AccessOptions extends ClientOptions {
 export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   const pace = createPace(options.callsPerSecond)
   const changeQueue = createChangeQueue(options.log)
+  const logUnsupported = createUnsupportedLog(options.log)
   const open = (priority: Priority) => {
     const client = createClient(options, pace, priority)
     const calls: ApiGateway = {
@@ -95,10 +97,10 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       deleteKey: (id, signal) => deleteKey(client, id, signal),
       setKeyEnabled: (id, enabled, signal) => setKeyEnabled(client, id, enabled, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
-      readUsage: (query, signal) => readUsage(client, query, signal),
+      readUsage: (query, signal) => logUnsupported(readUsage(client, query, signal)),
       setRemaining: (quota, signal) => setRemaining(client, changeQueue, quota, signal),
-      readKey: (query, signal) => readKey(client, query, signal),
-      findPlansOf: (keyId, signal) => findPlansOf(client, keyId, signal),
+      readKey: (query, signal) => logUnsupported(readKey(client, query, signal)),
+      findPlansOf: (keyId, signal) => logUnsupported(findPlansOf(client, keyId, signal)),
       hasPlan: (usagePlanId, signal) => hasPlan(client, usagePlanId, signal),
       describePlan: (usagePlanId, signal) => describePlan(client, usagePlanId, signal),
     }
@@ -119,5 +121,20 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
     close() {
       for (const { client } of [registration, lowPriorityApiGateway, query]) client.destroy()
     },
+  }
+}
+
+/** Creates a function that logs once for each operation that the endpoint lacks it, and marks the error as logged. */
+function createUnsupportedLog(log: Log): <T>(read: Promise<T>) => Promise<T> {
+  const logged = new Set<string>()
+  return async (read) => {
+    try {
+      return await read
+    } catch (err) {
+      if (!(err instanceof ServiceError) || err.code !== 'upstream_unsupported') throw err
+      if (!logged.has(err.message)) log.warn({ err }, 'API Gateway lacks an operation: doing without it')
+      logged.add(err.message)
+      throw changed(err, { alreadyLogged: true })
+    }
   }
 }

@@ -114,6 +114,25 @@ export function toServiceError(error: unknown, doing: string, subject: 'plan' | 
   }
 }
 
+/**
+ * Reports whether an endpoint lacks an operation: it knows no such path or method, or answers with something else, such as a
+ * page. AWS has every operation; other endpoints may not, for example emulators. A missing plan or key is another error.
+ */
+export function isUnsupported(error: unknown): boolean {
+  const { httpStatusCode: status = 0 } = metadataOf(error)
+  if (status >= 200 && status < 300) return true // The SDK could not read the response.
+  return status === 405 || status === 501 || (status === 404 && kindOf(error) !== 'missing')
+}
+
+/**
+ * Maps an error of a read that the service can do without: `upstream_unsupported` if {@link isUnsupported}, otherwise as
+ * {@link toServiceError}.
+ */
+export function toReadError(error: unknown, doing: string): ServiceError {
+  if (!isUnsupported(error)) return toServiceError(error, doing)
+  return new ServiceError('upstream_unsupported', `API Gateway here cannot ${doing}.`, { cause: error })
+}
+
 /** Returns `true` if a service that starts with this error should not: it does not pass without an operator, or seldom. */
 export function preventsStart({ code, cause }: ServiceError): boolean {
   // Without a cause: a plan without an API stage, which is set right in AWS while the service runs.

@@ -1,7 +1,7 @@
 import { type APIGatewayClient, ImportApiKeysCommand } from '@aws-sdk/client-api-gateway'
-import type { ServiceError } from '../errors.ts'
+import { ServiceError } from '../errors.ts'
 import type { ChangeQueue } from './change-queue.ts'
-import { answeredError, type FaultKind, kindOf, toServiceError } from './errors.ts'
+import { answeredError, type FaultKind, isUnsupported, kindOf, toServiceError } from './errors.ts'
 import type { KeyToCreate } from './keys.ts'
 
 export interface KeyToImport extends KeyToCreate {
@@ -11,20 +11,21 @@ export interface KeyToImport extends KeyToCreate {
 /**
  * The outcome of an import. `imported`: API Gateway reported success after `ms` milliseconds; the caller has to check
  * that the keys are on their usage plans. `refused`: API Gateway rejected these keys and created none of them.
- * `unsupported`: API Gateway has no such operation.
+ * `unsupported`: the endpoint has no such operation. `late`: no response in time, and `unclear`: another failure that says
+ * nothing of the keys, such as a 500; the keys may exist or not.
  */
 export type ImportOutcome =
   | { readonly outcome: 'imported'; readonly ms: number }
-  | { readonly outcome: 'refused' | 'unsupported'; readonly error: ServiceError }
+  | { readonly outcome: 'refused' | 'unsupported' | 'late' | 'unclear'; readonly error: ServiceError }
 
-const UNSUPPORTED = new Set([404, 405, 501])
 /** The kinds of failures that are about the keys. After any other, the same call may succeed, or none would. */
 const ABOUT_THE_KEYS = new Set<FaultKind>(['quota', 'conflict', 'missing', 'rejected'])
 
 /**
  * Imports keys as CSV with their usage plans (ImportApiKeys). A repeated import overwrites the same keys, because the
- * caller chooses their values. It waits in `queue` for the other changes of this process.
- * @throws ServiceError see {@link toServiceError}; the keys may then exist or not
+ * caller chooses their values. It waits in `queue` for the other changes of this process. An import that takes too long is
+ * not retried: the caller may try fewer keys.
+ * @throws ServiceError of a failure that is not about imports, see {@link toServiceError}; the keys may then exist or not
  */
 export async function importKeys(
   client: APIGatewayClient,
@@ -43,21 +44,46 @@ async function tryImport(
   signal: AbortSignal,
 ): Promise<ImportOutcome & { conflict?: string }> {
   const startedAt = performance.now()
+  // All or nothing: a warning for one row must not leave a partial import.
+  const command = new ImportApiKeysCommand({ body, format: 'csv', failOnWarnings: true })
+  command.middlewareStack.add((next) => (args) => next(args).catch(finallyLate), {
+    name: 'doNotRetryLateImport',
+    step: 'deserialize',
+  })
   try {
-    // All or nothing: a warning for one row must not leave a partial import.
-    const command = new ImportApiKeysCommand({ body, format: 'csv', failOnWarnings: true })
-    await client.send(command, { abortSignal: signal })
-    return { outcome: 'imported', ms: performance.now() - startedAt }
+    const { ids } = await client.send(command, { abortSignal: signal })
+    if (ids !== undefined) return { outcome: 'imported', ms: performance.now() - startedAt }
+    return { outcome: 'unsupported', error: withoutIds() }
   } catch (cause) {
     const error = toServiceError(cause, 'import API keys', 'plan')
-    const answered = answeredError(cause)
-    if (answered === undefined) throw error
+    if (isUnsupported(cause)) return { outcome: 'unsupported', error }
     const kind = kindOf(cause)
-    // NotFoundException can mean a usage plan. An unsupported operation has another error name, or none.
-    if (UNSUPPORTED.has(answered.status) && kind !== 'missing') return { outcome: 'unsupported', error }
-    if (!ABOUT_THE_KEYS.has(kind)) throw error
-    return { outcome: 'refused', error, ...(kind === 'conflict' ? { conflict: answered.message } : {}) }
+    const answered = answeredError(cause)
+    if (answered !== undefined && ABOUT_THE_KEYS.has(kind))
+      return { outcome: 'refused', error, ...(kind === 'conflict' ? { conflict: answered.message } : {}) }
+    if (kind !== 'unclear' || signal.aborted) throw error
+    return { outcome: cause instanceof LateError ? 'late' : 'unclear', error }
   }
+}
+
+/** A time-out that the SDK does not retry. */
+class LateError extends Error {
+  override readonly name = 'LateError'
+}
+
+function finallyLate(error: unknown): never {
+  if (error instanceof Error && error.name === 'TimeoutError') throw new LateError(error.message)
+  throw error
+}
+
+/** Another operation answered, such as CreateApiKey at the same path. */
+function withoutIds(): ServiceError {
+  const cause = new Error('the response to ImportApiKeys has no ids')
+  return new ServiceError('upstream_unavailable', 'API Gateway did not import API keys.', {
+    cause,
+    retryAfter: 5,
+    effect: 'possible',
+  })
 }
 
 /** Formats keys as CSV. `Enabled` is true by default; the column states it explicitly. */

@@ -8,7 +8,7 @@ import {
 } from '@aws-sdk/client-api-gateway'
 import { ServiceError } from '../errors.ts'
 import type { ChangeQueue } from './change-queue.ts'
-import { answeredError, toServiceError } from './errors.ts'
+import { answeredError, toReadError, toServiceError } from './errors.ts'
 import { type FoundKey, keysNamed } from './keys.ts'
 import { isPassing, untilSeen } from './late-lists.ts'
 
@@ -198,7 +198,7 @@ export async function hasPlan(
 
 /**
  * Returns the usage plans that a key is on (GetUsagePlans). A key that does not exist is on none.
- * @throws ServiceError see {@link toServiceError}
+ * @throws ServiceError see {@link toReadError}
  */
 export async function findPlansOf(
   client: APIGatewayClient,
@@ -209,7 +209,7 @@ export async function findPlansOf(
     return await listPlans(client, keyId, signal)
   } catch (error) {
     if (answeredError(error)?.name === 'NotFoundException') return []
-    throw toServiceError(error, 'read the usage plans of a key')
+    throw toReadError(error, 'read the usage plans of a key')
   }
 }
 

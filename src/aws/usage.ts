@@ -1,7 +1,7 @@
 import { type APIGatewayClient, paginateGetUsage, UpdateUsageCommand } from '@aws-sdk/client-api-gateway'
 import { DAY_MS, dateOf } from '../clock.ts'
 import { type ChangeQueue, isConcurrentChange } from './change-queue.ts'
-import { answeredError, toServiceError } from './errors.ts'
+import { answeredError, toReadError, toServiceError } from './errors.ts'
 
 export interface UsageQuery {
   readonly usagePlanId: string
@@ -23,7 +23,7 @@ export interface UsageDay {
 /**
  * Reads the daily usage of a key on its usage plan (GetUsage). API Gateway's figures are up to half an hour late.
  * Returns no days for a key that was never used or no longer exists.
- * @throws ServiceError see {@link toServiceError}
+ * @throws ServiceError see {@link toReadError}
  */
 export async function readUsage(
   client: APIGatewayClient,
@@ -33,9 +33,12 @@ export async function readUsage(
   try {
     const days: UsageDay[] = []
     const query = { usagePlanId, keyId, startDate: from, endDate: to }
-    for await (const { items = {} } of paginateGetUsage({ client, pageSize: 500 }, query, { abortSignal })) {
+    for await (const page of paginateGetUsage({ client, pageSize: 500 }, query, { abortSignal })) {
+      const { usagePlanId: answeredFor, items } = page
+      // No figures mean "never used", so they must be API Gateway's.
+      if (answeredFor === undefined && items === undefined) throw notUsage()
       // AWS does not document whether the id or the value of the key is the index; the query names only this key.
-      const [figures = []] = items[keyId] === undefined ? Object.values(items) : [items[keyId]]
+      const [figures = []] = items?.[keyId] === undefined ? Object.values(items ?? {}) : [items[keyId]]
       for (const [used = 0, remaining = 0] of figures) {
         const date = dateOf(Date.parse(from) + days.length * DAY_MS)
         days.push({ date, used, remaining })
@@ -43,8 +46,13 @@ export async function readUsage(
     }
     return days
   } catch (error) {
-    throw toServiceError(error, 'read the usage of a key')
+    throw toReadError(error, 'read the usage of a key')
   }
+}
+
+function notUsage(): Error {
+  const error = new Error('the response to GetUsage has neither a usage plan nor figures')
+  return Object.assign(error, { $metadata: { httpStatusCode: 200 } })
 }
 
 export interface RemainingQuota {

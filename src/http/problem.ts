@@ -36,6 +36,7 @@ export const problemStatus = {
   store_unavailable: 503,
   shutting_down: 503,
   upstream_misconfigured: 502,
+  upstream_unsupported: 501,
   key_quota_reached: 503,
   internal: 500,
 } as const satisfies Record<ErrorCode, number>

@@ -1,5 +1,6 @@
 import type { PlanLimits } from '../aws/usage-plans.ts'
 import { DAY_MS, dateOf } from '../clock.ts'
+import { ServiceError } from '../errors.ts'
 import type { NewRegistration, Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './deps.ts'
 import { mayHaveKey } from './lifecycle.ts'
@@ -59,8 +60,15 @@ async function spentBy(
   // Two days: AWS's day may have begun before this clock's, or not yet.
   const now = clock()
   const range = { from: dateOf(now - DAY_MS), to: dateOf(now) }
-  const days = await apiGateway.readUsage({ usagePlanId: on.usagePlanId, keyId, ...range }, signal)
+  const query = { usagePlanId: on.usagePlanId, keyId, ...range }
+  const days = await apiGateway.readUsage(query, signal).catch(noneIfUnsupported)
   return on.quota.limit - (days.at(-1)?.remaining ?? on.quota.limit)
+}
+
+/** An endpoint that does not report usage has none to carry, and a repeated rotation would find the same. */
+function noneIfUnsupported(error: unknown): never[] {
+  if (error instanceof ServiceError && error.code === 'upstream_unsupported') return []
+  throw error
 }
 
 async function quotaOf(

@@ -88,7 +88,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
           description: 'The usage figures of API Gateway, day by day.',
           content: { 'application/json': { schema: usageSchema, example: usageExample } },
         },
-        ...problemResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS),
+        ...problemResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS, 'upstream_unsupported'),
       },
     },
     handler: async (request) => {
@@ -145,7 +145,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
           headers: headersOf('Idempotency-Replayed', 'Preference-Applied'),
           content: { 'application/json': { schema: rotatedSchema, example: rotatedExample } },
         },
-        ...problemResponses(...MANAGE_ERRORS, ...MINT_ERRORS, 'rotation_in_progress'),
+        ...problemResponses(...MANAGE_ERRORS, ...MINT_ERRORS, 'rotation_in_progress', 'upstream_unsupported'),
       },
     },
     handler: async (request, reply) => {

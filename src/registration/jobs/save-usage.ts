@@ -1,4 +1,5 @@
 import type { ApiGateway } from '../../aws/api-gateway.ts'
+import { isLogged } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { readDaysUsed } from './days-used.ts'
@@ -24,9 +25,7 @@ export async function saveUsage(
     // A second attempt to delete a key may find that it is gone, without figures: those of the first attempt stay.
     if (Object.keys(used).length > 0) await store.saveUsage(id, used)
   } catch (err) {
-    log.warn(
-      { registration_id: id, api_key_id: apiKeyId, err },
-      'could not store the usage of a key before its deletion',
-    )
+    const fields = { registration_id: id, api_key_id: apiKeyId, err }
+    if (!isLogged(err)) log.warn(fields, 'could not store the usage of a key before its deletion')
   }
 }

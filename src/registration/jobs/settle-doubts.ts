@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortAfter } from '../../abort-after.ts'
 import type { Config } from '../../config.ts'
+import { isLogged } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { undoAnswers } from '../remove-keys.ts'
@@ -101,7 +102,7 @@ function createUseReader(
       } catch (err) {
         unreadable.add(one.usagePlanId)
         const fields = { registration_id: one.id, usage_plan_id: one.usagePlanId, err }
-        log.warn(fields, 'could not read whether keys in doubt were used; will retry')
+        if (!isLogged(err)) log.warn(fields, 'could not read whether keys in doubt were used; will retry')
       } finally {
         limit.cancel()
       }

@@ -15,6 +15,8 @@ export interface CircuitBreaker {
    * @param weight 1 if it was wrong throughout, a fraction if it was so in part; {@link OPENS_AT} opens the breaker at once
    */
   failed(reason: unknown, weight: number): void
+  /** Notes that the endpoint lacks the operation: the breaker stays open, unless the operation has worked before. */
+  unsupported(reason: unknown): void
   /** Notes a response that proved right: halves the distrust. */
   worked(): void
   /** Reports whether a check of the operation is due, and schedules the next one. */
@@ -52,6 +54,7 @@ export function createCircuitBreaker({
   let changedAt = 0
   let openUntil = Number.NEGATIVE_INFINITY
   let checkAt = Number.NEGATIVE_INFINITY
+  let hasWorked = false
   const present = () => {
     const left = longest === 0 ? distrust : distrust * 0.5 ** ((now() - changedAt) / longest / HALF_LIFE)
     return left < LEAST ? 0 : left
@@ -63,20 +66,30 @@ export function createCircuitBreaker({
     changedAt = now()
   }
 
+  function failed(err: unknown, weight: number): void {
+    const wasClosed = isClosed()
+    change(Math.min(MOST, present() + weight))
+    const openMs = distrust < OPENS_AT ? 0 : longest * 2 ** (distrust - MOST)
+    openUntil = Math.max(openUntil, now() + openMs)
+    checkAt = Math.max(openUntil, now())
+    const fields = { err, distrust, for_seconds: Math.ceil(openMs / 1_000) }
+    if (openMs === 0) log.warn(fields, messages.failed)
+    else if (wasClosed) log.warn(fields, messages.opened)
+  }
+
   return {
     isClosed,
     distrust: present,
-    failed(err, weight) {
-      const wasClosed = isClosed()
-      change(Math.min(MOST, present() + weight))
-      const openMs = distrust < OPENS_AT ? 0 : longest * 2 ** (distrust - MOST)
-      openUntil = Math.max(openUntil, now() + openMs)
-      checkAt = Math.max(openUntil, now())
-      const fields = { err, distrust, for_seconds: Math.ceil(openMs / 1_000) }
-      if (openMs === 0) log.warn(fields, messages.failed)
-      else if (wasClosed) log.warn(fields, messages.opened)
+    failed,
+    unsupported(err) {
+      // A proxy on the way may answer like an endpoint that lacks the operation, for a while.
+      if (hasWorked) return failed(err, OPENS_AT)
+      if (openUntil === Number.POSITIVE_INFINITY) return
+      openUntil = Number.POSITIVE_INFINITY
+      log.warn({ err, for_seconds: null }, messages.opened)
     },
     worked() {
+      hasWorked = true
       if (distrust > 0) change(present() / 2)
     },
     isCheckDue() {

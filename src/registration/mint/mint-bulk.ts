@@ -1,3 +1,4 @@
+import type { ImportOutcome } from '../../aws/import-keys.ts'
 import type { ErrorCode } from '../../error-catalogue.ts'
 import { ServiceError } from '../../errors.ts'
 import { keyName } from '../key-names.ts'
@@ -5,28 +6,40 @@ import { OPENS_AT } from './circuit-breaker.ts'
 import { fail } from './complete.ts'
 import type { MintDeps } from './mint-deps.ts'
 import { noteFailure, type PendingMint } from './mint-request.ts'
-import { mintOneByOne, mintSingle } from './mint-single.ts'
-import { verifyImport } from './verify-import.ts'
+import { mintSingle } from './mint-single.ts'
+import { mintUnlessImported, verifyImport } from './verify-import.ts'
 
-/** The findings of the parts of a batch that were imported so far. */
+/** The findings of the parts of a batch that were tried so far. */
 interface Lessons {
+  readonly startedAt: number
   /** API Gateway accepted an import. */
   importAccepted: boolean
-  /** Imports are rejected although the two single calls work. */
+  /** The first keys of the batch were tried alone. */
+  isSampled: boolean
+  /** Imports fail although the two single calls work. */
   importsFail: boolean
-  /** An import got no response in time and was split. */
-  wasHalved: boolean
-  /** The number of keys that were rejected alone in an import, although they could be minted. */
+  /** The number of imports that got no response in time. */
+  late: number
+  /** The number of keys that an import failed for alone, although they could be minted. */
   wronglyRejected: number
+  /** The number of keys that failed alone and by the two single calls, without a reason that is theirs. */
+  failedAlone: number
+  /** The two single calls fail as well: nothing more is tried. */
+  down: unknown
 }
 
 /** After this many wrong rejections, and no accepted import, imports count as not working. */
 const ENOUGH_REJECTIONS = 2
+/** After this many late imports the keys of another one are minted by single calls: there is no time for more. */
+const ENOUGH_LATE = 3
+/** After this many keys that fail alone, and none that succeeds, API Gateway counts as down. */
+const ENOUGH_ALONE = 2
 
 /**
- * Mints the keys of pending registrations together: one import, one look-up of the plans, one commit. A rejected import is
- * split until the faulty keys are alone; the others are not affected. Never throws: registrations that fail are undone, and
- * their requests rejected.
+ * Mints the keys of pending registrations together: one import, one look-up of the plans, one commit. An import that is
+ * rejected, or that fails, is split until the keys that it fails for are alone; the others are not affected. The first key, or
+ * two, are tried alone at once: they show whether imports, some keys or API Gateway itself are at fault. Never throws:
+ * registrations that fail are undone, and their requests rejected.
  */
 export async function mintBulk(
   deps: MintDeps,
@@ -34,10 +47,14 @@ export async function mintBulk(
   signal: AbortSignal,
 ): Promise<void> {
   const lessons: Lessons = {
+    startedAt: performance.now(),
     importAccepted: false,
+    isSampled: false,
     importsFail: false,
-    wasHalved: false,
+    late: 0,
     wronglyRejected: 0,
+    failedAlone: 0,
+    down: undefined,
   }
   /** Verifications that run while the next part is imported. */
   const verifying: Promise<void>[] = []
@@ -48,10 +65,9 @@ export async function mintBulk(
     const hopeful = await failHopeless(deps, part)
     const [first, second] = hopeful
     if (first === undefined) return
-    if (lessons.importsFail || !deps.importBreaker.isClosed()) {
-      await mintOneByOne(deps, hopeful, signal)
-      return
-    }
+    if (lessons.down !== undefined) return fail(deps, hopeful, lessons.down)
+    const mintSingly = () => mintUnlessImported(deps, hopeful, lessons.startedAt, signal)
+    if (lessons.importsFail || !deps.importBreaker.isClosed()) return mintSingly()
     const { outcome, error } = await tryImport(deps, hopeful, signal)
     switch (outcome) {
       case 'imported':
@@ -59,25 +75,31 @@ export async function mintBulk(
         verifying.push(verifyImport(deps, hopeful, signal))
         return
       case 'unsupported':
-        deps.importBreaker.failed(error, OPENS_AT)
-        await mintOneByOne(deps, hopeful, signal)
-        return
+        lessons.importsFail = true
+        deps.importBreaker.unsupported(error)
+        return mintSingly()
       case 'failed':
         return fail(deps, hopeful, error)
+      case 'late':
+        lessons.late += 1
+        break
       case 'refused':
-        if (isCode(error, 'key_quota_reached'))
-          return second === undefined ? fail(deps, hopeful, error) : split(hopeful)
-        if (part.length === mints.length) deps.batchSize.failed(part.length)
-        return second === undefined ? mintRejected(deps, first, lessons, signal) : split(hopeful)
-      case 'too slow':
-        // Halves may be fast enough. If they are not either, the size is not the cause.
-        if (second === undefined || lessons.wasHalved) return fail(deps, hopeful, error)
-        lessons.wasHalved = true
-        return split(hopeful)
+        if (!isCode(error, 'key_quota_reached')) break
+        return second === undefined ? fail(deps, hopeful, error) : halve(hopeful)
+      case 'unclear':
     }
+    if (part.length === mints.length) deps.batchSize.failed(part.length)
+    if (second === undefined) return mintAlone(deps, first, { lessons, outcome, cause: error }, signal)
+    if (lessons.late >= ENOUGH_LATE) return mintSingly()
+    if (lessons.isSampled) return halve(hopeful)
+    lessons.isSampled = true
+    await importPart([first])
+    if (lessons.importAccepted) return halve(hopeful.slice(1))
+    await importPart([second])
+    return halve(hopeful.slice(2))
   }
 
-  async function split(part: readonly PendingMint[]): Promise<void> {
+  async function halve(part: readonly PendingMint[]): Promise<void> {
     const middle = Math.ceil(part.length / 2)
     await importPart(part.slice(0, middle))
     await importPart(part.slice(middle))
@@ -85,7 +107,7 @@ export async function mintBulk(
 }
 
 type Attempt = {
-  readonly outcome: 'imported' | 'refused' | 'unsupported' | 'failed' | 'too slow'
+  readonly outcome: ImportOutcome['outcome'] | 'failed'
   readonly error?: unknown
 }
 
@@ -110,28 +132,35 @@ async function tryImport(
   } catch (error) {
     noteFailure(mints, error)
     batchSize.failed(mints.length)
-    // It is unknown whether the import took effect. A second import, in smaller parts, only overwrites.
-    const tooSlow = error instanceof ServiceError && isTimeout(error.cause) && !signal.aborted
-    return { outcome: tooSlow ? 'too slow' : 'failed', error }
+    return { outcome: 'failed', error }
   }
 }
 
-function isTimeout(error: unknown): boolean {
-  return error instanceof Error && error.name === 'TimeoutError'
-}
-
-/** Mints a key that an import rejects alone with the two single calls. If they fail too, the error is its own. */
-async function mintRejected(
+/** Mints a key that an import fails for alone with the two single calls. If they fail too, the error is its own. */
+async function mintAlone(
   deps: MintDeps,
   mint: PendingMint,
-  lessons: Lessons,
+  {
+    lessons,
+    outcome,
+    cause,
+  }: { readonly lessons: Lessons; readonly outcome: Attempt['outcome']; readonly cause: unknown },
   signal: AbortSignal,
 ): Promise<void> {
   const { error } = await mintSingle(deps, mint, signal)
-  if (error === undefined) lessons.wronglyRejected += 1
-  if (!lessons.importAccepted && lessons.wronglyRejected >= ENOUGH_REJECTIONS) {
-    lessons.importsFail = true
-    deps.importBreaker.failed(new Error('ImportApiKeys rejects keys that CreateApiKey accepts'), OPENS_AT)
+  if (error === undefined) {
+    // Another late import would leave no time for the keys that wait.
+    lessons.wronglyRejected += outcome === 'late' ? ENOUGH_REJECTIONS : 1
+    if (!lessons.importAccepted && lessons.wronglyRejected >= ENOUGH_REJECTIONS) {
+      lessons.importsFail = true
+      const reason = new Error('ImportApiKeys fails for keys that CreateApiKey accepts', { cause })
+      deps.importBreaker.failed(reason, OPENS_AT)
+    }
+  }
+  if (isCode(error, 'upstream_unavailable')) {
+    lessons.failedAlone += 1
+    const nothingWorked = !lessons.importAccepted && lessons.wronglyRejected === 0
+    if (nothingWorked && lessons.failedAlone >= ENOUGH_ALONE) lessons.down = error
   }
   if (isCode(error, 'upstream_misconfigured')) {
     const { usagePlanId } = mint.registration

@@ -103,6 +103,34 @@ async function followUp(
   } else if (repairs.length === 0) importBreaker.worked()
 }
 
+/**
+ * Mints keys by single calls where imports fail. An import that reported a failure may have created keys all the same: those
+ * that the lists show complete are completed, by one look. Never throws.
+ * @param since the time before the first of these imports, on the clock of `performance.now()`
+ */
+export async function mintUnlessImported(
+  deps: MintDeps,
+  mints: readonly PendingMint[],
+  since: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { possible = [], none = [] } = Object.groupBy(mints, ({ keyMayExist }) =>
+    keyMayExist ? 'possible' : 'none',
+  )
+  let left = mints
+  const seen = new Map<string, SeenKey>()
+  // For one key, the collision of its value tells as much.
+  if (possible.length > 1)
+    try {
+      const unseen = await completeSeen(deps, possible, since, signal)
+      for (const one of unseen) seen.set(one.mint.id, one.seen)
+      left = [...mintsOf(unseen), ...none]
+    } catch (err) {
+      deps.log.warn({ err }, 'could not see which keys an import left: minting each of them')
+    }
+  await mintOneByOne(deps, left, signal, seen)
+}
+
 const ownersOf = (unseen: readonly Unseen[]) => new Set(unseen.map(({ mint }) => mint.owner))
 const mintsOf = (unseen: readonly Unseen[]) => unseen.map(({ mint }) => mint)
 

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { KeyState } from '../../aws/live-key.ts'
+import { isLogged } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { KeyProbe } from '../data-plane/key-probe.ts'
 import {
@@ -89,7 +90,7 @@ export function createKeyLiveness(deps: KeyLivenessDeps): KeyLiveness {
     try {
       return await cache.fetch(keyId, { context: apiGateway, forceRefresh })
     } catch (err) {
-      log.warn({ api_key_id: keyId, err }, 'could not check whether key is live')
+      if (!isLogged(err)) log.warn({ api_key_id: keyId, err }, 'could not check whether key is live')
       return undefined
     }
   }

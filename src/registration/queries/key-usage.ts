@@ -3,7 +3,7 @@ import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { UsageDay } from '../../aws/usage.ts'
 import type { PlanLimits } from '../../aws/usage-plans.ts'
 import type { Clock } from '../../clock.ts'
-import { ServiceError } from '../../errors.ts'
+import { isLogged, ServiceError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { chooseKeyPlan, type JudgeKeyDeps, type KeyOfPlan } from '../judge-key.ts'
 import type { Timing } from '../timing.ts'
@@ -61,7 +61,8 @@ export function createKeyUsage(deps: KeyUsageDeps): ReadKeyUsage {
         }
       } catch (err) {
         if (known === undefined || performance.now() - known.freshAt > STAND_IN_MS) throw err
-        log.warn({ api_key_id: key.keyId, err }, 'could not read usage; the last figures stand in')
+        const fields = { api_key_id: key.keyId, err }
+        if (!isLogged(err)) log.warn(fields, 'could not read usage; the last figures stand in')
         options.ttl = RETRY_MS
         return known
       }

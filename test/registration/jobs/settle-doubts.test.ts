@@ -195,3 +195,15 @@ test('an answer that the store records too late, and that reached no caller, lea
   assert.equal(one && phaseOf(one), 'unanswered')
   await registered(service, {}, retried, secret)
 })
+
+for (const kind of ['unimplemented', 'garbled'] as const)
+  test(`where GetUsage is not available (${kind}), it is no evidence: keys stay in doubt, and the log says so once`, async (t) => {
+    const { service, wait } = await startForgetful(t)
+    const own = await registered(service)
+    wait(DAY_MS)
+    service.gateway.faults.order({ operation: 'GetUsage', when: 'before', kind, times: 1_000_000 })
+    for (let round = 0; round < 3; round++) assert.deepEqual(await outcomes(service), ['open'])
+    assert.deepEqual(await stateOf(service, own), ['active', null, 'object'])
+    assert.equal(service.gateway.account.keys.size, 1)
+    assert.equal(service.logLines.filter((line) => line.includes('API Gateway lacks an operation')).length, 1)
+  })

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { badRequest, tooManyRequests } from '../../../emulator/api-error.ts'
 import type { FaultOrder } from '../../../emulator/faults.ts'
 import {
   assertInvariants,
@@ -271,22 +270,19 @@ test('invariant 2: an imported key is deleted if its repair is rejected', async 
 test('one key that API Gateway rejects fails alone, even if its plan cannot be read at that moment', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateApiKey: 300 } } })
   const { secret } = await service.token()
-  let imports = 0
+  const { faults } = service.gateway
+  const bad = { when: 'before', kind: 'refused', containing: 'a bad name', times: 1_000 } as const
+  faults.order({ ...bad, operation: 'ImportApiKeys' })
+  faults.order({ ...bad, operation: 'CreateApiKey' })
+  faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'throttle', times: 1_000 })
   const first = service.register(secret)
-  service.gateway.onCall = (operation, moment) => {
-    if (operation === 'CreateApiKey' && moment === 'effective') {
-      service.gateway.onCall = (called, at) => {
-        if (at !== 'arrived') return
-        // Imports of all four, then two, then one: each contains the rejected key.
-        if (called === 'ImportApiKeys' && ++imports <= 3) throw badRequest('a bad row')
-        if (called === 'CreateApiKey') throw badRequest('a bad key')
-        if (called === 'GetUsagePlan') throw tooManyRequests(1)
-      }
-    }
-  }
-  const all = await Promise.all(Array.from({ length: 4 }, () => service.register(secret)))
+  const names = ['a', 'b', 'a bad name', 'c']
+  const all = await Promise.all(names.map((name) => service.register(secret, { name })))
   assert.equal((await first).status, 201)
-  assert.deepEqual(all.map(({ status }) => status).sort(), [201, 201, 201, 502])
+  assert.deepEqual(
+    all.map(({ status }) => status),
+    [201, 201, 502, 201],
+  )
 })
 
 test('registrations whose repair misses the deadline are undone together', async (t) => {

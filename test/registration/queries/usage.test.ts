@@ -170,3 +170,33 @@ test('invariant 7: owners that poll many ranges delay neither the end of a key n
   assert.equal(answer.status, 200)
   await Promise.all(polls)
 })
+
+for (const [operation, kind] of [
+  ['GetUsage', 'unimplemented'],
+  ['GetUsage', 'unsupported'],
+  ['GetUsage', 'garbled'],
+  ['GetUsagePlans', 'unimplemented'],
+] as const)
+  test(`where ${operation} is not available (${kind}), the usage is 501 and final, and the log says it once`, async (t) => {
+    const service = await startService(t, { timing: fastTiming })
+    const own = await registered(service)
+    service.gateway.faults.order({ operation, when: 'before', kind, times: 1_000_000 })
+    for (let days = 2; days <= 4; days++) {
+      const answer = await readDays(service, own, days)
+      assert.equal(answer.status, 501)
+      assert.ok(!answer.headers.has('retry-after'))
+      const { code, retryable } = await readProblem(answer)
+      assert.deepEqual([code, retryable], ['upstream_unsupported', false])
+    }
+    const status = await manage(service, own, 'GET')
+    assert.equal(status.status, 200)
+    if (operation === 'GetUsage') {
+      const rotated = await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })
+      assert.equal(rotated.status, 201, 'a rotation does without the usage')
+      await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+      assert.ok(!service.gateway.account.keys.has(own.api_key_id))
+    }
+    const noise = service.logLines.filter((line) => /"level":"(warn|error)"/.test(line))
+    assert.equal(noise.length, 1, noise.join('\n'))
+    assert.match(noise[0] ?? '', /API Gateway lacks an operation/)
+  })
