@@ -38,6 +38,11 @@ export function inspectSecret(prefix: SecretPrefix, text: string): 'ok' | 'malfo
   return checksum(body.slice(0, RANDOM_LENGTH)) === body.slice(RANDOM_LENGTH) ? 'ok' : 'mistyped'
 }
 
+/** Returns `true` if a text contains a bootstrap or management token, or more than half of one. */
+export function containsToken(text: string): boolean {
+  return /fk[bm]_[0-9A-Za-z]{20}/.test(text)
+}
+
 /**
  * Checks that `secret` has the format of a token.
  * @param kind the name of that kind of token, for the detail of the error

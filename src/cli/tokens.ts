@@ -3,7 +3,7 @@ import { issueBootstrapToken } from '../auth/bootstrap-token.ts'
 import { systemClock } from '../clock.ts'
 import { PLAN_NAME } from '../config.ts'
 import { redact } from '../log.ts'
-import { NAME } from '../registration/client-name.ts'
+import { readVisibleText } from '../registration/visible-text.ts'
 import type { Actor } from '../store/audit.ts'
 import type { BootstrapToken } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
@@ -199,16 +199,21 @@ const uses = (token: BootstrapToken) => `${token.uses}/${token.maxUses ?? 'unlim
 function label(text: string): string {
   if (redact(text) !== text)
     throw new InvalidArgumentError('It looks like a secret, and labels are stored in plain text.')
-  if (/^[^\p{C}]{1,100}$/u.test(text)) return text
-  throw new InvalidArgumentError('Expected 1 to 100 printable characters.')
+  if (text === '') throw new InvalidArgumentError('Expected 1 to 100 printable characters.')
+  return visibleText(text, 'printable characters')
 }
 
 function namePrefix(text: string): string {
   // A prefix may end with a space, a whole name may not.
-  if (NAME.test(`${text}x`) && text.length <= 100) return text
-  throw new InvalidArgumentError(
-    'Expected the beginning of a name: at most 100 letters, digits, punctuation marks and single spaces.',
-  )
+  const name = text.replace(/(?<=.) $/su, '')
+  return visibleText(name, 'the beginning of a name') + text.slice(name.length)
+}
+
+/** Reads an argument of at most 100 characters. @throws InvalidArgumentError with the rule that it breaks */
+function visibleText(text: string, expected: string): string {
+  const result = readVisibleText(text, 100)
+  if ('text' in result) return result.text
+  throw new InvalidArgumentError(`Expected ${expected}: it ${result.fault}.`)
 }
 
 function collectPlan(name: string, previous: string[]): string[] {

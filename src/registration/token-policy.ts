@@ -30,9 +30,10 @@ export function choosePlan(
   return plan
 }
 
-/** Checks a name against the token's prefix. @throws ServiceError `name_not_allowed` if it does not start with it */
+/** Checks a name, in NFC, against the token's prefix. @throws ServiceError `name_not_allowed` if it does not start with it */
 export function checkName(policy: TokenPolicy, name: string): void {
-  if (name.startsWith(policy.namePrefix)) return
+  // A token of an earlier version may have a prefix that is not normalized.
+  if (name.startsWith(policy.namePrefix.normalize('NFC'))) return
   throw new ServiceError('name_not_allowed', `The name must start with "${policy.namePrefix}".`, {
     errors: [{ path: '/name', message: `must start with "${policy.namePrefix}"` }],
   })

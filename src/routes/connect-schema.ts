@@ -1,11 +1,16 @@
 import { z } from 'zod'
+import { containsToken } from '../auth/token-format.ts'
 import { linksOf } from '../discovery/links.ts'
 import type { Credential } from '../registration/deps.ts'
 import type { RegistrationView } from '../registration/queries/registration-view.ts'
+import { TOKEN_RULE } from '../registration/visible-text.ts'
 import { ready, registerBody } from './register-schema.ts'
 
 const { name, plan } = registerBody.shape
-const text = z.string('must be a string').max(2_000, 'must have at most 2000 characters')
+const text = z
+  .string('must be a string')
+  .max(2_000, 'must have at most 2000 characters')
+  .refine((value) => !containsToken(value), TOKEN_RULE)
 const ECHOED = 'Returned unchanged and not used: there is no OAuth flow'
 const texts = z.array(text, 'must be an array of strings').max(50, 'must have at most 50 items')
 
@@ -50,6 +55,8 @@ export const metadataExample: z.input<typeof clientMetadata> = {
 /** The response to a registration (RFC 7591, section 3.2.1), with the URL to manage it (RFC 7592, section 3). */
 export const clientInformation = clientMetadata
   .extend({
+    // The names of earlier versions may break today's rule.
+    client_name: z.string().describe('The name of the client'),
     client_id: z.string().describe('The id of the API key in API Gateway'),
     client_secret: z.string().describe('The API key: send it in the header x-api-key'),
     client_id_issued_at: z.int().describe('The time of the registration, in seconds since the Unix epoch'),

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { idempotencyKeyShape } from '../http/idempotency-key.ts'
-import { NAME, NAME_OR_EMPTY, NAME_RULE } from '../registration/client-name.ts'
 import type { Credential } from '../registration/deps.ts'
+import { readVisibleText, TEXT_RULE } from '../registration/visible-text.ts'
 import { shellAssignments, shellQuote } from './shell-quoting.ts'
 
 /**
@@ -28,22 +28,31 @@ export const registerHeaders = z.looseObject({
     .meta({ examples: ['wait=20'] }),
 })
 
+/** The check of a text by {@link readVisibleText}, which also replaces the text by its normalized form. */
+function visibleText(longest: number) {
+  return (payload: z.core.ParsePayload<string>) => {
+    const result = readVisibleText(payload.value, longest)
+    if ('fault' in result)
+      payload.issues.push({ code: 'custom', input: payload.value, message: result.fault })
+    else payload.value = result.text
+  }
+}
+
 /** The body of `POST /register`. */
 export const registerBody = z.strictObject(
   {
     name: z
       .string({ error: ({ input }) => (input === undefined ? 'is required' : 'must be a string') })
-      .min(1, { error: 'must not be empty', abort: true })
-      .max(128, { error: 'must have at most 128 characters', abort: true })
-      .refine((text) => NAME.test(text), NAME_RULE)
-      .describe(`The name of the agent or partner that gets the key; it need not be unique. It ${NAME_RULE}`)
-      .meta({ examples: ['acme-agent'] }),
+      .min(1, 'must not be empty')
+      .check(visibleText(128))
+      .describe(`The name of the agent or partner that gets the key; it need not be unique. It ${TEXT_RULE}`)
+      .meta({ maxLength: 128, examples: ['acme-agent'] }),
     description: z
       .string('must be a string')
-      .max(256, { error: 'must have at most 256 characters', abort: true })
-      .refine((text) => NAME_OR_EMPTY.test(text), NAME_RULE)
+      .check(visibleText(256))
       .optional()
-      .describe(`The purpose of the key. It ${NAME_RULE}`),
+      .describe(`The purpose of the key. It ${TEXT_RULE}`)
+      .meta({ maxLength: 256 }),
     plan: z
       .string('must be a string')
       .min(1, 'must not be empty')

@@ -56,6 +56,14 @@ test('tokens create --json prints only JSON, including the secret', async (t) =>
   assert.equal(stderr, '')
 })
 
+test('a label and a prefix are taken in any script, and stored in NFC', async (t) => {
+  const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
+  const label = 'نرم\u200cافزار € Việt'
+  const args = ['tokens', 'create', '--label', label.normalize('NFD'), '--name-prefix', 'é '.normalize('NFD')]
+  const created = JSON.parse((await runCli(t, [...args, '--json'], env)).stdout)
+  assert.deepEqual([created.label, created.name_prefix], [label.normalize('NFC'), 'é '])
+})
+
 test('errors are printed on stderr, with exit code 1', async (t) => {
   const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
   const cases: [args: string[], message: RegExp, env?: Record<string, string>][] = [
@@ -63,7 +71,15 @@ test('errors are printed on stderr, with exit code 1', async (t) => {
     [['tokens', 'create', '--label', 'x', '--expires', '7'], /--expires.*Expected a duration such as/],
     [['tokens', 'create', '--label', 'x', '--max-uses', '0'], /--max-uses.*Expected a whole number from 1/],
     [['tokens', 'create', '--label', 'x', '--plan', 'G!'], /--plan.*Expected a plan name/],
-    [['tokens', 'create', '--label', 'a\nb'], /--label[\s\S]*printable/],
+    [
+      ['tokens', 'create', '--label', 'a\nb'],
+      /--label[\s\S]*printable characters: .*; character 2 is U\+000A/,
+    ],
+    [['tokens', 'create', '--label', ''], /--label.*Expected 1 to 100 printable characters/],
+    [['tokens', 'create', '--label', 'a\u202eb'], /--label.*character 2 is U\+202E/],
+    [['tokens', 'create', '--label', 'x', '--name-prefix', 'a  '], /--name-prefix.*character 2 is U\+0020/],
+    [['tokens', 'create', '--label', 'x', '--name-prefix', ' '], /--name-prefix.*character 1 is U\+0020/],
+    [['tokens', 'create', '--label', 'x', '--name-prefix', 'a'.repeat(101)], /at most 100 characters/],
     [['tokens', 'show', 'tok_none'], /there is no token tok_none/],
     [['tokens', 'revoke', 'tok_none'], /there is no token tok_none/],
     [['tokens', 'list', '--all'], /unknown option '--all'/],

@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test'
 import { readIdempotencyKey } from '../../src/http/idempotency-key.ts'
 import { readWait } from '../../src/http/prefer.ts'
 import { redact } from '../../src/log.ts'
-import { NAME, NAME_OR_EMPTY } from '../../src/registration/client-name.ts'
+import { readVisibleText } from '../../src/registration/visible-text.ts'
 import { clientMetadata } from '../../src/routes/connect-schema.ts'
 import { registerBody } from '../../src/routes/register-schema.ts'
 import { usageQuery } from '../../src/routes/usage-schema.ts'
@@ -123,7 +123,7 @@ const parsers: Record<string, (text: string) => unknown> = {
     }
   },
   'a registration': (text) => registerBody.safeParse({ name: text, description: text, plan: text }),
-  'the pattern of a name': (text) => NAME.test(text) || NAME_OR_EMPTY.test(text),
+  'a label': (text) => readVisibleText(text, 100),
   'client metadata': (text) => clientMetadata.safeParse({ client_name: text, redirect_uris: [text] }),
   'a range of usage': (text) => usageQuery.safeParse({ from: text, to: text }),
   'a log line': redact,

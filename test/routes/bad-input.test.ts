@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { test } from 'node:test'
+import { z } from 'zod'
+import { createSecret } from '../../src/auth/token-format.ts'
 import { readProblem } from '../support/problem.ts'
 import { manage, registered, type Service, startService } from '../support/service.ts'
 
@@ -20,8 +22,9 @@ const badBodies: [title: string, body: unknown, path: string][] = [
   ['a line break', { name: 'a\nb' }, '/name'],
   ['a bidirectional override', { name: 'a\u202eb' }, '/name'],
   ['an invisible character', { name: 'a\u200bb' }, '/name'],
-  ['an emoji', { name: 'agent 🤖' }, '/name'],
-  ['a keycap emoji', { name: '1\ufe0f\u20e3' }, '/name'],
+  ['a joiner between letters that do not join', { name: 'a\u200db' }, '/name'],
+  ['a token as a name', { name: createSecret('fkb_') }, '/name'],
+  ['a token in a description', { name: 'a', description: `see ${createSecret('fkm_')}` }, '/description'],
   ['a blank letter', { name: '\u3164' }, '/name'],
   ['spaces at the end', { name: 'agent ' }, '/name'],
   ['a description of 300 characters', { name: 'a', description: 'x'.repeat(300) }, '/description'],
@@ -53,12 +56,80 @@ test('every error in a body is listed at once', async (t) => {
   assert.deepEqual(problem.errors?.map((error) => error.path).sort(), ['', '/name', '/plan'])
 })
 
-test('names in other scripts are accepted', async (t) => {
+test('names in other scripts are accepted, and returned in NFC by every route and in API Gateway', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
-  for (const name of ['Zoë', '東京エージェント', 'агент 1', 'وكيل', "O'Neil & Sons (prod)"]) {
-    assert.equal((await service.register(secret, { name })).status, 201, name)
+  const scripts = ['Zoë', '東京エージェント', 'агент 1', 'وكيل', "O'Neil & Sons (prod)", 'Tiếng Việt']
+  const others = [
+    'نرم\u200cافزار',
+    'ශ්\u200dරී ලංකා',
+    '葛\u{e0100}飾',
+    '€ → ™ ₹ No.\u00a01',
+    '👩\u200d🚀 ☁\ufe0f',
+  ]
+  for (const sent of [...scripts, ...others]) {
+    const name = sent.normalize('NFC')
+    const body = { name: sent.normalize('NFD'), description: sent.normalize('NFD') }
+    const answer = await service.register(secret, body)
+    assert.equal(answer.status, 201, name)
+    const credential = z
+      .looseObject({
+        name: z.string(),
+        description: z.string(),
+        management: z.object({ token: z.string(), url: z.string() }),
+      })
+      .parse(await answer.json())
+    assert.deepEqual([credential.name, credential.description], [name, name])
+    const { token, url } = credential.management
+    const shown = await fetch(service.url + new URL(url).pathname, {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    assert.equal(z.looseObject({ name: z.string() }).parse(await shown.json()).name, name)
+    assert.ok([...service.gateway.account.keys.values()].some((key) => key.name.endsWith(` ${name}`)))
   }
+})
+
+test('the prefix of names and retries are compared in NFC', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token({ namePrefix: 'é-'.normalize('NFD') })
+  const keyFor = async (name: string) => {
+    const answer = await service.register(secret, { name }, { 'idempotency-key': 'a-key-of-16-characters' })
+    assert.equal(answer.status, 201)
+    return z.looseObject({ api_key_value: z.string() }).parse(await answer.json()).api_key_value
+  }
+  assert.equal(await keyFor('é-Việt'.normalize('NFD')), await keyFor('é-Việt'.normalize('NFC')))
+  assert.equal((await service.register(secret, { name: 'e-x' })).status, 403)
+})
+
+test('invariant 5: a token that is sent as a text is refused, and is in no answer, log line or audit entry', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const others = [createSecret('fkb_'), createSecret('fkm_'), secret]
+  const send = (path: string, body: object) =>
+    fetch(service.url + path, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+  for (const other of others) {
+    const answers = [
+      await send('/register', { name: other }),
+      await send('/register', { name: 'a', description: `token: ${other}.` }),
+      await send('/connect/register', { client_name: `x ${other}` }),
+      await send('/connect/register', { client_name: 'a', software_id: other }),
+      await send('/connect/register', { client_name: 'a', redirect_uris: [`https://a.example/?t=${other}`] }),
+    ]
+    for (const answer of answers) {
+      assert.equal(answer.status, 400)
+      const text = await answer.text()
+      assert.match(text, /must not contain a token/)
+      assert.ok(!text.includes(other.slice(4)))
+    }
+    assert.ok(!service.logLines.join('').includes(other.slice(4)))
+    const entries = await service.deps.store.listAudit({ limit: 1_000 })
+    assert.ok(!JSON.stringify(entries).includes(other.slice(4)))
+  }
+  assert.equal(service.gateway.account.keys.size, 0)
 })
 
 const badRequests: [title: string, init: RequestInit, status: number, code: string][] = [

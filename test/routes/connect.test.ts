@@ -6,7 +6,11 @@ import * as oauth from 'oauth4webapi'
 import { z } from 'zod'
 import { createSecret } from '../../src/auth/token-format.ts'
 import { suspend } from '../../src/registration/suspend.ts'
-import { clientInformation, readClientInformation } from '../../src/routes/connect-schema.ts'
+import {
+  clientInformation,
+  readClientExample,
+  readClientInformation,
+} from '../../src/routes/connect-schema.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { assertMetadata } from '../support/problem.ts'
 import { dataPlane, type Service, startService } from '../support/service.ts'
@@ -217,4 +221,9 @@ test('a management token for another client, or for none, gets a 401 as in RFC 7
   const put = await managed(service, one.registration_client_uri, one.registration_access_token, 'PUT')
   assert.equal(put.status, 405)
   assert.equal(put.headers.get('allow'), 'DELETE, GET, HEAD')
+})
+
+test('a client whose name breaks a rule that is newer than the client can be read', () => {
+  const client_name = `Z${'\u0301'.repeat(9)}`
+  assert.equal(readClientInformation.parse({ ...readClientExample, client_name }).client_name, client_name)
 })

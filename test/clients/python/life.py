@@ -17,7 +17,7 @@ def new_key() -> str:
 
 
 owner = AuthenticatedClient(base_url=url, token=token)
-body = RegisterBody(name="acme-agent", description="nightly import")
+body = RegisterBody(name="acme-agent نرم‌افزار", description="nightly import")
 key = new_key()
 first = register.sync_detailed(client=owner, body=body, idempotency_key=key)
 assert first.status_code == HTTPStatus.CREATED, first

@@ -12,7 +12,7 @@ function check(truth: unknown, answer: { error?: unknown; data?: unknown }): ass
 const newKey = () => ({ 'idempotency-key': crypto.randomUUID() })
 
 const client = createClient({ baseUrl, auth: token })
-const body = { name: 'acme-agent', description: 'nightly import' }
+const body = { name: 'acme-agent ශ්‍රී 👩‍🚀', description: 'nightly import' }
 const headers = newKey()
 const first = await register({ client, body, headers })
 check(
