@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { readStoreLocation, type StoreLocation } from '../config.ts'
@@ -6,12 +7,13 @@ import { cloudFormation } from '../store/dynamodb/table.ts'
 import { openStore } from '../store/open.ts'
 import { printJson } from './format.ts'
 import { operator, recordCommand } from './operator.ts'
+import { withStore } from './with-store.ts'
 
-/** Adds `firstkey store init|copy`. Other commands do not load the DynamoDB SDK. */
+/** Adds `firstkey store init|copy|backup`. Other commands do not load the DynamoDB SDK. */
 export function addStoreCommands(program: Command): void {
   const store = program
     .command('store')
-    .description('create a DynamoDB table as the store, or copy a store into it')
+    .description('back up the store, create a DynamoDB table as the store, or copy a store into it')
 
   store
     .command('init')
@@ -30,6 +32,15 @@ export function addStoreCommands(program: Command): void {
     .requiredOption('--from <store>', 'source, such as sqlite:./data/firstkey.db; stop its servers first')
     .requiredOption('--to <store>', 'target, such as dynamodb:firstkey; create it with: firstkey store init')
     .action(copy)
+
+  store
+    .command('backup')
+    .description(
+      'copy the SQLite file that STORE names, beside a running server, into a new file, and verify the copy; for a ' +
+        'DynamoDB table use point-in-time recovery',
+    )
+    .argument('<file>', 'a file that does not exist yet')
+    .action(backUpStore)
 }
 
 async function init({ cloudformation }: { cloudformation?: true }): Promise<void> {
@@ -61,13 +72,33 @@ async function copy({ from, to }: { from: string; to: string }): Promise<void> {
     const copied = await copyStore(store, target, systemClock, showProgress)
     const { tokens, registrations, audit, sha256 } = copied
     process.stderr.write(
-      `${process.stderr.isTTY ? '\n' : ''}Copied ${tokens} tokens, ${registrations} registrations and rotations, ${audit} audit entries ` +
+      `${endOfProgress()}Copied ${tokens} tokens, ${registrations} registrations and rotations, ${audit} audit entries ` +
         `to ${target.table}; the contents are the same on both sides (SHA-256 ${sha256.slice(0, 16)}…).\n` +
         `Now start the servers with STORE=${to}.\n`,
     )
   } finally {
     await store.close()
   }
+}
+
+async function backUpStore(file: string): Promise<void> {
+  const location = readStoreLocation(process.env)
+  if (location.kind === 'dynamodb')
+    throw new Error(
+      `STORE is the DynamoDB table ${location.table}, whose backup is point-in-time recovery: ` +
+        'aws dynamodb restore-table-to-point-in-time makes a new table from it, see docs/for-operators.md',
+    )
+  const { path } = location
+  await withStore(async () => {
+    const begun = performance.now()
+    const { backUp, sizeOf } = await import('../store/sqlite/backup.ts')
+    const { tokens, registrations, audit, storeId } = await backUp(path, file, systemClock(), showProgress)
+    const seconds = ((performance.now() - begun) / 1_000).toFixed(1)
+    process.stderr.write(
+      `${endOfProgress()}Backed up ${tokens} tokens, ${registrations} registrations and rotations, ${audit} audit entries of the store ` +
+        `${storeId} to ${resolve(file)} (${sizeOf(file).toLocaleString('en-US')} bytes) in ${seconds} s, and verified the copy.\n`,
+    )
+  })
 }
 
 /** Reads the store that an option names, in the syntax of `STORE`. @throws Error that names the option */
@@ -81,5 +112,7 @@ function locate(option: string, text: string): StoreLocation {
 }
 
 function showProgress(done: number, all: number): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${all} writes`)
+  if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${all}`)
 }
+
+const endOfProgress = () => (process.stderr.isTTY ? '\n' : '')

@@ -7,6 +7,7 @@ import { defaultTiming } from '../registration/timing.ts'
 import type { Actor } from '../store/audit.ts'
 import { openStore } from '../store/open.ts'
 import { operator, recordCommand } from './operator.ts'
+import { noteRestore } from './restore-note.ts'
 import { requireShared } from './with-store.ts'
 
 /** The most calls a second to API Gateway of a command beside a running server: the quota belongs to its registrations. */
@@ -25,6 +26,7 @@ export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>
   const renewing = setInterval(() => void deps.leases.renew().catch(() => undefined), deps.timing.renew)
   try {
     await recordCommand(deps.store, actor)
+    await noteRestore(deps.store)
     await work(deps, actor)
   } finally {
     clearInterval(renewing)

@@ -4,6 +4,7 @@ import type { Actor } from '../store/audit.ts'
 import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
 import { operator, recordCommand } from './operator.ts'
+import { noteRestore } from './restore-note.ts'
 
 /**
  * Runs a command that needs only the store, and records it.
@@ -19,6 +20,7 @@ export async function withStore(
   const actor = operator()
   try {
     await recordCommand(store, actor)
+    await noteRestore(store)
     await work(store, actor)
   } finally {
     await store.close()

@@ -37,6 +37,10 @@ export async function copyStore(
   clock: Clock,
   progress: (done: number, all: number) => void,
 ): Promise<Copied> {
+  if ((await from.findRestore()) !== null)
+    throw new Error(
+      'the source was restored from a backup, which the copy would not know: first run "firstkey registrations recover"',
+    )
   const target = await openDynamoDbStore(to)
   const db = connect(to)
   const takeLease = () =>

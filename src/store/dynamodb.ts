@@ -18,6 +18,7 @@ import { dynamoDbOperators } from './dynamodb/operators.ts'
 import { dynamoDbOwners } from './dynamodb/owners.ts'
 import { readOne, readRotations } from './dynamodb/reads.ts'
 import { explain, requireTable } from './dynamodb/require-table.ts'
+import { dynamoDbRestores, noteTable } from './dynamodb/restores.ts'
 import { ensureStoreId } from './dynamodb/store-id.ts'
 import { dynamoDbSuspensions } from './dynamodb/suspensions.ts'
 import { dynamoDbUpkeep } from './dynamodb/upkeep.ts'
@@ -59,8 +60,13 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
   const db = connect(options)
   let id: string
   try {
-    await requireTable(db.client, options)
-    id = await ensureStoreId(db).catch((error: unknown) => {
+    const table = await requireTable(db.client, options)
+    const openMeta = async () => {
+      const storeId = await ensureStoreId(db)
+      if (table !== undefined) await noteTable(db, table)
+      return storeId
+    }
+    id = await openMeta().catch((error: unknown) => {
       throw explain(error instanceof ServiceError ? error.cause : error, options)
     })
   } catch (error) {
@@ -102,6 +108,7 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
     ...dynamoDbSuspensions(db, audit),
     ...dynamoDbOperators(db, audit),
     ...dynamoDbUpkeep(db, audit),
+    ...dynamoDbRestores(db),
     ...audit.trail,
 
     async ping() {

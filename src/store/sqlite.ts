@@ -4,6 +4,7 @@ import { connect } from './sqlite/connection.ts'
 import { sqliteMinting } from './sqlite/minting.ts'
 import { sqliteOperators } from './sqlite/operators.ts'
 import { sqliteOwners } from './sqlite/owners.ts'
+import { sqliteRestores } from './sqlite/restores.ts'
 import { countRow, readRegistration, readRegistrations, readToken } from './sqlite/rows.ts'
 import { prepareStatements } from './sqlite/statements.ts'
 import { sqliteSuspensions } from './sqlite/suspensions.ts'
@@ -40,6 +41,7 @@ export function openSqliteStore(path: string, log?: Log): Store {
     ...sqliteSuspensions(connection, sql, audit),
     ...sqliteOperators(connection, sql, audit),
     ...sqliteUpkeep(connection, sql, audit),
+    ...sqliteRestores(connection, sql),
     ...audit.trail,
 
     ping: async () => void (await transact(() => sql.ping.run())),

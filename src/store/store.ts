@@ -4,6 +4,7 @@ import type { MintingStore } from './minting.ts'
 import type { OperatorStore } from './operators.ts'
 import type { OwnerStore } from './owners.ts'
 import type { RecordReader } from './record-reader.ts'
+import type { RestoreStore } from './restores.ts'
 import type { SuspensionStore } from './suspensions.ts'
 import type { UpkeepStore } from './upkeep.ts'
 
@@ -33,6 +34,7 @@ export interface Store
     SuspensionStore,
     OperatorStore,
     UpkeepStore,
+    RestoreStore,
     AuditTrail {
   /**
    * The id of this store among all others (see `store-id.ts`). It is random, made when the store is first opened, and the

@@ -1,10 +1,18 @@
 import { DescribeTableCommand, type DynamoDBClient, type TableDescription } from '@aws-sdk/client-dynamodb'
 import { credentialFault } from '../../aws/credentials.ts'
 import type { DynamoDbOptions } from './connection.ts'
+import type { TableIdentity } from './restores.ts'
 import { shapeFaults } from './table.ts'
 
-/** Checks that the table can be the store. @throws Error with the reason and the remedy if it cannot */
-export async function requireTable(client: DynamoDBClient, options: DynamoDbOptions): Promise<void> {
+/**
+ * Checks that the table can be the store.
+ * @returns `undefined` for an endpoint that does not identify its tables
+ * @throws Error with the reason and the remedy if it cannot
+ */
+export async function requireTable(
+  client: DynamoDBClient,
+  options: DynamoDbOptions,
+): Promise<TableIdentity | undefined> {
   const { table, region } = options
   const found = await describe(client, options)
   const faults = shapeFaults(found)
@@ -15,9 +23,10 @@ export async function requireTable(client: DynamoDBClient, options: DynamoDbOpti
         '  Set STORE to another table, and create it with: firstkey store init',
     )
   }
-  const { TableStatus: status } = found
+  const { TableStatus: status, TableId: id, CreationDateTime: createdAt } = found
   if (status !== 'ACTIVE' && status !== 'UPDATING')
     throw new Error(`the table ${table} in ${region} is ${status}: try again when it is ACTIVE`)
+  return id === undefined || createdAt === undefined ? undefined : { id, createdAt: createdAt.getTime() }
 }
 
 async function describe(client: DynamoDBClient, options: DynamoDbOptions): Promise<TableDescription> {

@@ -5,7 +5,8 @@ import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
 import { keyOf } from './item-codec.ts'
 
-const META = keyOf('meta')
+/** The key of the item about the store itself. */
+export const META = keyOf('meta')
 const metaItem = z.object({ storeId: storeIdSchema })
 
 /** Returns the id of the store, and gives it one if it has none. @throws ServiceError */

@@ -1,9 +1,10 @@
 import { randomInt } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ServiceError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import { isBackup, isBackupFile, markRestored } from './backup-stamp.ts'
 import { createLockQueue } from './lock-queue.ts'
 import { watchOpenFiles } from './open-files.ts'
 import { migrate } from './schema.ts'
@@ -80,12 +81,14 @@ function open(path: string): Opened {
 function tryToOpen(path: string): Opened {
   const isNew = path !== MEMORY && !existsSync(path)
   if (isNew && !existsSync(dirname(path))) mkdirSync(dirname(path), { mode: 0o700 })
+  if (path !== MEMORY) refuseForeignWal(path)
   const db = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS, enableForeignKeyConstraints: true })
   try {
     // SQLite gives the WAL and its index the mode of the database file.
     if (isNew) chmodSync(path, 0o600)
     // Before the WAL mode, so that the main file has it at once.
     if (isEmpty(db)) inTransaction(db, () => giveApplicationId(db))
+    if (isBackup(db)) inTransaction(db, () => markRestored(db))
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
     const storeId = inTransaction(db, () => {
       migrate(db)
@@ -98,6 +101,15 @@ function tryToOpen(path: string): Opened {
     db.close()
     throw error
   }
+}
+
+/** SQLite would mix the WAL of the database that was there before into a backup. A backup that was opened is none any more. */
+function refuseForeignWal(path: string): void {
+  const wal = `${path}-wal`
+  if (!statSync(wal, { throwIfNoEntry: false })?.size || !isBackupFile(path)) return
+  throw new Error(
+    `it is a backup, and ${wal} belongs to the database that was there before: remove ${wal} and ${path}-shm`,
+  )
 }
 
 const isEmpty = (db: DatabaseSync) => db.prepare('PRAGMA user_version').get()?.['user_version'] === 0

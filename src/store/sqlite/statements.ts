@@ -349,6 +349,8 @@ export function prepareStatements(db: DatabaseSync) {
       ON CONFLICT (token_id, window) DO UPDATE SET count = count + 1
       RETURNING count`),
     dropOldCounts: db.prepare('DELETE FROM requests WHERE token_id = :tokenId AND window < :window - 1'),
+    metaValue: db.prepare('SELECT value FROM meta WHERE name = ?'),
+    deleteMeta: db.prepare('DELETE FROM meta WHERE name = :name AND value = :value'),
     // As many pages as a registration takes: a disk that is nearly full may have room for one page.
     ping: db.prepare('INSERT OR REPLACE INTO pings (id, content) VALUES (1, zeroblob(49152))'),
   }

@@ -7,7 +7,10 @@ import {
   DescribeTableCommand,
   DescribeTimeToLiveCommand,
   DynamoDBClient,
+  PutItemCommand,
+  ScanCommand,
 } from '@aws-sdk/client-dynamodb'
+import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
 import { deleteDueKeys } from '../../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../../src/registration/jobs/recover.ts'
@@ -28,6 +31,7 @@ import {
   startService,
   tempDir,
   testGateway,
+  unlimitedPolicy,
 } from '../../support/service.ts'
 
 const endpoint = dynamoDbEndpoint() ?? ''
@@ -250,4 +254,36 @@ test('store copy is rejected while a server works on the source', async (t) => {
   )
   assert.equal(refused.code, 1)
   assert.match(refused.stderr, /a server uses the source/)
+})
+
+test('a table that was restored from another remembers when, until that is accepted; the other does not', async (t) => {
+  const [{ table }, { table: restoredTable }] = [await newTable(), await newTable()]
+  const options = { region, endpoint }
+  const store = await openDynamoDbStore({ table, ...options })
+  t.after(() => store.close())
+  await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+  assert.equal(await store.findRestore(), null)
+
+  // As point-in-time recovery does: a new table with the items of another.
+  const client = new DynamoDBClient(options)
+  t.after(() => client.destroy())
+  const { Items = [] } = await client.send(new ScanCommand({ TableName: table }))
+  for (const Item of Items) await client.send(new PutItemCommand({ TableName: restoredTable, Item }))
+  const openRestored = async () => {
+    const opened = await openDynamoDbStore({ table: restoredTable, ...options })
+    t.after(() => opened.close())
+    return opened
+  }
+  const [restored, replica] = await Promise.all([openRestored(), openRestored()])
+  const { Table } = await client.send(new DescribeTableCommand({ TableName: restoredTable }))
+  const asOf = Table?.CreationDateTime?.getTime()
+  assert.equal(await restored.findRestore(), asOf)
+  assert.equal(await replica.findRestore(), asOf)
+  assert.equal(restored.id, store.id)
+  await restored.acceptRestore(1)
+  assert.equal(await replica.findRestore(), asOf)
+  await restored.acceptRestore(Number(asOf))
+  assert.equal(await replica.findRestore(), null)
+  assert.equal(await (await openRestored()).findRestore(), null)
+  assert.equal(await store.findRestore(), null)
 })

@@ -1,0 +1,48 @@
+import { z } from 'zod'
+import { parseRecord } from '../parse-record.ts'
+import type { RestoreStore } from '../restores.ts'
+import type { DynamoDbConnection } from './connection.ts'
+import { type Condition, update } from './expressions.ts'
+import { META } from './store-id.ts'
+
+const metaItem = z.object({ tableId: z.string().optional(), restoredAsOf: z.number().optional() })
+
+/** A table, by what no other table has. */
+export interface TableIdentity {
+  readonly id: string
+  readonly createdAt: number
+}
+
+/** {@link RestoreStore} on DynamoDB. */
+export function dynamoDbRestores(db: DynamoDbConnection): RestoreStore {
+  return {
+    findRestore: async () => (await readMeta(db)).restoredAsOf ?? null,
+    async acceptRestore(asOf) {
+      const isSame: Condition = { when: '#restoredAsOf = :asOf', values: { asOf } }
+      await db.write(update(META, { set: { restoredAsOf: undefined } }, isSame))
+    },
+  }
+}
+
+/**
+ * Notes which table has the records. A restore always makes a new table, with the records of another: then it notes that the
+ * store was restored, as of the creation of the table. Of two replicas that open it at once, one does.
+ * @throws ServiceError
+ */
+export async function noteTable(
+  db: DynamoDbConnection,
+  { id: tableId, createdAt }: TableIdentity,
+): Promise<void> {
+  const before = (await readMeta(db)).tableId
+  if (before === tableId) return
+  const isSame: Condition =
+    before === undefined
+      ? { when: 'attribute_not_exists(#tableId)' }
+      : { when: '#tableId = :before', values: { before } }
+  const restored = before === undefined ? {} : { restoredAsOf: createdAt }
+  await db.write(update(META, { set: { tableId, ...restored } }, isSame))
+}
+
+async function readMeta(db: DynamoDbConnection) {
+  return parseRecord(metaItem, (await db.get(META)) ?? {}, 'meta')
+}
