@@ -80,6 +80,7 @@ function integer(min: number, max: number, byDefault: number) {
   return z.string().regex(/^\d+$/, text).transform(Number).pipe(number).default(byDefault)
 }
 
+/** An http(s) URL in its normal form (WHATWG URL): its host in ASCII, without a default port and dot segments. */
 function httpUrl(example: string) {
   const rule = `must be an absolute http:// or https:// URL, for example ${example}`
   return z
@@ -88,6 +89,17 @@ function httpUrl(example: string) {
       error: ({ input }) => `${input === undefined ? 'is required: it ' : ''}${rule}`,
     })
     .refine((text) => !/[?#]/.test(text), `must have no query (?) or fragment (#), for example ${example}`)
+    .transform((text, context) => {
+      const url = URL.parse(text)
+      if (url === null || !/^https?:\/\//i.test(text)) context.addIssue({ code: 'custom', message: rule })
+      else if (url.username + url.password !== '')
+        context.addIssue({
+          code: 'custom',
+          message: `must have no user name and password, for example ${example}`,
+        })
+      // A URL without a path ends in a slash now.
+      return url === null || text.endsWith('/') ? (url?.href ?? '') : url.href.replace(/\/$/, '')
+    })
 }
 
 const usagePlans = z.string().transform((text, context): Plan[] => {
@@ -217,7 +229,8 @@ const environment = variables
       host: env.HOST,
       port: env.PORT,
       logLevel: env.LOG_LEVEL,
-      publicUrl: (env.PUBLIC_URL ?? `http://localhost:${env.PORT}`).replace(/\/+$/, ''),
+      // Without repeated slashes, which requests lose, too, and none at its end.
+      publicUrl: (env.PUBLIC_URL ?? `http://localhost:${env.PORT}`).replace(/(?<!:)\/+(?=\/|$)/g, ''),
       trustProxy: env.TRUST_PROXY,
       trustProxyHeader: env.TRUST_PROXY_HEADER,
       region: env.AWS_REGION,

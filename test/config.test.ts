@@ -124,11 +124,36 @@ test('TRUST_PROXY_HEADER names one of the two headers, in any case, and needs TR
   )
 })
 
-test('a trailing slash of PUBLIC_URL is removed', () => {
+test('PUBLIC_URL is normalised, and the other URLs are, too', () => {
+  for (const [text, url] of [
+    ['https://keys.example.com/', 'https://keys.example.com'],
+    ['HTTPS://Keys.Example.COM:443/a/../prod//', 'https://keys.example.com/prod'],
+    ['http://x:80/a//b/.', 'http://x/a/b'],
+    ['https://ключи.example', 'https://xn--h1add2c8a.example'],
+    ['https://bücher.example/é', 'https://xn--bcher-kva.example/%C3%A9'],
+    ['http://[2001:DB8::0:1]:3000', 'http://[2001:db8::1]:3000'],
+  ] as const) {
+    assert.equal(readConfig({ ...minimal, PUBLIC_URL: text }).publicUrl, url)
+    assert.equal(
+      readConfig({ ...minimal, API_BASE_URL: text }).apiBaseUrl.replace(/\/+$/, ''),
+      url.replace('/a/b', '/a//b'),
+    )
+  }
   assert.equal(
-    readConfig({ ...minimal, PUBLIC_URL: 'https://keys.example.com/' }).publicUrl,
-    'https://keys.example.com',
+    readConfig({ ...minimal, API_BASE_URL: 'https://API.example.com' }).apiBaseUrl,
+    'https://api.example.com',
   )
+  for (const text of [
+    'https://u:p@x',
+    'https://',
+    'https:x',
+    'https://a b',
+    '//x',
+    'https://x/?a',
+    'https://x#',
+    'https://x:99999',
+  ])
+    assert.match(faults({ ...minimal, PUBLIC_URL: text }), /PUBLIC_URL must .* for example https/, text)
 })
 
 test('readStoreLocation needs only the variables of the store', () => {

@@ -9,10 +9,12 @@ import Fastify, {
 } from 'fastify'
 import { serializerCompiler } from 'fastify-type-provider-zod'
 import { randomBase62 } from '../auth/random.ts'
+import { linksOf } from '../discovery/links.ts'
 import { ServiceError } from '../errors.ts'
 import { PROBLEM_TYPE, sendProblem, toProblem } from './problem.ts'
 import { compileValidator, readBodies } from './read-body.ts'
 import { logError } from './request-log.ts'
+import { createRequestPaths } from './request-path.ts'
 
 /** The largest body that is accepted, in bytes. */
 const BODY_LIMIT = 16 * 1_024
@@ -40,6 +42,7 @@ export interface ServerOptions {
 export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInstance {
   /** The responses that each connection is still waiting for, in their order. */
   const owed = new WeakMap<Socket, Set<FastifyReply>>()
+  const paths = createRequestPaths(linksOf(publicUrl).basePath)
   const app = Fastify({
     loggerInstance: log,
     // logRequests logs one line per request instead.
@@ -47,6 +50,7 @@ export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInst
     bodyLimit: BODY_LIMIT,
     // /register/ means /register, not a registration with an empty id.
     routerOptions: { ignoreTrailingSlash: true },
+    rewriteUrl: paths.rewrite,
     requestTimeout: REQUEST_TIMEOUT,
     return503OnClosing: false, // A hook below responds with a problem document instead.
     genReqId: () => `req_${randomBase62(20)}`,
@@ -102,6 +106,7 @@ export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInst
     // Without this, Fastify would not respond with 405 to these methods.
     if (!app.supportedMethods.includes(method) && method !== 'CONNECT') app.addHttpMethod(method)
   }
+  paths.watch(app)
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(serializerCompiler)
   readBodies(app)
