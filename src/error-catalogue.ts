@@ -112,9 +112,20 @@ export const errorCatalogue = {
     nextStep: 'Use one of the methods in the Allow header.',
   },
   payload_too_large: {
-    title: 'The request is too large',
+    title: 'The body is too large',
     retryable: false,
-    nextStep: 'Send a body of at most 16 KiB, and headers of at most 16 KiB in total.',
+    nextStep: 'Send a body of at most 16 KiB.',
+  },
+  uri_too_long: {
+    title: 'The URL is too long',
+    retryable: false,
+    nextStep: 'Send a URL without what the documentation does not ask for. Tokens belong into the headers.',
+  },
+  headers_too_large: {
+    title: 'The headers are too large',
+    retryable: false,
+    nextStep:
+      'Send only the headers that the documentation asks for: no cookies, and no more than 16 KiB in total.',
   },
   request_timeout: {
     title: 'The request took too long to arrive',

@@ -7,12 +7,12 @@ import { headersOf } from './response-headers.ts'
 
 /**
  * The codes that any route can return before or instead of its own work: a missing Host header, invalid JSON, a request
- * that arrives too slowly, a body or headers that are too large, a compressed body or one of another content type, an
- * unexpected failure, a server that is shutting down.
+ * that arrives too slowly, a body, a URL or headers that are too large, a compressed body or one of another content type,
+ * an unexpected failure, a server that is shutting down.
  */
 const ANY_ROUTE: readonly ErrorCode[] = [
-  ...(['invalid_request', 'request_timeout', 'payload_too_large', 'unsupported_media_type'] as const),
-  ...(['internal', 'shutting_down'] as const),
+  ...(['invalid_request', 'request_timeout', 'payload_too_large', 'uri_too_long'] as const),
+  ...(['headers_too_large', 'unsupported_media_type', 'internal', 'shutting_down'] as const),
 ]
 /** The codes of routes that use the store. DynamoDB throttles, as API Gateway does. */
 export const STORE_ERRORS = ['store_unavailable', 'upstream_throttled'] as const
@@ -92,12 +92,12 @@ function contentOf(codes: readonly ErrorCode[], dialect: Dialect) {
 }
 
 /**
- * Returns the dialects that a code can have on a route. A request that Node.js rejects before it reaches a route gets a
- * problem document: every `request_timeout`, and a `payload_too_large` for headers.
+ * Returns the dialects that a code can have on a route. What Node.js rejects before the request reaches a route gets a
+ * problem document: a request that is late, a URL that is too long, and headers, unless they are too many.
  */
 function dialectsOf(code: ErrorCode, dialect: Dialect): Dialect[] {
-  if (code === 'request_timeout') return [problems]
-  return code === 'payload_too_large' ? [...new Set([dialect, problems])] : [dialect]
+  if (code === 'request_timeout' || code === 'uri_too_long') return [problems]
+  return code === 'headers_too_large' ? [...new Set([dialect, problems])] : [dialect]
 }
 
 /** Returns an example of every error, for `components.examples` of the OpenAPI document. */

@@ -27,6 +27,8 @@ export const problemStatus = {
   not_found: 404,
   method_not_allowed: 405,
   payload_too_large: 413,
+  uri_too_long: 414,
+  headers_too_large: 431,
   request_timeout: 408,
   unsupported_media_type: 415,
   rate_limited: 429,

@@ -1,4 +1,4 @@
-import { METHODS, STATUS_CODES } from 'node:http'
+import { METHODS } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, {
   type FastifyBaseLogger,
@@ -11,9 +11,9 @@ import { serializerCompiler } from 'fastify-type-provider-zod'
 import { randomBase62 } from '../auth/random.ts'
 import { linksOf } from '../discovery/links.ts'
 import { ServiceError } from '../errors.ts'
-import { PROBLEM_TYPE, sendProblem, toProblem } from './problem.ts'
+import { createClientErrorHandler, requireValidHead } from './malformed-requests.ts'
+import { sendProblem } from './problem.ts'
 import { compileValidator, readBodies } from './read-body.ts'
-import { logError } from './request-log.ts'
 import { createRequestPaths } from './request-path.ts'
 
 /** The largest body that is accepted, in bytes. */
@@ -67,41 +67,15 @@ export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInst
       setCommonHeaders(request, reply) // Hooks do not run for these errors.
       sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
     },
-    clientErrorHandler: (error, socket) => {
-      const [reply, ...others] = owed.get(socket) ?? []
-      // The client could take this for the response to an earlier request on the connection.
-      const isOfEarlier =
-        reply !== undefined && (others.length > 0 || reply.sent || reply.request.raw.complete)
-      if (!socket.writable || isOfEarlier) return void socket.destroy()
-      const instance = reply?.request.id ?? `req_${randomBase62(20)}`
-      const refusal = rawRefusal(error.code)
-      const problem = toProblem(refusal, instance, publicUrl)
-      const body = JSON.stringify(problem)
-      const headers = {
-        'content-type': PROBLEM_TYPE,
-        'x-request-id': instance,
-        'cache-control': 'no-store',
-        ...(refusal.retryAfter === undefined ? {} : { 'retry-after': String(refusal.retryAfter) }),
-        'content-length': Buffer.byteLength(body),
-        connection: 'close',
-      }
-      if (reply !== undefined) {
-        // The body of this request stopped half-way. From now on Fastify sends nothing itself.
-        reply.hijack()
-        logError(reply.request, reply, refusal, problem.status, error)
-        reply.raw.writeHead(problem.status, headers).end(body)
-        return
-      }
-      log.debug(
-        { request_id: instance, status: problem.status, code: problem.code, err: error },
-        'invalid request received',
-      )
-      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-      socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${body}`)
-    },
+    clientErrorHandler: createClientErrorHandler({ log, publicUrl, owed }),
   })
+  app.server.maxHeadersCount = 0 // Node.js would drop the rest without a word; a hook below counts them.
   // Expectations other than 100-continue are ignored, as RFC 9110 allows; Node.js would send a bare 417.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
+  // Node.js would close the connection without a response.
+  app.server.on('connect', (_request, socket) =>
+    app.server.emit('clientError', new Error('CONNECT is not supported'), socket),
+  )
   for (const method of METHODS) {
     // Without this, Fastify would not respond with 405 to these methods.
     if (!app.supportedMethods.includes(method) && method !== 'CONNECT') app.addHttpMethod(method)
@@ -129,9 +103,7 @@ export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInst
       // Making the next response may take longer than sending this one.
       if (next !== undefined && !next.sent) socket.setTimeout(0)
     })
-    if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) {
-      throw new ServiceError('invalid_request', 'The Host header is missing.')
-    }
+    requireValidHead(request, reply)
     if (closing) throw new ServiceError('shutting_down', 'This server is shutting down.', { retryAfter: 1 })
   })
   app.addHook('onSend', async (request, reply) => {
@@ -149,14 +121,4 @@ function setCommonHeaders(request: FastifyRequest, reply: FastifyReply): void {
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
   })
-}
-
-/** Maps an error of Node's HTTP parser, by its code, to a ServiceError. */
-function rawRefusal(code: string | undefined): ServiceError {
-  if (code === 'HPE_HEADER_OVERFLOW')
-    return new ServiceError('payload_too_large', 'The headers are too large.')
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return new ServiceError('request_timeout', 'The request took too long to arrive.', { retryAfter: 1 })
-  }
-  return new ServiceError('invalid_request', 'The request is not valid HTTP, or its method is unknown.')
 }

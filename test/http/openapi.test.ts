@@ -35,7 +35,8 @@ test('every operation lists the errors that any can return, and those of its tok
   for (const { path, method, tag, isOpen, responses } of operations) {
     const codes = Object.values(responses).flatMap(codesOf)
     const expected = [
-      ...['invalid_request', 'request_timeout', 'payload_too_large', 'unsupported_media_type'],
+      ...['invalid_request', 'request_timeout', 'payload_too_large', 'uri_too_long', 'headers_too_large'],
+      'unsupported_media_type',
       ...['internal', 'shutting_down'],
       ...(tag === 'Health' ? [] : ['rate_limited']),
       ...(isOpen ? [] : ['missing_token', 'invalid_token', 'store_unavailable', 'upstream_throttled']),

@@ -241,7 +241,7 @@ test('data that is not HTTP or has an unknown method gets a problem document, an
     const text = (await socket.toArray()).join('')
     assert.match(text, /^HTTP\/1\.1 400 /)
     assert.match(text, /content-type: application\/problem\+json/)
-    assert.match(text, /"detail":"The request is not valid HTTP, or its method is unknown\."/)
+    assert.match(text, /"detail":"The request is not valid HTTP, or its method is not supported\."/)
   }
 })
 
@@ -256,7 +256,7 @@ test('a missing Host and large headers get a problem document; an unknown expect
   assert.match(await send('host: x\r\nexpect: foo\r\n'), /^HTTP\/1\.1 401 [\s\S]*"code":"missing_token"/)
   assert.match(
     await send(`host: x\r\nx: ${'x'.repeat(20_000)}\r\n`),
-    /^HTTP\/1\.1 413 [\s\S]*"code":"payload_too_large"/,
+    /^HTTP\/1\.1 431 [\s\S]*"code":"headers_too_large"/,
   )
 })
 

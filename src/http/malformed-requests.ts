@@ -1,0 +1,113 @@
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import { randomBase62 } from '../auth/random.ts'
+import { ServiceError } from '../errors.ts'
+import { PROBLEM_TYPE, toProblem } from './problem.ts'
+import { logError } from './request-log.ts'
+
+/** The most header fields of a request. Clients send a dozen, and proxies add some. */
+const MOST_HEADERS = 200
+/** The size of a request line with its headers that Node.js accepts, in bytes. */
+const HEAD_LIMIT = 16 * 1_024
+/** `uri-host [":" port]` (RFC 9110, section 7.2). It is empty for a target without an authority. */
+const HOST = /^(?:\[[\da-f:.%\w]*\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/i
+
+/**
+ * Rejects a request whose head two programs could understand differently: without one valid Host (RFC 9112, section 3.2), or
+ * with so many headers that a proxy may have dropped some. @throws ServiceError `invalid_request`, `headers_too_large`
+ */
+export function requireValidHead({ raw }: FastifyRequest, reply: FastifyReply): void {
+  const names = raw.rawHeaders.filter((_, i) => i % 2 === 0)
+  const hosts = names.filter((name) => name.toLowerCase() === 'host').length
+  const fault = whatIsWrong()
+  if (fault === undefined) return
+  // What follows on this connection may have another meaning for a proxy.
+  reply.header('connection', 'close')
+  throw fault
+
+  function whatIsWrong(): ServiceError | undefined {
+    if (names.length > MOST_HEADERS)
+      return new ServiceError('headers_too_large', `The request has more than ${MOST_HEADERS} header fields.`)
+    if (hosts > 1) return new ServiceError('invalid_request', 'The request has more than one Host header.')
+    if (hosts === 0 && raw.httpVersion === '1.1')
+      return new ServiceError('invalid_request', 'The Host header is missing.')
+    if (!HOST.test(raw.headers.host ?? ''))
+      return new ServiceError('invalid_request', 'The Host header is not a host name or an IP address.')
+    return undefined
+  }
+}
+
+export interface MalformedRequestOptions {
+  readonly log: FastifyBaseLogger
+  readonly publicUrl: string
+  /** The responses that each connection is still waiting for, in their order. */
+  readonly owed: WeakMap<Socket, ReadonlySet<FastifyReply>>
+}
+
+/** An error of Node's HTTP parser. `rawPacket` is the data with which it failed. */
+interface ParserError extends Error {
+  readonly code?: string
+  readonly rawPacket?: unknown
+}
+
+/** Creates the handler of what is no valid HTTP request: it sends a problem document and closes the connection. */
+export function createClientErrorHandler({ log, publicUrl, owed }: MalformedRequestOptions) {
+  return (error: ParserError, socket: Socket): void => {
+    const [reply, ...others] = owed.get(socket) ?? []
+    // The client could take this for the response to an earlier request on the connection.
+    const isOfEarlier = reply !== undefined && (others.length > 0 || reply.sent || reply.request.raw.complete)
+    if (!socket.writable || isOfEarlier) return void socket.destroy()
+    const instance = reply?.request.id ?? `req_${randomBase62(20)}`
+    const refusal = refusalOf(error)
+    const problem = toProblem(refusal, instance, publicUrl)
+    const body = JSON.stringify(problem)
+    const headers = {
+      'content-type': PROBLEM_TYPE,
+      'x-request-id': instance,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      ...(refusal.retryAfter === undefined ? {} : { 'retry-after': String(refusal.retryAfter) }),
+      date: new Date().toUTCString(),
+      'content-length': Buffer.byteLength(body),
+      connection: 'close',
+    }
+    if (reply !== undefined) {
+      // The body of this request stopped half-way. From now on Fastify sends nothing itself.
+      reply.hijack()
+      logError(reply.request, reply, refusal, problem.status, error)
+      reply.raw.writeHead(problem.status, headers).end(body)
+      return
+    }
+    log.debug(
+      { request_id: instance, status: problem.status, code: problem.code, err: error },
+      'invalid request received',
+    )
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${body}`)
+  }
+}
+
+/** Maps an error of Node's HTTP parser to a ServiceError. */
+function refusalOf({ code, rawPacket }: ParserError): ServiceError {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return isRequestLine(rawPacket)
+        ? new ServiceError('uri_too_long', 'The request line is longer than 16 KiB.')
+        : new ServiceError('headers_too_large', 'The request line and the headers are larger than 16 KiB.')
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new ServiceError('payload_too_large', 'The extensions of the chunks are larger than 16 KiB.')
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new ServiceError('request_timeout', 'The request took too long to arrive.', { retryAfter: 1 })
+    default:
+      return new ServiceError(
+        'invalid_request',
+        'The request is not valid HTTP, or its method is not supported.',
+      )
+  }
+}
+
+/** Reports whether the data that is too much is a request line, as far as it begins with it. */
+function isRequestLine(data: unknown): boolean {
+  return Buffer.isBuffer(data) && /^[A-Z-]+ [^\r\n]+$/.test(data.toString('latin1', 0, HEAD_LIMIT))
+}
