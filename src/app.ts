@@ -1,9 +1,9 @@
 import accepts from '@fastify/accepts'
 import type { FastifyInstance } from 'fastify'
 import type { Deps } from './deps.ts'
+import { watchMethods } from './http/allowed-methods.ts'
 import { prepareAuthentication } from './http/authenticate.ts'
 import { noteClientAddresses } from './http/client-address.ts'
-import { watchMethods } from './http/method-not-allowed.ts'
 import { explainNoFlow } from './http/oauth-fallbacks.ts'
 import { describeApi } from './http/openapi.ts'
 import { answerProblems } from './http/problem.ts'
@@ -44,7 +44,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   await app.register(registrationRoutes, { deps, limits })
   await app.register(connectRoutes, { deps, limits })
   await explainNoFlow(app, config.publicUrl)
-  methods.refuseOthers()
+  methods.answerOthers()
   app.addHook('preClose', async () => deps.keyProbe?.stopWaiting())
   return app
 }

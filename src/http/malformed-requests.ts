@@ -67,7 +67,7 @@ export function createClientErrorHandler({ log, publicUrl, owed }: MalformedRequ
       'x-request-id': instance,
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
-      ...(refusal.retryAfter === undefined ? {} : { 'retry-after': String(refusal.retryAfter) }),
+      ...(problem.retry_after === undefined ? {} : { 'retry-after': String(problem.retry_after) }),
       date: new Date().toUTCString(),
       'content-length': Buffer.byteLength(body),
       connection: 'close',

@@ -43,6 +43,9 @@ export const problemStatus = {
   internal: 500,
 } as const satisfies Record<ErrorCode, number>
 
+/** The seconds until a retry where the error does not say them. */
+const RETRY_S = 5
+
 export const PROBLEM_TYPE = 'application/problem+json'
 
 /** The member of the body of every 401, in all dialects. */
@@ -84,6 +87,7 @@ export type Problem = z.infer<typeof problemSchema>
 /** Returns the problem document of an error. `instance` is the request id. */
 export function toProblem(error: ServiceError, instance: string, publicUrl: string): Problem {
   const { title, retryable } = errorCatalogue[error.code]
+  const retryAfter = retryAfterOf(error)
   return {
     type: linksOf(publicUrl).problem(error.code),
     title,
@@ -92,7 +96,7 @@ export function toProblem(error: ServiceError, instance: string, publicUrl: stri
     instance,
     code: error.code,
     retryable,
-    ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }),
+    ...(retryAfter === undefined ? {} : { retry_after: retryAfter }),
     ...(error.errors === undefined ? {} : { errors: [...error.errors] }),
     next_step: error.nextStep,
     ...metadataOf(error, publicUrl),
@@ -140,7 +144,16 @@ export function answerHeaders(reply: FastifyReply, error: ServiceError, publicUr
       link: `<${metadata}>; rel="service-meta"; type="application/json"`,
     })
   }
-  if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+  // What it supports (RFC 9110, section 15.5.16).
+  if (error.code === 'unsupported_media_type')
+    reply.headers({ accept: 'application/json', 'accept-encoding': 'identity' })
+  const retryAfter = retryAfterOf(error)
+  if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
+}
+
+/** Returns the whole seconds until a retry, at least 1 (RFC 9110, section 10.2.3); `undefined` if it cannot succeed. */
+function retryAfterOf({ isRetryable, retryAfter = RETRY_S }: ServiceError): number | undefined {
+  return isRetryable ? Math.max(1, Math.ceil(retryAfter)) : undefined
 }
 
 /**

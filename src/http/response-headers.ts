@@ -22,7 +22,7 @@ export const responseHeaders = {
   'Retry-After': {
     description:
       'The seconds to wait before the same request is sent again. Present if the error is retryable.',
-    schema: { type: 'integer', minimum: 0 },
+    schema: { type: 'integer', minimum: 1 },
     example: 5,
   },
   'WWW-Authenticate': {

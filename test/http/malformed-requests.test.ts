@@ -19,13 +19,7 @@ const malformed: [title: string, data: string, status: number, code: string, det
     'headers_too_large',
     /headers/,
   ],
-  [
-    'a cookie of 30 KB',
-    get(`${HOST}cookie: ${'x'.repeat(30_000)}\r\n`),
-    431,
-    'headers_too_large',
-    /headers/,
-  ],
+  ['a cookie of 30 KB', get(`${HOST}cookie: ${'x'.repeat(30_000)}\r\n`), 431, 'headers_too_large', /headers/],
   ['201 headers', get(HOST + many(200)), 431, 'headers_too_large', /more than 200/],
   ['3,000 headers', get(HOST + 'x:\r\n'.repeat(3_000)), 431, 'headers_too_large', /more than 200/],
   [

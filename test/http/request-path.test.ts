@@ -98,7 +98,7 @@ test('below a stage a key is registered, managed and given back, and every URL b
     )
     assert.equal((await readProblem(refused)).type, `${PUBLIC_URL}/problems/missing_token`)
     const wrong = await fetch(`${behind.url}/register`)
-    assert.deepEqual([wrong.status, wrong.headers.get('allow')], [405, 'POST'])
+    assert.deepEqual([wrong.status, wrong.headers.get('allow')], [405, 'OPTIONS, POST'])
     const page = await (await fetch(`${behind.url}/`, { headers: { accept: 'text/html' } })).text()
     const links = [...page.matchAll(/ (?:href|src|data-register)="(\/[^"]*)"/g)].map(([, link = '']) => link)
     assert.ok(links.length > 5)

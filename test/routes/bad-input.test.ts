@@ -215,11 +215,11 @@ test('404 and 405 are problem documents, too; a 405 lists the methods', async (t
   assert.equal((await readProblem(missing)).code, 'not_found')
 
   for (const [path, method, allow] of [
-    ['/register', 'GET', 'POST'],
-    ['/register', 'DELETE', 'POST'],
-    ['/livez', 'POST', 'GET, HEAD'],
-    ['/openapi.json', 'PUT', 'GET, HEAD'],
-    ['/register', 'PROPFIND', 'POST'],
+    ['/register', 'GET', 'OPTIONS, POST'],
+    ['/register', 'DELETE', 'OPTIONS, POST'],
+    ['/livez', 'POST', 'GET, HEAD, OPTIONS'],
+    ['/openapi.json', 'PUT', 'GET, HEAD, OPTIONS'],
+    ['/register', 'PROPFIND', 'OPTIONS, POST'],
   ] as const) {
     const answer = await fetch(`${url}${path}`, { method })
     assert.equal(answer.status, 405)

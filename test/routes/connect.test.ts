@@ -220,7 +220,7 @@ test('a management token for another client, or for none, gets a 401 as in RFC 7
   }
   const put = await managed(service, one.registration_client_uri, one.registration_access_token, 'PUT')
   assert.equal(put.status, 405)
-  assert.equal(put.headers.get('allow'), 'DELETE, GET, HEAD')
+  assert.equal(put.headers.get('allow'), 'DELETE, GET, HEAD, OPTIONS')
 })
 
 test('a client whose name breaks a rule that is newer than the client can be read', () => {

@@ -48,7 +48,7 @@ test('/openapi.json is an OpenAPI 3.1 document with every route, every status an
   assert.deepEqual(Object.keys(document.paths['/register'] ?? {}), ['post'])
   assert.deepEqual(
     Object.keys(document.paths['/register']?.['post']?.responses ?? {}),
-    '201 400 401 403 408 409 413 415 422 429 500 502 503'.split(' '),
+    '201 400 401 403 408 409 413 414 415 422 429 431 500 502 503'.split(' '),
   )
   for (const reference of JSON.stringify(document).matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)) {
     assert.ok(document.components.schemas[reference[1] ?? ''], String(reference[1]))
