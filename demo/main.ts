@@ -75,7 +75,7 @@ async function main(): Promise<void> {
     PORT: String(port),
     PUBLIC_URL: publicUrl,
     API_BASE_URL: apiUrl,
-    API_PROBE_PATH: '/ping',
+    API_PROBE_PATH: '/status',
     USAGE_PLANS: plans.map((plan) => `${plan.name}=${plan.id}`).join(','),
     STORE: `sqlite:${join(dataDir, 'demo.db')}`,
     LOG_LEVEL: 'warn',

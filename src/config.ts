@@ -2,6 +2,9 @@ import { z } from 'zod'
 import { DAY_MS } from './clock.ts'
 import { credentialFaults } from './credential-variables.ts'
 import { parseRange } from './ip-address.ts'
+import { type LogLevel, logLevels } from './log.ts'
+import { escapeInvisible, showValue } from './show-value.ts'
+import type { VariableName } from './variables.ts'
 
 /** A plan that this deployment offers: its name here, and the id of its usage plan in API Gateway. */
 export interface Plan {
@@ -63,9 +66,6 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError'
 }
 
-const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
-export type LogLevel = (typeof logLevels)[number]
-
 const mintModes = ['auto', 'single', 'bulk'] as const
 export type MintMode = (typeof mintModes)[number]
 
@@ -109,7 +109,7 @@ const usagePlans = z.string().transform((text, context): Plan[] => {
     if (!PLAN_NAME.test(name) || !PLAN_ID.test(usagePlanId) || rest.length > 0) {
       context.addIssue({
         code: 'custom',
-        message: `contains "${entry.trim()}", which must be name=usagePlanId, for example gold=abc123,free=def456`,
+        message: `contains ${showValue('USAGE_PLANS', entry.trim())}, which must be name=usagePlanId, for example gold=abc123,free=def456`,
       })
     } else if (plans.some((plan) => plan.name === name)) {
       context.addIssue({ code: 'custom', message: `names the plan "${name}" twice: use unique names` })
@@ -158,7 +158,7 @@ const trustProxy = z.string().transform((text, context): false | number | string
     if (range === undefined) {
       context.addIssue({
         code: 'custom',
-        message: `contains ${JSON.stringify(address)}: it ${TRUSTED_PROXIES}`,
+        message: `contains ${showValue('TRUST_PROXY', address)}: it ${TRUSTED_PROXIES}`,
       })
     } else if (range.bits === 0) {
       context.addIssue({
@@ -170,7 +170,7 @@ const trustProxy = z.string().transform((text, context): false | number | string
   return addresses
 })
 
-const variables = z.object({
+const variableRules = {
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(0, 65_535, 3000),
   LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
@@ -193,7 +193,7 @@ const variables = z.object({
   API_BASE_URL: httpUrl('https://api.example.com/v1'),
   API_PROBE_PATH: z
     .string()
-    .regex(/^\/[^\s#\\]*$/, 'must be a path below API_BASE_URL that starts with a slash, for example /ping')
+    .regex(/^\/[^\s#\\]*$/, 'must be a path below API_BASE_URL that starts with a slash, for example /status')
     .optional(),
   RATE_LIMIT_PER_IP: integer(0, 1_000_000, 300),
   REGISTER_TIMEOUT_MS: integer(1_000, 29_000, 25_000),
@@ -204,7 +204,8 @@ const variables = z.object({
   // API Gateway returns the usage of 90 days.
   IN_DOUBT_HOURS: integer(1, 89 * 24, 24),
   AUDIT_RETENTION_DAYS: integer(1, 36_500, 400),
-})
+} satisfies Record<VariableName, z.ZodType>
+const variables = z.object(variableRules)
 
 const environment = variables
   // `when`: reports this fault together with those of single variables, instead of only once they are corrected.
@@ -217,6 +218,12 @@ const environment = variables
     when: () => true,
     path: ['USAGE_PLAN_ID'],
     error: 'must not be set together with USAGE_PLANS: unset one of the two',
+  })
+  .refine((env) => !isReserved(env.API_PROBE_PATH, env.API_BASE_URL), {
+    when: () => true,
+    path: ['API_PROBE_PATH'],
+    error:
+      'must not be /ping or /sping, which API Gateway answers itself: use another path, for example /status',
   })
   .refine((env) => env.TRUST_PROXY_HEADER === undefined || env.TRUST_PROXY !== false, {
     when: () => true,
@@ -250,6 +257,17 @@ const environment = variables
       auditRetentionMs: env.AUDIT_RETENTION_DAYS * DAY_MS,
     }
   })
+
+/** The paths at the root of an API with a custom domain that never reach it. */
+const RESERVED_PATHS = ['/ping', '/sping']
+
+function isReserved(path: string | undefined, baseUrl: string | undefined): boolean {
+  if (path === undefined) return false
+  const paths = [`http://api${path}`, `${(baseUrl ?? '').replace(/\/+$/, '')}${path}`]
+  return paths.some((url) =>
+    RESERVED_PATHS.includes(URL.parse(url)?.pathname.replaceAll(/\/+/g, '/').replace(/\/$/, '') ?? ''),
+  )
+}
 
 /** The only part of the configuration that many of the operator's commands need: the location of the store. */
 const storeEnvironment = variables
@@ -299,5 +317,12 @@ function parse<T>(
   const issues = error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? []
   const faults = [...issues, ...moreFaults(env)]
   if (data !== undefined && faults.length === 0) return data
-  throw new ConfigError(`the configuration is not valid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
+  const lines = faults.map((fault) => `  ${escapeInvisible(fault)}${shownValue(fault, env)}`)
+  throw new ConfigError(`the configuration is not valid:\n${lines.join('\n')}`)
+}
+
+/** Returns the value of the variable whose name is the first word of a fault, as it stands; '' if it is not set. */
+function shownValue(fault: string, env: NodeJS.ProcessEnv): string {
+  const [name = ''] = fault.split(' ', 1)
+  return env[name] ? ` (the value is ${showValue(name, env[name])})` : ''
 }

@@ -1,10 +1,16 @@
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import pkg from '../package.json' with { type: 'json' }
 import { buildApp } from './app.ts'
 import { preventsStart } from './aws/errors.ts'
 import { readConfig } from './config.ts'
+import { configWarnings } from './config-warnings.ts'
 import { createDeps, type Deps } from './deps.ts'
 import { ServiceError } from './errors.ts'
-import { createLogger } from './log.ts'
+import { createLogger, redact } from './log.ts'
 import { startScheduler } from './registration/jobs/scheduler.ts'
+import { reservePort } from './reserve-port.ts'
+import { serverHelp } from './variables.ts'
 
 /** The time that a stop is allowed beyond the time limits of a registration and its undo (ms). */
 const STOP_RESERVE_MS = 5_000
@@ -16,6 +22,31 @@ const BACKLOG = 4_096
 function refuseToStart(reason: string): never {
   process.stderr.write(`firstkey: ${reason}\n`)
   process.exit(1)
+}
+
+/** Responds to `--help` and `--version`, and rejects any other argument. Ends the process unless there is none. */
+function answerArguments(): void {
+  const options = { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean', short: 'V' } } as const
+  try {
+    const { values } = parseArgs({ options })
+    if (!values.help && !values.version) return
+    process.stdout.write(values.help ? serverHelp() : `${pkg.version}\n`)
+    process.exit(0)
+  } catch (error) {
+    // The message quotes the argument, which may be a secret.
+    refuseToStart(
+      `${redact(error instanceof Error ? error.message : String(error))}\n  --help shows what there is.`,
+    )
+  }
+}
+
+/** Returns the mounts that the process sees; '' where the system does not say. */
+function readMounts(): string {
+  try {
+    return readFileSync('/proc/self/mountinfo', 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 /** Returns the reason why the service cannot listen, with the remedy if it is known. */
@@ -55,8 +86,14 @@ async function orRefuse<T>(work: () => T | Promise<T>): Promise<T> {
 
 // Starts the service: configuration, dependencies, HTTP, graceful stop. A fault that prevents the start ends the process
 // with one message on stderr and exit code 1.
-const config = await orRefuse(() => readConfig(process.env))
+answerArguments()
+const written = await orRefuse(() => readConfig(process.env))
+// The default of PUBLIC_URL has the port in it.
+const reserved = written.port === 0 ? await orRefuse(() => reservePort(written.host)) : undefined
+const config = reserved === undefined ? written : readConfig({ ...process.env, PORT: String(reserved.port) })
 const log = createLogger(config.logLevel)
+for (const { variable, message } of configWarnings(process.env, config, readMounts()))
+  log.warn({ variable }, message)
 const deps = await orRefuse(() => createDeps(config, log))
 await checkUpstream(deps)
 log.info(
@@ -72,12 +109,14 @@ try {
   await app.listen({
     host: config.host,
     port: config.port,
+    ...reserved?.listenOptions,
     backlog: BACKLOG,
     listenTextResolver: (url) => `listening on ${url}`,
   })
 } catch (error) {
   refuseToStart(`cannot listen on ${config.host}, PORT ${config.port}: ${whyNotListening(error)}`)
 }
+reserved?.release()
 const background = startScheduler(deps)
 
 let stopping = false

@@ -50,6 +50,44 @@ test('every fault is reported with its variable and with a valid value', () => {
     assert.match(message, RegExp(`^  ${name} .*(for example|one of) \\S`, 'm'))
 })
 
+test('a fault shows the value, with escapes for what cannot be seen, and without secrets', () => {
+  const keys = { AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'wJalr/bPx\r' }
+  for (const [name, value, shown] of [
+    ['PORT', '70000', '"70000"'],
+    ['LOG_LEVEL', 'loud\r', '"loud\\r"'],
+    ['AWS_REGION', ' eu west 1 ', '" eu west 1 "'],
+    ['STORE', 'postgres://me:hunter2@db/x', '"postgres://***@db/x"'],
+    ['PUBLIC_URL', 'https://me:hunter2@x', '"https://***@x"'],
+    [
+      'MINT_MODE',
+      'a\u001b[31m\u202eb\u00a0\u200b\u009b\u{e0041}',
+      '"a\\u001b[31m\\u{202e}b\\u{a0}\\u{200b}\\u{9b}\\u{e0041}"',
+    ],
+    ['QUEUE_MAX', `fkb_${'a'.repeat(40)}`, '"[redacted]"'],
+    ['USAGE_PLAN_ID', `-${'a b'.repeat(1_000)}`, `"-${'a b'.repeat(33)}" and 2901 more characters`],
+    ['AWS_SECRET_ACCESS_KEY', 'wJalr/bPx\r', '"***\\r"'],
+  ] as const) {
+    const lines = faults({ ...minimal, ...keys, [name]: value }).split('\n')
+    const line = lines.find((one) => one.startsWith(`  ${name} `)) ?? ''
+    assert.ok(line.endsWith(` (the value is ${shown})`), line)
+    assert.doesNotMatch(lines.join('\n'), /hunter2|wJalr|AKIAEXAMPLE|\p{Cf}|(?!\n)\p{Cc}/u)
+  }
+  assert.match(
+    faults({ ...minimal, USAGE_PLAN_ID: '', USAGE_PLANS: 'gold=\u001b' }),
+    /contains "gold=\\u001b", which/,
+  )
+  assert.doesNotMatch(faults({}), /the value is/)
+})
+
+test('/ping and /sping are no probe paths: API Gateway answers them itself', () => {
+  const of = (API_PROBE_PATH: string, env = {}) => faults({ ...minimal, ...env, API_PROBE_PATH })
+  for (const path of ['/ping', '/sping', '/ping/', '//ping', '/ping?a=b', '/a/../ping', '/./sping'])
+    assert.match(of(path), /^ {2}API_PROBE_PATH must not be \/ping or \/sping/m, path)
+  assert.match(of('/', { API_BASE_URL: 'https://api.example.com/ping' }), /must not be \/ping/)
+  for (const path of ['/status', '/pings', '/v2/ping', '/PING']) assert.equal(of(path), '', path)
+  assert.match(of('ping'), /for example \/status/)
+})
+
 test('USAGE_PLANS keeps its order and rejects a duplicate plan, and USAGE_PLAN_ID beside it', () => {
   const { USAGE_PLAN_ID: _, ...rest } = minimal
   const config = readConfig({ ...rest, USAGE_PLANS: 'gold=g1, free=f1' })

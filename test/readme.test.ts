@@ -2,13 +2,11 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { test } from 'node:test'
-import { readConfig } from '../src/config.ts'
 import { errorCatalogue } from '../src/error-catalogue.ts'
 import { problemStatus } from '../src/http/problem.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
-const forOperators = read('docs/for-operators.md')
 const forCallers = read('docs/for-callers.md')
 
 /** Every document for people, relative to the root. */
@@ -17,40 +15,6 @@ const documents = [root, join(root, 'docs')].flatMap((folder) =>
     .filter((name) => name.endsWith('.md'))
     .map((name) => normalize(join(folder === root ? '.' : 'docs', name))),
 )
-
-test('the configuration table has every variable, and no other', () => {
-  const inCode = new Set(
-    [...read('src/config.ts').matchAll(/^ {2}([A-Z][A-Z_]+): /gm)].map(([, name]) => name),
-  )
-  const table = forOperators.slice(
-    forOperators.indexOf('| variable |'),
-    forOperators.indexOf('AWS credentials come from'),
-  )
-  const inTable = new Set(
-    [...table.matchAll(/^\| (`[^|]+`) \|/gm)].flatMap(([, cell = '']) => cell.match(/[A-Z][A-Z_]+/g) ?? []),
-  )
-  assert.ok(inCode.size > 10)
-  assert.deepEqual([...inTable].sort(), [...inCode].sort())
-})
-
-test('the defaults in the table are the ones of the code', () => {
-  const config = readConfig({
-    AWS_REGION: 'eu-west-1',
-    USAGE_PLAN_ID: 'a',
-    API_BASE_URL: 'https://a.example',
-  })
-  for (const value of [
-    config.host,
-    config.port,
-    config.registerTimeoutMs,
-    config.rateLimitPerIp,
-    config.logLevel,
-  ]) {
-    assert.match(forOperators, RegExp(`\\| [^|]*\`${value}\`[^|]* \\|`), String(value))
-  }
-  assert.ok(config.store.kind === 'sqlite')
-  assert.match(forOperators, RegExp(`\`sqlite:${config.store.path}\``))
-})
 
 test('the error table has every code beside its status, and says which are retryable', () => {
   const table = forCallers.slice(forCallers.indexOf('| status |'), forCallers.indexOf('## Rate limits'))

@@ -142,3 +142,46 @@ test('a plan without an API stage does not stop the start, but is logged as an e
   assert.equal((await fetch(`${url}/readyz`)).status, 502)
   assert.match(output.stdout, /"level":"error".*"gold\\" has no API stage/)
 })
+
+test('without PUBLIC_URL the URLs in responses have the port on which the service listens, also if that was chosen', async (t) => {
+  const { url, output } = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
+  const { port } = new URL(url)
+  assert.notEqual(port, '0')
+  const catalog = await (await fetch(`${url}/.well-known/oauth-protected-resource`)).text()
+  assert.match(catalog, RegExp(`"resource":"http://localhost:${port}"`))
+  assert.match(output.stdout, RegExp(`"level":"warn".*"PUBLIC_URL is not set: .* http://localhost:${port},`))
+})
+
+test('a misspelt variable is named at the start, which continues', async (t) => {
+  const env = {
+    ...serverEnv(await testGateway(t), tempDir(t)),
+    RATE_LIMIT_PER_IPS: '10',
+    PUBLIC_URL: 'http://keys.example',
+  }
+  const { url, output } = await startServer(t, env)
+  assert.equal((await fetch(`${url}/livez`)).status, 200)
+  assert.match(
+    output.stdout,
+    /"level":"warn".*RATE_LIMIT_PER_IPS is not a variable .*did you mean \\"RATE_LIMIT_PER_IP\\"/,
+  )
+  assert.match(output.stdout, /"level":"warn".*PUBLIC_URL is http:\/\/keys\.example: .* without encryption/)
+})
+
+test('--help lists the variables, --version the version; another argument is a mistake. None needs a configuration', async (t) => {
+  for (const [args, code, stdout, stderr] of [
+    [
+      ['--help'],
+      0,
+      /^usage: npm start[\s\S]*\n {2}RATE_LIMIT_PER_IP \(default: 300\)\n {6}Requests a minute/,
+      /^$/,
+    ],
+    [['--version'], 0, /^\d+\.\d+\.\d+\n$/, /^$/],
+    [['--prot', '80'], 1, /^$/, /^firstkey: Unknown option '--prot'.*\n {2}--help shows/],
+    [[`fkb_${'a'.repeat(40)}`], 1, /^$/, /^firstkey: Unexpected argument '\[redacted\]'/],
+  ] as const) {
+    const server = startProgram(t, 'src/start.js', args, {})
+    assert.equal(await server.ended(), code)
+    assert.match(server.output.stdout, stdout)
+    assert.match(server.output.stderr, stderr)
+  }
+})

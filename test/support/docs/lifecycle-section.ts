@@ -1,10 +1,8 @@
 import { type Phase, phases, transitions } from '../../../src/registration/lifecycle.ts'
+import { withSection } from './generated-section.ts'
 
-const BEGIN = '<!-- lifecycle:begin -->'
-const END = '<!-- lifecycle:end -->'
-
-/** The section of docs/architecture.md on the life of a registration, as lifecycle.ts has it. */
-export function lifecycleSection(): string {
+/** docs/architecture.md with the life of a registration that lifecycle.ts has. */
+export function withLifecycleSection(document: string): string {
   const names = Object.keys(phases) as Phase[]
   const idOf = (phase: Phase | null) => (phase === null ? '[*]' : phase.replaceAll(/[^a-z]+/g, '_'))
   const arrows = Map.groupBy(transitions, ({ from, to }) => `${idOf(from)} --> ${idOf(to)}`)
@@ -17,22 +15,6 @@ export function lifecycleSection(): string {
     '    failed --> [*]',
   ]
   const rows = names.map((phase) => `| ${phase} | ${phases[phase].fields} | ${phases[phase].meaning} |`)
-  return [
-    BEGIN,
-    '```mermaid',
-    ...diagram,
-    '```',
-    '',
-    '| phase | fields | meaning |',
-    '| --- | --- | --- |',
-    ...rows,
-    END,
-  ].join('\n')
-}
-
-/** A document with the section in the place of the one it has. @throws Error if it has none */
-export function withLifecycleSection(document: string): string {
-  const [start, end] = [document.indexOf(BEGIN), document.indexOf(END)]
-  if (start < 0 || end < start) throw new Error(`the document has no section from ${BEGIN} to ${END}`)
-  return document.slice(0, start) + lifecycleSection() + document.slice(end + END.length)
+  const table = ['| phase | fields | meaning |', '| --- | --- | --- |', ...rows]
+  return withSection(document, 'lifecycle', ['```mermaid', ...diagram, '```', '', ...table])
 }

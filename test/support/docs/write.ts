@@ -2,7 +2,15 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { withLifecycleSection } from './lifecycle-section.ts'
+import { withVariablesSection } from './variables-section.ts'
 
-const architecture = join(import.meta.dirname, '../../../docs/architecture.md')
-writeFileSync(architecture, withLifecycleSection(readFileSync(architecture, 'utf8')))
+const docs = join(import.meta.dirname, '../../../docs')
+
+function rewrite(name: string, change: (document: string) => string): void {
+  const file = join(docs, name)
+  writeFileSync(file, change(readFileSync(file, 'utf8')))
+}
+
+rewrite('architecture.md', withLifecycleSection)
+rewrite('for-operators.md', withVariablesSection)
 await import('../openapi/write.ts')
