@@ -65,7 +65,7 @@ browser.</p>
 <label for="name">Name</label>
 <p class="hint" id="name-hint">The person or program that uses the key, for example <code>acme-agent</code>. Names do not have
 to be unique.</p>
-<input id="name" name="name" required maxlength="128" autocomplete="off" aria-describedby="name-hint name-fault">
+<input id="name" name="name" required autocomplete="off" aria-describedby="name-hint name-fault">
 <p class="fault" id="name-fault"></p>
 </div>
 !${planField(plans)}

@@ -89,6 +89,16 @@ test('names in other scripts are accepted, and returned in NFC by every route an
   }
 })
 
+test('a name of 128 characters is accepted whatever they take in UTF-16, and the form of the page sends it', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  assert.equal((await service.register(secret, { name: '🤖'.repeat(128) })).status, 201)
+  assert.equal((await service.register(secret, { name: '🤖'.repeat(129) })).status, 400)
+  // Browsers count code units for maxlength.
+  const page = await fetch(service.url, { headers: { accept: 'text/html' } })
+  assert.doesNotMatch(await page.text(), /maxlength/i)
+})
+
 test('the prefix of names and retries are compared in NFC', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token({ namePrefix: 'é-'.normalize('NFD') })
