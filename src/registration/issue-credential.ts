@@ -34,7 +34,7 @@ export interface IssueDeps extends RegistrationDeps {
 }
 
 /** The content of a mint request: a registration, or a rotation of one. */
-type KeyContent = Pick<MintRequest, 'name' | 'description' | 'plan' | 'rotation'>
+type KeyContent = Pick<MintRequest, 'name' | 'description' | 'plan' | 'rotation' | 'clientMetadata'>
 
 /** A request for a credential, by a registration or a rotation. */
 export interface CredentialRequest {
@@ -133,14 +133,14 @@ async function continueEarlier(
   // Pending: another process is minting it, or died, and this one continues where it stopped.
   const { clock, leases, store, timing } = deps
   const lease = leases.hold()
-  const { id, name, description, plan, usagePlanId, rotation } = earlier
+  const { id, name, description, plan, usagePlanId, rotation, clientMetadata } = earlier
   try {
     if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id))
       throw idempotencyInProgress(timing)
     await attempt.request.reauthorize()
     const secrets = unsealEarlier(earlier, identity, timing)
     const begun = { id, owner: lease.owner, registration: earlier, secrets }
-    const content = { name, description, plan: { name: plan, usagePlanId }, rotation }
+    const content = { name, description, plan: { name: plan, usagePlanId }, rotation, clientMetadata }
     return await deps.mintQueue.submit(toMintRequest(attempt, content, begun))
   } catch (error) {
     // If this fails, the lease expires.

@@ -11,8 +11,8 @@ export interface RegistrationRequest {
   readonly description: string
   readonly plan: string | undefined
   readonly idempotencyKey: string | undefined
-  /** Further content of the body that a retry must repeat; left out: there is none. */
-  readonly otherContent?: string
+  /** The metadata of an OAuth client, as JSON. A retry must repeat it. */
+  readonly clientMetadata: string | null
 }
 
 /**
@@ -23,7 +23,7 @@ export interface RegistrationRequest {
 export function register(
   deps: IssueDeps,
   { token, secret }: Caller,
-  { idempotencyKey, name, description, plan: requested, otherContent }: RegistrationRequest,
+  { idempotencyKey, name, description, plan: requested, clientMetadata }: RegistrationRequest,
   call: RegistrationCall,
 ): Promise<Credential> {
   const identity =
@@ -31,7 +31,7 @@ export function register(
       ? null
       : identifyRequest({ tokenSecret: secret, idempotencyKey }, [
           ...[name, description, requested],
-          ...(otherContent === undefined ? [] : [otherContent]),
+          ...(clientMetadata === null ? [] : [clientMetadata]),
         ])
   const request = {
     token,
@@ -46,7 +46,7 @@ export function register(
       // Last: only a request that would be served may displace a registration.
       const noneLeft = hasUseLeft(token) ? undefined : await deps.tokenUses.whyNoneLeft(token)
       if (noneLeft !== undefined) throw noneLeft
-      return { name, description, plan, rotation: null }
+      return { name, description, plan, rotation: null, clientMetadata }
     },
     async reauthorize() {},
   }

@@ -67,6 +67,7 @@ export async function rotate(
         description,
         plan: await checkKey(root),
         rotation: { of: id, overlapMs, renewsManagement },
+        clientMetadata: null,
       }
     },
     async reauthorize() {

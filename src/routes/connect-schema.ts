@@ -52,6 +52,8 @@ export const metadataExample: z.input<typeof clientMetadata> = {
   plan: 'gold',
 }
 
+const registeredMetadata = clientMetadata.omit({ client_name: true, plan: true })
+
 /** The response to a registration (RFC 7591, section 3.2.1), with the URL to manage it (RFC 7592, section 3). */
 export const clientInformation = clientMetadata
   .extend({
@@ -69,7 +71,10 @@ export const clientInformation = clientMetadata
   })
   .meta({ id: 'ClientInformation' })
 
-/** The response to reading a registration (RFC 7592, section 2.1): without the secret, which only its owner has. */
+/**
+ * The response to reading a registration (RFC 7592, section 2.1): its metadata as registered, without the secret, which only its
+ * owner has.
+ */
 export const readClientInformation = clientInformation
   .omit({ client_secret: true, ready: true })
   .meta({ id: 'RegisteredClient' })
@@ -77,6 +82,7 @@ export const readClientInformation = clientInformation
 export const readClientExample: z.infer<typeof readClientInformation> = {
   client_name: 'acme-agent',
   redirect_uris: [],
+  grant_types: ['client_credentials'],
   plan: 'gold',
   client_id: 'luhw7dzkmd',
   client_id_issued_at: 1_795_470_991,
@@ -87,7 +93,6 @@ export const readClientExample: z.infer<typeof readClientInformation> = {
 
 export const clientExample: z.infer<typeof clientInformation> = {
   ...readClientExample,
-  grant_types: ['client_credentials'],
   client_secret: '…40 letters and digits…',
 }
 
@@ -116,8 +121,8 @@ export function toReadClientInformation(
   { secret, publicUrl }: { secret: string; publicUrl: string },
 ): z.infer<typeof readClientInformation> {
   return {
+    ...registeredMetadata.parse(JSON.parse(registration.clientMetadata ?? '{}')),
     client_name: registration.name,
-    redirect_uris: [],
     plan: current.plan,
     client_id: apiKeyId,
     client_id_issued_at: seconds(registration.createdAt),

@@ -72,8 +72,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
           description: '',
           plan: metadata.plan,
           idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
-          // The response echoes the whole request, so a retry has to match the whole request.
-          otherContent: JSON.stringify(metadata),
+          clientMetadata: JSON.stringify(metadata),
         },
         requestContext(request, reply, config),
       )
@@ -90,7 +89,8 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
     schema: {
       operationId: 'readClient',
       summary: 'Read a client (RFC 7592)',
-      description: 'Returns the client without its secret, which is shown only at registration.',
+      description:
+        'Returns the client with its metadata as registered, and without its secret, which is shown only at registration.',
       tags: tagged('OAuth clients'),
       security: [{ managementToken: [] }],
       params: registrationParams,

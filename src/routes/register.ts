@@ -74,7 +74,10 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       const credential = await register(
         deps,
         authenticated(request),
-        { name, description, plan, idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']) },
+        {
+          ...{ name, description, plan, clientMetadata: null },
+          idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
+        },
         requestContext(request, reply, config),
       )
       const answer = toAnswer(credential)

@@ -99,6 +99,8 @@ export interface NewRegistration {
   readonly idempotency: Idempotency | null
   /** `null`: a registration of its own. */
   readonly rotation: Rotation | null
+  /** The metadata that an OAuth client registered (RFC 7591), as JSON; `null`: a rotation, or it is no OAuth client. */
+  readonly clientMetadata: string | null
 }
 
 /**

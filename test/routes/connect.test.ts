@@ -13,7 +13,7 @@ import {
 } from '../../src/routes/connect-schema.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { assertMetadata } from '../support/problem.ts'
-import { dataPlane, type Service, startService } from '../support/service.ts'
+import { dataPlane, registered, type Service, startService } from '../support/service.ts'
 
 const errorSchema = z.object({
   error: z.string(),
@@ -126,6 +126,44 @@ test('a client is an ordinary registration: RFC 7592 reads and deletes it, and /
     assert.equal(gone.status, 401)
     assert.equal(errorSchema.parse(await gone.json()).error, 'invalid_token')
   }
+})
+
+test('a client is read with the metadata that it registered (RFC 7592), also after a rotation', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token({ plans: ['gold', 'free'] })
+  const everything = {
+    client_name: 'acme-agent',
+    redirect_uris: ['https://client.example.com/cb', 'http://localhost:3334/oauth/callback'],
+    grant_types: ['authorization_code', 'refresh_token'],
+    response_types: ['code'],
+    token_endpoint_auth_method: 'none',
+    scope: 'openid ünïcode',
+    client_uri: 'https://client.example.com',
+    logo_uri: 'https://client.example.com/logo.png',
+    tos_uri: 'https://client.example.com/tos',
+    policy_uri: 'https://client.example.com/policy',
+    contacts: ['me@example.com'],
+    software_id: '4NRB1-0XZABZI9E6-5SM3R',
+    software_version: '1.0.0',
+    plan: 'free',
+  }
+  const bodies = [everything, { client_name: 'a' }, { client_name: 'a', grant_types: [], scope: '' }]
+  for (const metadata of bodies) {
+    const made = clientInformation.parse(await (await post(service, secret, metadata)).json())
+    const { client_secret: _secret, ...expected } = made
+    const { registration_client_uri: uri, registration_access_token: token } = made
+    assert.deepEqual(await (await managed(service, uri, token)).json(), expected)
+    const rotated = await managed(service, `${uri.replace('/connect', '')}/rotate`, token, 'POST')
+    const { api_key_id } = z.looseObject({ api_key_id: z.string() }).parse(await rotated.json())
+    assert.deepEqual(await (await managed(service, uri, token)).json(), {
+      ...expected,
+      client_id: api_key_id,
+    })
+  }
+  const plain = await registered(service)
+  const uri = plain.management.url.replace('/register', '/connect/register')
+  const read = readClientInformation.parse(await (await managed(service, uri, plain.management.token)).json())
+  assert.deepEqual([read.client_name, read.redirect_uris], ['acme-agent', []])
 })
 
 test('a retry costs no use and returns the same client; a different request with the same key is rejected', async (t) => {

@@ -194,7 +194,8 @@ export function edgesContract(name: string, open: OpenStore): void {
   test(`${name}: every method returns a registration with the same fields`, async (t) => {
     const store = await open(t)
     const token = await newTokenId(store)
-    const root = await activate(store, newIdempotentRegistration(token, 'k'))
+    const clientMetadata = '{"client_name":"a"}'
+    const root = await activate(store, { ...newIdempotentRegistration(token, 'k'), clientMetadata })
     const waiting = newRotation(root, { createdAt: 2_000, idempotencyKey: 'w' })
     await begin(store, waiting)
     await complete(store, waiting, () => false)
@@ -226,8 +227,11 @@ export function edgesContract(name: string, open: OpenStore): void {
         'suspendedAt',
         'switchAt',
         'finalUsage',
+        'clientMetadata',
       ] as const),
     ]
+    assert.equal(found.get?.clientMetadata, clientMetadata)
+    assert.equal(found.rotation?.clientMetadata, null)
     for (const [method, one] of Object.entries(found))
       assert.deepEqual(Object.keys(one ?? {}).sort(), [...fields].sort(), method)
   })

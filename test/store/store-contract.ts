@@ -31,6 +31,7 @@ export function newRegistration(tokenId: string, createdAt = 1_000): NewRegistra
     expiresAt: null,
     idempotency: null,
     rotation: null,
+    clientMetadata: null,
   }
 }
 

@@ -16,6 +16,8 @@ export interface MintRequest {
   readonly plan: Plan
   /** `null`: a registration of its own. */
   readonly rotation: Rotation | null
+  /** As in the record. */
+  readonly clientMetadata: string | null
   /** `null`: the request has no idempotency key, so that no retry can ask for its result. */
   readonly identity: RequestIdentity | null
   /** The record that an earlier request left `pending`, under a lease of this process. */

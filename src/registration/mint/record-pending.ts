@@ -66,7 +66,7 @@ function prepare(
   id: string,
   { owner }: Lease,
 ): PendingMint {
-  const { token, name, description, plan, identity, rotation } = request
+  const { token, name, description, plan, identity, rotation, clientMetadata } = request
   const now = clock()
   const secrets: CredentialSecrets = {
     apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
@@ -86,6 +86,7 @@ function prepare(
     expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
     idempotency: identity === null ? null : sealCredential(identity, id, secrets),
     rotation,
+    clientMetadata,
   }
   return { id, owner, registration, secrets, request, keyMayExist: false }
 }

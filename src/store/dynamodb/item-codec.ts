@@ -156,6 +156,7 @@ const registrationItem = z
     suspendedAt: orNull(time),
     switchAt: orNull(time),
     finalUsage: orNull(z.record(text, z.number())),
+    clientMetadata: orNull(text),
     pendingRotation: text.optional(),
     unansweredRotation: text.optional(),
     forgottenRotation: text.optional(),

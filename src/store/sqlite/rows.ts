@@ -82,6 +82,7 @@ const registrationRow = z
       .transform((text) => dailyUsage.parse(JSON.parse(text)))
       .nullable(),
     previous_management_hash: bytes.nullable(),
+    client_metadata: z.string().nullable(),
   })
   .transform(
     (row): Registration => ({
@@ -112,6 +113,7 @@ const registrationRow = z
       switchAt: row.switch_at,
       finalUsage: row.final_usage,
       previousManagementHash: row.previous_management_hash,
+      clientMetadata: row.client_metadata,
     }),
   )
 

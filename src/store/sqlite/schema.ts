@@ -173,6 +173,8 @@ export const migrations: readonly string[] = [
   'ALTER TABLE registrations ADD COLUMN final_usage TEXT;',
 
   'CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;',
+
+  'ALTER TABLE registrations ADD COLUMN client_metadata TEXT;',
 ]
 
 /**

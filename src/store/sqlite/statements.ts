@@ -77,10 +77,10 @@ export function prepareStatements(db: DatabaseSync) {
     insertRegistration: db.prepare(`
       INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,
                                  created_at, expires_at, ends_at, idempotency_hash, request_hash, sealed,
-                                 lease_owner, lease_until, rotation_of, overlap_ms, renews_management)
+                                 lease_owner, lease_until, rotation_of, overlap_ms, renews_management, client_metadata)
       VALUES (:id, :tokenId, 'pending', :name, :description, :plan, :usagePlanId, :managementHash,
               :createdAt, :expiresAt, :expiresAt, :keyHash, :requestHash, :sealed, :owner, :until,
-              :rotationOf, :overlapMs, :renewsManagement)`),
+              :rotationOf, :overlapMs, :renewsManagement, :clientMetadata)`),
     registrationById: db.prepare('SELECT * FROM registrations WHERE id = ?'),
     registrationByKey: db.prepare('SELECT * FROM registrations WHERE token_id = ? AND idempotency_hash = ?'),
 

@@ -176,6 +176,9 @@ async function startFilledService(
   const { secret } = await service.token({ maxUses: 5, plans: ['gold', 'free'], keyTtlMs: 9_000_000 })
   const key = { 'idempotency-key': randomUUID() }
   await registered(service, {}, key, secret)
+  const client = { client_name: 'acme-agent', grant_types: ['client_credentials'] }
+  const headers = { authorization: `Bearer ${secret}`, 'content-type': 'application/json' }
+  await fetch(`${service.url}/connect/register`, { method: 'POST', headers, body: JSON.stringify(client) })
   const [rotated, renewed, revoked] = [
     await registered(service),
     await registered(service),
@@ -214,7 +217,7 @@ test('store copy copies and compares all records and can be repeated; the copy r
     assert.equal(done.code, 0, done.stderr)
     assert.match(
       done.stderr,
-      /5 tokens, 10 registrations and rotations, \d+ audit entries .* the same on both sides/,
+      /5 tokens, 11 registrations and rotations, \d+ audit entries .* the same on both sides/,
     )
   }
 
