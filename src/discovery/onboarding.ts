@@ -75,6 +75,12 @@ export function onboardingDescriptor({
           required: true,
         },
         { name: 'description', description: 'The purpose of the key', required: false, default: '' },
+        {
+          name: 'plan',
+          description: 'One of the plans that the token allows; empty: the default plan of the token',
+          required: false,
+          default: '',
+        },
       ],
       steps: [
         {
@@ -89,7 +95,7 @@ export function onboardingDescriptor({
               'content-type': 'application/json',
               accept: 'application/json',
             },
-            body: { name: '{arg.name}', description: '{arg.description}' },
+            body: { name: '{arg.name}', description: '{arg.description}', plan: '{arg.plan}' },
           },
           onStatus: onStatus(),
         },

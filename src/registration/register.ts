@@ -9,7 +9,8 @@ import { checkName, choosePlan } from './token-policy.ts'
 export interface RegistrationRequest {
   readonly name: string
   readonly description: string
-  readonly plan: string | undefined
+  /** Empty: the default plan of the token. */
+  readonly plan: string
   readonly idempotencyKey: string | undefined
   /** The metadata of an OAuth client, as JSON. A retry must repeat it. */
   readonly clientMetadata: string | null
@@ -23,9 +24,10 @@ export interface RegistrationRequest {
 export function register(
   deps: IssueDeps,
   { token, secret }: Caller,
-  { idempotencyKey, name, description, plan: requested, clientMetadata }: RegistrationRequest,
+  { idempotencyKey, name, description, plan, clientMetadata }: RegistrationRequest,
   call: RegistrationCall,
 ): Promise<Credential> {
+  const requested = plan === '' ? undefined : plan
   const identity =
     idempotencyKey === undefined
       ? null
@@ -42,11 +44,11 @@ export function register(
       const unusable = whyUnusable(token, deps.clock())
       if (unusable !== undefined) throw unusable
       checkName(token, name)
-      const plan = choosePlan(deps.config.plans, token, requested)
+      const chosen = choosePlan(deps.config.plans, token, requested)
       // Last: only a request that would be served may displace a registration.
       const noneLeft = hasUseLeft(token) ? undefined : await deps.tokenUses.whyNoneLeft(token)
       if (noneLeft !== undefined) throw noneLeft
-      return { name, description, plan, rotation: null, clientMetadata }
+      return { name, description, plan: chosen, rotation: null, clientMetadata }
     },
     async reauthorize() {},
   }

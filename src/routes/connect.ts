@@ -70,7 +70,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
         {
           name: metadata.client_name,
           description: '',
-          plan: metadata.plan,
+          plan: metadata.plan ?? '',
           idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
           clientMetadata: JSON.stringify(metadata),
         },

@@ -55,10 +55,9 @@ export const registerBody = z.strictObject(
       .meta({ maxLength: 256 }),
     plan: z
       .string('must be a string')
-      .min(1, 'must not be empty')
       .max(50, 'must have at most 50 characters')
       .optional()
-      .describe('A plan that the token allows. If omitted, the default plan of the token'),
+      .describe('A plan that the token allows. If omitted or empty, the default plan of the token'),
   },
   { error: 'a JSON object with "name" is required' },
 )

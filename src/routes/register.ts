@@ -70,7 +70,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       },
     },
     handler: async (request, reply) => {
-      const { name, description = '', plan } = request.body
+      const { name, description = '', plan = '' } = request.body
       const credential = await register(
         deps,
         authenticated(request),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -117,6 +118,33 @@ test('a generic engine can register with the onboarding descriptor alone', async
   assert.match(outputs['management_token'] ?? '', /^fkm_/)
   assert.match(String(await run(secret)), /no uses left/)
   assert.match(String(await run('fkb_wrong')), /ask the operator/)
+})
+
+test('an engine may leave out an optional argument, in each way that there is, and may choose a plan', async (t) => {
+  const { service, reach } = await startBehindGateway(t)
+  const { secret } = await service.token({ plans: ['free', 'gold'] })
+  const { flow } = flowSchema.parse(await (await reach(`${PUBLIC_URL}/.well-known/api-onboarding`)).json())
+  const [step] = flow.steps
+  assert.deepEqual(
+    flow.args.map(({ name, required }) => [name, required]),
+    [
+      ['name', true],
+      ['description', false],
+      ['plan', false],
+    ],
+  )
+  const planFor = async (args: Record<string, unknown>) => {
+    const made = await service.register(secret, args)
+    assert.equal(made.status, 201, JSON.stringify(args))
+    return z.looseObject({ plan: z.string() }).parse(await made.json()).plan
+  }
+  assert.deepEqual(Object.keys(step?.request.body ?? {}), ['name', 'description', 'plan'])
+  for (const absent of ['', null, undefined])
+    assert.equal(await planFor({ name: 'a', description: absent, plan: absent }), 'free')
+  assert.equal(await planFor({ name: 'a', plan: 'gold' }), 'gold')
+  const key = { 'idempotency-key': randomUUID() }
+  const first = await (await service.register(secret, { name: 'a' }, key)).text()
+  assert.equal(await (await service.register(secret, { name: 'a', plan: '' }, key)).text(), first)
 })
 
 test('the response to a request without a token leads to all documents, and every link works', async (t) => {
