@@ -33,6 +33,8 @@ export interface Config {
   readonly trustProxy: false | number | string[]
   /** The header in which the trusted proxies report the client; `undefined`: the one of the two that is present. */
   readonly trustProxyHeader: (typeof forwardingHeaders)[number] | undefined
+  /** The origins of web pages that may call this service. */
+  readonly corsOrigins: readonly string[]
   readonly region: string
   /** A custom endpoint for API Gateway; `undefined`: the endpoint of the Region. */
   readonly apiGatewayEndpoint: string | undefined
@@ -170,6 +172,24 @@ const trustProxy = z.string().transform((text, context): false | number | string
   return addresses
 })
 
+/** An origin as browsers send it (RFC 6454), in any case and also with the default port of its scheme. */
+const ORIGIN = /^https?:\/\/[^/?#\\@*\s]+$/i
+
+const corsOrigins = z.string().transform((text, context): string[] =>
+  text.split(',').flatMap((part) => {
+    const entry = part.trim()
+    const url = ORIGIN.test(entry) ? URL.parse(entry) : null
+    if (url !== null) return [url.origin]
+    context.addIssue({
+      code: 'custom',
+      message:
+        `contains ${showValue('CORS_ORIGINS', entry)}, which must be the exact origin of a web page, without a wildcard or a path: ` +
+        'for example https://app.example.com,http://localhost:5173',
+    })
+    return []
+  }),
+)
+
 const variableRules = {
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(0, 65_535, 3000),
@@ -183,6 +203,7 @@ const variableRules = {
       z.enum(forwardingHeaders, 'must be X-Forwarded-For or Forwarded, whichever the trusted proxies write'),
     )
     .optional(),
+  CORS_ORIGINS: corsOrigins.default([]),
   AWS_REGION: region,
   AWS_ENDPOINT_URL: httpUrl('http://localhost:4000').optional(),
   AWS_ENDPOINT_URL_API_GATEWAY: httpUrl('http://localhost:4000').optional(),
@@ -240,6 +261,7 @@ const environment = variables
       publicUrl: (env.PUBLIC_URL ?? `http://localhost:${env.PORT}`).replace(/(?<!:)\/+(?=\/|$)/g, ''),
       trustProxy: env.TRUST_PROXY,
       trustProxyHeader: env.TRUST_PROXY_HEADER,
+      corsOrigins: env.CORS_ORIGINS,
       region: env.AWS_REGION,
       apiGatewayEndpoint: env.AWS_ENDPOINT_URL_API_GATEWAY ?? env.AWS_ENDPOINT_URL,
       plans: [first ?? { name: 'default', usagePlanId: env.USAGE_PLAN_ID ?? '' }, ...others],

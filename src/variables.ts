@@ -45,6 +45,12 @@ export const variableTexts = {
     byDefault: 'the one that is present',
     meaning: 'The header that these proxies write: `X-Forwarded-For` or `Forwarded`',
   },
+  CORS_ORIGINS: {
+    byDefault: 'none',
+    meaning:
+      'The origins of [web pages](for-operators.md#web-pages-of-other-origins) that may call firstkey: ' +
+      '`https://app.example.com,http://localhost:5173`',
+  },
   RATE_LIMIT_PER_IP: { byDefault: '`300`', meaning: 'Requests a minute from one address; `0`: no limit' },
   REGISTER_TIMEOUT_MS: {
     byDefault: '`25000`',

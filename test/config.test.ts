@@ -88,6 +88,30 @@ test('/ping and /sping are no probe paths: API Gateway answers them itself', () 
   assert.match(of('ping'), /for example \/status/)
 })
 
+test('CORS_ORIGINS is a list of exact origins, which browsers send in lower case and without a default port', () => {
+  const origins = (text: string) => readConfig({ ...minimal, CORS_ORIGINS: text }).corsOrigins
+  assert.deepEqual(readConfig(minimal).corsOrigins, [])
+  assert.deepEqual(origins(''), [])
+  assert.deepEqual(origins('https://app.example'), ['https://app.example'])
+  assert.deepEqual(origins(' https://App.Example:443 ,http://localhost:5173,http://[::1]:80'), [
+    'https://app.example',
+    'http://localhost:5173',
+    'http://[::1]',
+  ])
+  assert.deepEqual(origins('https://bücher.example'), ['https://xn--bcher-kva.example'])
+  for (const wrong of [
+    ...['*', 'null', 'app.example', 'https://', 'https://*.example', 'https://app.example/', ','],
+    ...['https://app.example/path', 'https://app.example?a', 'https://app.example#a', 'ftp://app.example'],
+    ...['https://user@app.example', 'https://app.example:99999', 'https://app.example\\', 'https://a,*'],
+    ...['https://app.example https://other.example', 'file:///x', 'https:app.example'],
+  ])
+    assert.match(
+      faults({ ...minimal, CORS_ORIGINS: wrong }),
+      /CORS_ORIGINS contains ".*", which must be the exact origin/,
+      wrong,
+    )
+})
+
 test('USAGE_PLANS keeps its order and rejects a duplicate plan, and USAGE_PLAN_ID beside it', () => {
   const { USAGE_PLAN_ID: _, ...rest } = minimal
   const config = readConfig({ ...rest, USAGE_PLANS: 'gold=g1, free=f1' })

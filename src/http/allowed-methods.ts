@@ -27,6 +27,8 @@ export function watchMethods(app: FastifyInstance): MethodsInUse {
       method: 'OPTIONS',
       url,
       schema: { hide: true },
+      // A web page could not tell the refusal of its preflight from a broken connection.
+      config: { rateLimit: false },
       // Before the body is parsed: an OPTIONS request may have one of any kind.
       onRequest: async (request, reply) => {
         if (url === WHOLE_SERVER && request.url !== WHOLE_SERVER)

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { randomBase62 } from '../auth/random.ts'
 import { ServiceError } from '../errors.ts'
+import type { CorsHeaders } from './cors.ts'
 import { PROBLEM_TYPE, toProblem } from './problem.ts'
 import { logError } from './request-log.ts'
 
@@ -43,6 +44,7 @@ export interface MalformedRequestOptions {
   readonly publicUrl: string
   /** The responses that each connection is still waiting for, in their order. */
   readonly owed: WeakMap<Socket, ReadonlySet<FastifyReply>>
+  readonly corsHeaders: CorsHeaders
 }
 
 /** An error of Node's HTTP parser. `rawPacket` is the data with which it failed. */
@@ -52,7 +54,7 @@ interface ParserError extends Error {
 }
 
 /** Creates the handler of what is no valid HTTP request: it sends a problem document and closes the connection. */
-export function createClientErrorHandler({ log, publicUrl, owed }: MalformedRequestOptions) {
+export function createClientErrorHandler({ log, publicUrl, owed, corsHeaders }: MalformedRequestOptions) {
   return (error: ParserError, socket: Socket): void => {
     const [reply, ...others] = owed.get(socket) ?? []
     // The client could take this for the response to an earlier request on the connection.
@@ -76,7 +78,7 @@ export function createClientErrorHandler({ log, publicUrl, owed }: MalformedRequ
       // The body of this request stopped half-way. From now on Fastify sends nothing itself.
       reply.hijack()
       logError(reply.request, reply, refusal, problem.status, error)
-      reply.raw.writeHead(problem.status, headers).end(body)
+      reply.raw.writeHead(problem.status, { ...headers, ...corsHeaders(reply.request, reply) }).end(body)
       return
     }
     log.debug(

@@ -11,6 +11,7 @@ import { serializerCompiler } from 'fastify-type-provider-zod'
 import { randomBase62 } from '../auth/random.ts'
 import { linksOf } from '../discovery/links.ts'
 import { ServiceError } from '../errors.ts'
+import { createCors } from './cors.ts'
 import { createClientErrorHandler, requireValidHead } from './malformed-requests.ts'
 import { sendProblem } from './problem.ts'
 import { compileValidator, readBodies } from './read-body.ts'
@@ -33,15 +34,18 @@ const SEND_TIMEOUT = 10_000
 export interface ServerOptions {
   readonly log: FastifyBaseLogger
   readonly publicUrl: string
+  /** The origins of web pages that may read the responses. */
+  readonly corsOrigins: readonly string[]
 }
 
 /**
  * Creates the Fastify instance of this service: with limits on sizes and times, request ids of its own, responses that
  * must not be cached, and problem documents even for input that is no valid request.
  */
-export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInstance {
+export function createHttpServer({ log, publicUrl, corsOrigins }: ServerOptions): FastifyInstance {
   /** The responses that each connection is still waiting for, in their order. */
   const owed = new WeakMap<Socket, Set<FastifyReply>>()
+  const corsHeaders = createCors(corsOrigins)
   const paths = createRequestPaths(linksOf(publicUrl).basePath)
   const app = Fastify({
     loggerInstance: log,
@@ -64,10 +68,12 @@ export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInst
     frameworkErrors: (error, request, reply) => {
       const detail =
         error.code === 'FST_ERR_BAD_URL' ? 'The path is not a valid URL path.' : 'This path does not exist.'
-      setCommonHeaders(request, reply) // Hooks do not run for these errors.
+      // Hooks do not run for these errors.
+      setCommonHeaders(request, reply)
+      reply.headers(corsHeaders(request, reply))
       sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
     },
-    clientErrorHandler: createClientErrorHandler({ log, publicUrl, owed }),
+    clientErrorHandler: createClientErrorHandler({ log, publicUrl, owed, corsHeaders }),
   })
   app.server.maxHeadersCount = 0 // Node.js would drop the rest without a word; a hook below counts them.
   // Expectations other than 100-continue are ignored, as RFC 9110 allows; Node.js would send a bare 417.
@@ -109,6 +115,7 @@ export function createHttpServer({ log, publicUrl }: ServerOptions): FastifyInst
   app.addHook('onSend', async (request, reply) => {
     // It begins when the connection's earlier responses are sent.
     reply.raw.setTimeout(SEND_TIMEOUT, () => request.raw.destroy())
+    reply.headers(corsHeaders(request, reply))
     // A kept-alive connection would delay the shutdown until its client disconnects.
     if (closing) reply.header('connection', 'close')
   })
