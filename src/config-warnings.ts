@@ -71,10 +71,10 @@ function storeWarnings(env: Variables, { store }: Config, mounts: string): Confi
   const path = resolve(store.path)
   const { isLayer, isAnonymous } = mountOf(dirname(path), mounts)
   const warn = (message: string): ConfigWarning[] => [{ variable: 'STORE', message }]
-  if (isLayer && !isSet(env, 'STORE'))
+  if (!isSet(env, 'STORE') && (isLayer || env['NODE_ENV'] === 'production'))
     return warn(
-      `STORE is not set: registrations are stored in ${path}, which is deleted with this container. Set STORE to a file on a ` +
-        'volume, for example sqlite:/data/firstkey.db',
+      `STORE is not set: registrations are stored in ${path}. With a container they would be deleted: set STORE to a file on ` +
+        'a volume, for example sqlite:/data/firstkey.db',
     )
   if (isAnonymous)
     return warn(

@@ -47,7 +47,7 @@ test('the variables of other programs are not named', () => {
       PATH: '/bin',
       HOME: '/',
       HOSTNAME: 'x',
-      NODE_ENV: 'production',
+      NODE_ENV: 'test',
       NODE_OPTIONS: '',
       TZ: 'UTC',
       PWD: '/',
@@ -118,9 +118,10 @@ const named = volume('/var/lib/docker/volumes/firstkey-data/_data')
 test('a store that is deleted with its container is named', () => {
   assert.match(
     warnings({}, layer).join(),
-    /^STORE: STORE is not set: .*\/data\/firstkey\.db, which is deleted with this container/,
+    /^STORE: STORE is not set: .*\/data\/firstkey\.db\. With a container they would be deleted/,
   )
   assert.match(warnings({ STORE: '' }, named).join(), /^STORE: STORE is not set/)
+  assert.match(warnings({ NODE_ENV: 'production' }).join(), /^STORE: STORE is not set/)
   assert.match(warnings({ STORE: 'sqlite:/data/firstkey.db' }, anonymous).join(), /anonymous volume/)
   for (const [STORE, mounts] of [
     ['sqlite:/data/firstkey.db', named],
