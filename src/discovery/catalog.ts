@@ -1,5 +1,8 @@
 import { linksOf } from './links.ts'
 
+/** The media type of a link set, with the profile of an API catalog (RFC 9727, appendix A). */
+export const CATALOG_TYPE = 'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
+
 /** Returns the API catalog (RFC 9727) as a link set (RFC 9264, application/linkset+json). */
 export function apiCatalog(publicUrl: string): object {
   const links = linksOf(publicUrl)

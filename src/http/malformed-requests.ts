@@ -4,7 +4,7 @@ import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { randomBase62 } from '../auth/random.ts'
 import { ServiceError } from '../errors.ts'
 import type { CorsHeaders } from './cors.ts'
-import { PROBLEM_TYPE, toProblem } from './problem.ts'
+import { rawError } from './problem.ts'
 import { logError } from './request-log.ts'
 
 /** The most header fields of a request. Clients send a dozen, and proxies add some. */
@@ -53,7 +53,7 @@ interface ParserError extends Error {
   readonly rawPacket?: unknown
 }
 
-/** Creates the handler of what is no valid HTTP request: it sends a problem document and closes the connection. */
+/** Creates the handler of what is no valid HTTP request: it sends an error and closes the connection. */
 export function createClientErrorHandler({ log, publicUrl, owed, corsHeaders }: MalformedRequestOptions) {
   return (error: ParserError, socket: Socket): void => {
     const [reply, ...others] = owed.get(socket) ?? []
@@ -62,10 +62,10 @@ export function createClientErrorHandler({ log, publicUrl, owed, corsHeaders }: 
     if (!socket.writable || isOfEarlier) return void socket.destroy()
     const instance = reply?.request.id ?? `req_${randomBase62(20)}`
     const refusal = refusalOf(error)
-    const problem = toProblem(refusal, instance, publicUrl)
-    const body = JSON.stringify(problem)
+    const accept = reply?.request.headers.accept ?? acceptIn(error.rawPacket)
+    const { problem, headers: ofBody, body } = rawError(refusal, instance, publicUrl, accept)
     const headers = {
-      'content-type': PROBLEM_TYPE,
+      ...ofBody,
       'x-request-id': instance,
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
@@ -112,4 +112,9 @@ function refusalOf({ code, rawPacket }: ParserError): ServiceError {
 /** Reports whether the data that is too much is a request line, as far as it begins with it. */
 function isRequestLine(data: unknown): boolean {
   return Buffer.isBuffer(data) && /^[A-Z-]+ [^\r\n]+$/.test(data.toString('latin1', 0, HEAD_LIMIT))
+}
+
+/** Returns the `Accept` header in the data, such as that of a browser with too many cookies. */
+function acceptIn(data: unknown): string | undefined {
+  return Buffer.isBuffer(data) ? data.toString('latin1').match(/\naccept:([^\r\n]*)/i)?.[1] : undefined
 }

@@ -4,7 +4,7 @@ import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import { type Dialect, responsesOf } from './openapi-errors.ts'
-import { answerHeaders, metadataOf, problemStatus, resourceMetadata, toServiceError } from './problem.ts'
+import { metadataOf, problemStatus, resourceMetadata, sendError, toServiceError } from './problem.ts'
 import { logError } from './request-log.ts'
 
 /** The body of an error in the OAuth dialect (RFC 7591, section 3.2.2; RFC 6750), with additional members. */
@@ -61,13 +61,9 @@ export function sendOauthError(
   publicUrl: string,
   thrown: Error,
 ): FastifyReply {
-  const status = problemStatus[error.code]
-  logError(request, reply, error, status, thrown)
-  answerHeaders(reply, error, publicUrl)
-  return reply
-    .code(status)
-    .type('application/json')
-    .send(toOauthError(error, request.id, publicUrl))
+  logError(request, reply, error, problemStatus[error.code], thrown)
+  const body = toOauthError(error, request.id, publicUrl)
+  return sendError(reply, request, error, publicUrl, { type: 'application/json', body })
 }
 
 /** Maps `not_found` to `invalid_token`: the token of a client that does not exist is invalid (RFC 7592, section 2). */

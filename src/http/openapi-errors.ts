@@ -4,6 +4,7 @@ import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import { PROBLEM_TYPE, problemSchema, problemStatus, toProblem } from './problem.ts'
 import { headersOf } from './response-headers.ts'
+import { pageContent } from './send-page.ts'
 
 /**
  * The codes that any route can return before or instead of its own work: a missing Host header, invalid JSON, a request
@@ -64,10 +65,11 @@ export function responsesOf(dialect: Dialect, codes: readonly ErrorCode[]) {
       {
         description: `${STATUS_CODES[status]}: ${group.map((code) => `\`${code}\``).join(', ')}`,
         headers: headersOf(
+          'Vary',
           ...(status === 401 ? (['WWW-Authenticate', 'Link'] as const) : []),
           ...(group.some((code) => errorCatalogue[code].retryable) ? (['Retry-After'] as const) : []),
         ),
-        content: contentOf(group, dialect),
+        content: { ...contentOf(group, dialect), ...pageContent },
       },
     ]),
   )

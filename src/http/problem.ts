@@ -4,7 +4,9 @@ import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
+import { errorPage } from '../pages/problem.ts'
 import { logError } from './request-log.ts'
+import { isOfBrowser, negotiate, PAGE_HEADERS, sendPage, varyByAccept } from './send-page.ts'
 
 /** The HTTP status of every error code. */
 export const problemStatus = {
@@ -130,13 +132,55 @@ export function sendProblem(
   error: ServiceError,
   publicUrl: string,
 ): FastifyReply {
-  const problem = toProblem(error, request.id, publicUrl)
+  return sendError(reply, request, error, publicUrl, {
+    type: PROBLEM_TYPE,
+    body: toProblem(error, request.id, publicUrl),
+  })
+}
+
+/** Sends an error, with its status and headers: as a page if the request prefers HTML, otherwise as it is in its dialect. */
+export function sendError(
+  reply: FastifyReply,
+  request: FastifyRequest,
+  error: ServiceError,
+  publicUrl: string,
+  { type, body }: { type: string; body: object },
+): FastifyReply {
   answerHeaders(reply, error, publicUrl)
-  return reply.code(problem.status).type(PROBLEM_TYPE).send(problem)
+  reply.code(problemStatus[error.code])
+  // A request with a malformed URL has no route, and so no parser of its headers.
+  varyByAccept(reply)
+  const prefersPage =
+    'accepts' in request && request.accepts !== undefined
+      ? negotiate(request, reply, ['application/json', type, 'text/html']) === 'text/html'
+      : isOfBrowser(request.headers.accept)
+  if (!prefersPage) return reply.type(type).send(body)
+  const problem = toProblem(error, request.id, publicUrl)
+  return sendPage(reply, errorPage({ problem, basePath: linksOf(publicUrl).basePath }))
+}
+
+/**
+ * Returns an error in the form that a response has which Fastify does not send: the problem document, and the body with the
+ * headers that describe it.
+ */
+export function rawError(
+  error: ServiceError,
+  instance: string,
+  publicUrl: string,
+  accept: string | undefined,
+): { problem: Problem; headers: Record<string, string>; body: string } {
+  const problem = toProblem(error, instance, publicUrl)
+  if (isOfBrowser(accept))
+    return {
+      problem,
+      headers: PAGE_HEADERS,
+      body: errorPage({ problem, basePath: linksOf(publicUrl).basePath }),
+    }
+  return { problem, headers: { 'content-type': PROBLEM_TYPE }, body: JSON.stringify(problem) }
 }
 
 /** Sets the headers that an error has in every dialect: `WWW-Authenticate` and `Link` for status 401, and `Retry-After`. */
-export function answerHeaders(reply: FastifyReply, error: ServiceError, publicUrl: string): void {
+function answerHeaders(reply: FastifyReply, error: ServiceError, publicUrl: string): void {
   const { resource_metadata: metadata } = metadataOf(error, publicUrl)
   if (metadata !== undefined) {
     reply.headers({

@@ -1,17 +1,46 @@
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { PAGE_POLICY } from '../pages/layout.ts'
 
 /** The `content` of an HTML response, for the schema of its route. */
 export const pageContent = { 'text/html': { schema: z.string(), example: '<!doctype html>…' } }
 
-/** Sends a page of `pages/`, with a content security policy that blocks everything else, and without a referrer. */
+/** The headers of a page: a content security policy that blocks everything else, and no referrer. */
+export const PAGE_HEADERS = {
+  'content-security-policy': PAGE_POLICY,
+  'referrer-policy': 'no-referrer',
+  'content-type': 'text/html; charset=utf-8',
+}
+
+/** Sends a page of `pages/`. */
 export function sendPage(reply: FastifyReply, page: string): FastifyReply {
-  return reply
-    .headers({
-      'content-security-policy': PAGE_POLICY,
-      'referrer-policy': 'no-referrer',
-    })
-    .type('text/html; charset=utf-8')
-    .send(page)
+  return reply.headers(PAGE_HEADERS).send(page)
+}
+
+/**
+ * Returns the media type that the request prefers (RFC 9110, section 12.5.1), and adds `Accept` to `Vary`.
+ * @param types the available types; the first one is returned if the request accepts none of them, or all alike
+ */
+export function negotiate<Type extends string>(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  types: readonly [Type, ...Type[]],
+): Type {
+  varyByAccept(reply)
+  const best = request.accepts().type([...types])
+  return types.find((type) => type === best) ?? types[0]
+}
+
+/** Adds `Accept` to `Vary`. */
+export function varyByAccept(reply: FastifyReply): void {
+  const vary = String(reply.getHeader('vary') ?? '')
+  if (!/\baccept\b/i.test(vary)) reply.header('vary', vary === '' ? 'Accept' : `${vary}, Accept`)
+}
+
+/**
+ * Reports whether an `Accept` header is a browser's: it begins with HTML. For requests that are refused before they have a
+ * route, and with it a parser of the header.
+ */
+export function isOfBrowser(accept: string | undefined): boolean {
+  return /^\s*text\/html\s*(?:,|$)/i.test(accept ?? '')
 }

@@ -71,6 +71,7 @@ export function createHttpServer({ log, publicUrl, corsOrigins }: ServerOptions)
       // Hooks do not run for these errors.
       setCommonHeaders(request, reply)
       reply.headers(corsHeaders(request, reply))
+      ignoreLongPreferences(request)
       sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
     },
     clientErrorHandler: createClientErrorHandler({ log, publicUrl, owed, corsHeaders }),
@@ -97,9 +98,7 @@ export function createHttpServer({ log, publicUrl, corsOrigins }: ServerOptions)
   })
   app.addHook('onRequest', async (request, reply) => {
     setCommonHeaders(request, reply)
-    for (const name of PREFERENCES) {
-      if ((request.headers[name]?.length ?? 0) > PREFERENCE_LIMIT) delete request.headers[name]
-    }
+    ignoreLongPreferences(request)
     const { socket } = request.raw
     const replies = owed.get(socket) ?? new Set()
     owed.set(socket, replies.add(reply))
@@ -120,6 +119,12 @@ export function createHttpServer({ log, publicUrl, corsOrigins }: ServerOptions)
     if (closing) reply.header('connection', 'close')
   })
   return app
+}
+
+function ignoreLongPreferences({ headers }: FastifyRequest): void {
+  for (const name of PREFERENCES) {
+    if ((headers[name]?.length ?? 0) > PREFERENCE_LIMIT) delete headers[name]
+  }
 }
 
 function setCommonHeaders(request: FastifyRequest, reply: FastifyReply): void {

@@ -3,8 +3,10 @@ import { join } from 'node:path'
 
 const TYPES = {
   'error-messages.js': 'text/javascript; charset=utf-8',
+  'form.js': 'text/javascript; charset=utf-8',
   'icon.svg': 'image/svg+xml',
   'key.js': 'text/javascript; charset=utf-8',
+  'manage.js': 'text/javascript; charset=utf-8',
   'register.js': 'text/javascript; charset=utf-8',
   'request.js': 'text/javascript; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',

@@ -1,6 +1,7 @@
 import { html } from 'ghtml'
 import type { linksOf } from '../discovery/links.ts'
 import type { OfferedPlan } from '../registration/queries/plan-limits.ts'
+import { copyable, formFoot, keyPanel, tokenField } from './form.ts'
 import { page } from './layout.ts'
 import { describeLimits } from './limits.ts'
 
@@ -24,8 +25,7 @@ export function homePage({ basePath, links, apiBaseUrl, plans }: HomeContent): s
 You get your own key for <code>${apiBaseUrl}</code>. The key usually works within seconds.</p>
 <section id="problem" class="problem" aria-labelledby="problem-title" tabindex="-1" hidden></section>
 !${registerForm(basePath, plans)}
-!${keyPanel()}
-<p id="copied" class="hidden" role="status"></p>
+!${keyPanel({ withManagement: true })}
 <section id="terminal" aria-labelledby="terminal-title">
 <h2 id="terminal-title">From a terminal</h2>
 <p>Set the token as an environment variable: <code>export FIRSTKEY_TOKEN=fkb_…</code>. Then run:</p>
@@ -51,16 +51,10 @@ read:</p>
 
 function registerForm(basePath: string, plans: HomeContent['plans']): string {
   return html`<form id="register" method="post" data-register="${basePath}/register" novalidate autocomplete="off">
-<div class="field">
-<label for="token">Bootstrap token</label>
-<p class="hint" id="token-hint">It starts with <code>fkb_</code>. It is sent only to this service and is not stored in your
-browser.</p>
-<div class="row">
-<input id="token" name="token" type="password" required spellcheck="false" autocapitalize="none" autocomplete="off" aria-describedby="token-hint token-fault">
-<button type="button" id="show-token" class="quiet" aria-controls="token">Show<span class="hidden"> the token</span></button>
-</div>
-<p class="fault" id="token-fault"></p>
-</div>
+!${tokenField(
+    'Bootstrap token',
+    'It starts with <code>fkb_</code>. It is sent only to this service and is not stored in your browser.',
+  )}
 <div class="field">
 <label for="name">Name</label>
 <p class="hint" id="name-hint">The person or program that uses the key, for example <code>acme-agent</code>. Names do not have
@@ -70,9 +64,7 @@ to be unique.</p>
 </div>
 !${planField(plans)}
 <button id="submit" type="submit" disabled>Get my key</button>
-<p id="progress" class="progress" role="status"></p>
-<p id="needs-script" class="note">The form needs JavaScript, which is turned off or did not load. Use the
-<a href="#terminal">commands below</a> instead.</p>
+!${formFoot()}
 </form>`
 }
 
@@ -93,42 +85,6 @@ plan.</p>
   )}
 <p class="fault" id="plan-fault"></p>
 </fieldset>`
-}
-
-/** Renders the hidden panel for the key. The script fills it in and shows it after a registration. */
-function keyPanel(): string {
-  return html`<section id="key" class="key" aria-labelledby="key-title" hidden>
-<h2 id="key-title" tabindex="-1">Your API key</h2>
-<p class="warning"><strong>Your API key and management token are shown only once.</strong> Copy both before you leave this
-page.</p>
-!${secret('api-key', 'API key', 'Send it in the x-api-key header of every request to the API.')}
-<p id="ready" role="status"></p>
-!${secret('management-token', 'management token', 'Lets you check, replace (rotate) or revoke the key: see the API reference.')}
-<h3>Try the key</h3>
-!${copyable('use', 'the command that tries the key', '')}
-<h3>Details</h3>
-<dl id="details"></dl>
-<button type="button" id="another" class="quiet">Get another key</button>
-</section>`
-}
-
-/** @param label in lower case, as in the middle of a sentence */
-function secret(id: string, label: string, hint: string): string {
-  return html`<div class="field">
-<label for="${id}">${label.charAt(0).toUpperCase()}${label.slice(1)}</label>
-<p class="hint" id="${id}-hint">${hint}</p>
-<div class="row">
-<textarea id="${id}" class="secret" rows="2" readonly spellcheck="false" autocomplete="off" aria-describedby="${id}-hint"></textarea>
-<button type="button" data-copy="${id}">Copy<span class="hidden"> the ${label}</span></button>
-</div>
-</div>`
-}
-
-function copyable(id: string, what: string, text: string): string {
-  return html`<div class="recipe">
-<pre id="${id}"><code>${text}</code></pre>
-<button type="button" class="quiet" data-copy="${id}">Copy<span class="hidden"> ${what}</span></button>
-</div>`
 }
 
 function curlRecipe(register: string): string {

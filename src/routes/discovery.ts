@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Config } from '../config.ts'
-import { apiCatalog, linkHeader, resourceMetadata } from '../discovery/catalog.ts'
+import { apiCatalog, CATALOG_TYPE, linkHeader, resourceMetadata } from '../discovery/catalog.ts'
 import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
 import { onboardingDescriptor } from '../discovery/onboarding.ts'
@@ -12,8 +12,6 @@ import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
 
 const ERRORS = problemResponses('rate_limited')
-/** The media type of a link set, with the profile of an API catalog (RFC 9727, appendix A). */
-const CATALOG_TYPE = 'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
 
 /**
  * The documents from which a client that has only the base URL finds everything else: well-known documents, a guide for

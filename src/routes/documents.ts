@@ -8,7 +8,7 @@ import { OPEN } from '../http/openapi.ts'
 import { problemResponses } from '../http/openapi-errors.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
-import { pageContent, sendPage } from '../http/send-page.ts'
+import { negotiate, pageContent, sendPage } from '../http/send-page.ts'
 import { problemPage } from '../pages/problem.ts'
 
 const problemSchema = z.object({
@@ -81,8 +81,7 @@ export const documentRoutes: FastifyPluginAsyncZod<{ config: Pick<Config, 'publi
       const { code } = request.params
       if (!isErrorCode(code)) throw new ServiceError('not_found', 'There is no such error code.')
       const problem = explain(code)
-      reply.header('vary', 'Accept')
-      if (request.accepts().type(['application/json', 'text/html']) !== 'text/html') return problem
+      if (negotiate(request, reply, ['application/json', 'text/html']) !== 'text/html') return problem
       return sendPage(reply, problemPage({ ...problem, basePath }))
     },
   })

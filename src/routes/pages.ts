@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Deps } from '../deps.ts'
-import { linkHeader } from '../discovery/catalog.ts'
+import { apiCatalog, CATALOG_TYPE, linkHeader } from '../discovery/catalog.ts'
 import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
 import { ServiceError } from '../errors.ts'
@@ -9,7 +9,7 @@ import { OPEN, openapiOf } from '../http/openapi.ts'
 import { problemResponses } from '../http/openapi-errors.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
-import { pageContent, sendPage } from '../http/send-page.ts'
+import { negotiate, pageContent, sendPage } from '../http/send-page.ts'
 import { assets } from '../pages/assets.ts'
 import { homePage } from '../pages/home.ts'
 import { referencePage } from '../pages/reference.ts'
@@ -30,22 +30,37 @@ export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'pl
       operationId: 'home',
       summary: 'Home page',
       description:
-        'A page with a registration form if the request prefers HTML, otherwise the same text as /llms.txt. ' +
+        'A page with a registration form if the request prefers HTML, the API catalog if it prefers JSON, otherwise the ' +
+        'same text as /llms.txt. ' +
         'The Link header lists the documents that describe this service (RFC 8288).',
       ...OPEN,
       response: {
         200: {
-          description: 'The page, or the text.',
+          description: 'The page, the text, or the API catalog.',
           headers: headersOf('Link', 'Vary'),
-          content: { ...pageContent, 'text/plain': { schema: z.string(), example: '# firstkey' } },
+          content: {
+            ...pageContent,
+            'text/plain': { schema: z.string(), example: '# firstkey' },
+            'application/json': { schema: z.looseObject({}), example: apiCatalog(publicUrl) },
+            'application/linkset+json': { schema: z.looseObject({}), example: apiCatalog(publicUrl) },
+          },
         },
         ...problemResponses('rate_limited'),
       },
     },
     handler: async (request, reply) => {
-      reply.headers({ link: linkHeader(publicUrl), vary: 'Accept' })
-      if (request.accepts().type(['text/plain', 'text/html']) !== 'text/html')
-        return reply.type('text/plain; charset=utf-8').send(guide)
+      reply.header('link', linkHeader(publicUrl))
+      const type = negotiate(request, reply, [
+        'text/plain',
+        'text/html',
+        'application/json',
+        'application/linkset+json',
+      ])
+      if (type === 'text/plain') return reply.type('text/plain; charset=utf-8').send(guide)
+      if (type !== 'text/html')
+        return reply
+          .type(type === 'application/json' ? type : CATALOG_TYPE)
+          .send({ ...apiCatalog(publicUrl) })
       const plans = await planLimits()
       return sendPage(reply, homePage({ basePath, links: linksOf(publicUrl), apiBaseUrl, plans }))
     },
@@ -71,6 +86,8 @@ export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'pl
   app.route({
     method: 'GET',
     url: '/assets/:name',
+    // A page that says that the limit is reached needs its style.
+    config: { rateLimit: false },
     schema: { hide: true, params: z.object({ name: z.string() }) },
     handler: async (request, reply) => {
       const asset = assets.get(request.params.name)

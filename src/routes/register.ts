@@ -7,6 +7,7 @@ import { tagged } from '../http/openapi.ts'
 import { STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
+import { negotiate } from '../http/send-page.ts'
 import { register } from '../registration/register.ts'
 import {
   credentialExample,
@@ -82,8 +83,8 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       )
       const answer = toAnswer(credential)
       prepareCredential(reply, credential, deps.deliveries)
-      reply.code(201).headers({ location: answer.management.url, vary: 'Accept, Prefer' })
-      if (request.accepts().type(['application/json', 'text/plain']) === 'text/plain') {
+      reply.code(201).headers({ location: answer.management.url, vary: 'Prefer' })
+      if (negotiate(request, reply, ['application/json', 'text/plain']) === 'text/plain') {
         return reply.type('text/plain; charset=utf-8').send(toShellLines(answer))
       }
       return answer

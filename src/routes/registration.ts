@@ -1,12 +1,16 @@
+import type { onRequestAsyncHookHandler } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Deps } from '../deps.ts'
+import { linksOf } from '../discovery/links.ts'
 import { actorOf, authenticateManager, managing } from '../http/authenticate.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { tagged } from '../http/openapi.ts'
 import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
+import { negotiate, pageContent, sendPage } from '../http/send-page.ts'
+import { managePage } from '../pages/manage.ts'
 import { viewRegistration } from '../registration/queries/registration-view.ts'
 import { readUsage } from '../registration/queries/usage.ts'
 import { revoke } from '../registration/revoke.ts'
@@ -40,26 +44,43 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
 ) => {
   const { store, clock, liveness, config, deliveries } = deps
   const onRequest = [authenticateManager(store, deliveries.confirm), limits.byRegistration]
+  const { basePath, register } = linksOf(config.publicUrl)
+  /** Answers a browser that opened the management URL, whether there is such a registration or not. */
+  const showPage: onRequestAsyncHookHandler = async (request, reply) => {
+    if (request.headers.authorization !== undefined) return
+    if (negotiate(request, reply, ['application/json', 'text/html']) !== 'text/html') return
+    const { id } = registrationParams.parse(request.params)
+    const url = `${register}/${encodeURIComponent(id)}`
+    reply.header('vary', 'Accept, Authorization')
+    return sendPage(reply, managePage({ basePath, registrationId: id, url }))
+  }
   app.route({
     method: 'GET',
     url: '/register/:id',
-    onRequest,
+    onRequest: [showPage, ...onRequest],
     schema: {
       operationId: 'getRegistration',
       summary: 'Get the status of a registration',
-      description: 'Returns everything but the value of the key, which only its owner has.',
+      description:
+        'Returns everything but the value of the key, which only its owner has. A browser, which sends no token, gets a ' +
+        'page that asks for it.',
       tags: tagged('Manage'),
       security,
       params: registrationParams,
       response: {
         200: {
-          description: 'The registration.',
-          content: { 'application/json': { schema: registrationSchema, example: registrationExample } },
+          description: 'The registration, or the page.',
+          headers: headersOf('Vary'),
+          content: {
+            'application/json': { schema: registrationSchema, example: registrationExample },
+            ...pageContent,
+          },
         },
         ...problemResponses(...MANAGE_ERRORS),
       },
     },
-    handler: async (request) => {
+    handler: async (request, reply) => {
+      reply.header('vary', 'Accept, Authorization')
       const view = await viewRegistration(store, managing(request).registration, clock())
       const { apiKeyId: keyId, usagePlanId, tokenId, status } = view.current
       const isGone = keyId === null || status === 'ended'

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
-const { register } = await import(join(import.meta.dirname, '../../src/pages/assets/request.js'))
+const { mint } = await import(join(import.meta.dirname, '../../src/pages/assets/request.js'))
 
 test('the form keeps its Idempotency-Key after the response of a firewall, and forgets it after an error of the service', async (t) => {
   const final = '{"code":"token_exhausted","retryable":false,"title":"used up"}'
@@ -20,8 +20,7 @@ test('the form keeps its Idempotency-Key after the response of a firewall, and f
   const url = `http://127.0.0.1:${(front.address() as AddressInfo).port}/register`
 
   const results = []
-  for (const _ of bodies)
-    results.push(await register(url, { token: 't', name: 'n', plan: '' }, () => undefined))
+  for (const _ of bodies) results.push(await mint(url, 't', { name: 'n' }, () => undefined))
   assert.deepEqual(
     results.map(({ problem, mayExist }) => [problem.code, mayExist === true]),
     [

@@ -16,13 +16,7 @@ test('/ is a page for a browser, and the text of /llms.txt for all other clients
   assert.match(page.headers.get('content-type') ?? '', /^text\/html/)
   assert.match(await page.text(), /<h1>Get an API key<\/h1>/)
   const guide = await (await get(`${url}/llms.txt`)).text()
-  for (const accept of [
-    undefined,
-    '*/*',
-    'text/plain',
-    'application/json',
-    'text/markdown, text/plain;q=0.5',
-  ]) {
+  for (const accept of [undefined, '*/*', 'text/plain', 'text/markdown, text/plain;q=0.5']) {
     const answer = await get(`${url}/`, accept)
     assert.match(answer.headers.get('content-type') ?? '', /^text\/plain/, String(accept))
     assert.match(answer.headers.get('link') ?? '', /rel="api-catalog"/)
@@ -31,9 +25,26 @@ test('/ is a page for a browser, and the text of /llms.txt for all other clients
   }
 })
 
+test('/ is the API catalog for a client that prefers JSON, by the rules of RFC 9110, section 12.5.1', async (t) => {
+  const { url } = await startService(t)
+  const catalog = await (await get(`${url}/.well-known/api-catalog`)).json()
+  for (const accept of [
+    'application/json',
+    'application/json, text/plain, */*', // axios
+    'application/*;q=0.9, text/html;q=0.8',
+    'application/linkset+json',
+    'text/html;q=0, application/json;q=0.1',
+  ]) {
+    const answer = await get(`${url}/`, accept)
+    assert.match(answer.headers.get('content-type') ?? '', /^application\/(linkset\+)?json/, accept)
+    assert.match(answer.headers.get('link') ?? '', /rel="api-catalog"/)
+    assert.deepEqual(await answer.json(), catalog)
+  }
+})
+
 test('pages have a strict content security policy, and no inline script or style', async (t) => {
   const { url } = await startService(t)
-  for (const path of ['/', '/docs', '/problems/invalid_token']) {
+  for (const path of ['/', '/docs', '/problems/invalid_token', '/register/reg_x', '/nowhere']) {
     const answer = await get(url + path, BROWSER)
     const policy = answer.headers.get('content-security-policy') ?? ''
     assert.match(policy, /^default-src 'none'; script-src 'self'; style-src 'self';/)

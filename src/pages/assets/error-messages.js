@@ -1,4 +1,4 @@
-// Error messages for the registration form.
+// Error messages for the forms.
 
 const NEW_TOKEN = 'Ask the operator for a new one.'
 const NOT_YOURS = 'Your input is not the cause.'
@@ -6,10 +6,6 @@ const NOT_YOURS = 'Your input is not the cause.'
 /** The field and the message for each error code. {@link explain} handles codes that are not listed. */
 const MESSAGES = {
   missing_token: ['token', 'Enter the bootstrap token that the operator gave you.'],
-  invalid_token: [
-    'token',
-    'This token is not valid. Check that you copied all of it, or ask the operator for a new one.',
-  ],
   token_expired: ['token', `This token has expired. ${NEW_TOKEN}`],
   token_revoked: ['token', `This token was revoked. ${NEW_TOKEN}`],
   token_exhausted: ['token', `This token has no uses left. ${NEW_TOKEN}`],
@@ -23,7 +19,7 @@ const MESSAGES = {
     undefined,
     'The key from this request has expired or was revoked. Press the button to get a new one.',
   ],
-  registration_suspended: [undefined, 'The operator has suspended the key from this request.'],
+  registration_suspended: [undefined, 'The operator has suspended this key.'],
   key_replaced: [undefined, 'The key from this request was replaced. Press the button to get a new one.'],
   rate_limited: [undefined, 'Too many requests were made with this token or from your network.'],
   overloaded: [undefined, 'Too many keys are being requested right now.'],
@@ -40,16 +36,27 @@ const MESSAGES = {
   internal: [undefined, `Something went wrong in this service. ${NOT_YOURS}`],
 }
 
-/** Checks the form before anything is sent. @returns `[field, message]` for each fault */
-export function findFaults({ token, name }) {
+const KINDS = {
+  fkb_: { kind: 'bootstrap token', source: 'that the operator gave you' },
+  fkm_: { kind: 'management token', source: 'that came with the API key' },
+}
+
+/**
+ * Checks the form before anything is sent.
+ * @param prefix the prefix of the token that the form needs
+ * @returns `[field, message]` for each fault
+ */
+export function findFaults({ token, name }, prefix) {
   const faults = []
-  if (token === '') faults.push(['token', 'Enter the bootstrap token that the operator gave you.'])
-  else if (token.startsWith('fkm_'))
-    faults.push(['token', 'This is a management token. Enter a bootstrap token: it starts with fkb_.'])
-  else if (!/^fkb_[0-9A-Za-z]+$/.test(token))
+  const { kind, source } = KINDS[prefix]
+  const other = Object.keys(KINDS).find((one) => one !== prefix && token.startsWith(one))
+  if (token === '') faults.push(['token', `Enter the ${kind} ${source}.`])
+  else if (other !== undefined)
+    faults.push(['token', `This is a ${KINDS[other].kind}. Enter a ${kind}: it starts with ${prefix}.`])
+  else if (!token.startsWith(prefix) || !/^\w+$/.test(token))
     faults.push([
       'token',
-      'A bootstrap token is fkb_ followed by letters and digits. Check that you copied all of it.',
+      `A ${kind} is ${prefix} followed by letters and digits. Check that you copied all of it.`,
     ])
   if (name === '') faults.push(['name', 'Enter a name, such as acme-agent.'])
   return faults
@@ -61,6 +68,12 @@ export function findFaults({ token, name }) {
  * @returns `faults` as {@link findFaults} returns them, and `texts`, the sentences that belong to no field
  */
 export function explain(problem, { mayExist, retryAfter, fields }) {
+  // The service tells a typing error from another format and from a token that it does not know.
+  if (problem.code === 'invalid_token')
+    return {
+      faults: [['token', `${problem.detail} Check that it is the right token, and all of it.`]],
+      texts: [],
+    }
   const [field, message] = MESSAGES[problem.code] ?? []
   if (field !== undefined) return { faults: [[field, message]], texts: [] }
   const faults = (problem.errors ?? [])

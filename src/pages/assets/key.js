@@ -1,6 +1,5 @@
 // Shows the new key, and reports whether the API accepts it.
-
-const element = (id) => document.getElementById(id)
+import { element, list } from './form.js'
 
 /** The first and the longest pause between checks of the key, and the time after which they stop (ms). */
 const FIRST_PAUSE_MS = 2_000
@@ -32,10 +31,15 @@ export function showKey({
   management,
 }) {
   element('api-key').value = api_key_value
-  element('management-token').value = management.token
+  uncopied.add('api-key')
+  // A rotation keeps the management token.
+  if (management.token !== undefined) {
+    element('management-token').value = management.token
+    uncopied.add('management-token')
+  }
   element('use').firstElementChild.textContent = use.curl
   const date = (text) => new Date(text).toLocaleString()
-  const details = [
+  list(element('details'), [
     ['Name', name],
     ['Plan', plan],
     ['Key id', api_key_id],
@@ -43,15 +47,7 @@ export function showKey({
     ['Management URL', management.url],
     ['Created', date(created_at)],
     ['Expires', expires_at === null ? 'never' : date(expires_at)],
-  ]
-  element('details').replaceChildren(
-    ...details.flatMap((pair) =>
-      pair.map((text, i) =>
-        Object.assign(document.createElement(i === 0 ? 'dt' : 'dd'), { textContent: text }),
-      ),
-    ),
-  )
-  uncopied.add('api-key').add('management-token')
+  ])
   element('key').hidden = false
   const title = element('key-title')
   title.focus({ preventScroll: true })
@@ -134,6 +130,6 @@ for (const button of document.querySelectorAll('[data-copy]')) {
 }
 
 for (const id of ['api-key', 'management-token'])
-  element(id).addEventListener('copy', ({ currentTarget: { id, selectionStart, selectionEnd, value } }) => {
+  element(id)?.addEventListener('copy', ({ currentTarget: { id, selectionStart, selectionEnd, value } }) => {
     if (selectionStart === 0 && selectionEnd === value.length) noteCopy(id)
   })

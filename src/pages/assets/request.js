@@ -1,4 +1,5 @@
-// Registers, and retries with the same Idempotency-Key until the outcome is final: a lost response costs no second key.
+// The requests of the pages. They are retried until the outcome is final; a new key is requested with the same
+// Idempotency-Key each time, so that a lost response costs no second key.
 
 /** Attempts before the user is asked to retry, and the longest pause (s) that is waited without asking. */
 const MOST_TRIES = 6
@@ -18,20 +19,30 @@ function newKey() {
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1_000))
 
 /**
- * Registers.
+ * Requests a new key: a registration or a rotation.
  * @param say receives progress messages for the user
  * @returns `{ credential }` or `{ problem }`. A problem that is not final comes with `retryAfter` (s) and `mayExist`: `true`
  *   if a key may have been created although its response was lost
  */
-export async function register(url, request, say) {
-  const asked = JSON.stringify(request)
+export async function mint(url, token, body, say) {
+  const asked = JSON.stringify([url, token, body])
   const known = keys.get(asked)
   const key = known ?? newKey()
   keys.set(asked, key)
   let mayExist = known !== undefined
   for (let attempt = 1; ; attempt++) {
     say(attempt === 1 ? 'Creating your key…' : 'Trying again…')
-    const { credential, problem, retryAfter } = await send(url, request, key)
+    const {
+      content: credential,
+      problem,
+      retryAfter,
+    } = await send(url, {
+      method: 'POST',
+      token,
+      body,
+      key,
+      isExpected: ({ status, content }) => status === 201 && isCredential(content),
+    })
     if (credential === undefined && problem.retryable) {
       mayExist ||= isOutcomeUnknown(problem)
       const seconds = Math.ceil(retryAfter)
@@ -49,19 +60,36 @@ export async function register(url, request, say) {
   }
 }
 
-async function send(url, { token, name, plan }, key) {
+/**
+ * Reads a document, or deletes what is there. A busy service is asked again.
+ * @returns `{ content }` or `{ problem, retryAfter }`, as {@link mint} does
+ */
+export async function call(url, method, token, say) {
+  for (let attempt = 1; ; attempt++) {
+    say(attempt === 1 ? 'One moment…' : 'Trying again…')
+    const isExpected = ({ status, content }) =>
+      method === 'DELETE' ? status === 204 : status === 200 && typeof content === 'object'
+    const { content, problem, retryAfter } = await send(url, { method, token, isExpected })
+    if (problem === undefined) return { content }
+    if (!problem.retryable || attempt >= MOST_TRIES || retryAfter > LONGEST_PAUSE_S)
+      return { problem, retryAfter }
+    await pause(retryAfter)
+  }
+}
+
+async function send(url, { method, token, body, key, isExpected }) {
   let answer
   let text = ''
   try {
     answer = await fetch(url, {
-      method: 'POST',
+      method,
       headers: {
         authorization: `Bearer ${token}`,
-        'content-type': 'application/json',
         accept: 'application/json',
-        'idempotency-key': key,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(key === undefined ? {} : { 'idempotency-key': key }),
       },
-      body: JSON.stringify({ name, ...(plan === '' ? {} : { plan }) }),
+      body: body === undefined ? null : JSON.stringify(body),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     })
     text = await answer.text()
@@ -69,19 +97,20 @@ async function send(url, { token, name, plan }, key) {
     return { problem: { title: 'The service cannot be reached', retryable: true }, retryAfter: USUAL_PAUSE_S }
   }
   const content = parse(text)
-  if (answer.status === 201 && isCredential(content)) return { credential: content }
+  const { status } = answer
+  if (isExpected({ status, content })) return { content }
   const after = Number(answer.headers.get('retry-after'))
   const retryAfter = after > 0 ? after : USUAL_PAUSE_S
   if (isProblem(content)) return { problem: content, retryAfter }
   // A proxy or gateway in between responds in its own format; 429 and 5xx from it are worth a retry.
-  const retryable = answer.status === 201 || answer.status === 429 || answer.status >= 500
-  const title = `The service sent an unexpected response (HTTP ${answer.status})`
+  const retryable = status === 201 || status === 429 || status >= 500
+  const title = `The service sent an unexpected response (HTTP ${status})`
   return { problem: { title, retryable }, retryAfter }
 }
 
-/** The complete response to a registration: one that was cut or changed on its way is not. */
+/** The complete response to a registration or a rotation: one that was cut or changed on its way is not. */
 function isCredential({ api_key_id, api_key_value, use, management }) {
-  const texts = [api_key_id, api_key_value, use?.header, management?.token]
+  const texts = [api_key_id, api_key_value, use?.header, management?.url]
   return texts.every((text) => typeof text === 'string')
 }
 

@@ -94,10 +94,11 @@ export function watchResponses(app: FastifyInstance): ReadonlySet<string> {
       const { method = '', url = '' } = request
       const operation = operationOf(document.operations, method, url)
       if (operation === undefined) return
+      const mediaType = String(headers['content-type'] ?? '').split(';')[0] ?? ''
       const sent = {
         status: String(response.statusCode),
-        mediaType: String(headers['content-type'] ?? '').split(';')[0] ?? '',
-        code: errorCode(response.statusCode, body),
+        mediaType,
+        code: mediaType === 'text/html' ? undefined : errorCode(response.statusCode, body),
         headers: document.headers.filter((name) => isDocumented(name, headers[name.toLowerCase()])),
       }
       for (const fault of faultsOf(sent, operation))
