@@ -148,8 +148,8 @@ export function sendError(
 ): FastifyReply {
   answerHeaders(reply, error, publicUrl)
   reply.code(problemStatus[error.code])
-  // A request with a malformed URL has no route, and so no parser of its headers.
   varyByAccept(reply)
+  // A request with a malformed URL has no route, and so no parser of its headers.
   const prefersPage =
     'accepts' in request && request.accepts !== undefined
       ? negotiate(request, reply, ['application/json', type, 'text/html']) === 'text/html'

@@ -10,6 +10,7 @@ import { tagged } from '../http/openapi.ts'
 import { UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
+import { pageContent } from '../http/send-page.ts'
 import { viewRegistration } from '../registration/queries/registration-view.ts'
 import { register } from '../registration/register.ts'
 import { revoke } from '../registration/revoke.ts'
@@ -23,6 +24,7 @@ import {
   toClientInformation,
   toReadClientInformation,
 } from './connect-schema.ts'
+import { managementPage } from './management-page.ts'
 import { REGISTER_ERRORS } from './register.ts'
 import { registerHeaders } from './register-schema.ts'
 import { MANAGE_ERRORS } from './registration.ts'
@@ -85,7 +87,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app.route({
     method: 'GET',
     url: '/connect/register/:id',
-    onRequest,
+    onRequest: [managementPage(config.publicUrl), ...onRequest],
     schema: {
       operationId: 'readClient',
       summary: 'Read a client (RFC 7592)',
@@ -96,8 +98,12 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       params: registrationParams,
       response: {
         200: {
-          description: 'The client.',
-          content: { 'application/json': { schema: readClientInformation, example: readClientExample } },
+          description: 'The client, or for a browser, which sends no token, a page that asks for it.',
+          headers: headersOf('Vary'),
+          content: {
+            'application/json': { schema: readClientInformation, example: readClientExample },
+            ...pageContent,
+          },
         },
         ...oauthErrorResponses(...MANAGE_ERRORS),
       },

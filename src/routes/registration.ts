@@ -1,20 +1,18 @@
-import type { onRequestAsyncHookHandler } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Deps } from '../deps.ts'
-import { linksOf } from '../discovery/links.ts'
 import { actorOf, authenticateManager, managing } from '../http/authenticate.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { tagged } from '../http/openapi.ts'
 import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
-import { negotiate, pageContent, sendPage } from '../http/send-page.ts'
-import { managePage } from '../pages/manage.ts'
+import { pageContent } from '../http/send-page.ts'
 import { viewRegistration } from '../registration/queries/registration-view.ts'
 import { readUsage } from '../registration/queries/usage.ts'
 import { revoke } from '../registration/revoke.ts'
 import { rotate } from '../registration/rotate.ts'
+import { managementPage } from './management-page.ts'
 import { MINT_ERRORS } from './register.ts'
 import { registerHeaders } from './register-schema.ts'
 import {
@@ -44,20 +42,11 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
 ) => {
   const { store, clock, liveness, config, deliveries } = deps
   const onRequest = [authenticateManager(store, deliveries.confirm), limits.byRegistration]
-  const { basePath, register } = linksOf(config.publicUrl)
-  /** Answers a browser that opened the management URL, whether there is such a registration or not. */
-  const showPage: onRequestAsyncHookHandler = async (request, reply) => {
-    if (request.headers.authorization !== undefined) return
-    if (negotiate(request, reply, ['application/json', 'text/html']) !== 'text/html') return
-    const { id } = registrationParams.parse(request.params)
-    const url = `${register}/${encodeURIComponent(id)}`
-    reply.header('vary', 'Accept, Authorization')
-    return sendPage(reply, managePage({ basePath, registrationId: id, url }))
-  }
+  const onGet = [managementPage(config.publicUrl), ...onRequest]
   app.route({
     method: 'GET',
     url: '/register/:id',
-    onRequest: [showPage, ...onRequest],
+    onRequest: onGet,
     schema: {
       operationId: 'getRegistration',
       summary: 'Get the status of a registration',
@@ -79,8 +68,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
         ...problemResponses(...MANAGE_ERRORS),
       },
     },
-    handler: async (request, reply) => {
-      reply.header('vary', 'Accept, Authorization')
+    handler: async (request) => {
       const view = await viewRegistration(store, managing(request).registration, clock())
       const { apiKeyId: keyId, usagePlanId, tokenId, status } = view.current
       const isGone = keyId === null || status === 'ended'
@@ -93,7 +81,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
   app.route({
     method: 'GET',
     url: '/register/:id/usage',
-    onRequest,
+    onRequest: onGet,
     schema: {
       operationId: 'getUsage',
       summary: 'Get the usage of a registration, day by day',
@@ -106,8 +94,9 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
       querystring: usageQuery,
       response: {
         200: {
-          description: 'The usage figures of API Gateway, day by day.',
-          content: { 'application/json': { schema: usageSchema, example: usageExample } },
+          description: 'The usage figures of API Gateway, day by day, or the page.',
+          headers: headersOf('Vary'),
+          content: { 'application/json': { schema: usageSchema, example: usageExample }, ...pageContent },
         },
         ...problemResponses(...MANAGE_ERRORS, ...UPSTREAM_ERRORS, 'upstream_unsupported'),
       },

@@ -39,10 +39,10 @@ test('every error is a page for a browser and a problem document for all others,
     [405, 'method_not_allowed', '/connect/register'],
     [405, 'method_not_allowed', '/', { method: 'DELETE' }],
     [401, 'missing_token', '/register', post],
-    [401, 'missing_token', `/register/${own.registration_id}/usage`],
+    [401, 'missing_token', `/register/${own.registration_id}`, { method: 'DELETE' }],
     [401, 'invalid_token', '/register', { ...post, headers: bearer('fkb_x') }],
     [401, 'missing_token', '/connect/register', post],
-    [401, 'missing_token', `/connect/register/${own.registration_id}`],
+    [401, 'missing_token', `/connect/register/${own.registration_id}`, { method: 'DELETE' }],
     [403, 'token_exhausted', '/register', { ...post, headers: bearer(secret) }, '{"name":"b"}'],
     [
       403,
@@ -150,6 +150,14 @@ test('a management URL in a browser is a page, the same for an id that does not 
     await fetch(`${service.url}/register/reg_other`, { headers: { accept: CHROME } })
   ).text()
   assert.equal(other.replaceAll('reg_other', own.registration_id), html)
+
+  // What else people open: the usage, and the URL that an OAuth client was given.
+  for (const url of [`${path}/usage`, path.replace('/register/', '/connect/register/')]) {
+    const answer = await fetch(url, { headers: { accept: CHROME } })
+    assert.equal(answer.headers.get('vary'), 'Accept, Authorization')
+    assert.equal(await answer.text(), html)
+    assert.equal((await fetch(url)).status, 401)
+  }
 
   for (const accept of [CHROME, '*/*']) {
     const read = await manage(service, own, 'GET', '', undefined, { accept })
