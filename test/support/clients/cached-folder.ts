@@ -15,7 +15,8 @@ export async function cachedFolder(
 ): Promise<string> {
   const folder = join(cache, name)
   const stamp = join(folder, 'installed')
-  const hash = createHash('sha256').update(content).digest('hex')
+  // A virtual environment of Python contains its own path.
+  const hash = createHash('sha256').update(`${folder}\n${content}`).digest('hex')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) return folder
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
