@@ -15,8 +15,9 @@ const HEAD_LIMIT = 16 * 1_024
 const HOST = /^(?:\[[\da-f:.%\w]*\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/i
 
 /**
- * Rejects a request whose head two programs could understand differently: without one valid Host (RFC 9112, section 3.2), or
- * with so many headers that a proxy may have dropped some. @throws ServiceError `invalid_request`, `headers_too_large`
+ * Rejects a request whose head two programs could understand differently: without one valid Host (RFC 9112, section 3.2),
+ * with so many headers that a proxy may have dropped some, or with a target that its method cannot have.
+ * @throws ServiceError `invalid_request`, `headers_too_large`
  */
 export function requireValidHead({ raw }: FastifyRequest, reply: FastifyReply): void {
   const names = raw.rawHeaders.filter((_, i) => i % 2 === 0)
@@ -35,6 +36,8 @@ export function requireValidHead({ raw }: FastifyRequest, reply: FastifyReply): 
       return new ServiceError('invalid_request', 'The Host header is missing.')
     if (!HOST.test(raw.headers.host ?? ''))
       return new ServiceError('invalid_request', 'The Host header is not a host name or an IP address.')
+    if (raw.url === '*' && raw.method !== 'OPTIONS')
+      return new ServiceError('invalid_request', 'The target * is only for OPTIONS.')
     return undefined
   }
 }

@@ -67,6 +67,7 @@ const malformed: [title: string, data: string, status: number, code: string, det
     'invalid_request',
     /Host header is not/,
   ]),
+  ['GET *', `GET * HTTP/1.1\r\n${HOST}\r\n`, 400, 'invalid_request', /only for OPTIONS/],
   [
     'two Content-Lengths',
     post('content-length: 2\r\ncontent-length: 3\r\n', '{}'),
