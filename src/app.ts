@@ -36,7 +36,11 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   const limits = await createRateLimits(app, config.rateLimitPerIp, deps)
 
   app.addHook('onRequest', limits.byAddress) // On the root instance, so that unknown paths are counted, too.
-  await app.register(healthRoutes, { readiness: deps.readiness, clockCheck: deps.clockCheck })
+  await app.register(healthRoutes, {
+    store: deps.store,
+    readiness: deps.readiness,
+    clockCheck: deps.clockCheck,
+  })
   await app.register(pageRoutes, { deps })
   await app.register(documentRoutes, { config })
   await app.register(discoveryRoutes, { config })

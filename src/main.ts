@@ -75,6 +75,16 @@ async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
   }
 }
 
+/** A store that cannot be read now says so at the first request. */
+async function warnOfRestore({ store, log }: Deps): Promise<void> {
+  const asOf = await store.findRestore().catch(() => null)
+  if (asOf === null) return
+  log.warn(
+    { restored_as_of: new Date(asOf).toISOString() },
+    'the store was restored from a backup; run: firstkey reconcile, then: firstkey registrations recover',
+  )
+}
+
 /** Returns the result of `work`. If it throws, prints the error and ends the process. */
 async function orRefuse<T>(work: () => T | Promise<T>): Promise<T> {
   try {
@@ -104,6 +114,7 @@ log.info(
   },
   'starting',
 )
+await warnOfRestore(deps)
 const app = await buildApp(deps)
 try {
   await app.listen({

@@ -126,6 +126,9 @@ export interface FoundKey {
 /** A key as GetApiKeys lists it. */
 export interface ListedKey extends FoundKey {
   readonly enabled: boolean
+  readonly description: string
+  /** Milliseconds since the epoch; `null`: API Gateway does not say. */
+  readonly createdAt: number | null
 }
 
 /** Returns the keys whose name starts with `namePrefix`. @throws ServiceError see {@link toServiceError} */
@@ -142,8 +145,11 @@ export async function findKeys(
       { abortSignal: signal },
     )
     for await (const page of pages) {
-      for (const { id, name, enabled } of keysNamed(page.items, namePrefix))
-        found.push({ id, name, enabled: enabled === true })
+      for (const { id, name, enabled, description = '', createdDate } of keysNamed(page.items, namePrefix))
+        found.push({
+          ...{ id, name, description, enabled: enabled === true },
+          createdAt: createdDate?.getTime() ?? null,
+        })
     }
     return found
   } catch (error) {

@@ -6,6 +6,7 @@ import {
   findDiscrepancies,
   SETTLED_AFTER_MS,
 } from '../registration/jobs/reconcile.ts'
+import { adoptKeys, lookAtUnknown, mayBeInUse, type UnknownKey } from '../registration/jobs/unknown-keys.ts'
 import type { Registration } from '../store/records.ts'
 import { isoTime, printJson, showTime } from './format.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
@@ -13,6 +14,9 @@ import { requireRightClock, withDeps } from './with-deps.ts'
 interface ReconcileOptions {
   readonly yes?: true
   readonly force?: true
+  readonly adopt?: true
+  readonly delete?: true
+  readonly deleteUsed?: true
   readonly unmarked?: true
   readonly json?: true
 }
@@ -29,17 +33,26 @@ function define(command: Command): void {
       'find keys of this store in AWS that it has no record of, and registrations whose key was deleted, disabled or ' +
         'taken off its usage plan in AWS; dry run unless --yes',
     )
-    .option('--yes', 'delete the unknown keys, and record registrations whose key was deleted as revoked')
+    .option(
+      '--yes',
+      'make the changes: delete stray keys, record registrations whose key was deleted as revoked, and adopt or delete ' +
+        'unknown keys',
+    )
+    .option('--adopt', 'record the unknown keys as registrations')
+    .option('--delete', 'delete the unknown keys that were not used in the last 90 days')
+    .option('--delete-used', 'delete all unknown keys, also those that were used')
     .option(
       '--unmarked',
-      'with --yes: delete also unknown keys of versions before store ids, which may belong to another store',
+      'treat unknown keys of versions before store ids, which may belong to another store, like those of this store',
     )
     .option('--force', 'delete the keys even if this store knows none of the firstkey keys in AWS')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
       '\nThe name of a key starts with reg_ or rot_ and the id of its store. Keys of other' +
-        '\nstores, and keys with other names, are never touched. Keys that a version before' +
+        '\nstores, and keys with other names, are never touched. A stray key has a record that says' +
+        '\nthat it must not exist. An unknown key has no record: the store was restored from a' +
+        '\nbackup, and the key was made since. --yes alone leaves it: choose --adopt or --delete. Keys that a version before' +
         '\nstore ids made have no such id: those that this store has no record of are listed' +
         '\napart, because they may belong to another store. --yes leaves them alone.',
     )
@@ -47,41 +60,100 @@ function define(command: Command): void {
 }
 
 function reconcile(options: ReconcileOptions): Promise<void> {
-  const { yes, force, unmarked } = options
+  const { yes, force, unmarked, adopt } = options
+  if (adopt && (options.delete || options.deleteUsed))
+    throw new Error('--adopt keeps the unknown keys, and --delete deletes them: choose one')
   return withDeps(async (deps, actor) => {
     await deps.readiness.check() // Fails in the wrong account or Region: the usage plans do not exist there.
     if (yes) await requireRightClock(deps)
-    const discrepancies = await findDiscrepancies(deps, new AbortController().signal)
-    const { strayKeys, unmarkedKeys, deadRecords, knownKeys } = discrepancies
-    const toDelete = unmarked ? [...strayKeys, ...unmarkedKeys] : strayKeys
-    const needsForce = toDelete.length > 0 && knownKeys === 0
-    report(discrepancies, options)
+    const { signal } = new AbortController()
+    const discrepancies = await findDiscrepancies(deps, signal)
+    const { strayKeys, deadRecords, knownKeys } = discrepancies
+    const ofThisStore = unmarked
+      ? [...discrepancies.unknownKeys, ...discrepancies.unmarkedKeys]
+      : discrepancies.unknownKeys
+    const unknownKeys = await lookAtUnknown(deps, ofThisStore, signal)
+    const toDelete = [...strayKeys, ...unknownKeys.filter((key) => isToDelete(key, options))]
+    const needsForce = toDelete.length + (unmarked ? unknownKeys.length : 0) > 0 && knownKeys === 0
+    report(discrepancies, unknownKeys, options)
     if (!yes) {
       if (needsForce) process.stderr.write('The store knows none of these keys: check that STORE is right.\n')
-      if (toDelete.length + deadRecords.length > 0) {
-        const command = `firstkey reconcile --yes${unmarked ? ' --unmarked' : ''}${needsForce ? ' --force' : ''}`
-        process.stderr.write(`Nothing was changed. To make these changes, run: ${command}\n`)
-      }
+      advise(unknownKeys, options)
+      if (toDelete.length + deadRecords.length + (adopt ? unknownKeys.length : 0) > 0)
+        process.stderr.write(
+          `Nothing was changed. To make these changes, run: ${commandOf(options)}${needsForce ? ' --force' : ''}\n`,
+        )
       return
     }
     if (needsForce && !force) {
       throw new Error(
         `this store knows none of the firstkey keys in AWS (${toDelete.length}), so nothing was changed: ` +
-          'check STORE, or add --force to delete them',
+          'check STORE, or add --force to change them',
       )
     }
+    // Adopted before anything is deleted.
+    const adopted = adopt && unknownKeys.length > 0 ? await adoptKeys(deps, unknownKeys, actor) : undefined
     for (const key of toDelete) await deleteStrayKey(deps, key, actor, AbortSignal.timeout(deps.timing.undo))
     for (const record of deadRecords) await endDeadRecord(deps, record, actor)
-    process.stderr.write(`Keys deleted: ${toDelete.length}. Missing keys recorded: ${deadRecords.length}.\n`)
+    const adoptedKeys =
+      adopted === undefined
+        ? ''
+        : ` Keys adopted, for the token ${adopted.tokenId}: ${adopted.adopted.length}.`
+    process.stderr.write(
+      `Keys deleted: ${toDelete.length}.${adoptedKeys} Missing keys recorded: ${deadRecords.length}.\n`,
+    )
+    const done = new Set([...toDelete, ...(adopted?.adopted ?? [])].map(({ id }) => id))
+    advise(
+      unknownKeys.filter(({ id }) => !done.has(id)),
+      options,
+    )
   })
 }
 
-function report(discrepancies: Discrepancies, { yes, json, unmarked }: ReconcileOptions): void {
+/** Of the unknown keys, those that are deleted: never one that may be in use, unless that is said. */
+function isToDelete(key: UnknownKey, options: ReconcileOptions): boolean {
+  return options.deleteUsed === true || (options.delete === true && !mayBeInUse(key))
+}
+
+/** Says what can be done about unknown keys that are left. */
+function advise(left: readonly UnknownKey[], options: ReconcileOptions): void {
+  if (left.length === 0) return
+  const used = left.filter(mayBeInUse).length
+  const command = commandOf({ ...(options.unmarked ? { unmarked: true } : {}) })
+  process.stderr.write(
+    `Unknown keys: ${left.length}, of which ${used} were used in the last 90 days, or may have been. The store may be older than they are.\n` +
+      `  To keep them as registrations: ${command} --adopt\n` +
+      `  To delete those that were not used: ${command} --delete (all of them: --delete-used)\n`,
+  )
+  const detached = left.filter(({ plan }) => plan === null).length
+  if (detached > 0)
+    process.stderr.write(
+      `  ${detached} of them are on no usage plan of this service, so they cannot be adopted: put them on one in AWS first.\n`,
+    )
+}
+
+/** The command that makes the changes. */
+function commandOf({ adopt, delete: unused, deleteUsed, unmarked }: ReconcileOptions): string {
+  const flags = [
+    adopt && '--adopt',
+    unused && '--delete',
+    deleteUsed && '--delete-used',
+    unmarked && '--unmarked',
+  ]
+  return ['firstkey reconcile --yes', ...flags.filter(Boolean)].join(' ')
+}
+
+function report(
+  discrepancies: Discrepancies,
+  unknownKeys: readonly UnknownKey[],
+  { yes, json, unmarked }: ReconcileOptions,
+): void {
   const { strayKeys, unmarkedKeys, otherStores, deadRecords, disabledKeys, detachedKeys, youngRecords } =
     discrepancies
   if (json) {
     printJson({
       stray_keys: strayKeys.map(keyJson),
+      unknown_keys: unknownKeys.map(unknownJson),
       unmarked_keys: unmarkedKeys.map(keyJson),
       other_stores: [...otherStores].map(([store_id, keys]) => ({ store_id, keys })),
       dead_records: deadRecords.map(recordJson),
@@ -91,10 +163,12 @@ function report(discrepancies: Discrepancies, { yes, json, unmarked }: Reconcile
     })
     return
   }
-  const faults = [strayKeys, unmarkedKeys, deadRecords, disabledKeys, detachedKeys, youngRecords]
+  const faults = [strayKeys, unknownKeys, unmarkedKeys, deadRecords, disabledKeys, detachedKeys, youngRecords]
   if (faults.every((list) => list.length === 0)) process.stderr.write('AWS and the store agree.\n')
   for (const { id, name } of strayKeys) process.stdout.write(`${id}  stray key: ${name}\n`)
-  for (const { id, name } of unmarkedKeys)
+  for (const key of unknownKeys)
+    process.stdout.write(`${key.id}  unknown key: ${key.name} (${describeUnknown(key)})\n`)
+  for (const { id, name } of unmarked ? [] : unmarkedKeys)
     process.stdout.write(`${id}  unknown key without a store id: ${name}\n`)
   for (const { id, apiKeyId } of deadRecords)
     process.stdout.write(
@@ -109,7 +183,7 @@ function report(discrepancies: Discrepancies, { yes, json, unmarked }: Reconcile
   if (unmarkedKeys.length > 0 && !unmarked)
     process.stderr.write(
       `Unknown keys without a store id: ${unmarkedKeys.length}. A version before store ids made them, and they may belong ` +
-        'to another store in this account and Region. If none does, delete them with: firstkey reconcile --yes --unmarked\n',
+        'to another store in this account and Region. If none does, see more with: firstkey reconcile --unmarked\n',
     )
   if (youngRecords.length === 0) return
   for (const one of youngRecords)
@@ -124,6 +198,27 @@ function report(discrepancies: Discrepancies, { yes, json, unmarked }: Reconcile
 
 /** The time from which {@link findDiscrepancies} judges a record. */
 const settlesAt = ({ createdAt }: Registration) => createdAt + SETTLED_AFTER_MS
+
+function describeUnknown({ createdAt, plan, enabled, daysUsed }: UnknownKey): string {
+  const days = Object.keys(daysUsed ?? {}).sort()
+  const last = days.at(-1)
+  const use =
+    daysUsed === null
+      ? 'its usage cannot be read'
+      : last === undefined
+        ? 'not used in the last 90 days'
+        : `used on ${days.length} of the last 90 days, last on ${last}`
+  const created = createdAt === null ? '' : `made ${showTime(createdAt)}, `
+  return `${created}${plan === null ? 'on no plan of this service' : plan.name}, ${enabled ? '' : 'disabled, '}${use}`
+}
+
+function unknownJson({ id, name, createdAt, plan, enabled, daysUsed }: UnknownKey): object {
+  const days = daysUsed === null ? null : Object.keys(daysUsed).sort()
+  return {
+    ...{ api_key_id: id, name, created_at: isoTime(createdAt), plan: plan?.name ?? null, enabled },
+    ...{ days_used: days?.length ?? null, last_used: days?.at(-1) ?? null },
+  }
+}
 
 function keyJson({ id, name }: Discrepancies['strayKeys'][number]): object {
   return { api_key_id: id, name }

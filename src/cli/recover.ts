@@ -1,25 +1,47 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
+import { readConfig } from '../config.ts'
 import type { Deps } from '../deps.ts'
+import { forgetOld } from '../registration/idempotency/forget-old.ts'
 import { createLeaderLease } from '../registration/jobs/leader-lease.ts'
+import {
+  type Decision,
+  decideLeft,
+  type LeftKey,
+  listLeft,
+  lookAtLeft,
+  planDecision,
+} from '../registration/jobs/left.ts'
 import { planRecovery, type Recovered, type RecoveryPlan, recover } from '../registration/jobs/recover.ts'
 import { type Settled, settleDoubts } from '../registration/jobs/settle-doubts.ts'
 import { needsRecovery, type RecoveryAction } from '../registration/lifecycle.ts'
+import type { Actor } from '../store/audit.ts'
 import type { Registration } from '../store/records.ts'
-import type { AbandonedUses, UpkeepQueries } from '../store/upkeep.ts'
+import type { Store } from '../store/store.ts'
+import type { AbandonedUses } from '../store/upkeep.ts'
 import { describeDoubt, doubtJson, listDoubts } from './doubts.ts'
 import { finishWork } from './finish-work.ts'
-import { printJson } from './format.ts'
+import { printJson, showTime } from './format.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
 interface RecoverOptions {
   readonly yes?: true
+  readonly keep?: true
   readonly json?: true
 }
 
 /** The names of the actions in the output. `--json` prints the actions themselves. */
 const NAMES: Record<RecoveryAction, string> = { adopt: 'adopt', undo: 'undo', sweep: 'late-key check' }
+
+/** The effects of the decisions in the output. */
+const EFFECTS: Record<Decision, string> = {
+  kept: 'its key is kept, and counts as delivered',
+  undone: 'it is undone, and its use is refunded',
+  released:
+    'it is treated like any other, and undone a day after it was made unless a caller shows that it has the key',
+  open: 'nothing is decided; add --keep to keep its key',
+}
 
 const MAY_BE_MORE = 'There may be more: run the same command again afterwards.\n'
 
@@ -36,20 +58,54 @@ function define(command: Command): void {
         'refund uses of registrations that were never recorded, as a running server does automatically; dry run ' +
         'unless --yes',
     )
-    .option('--yes', 'recover them instead of listing them')
-    .option('--json', 'print JSON')
-    .action((options: RecoverOptions) =>
-      options.yes ? recoverNow(options) : withStore((store) => preview(store, options)),
+    .option(
+      '--yes',
+      'recover them instead of listing them; of those that wait for you, keep the keys that were used and undo the others',
     )
+    .option('--keep', 'with --yes: keep also the keys that were not used, of those that wait for you')
+    .option('--json', 'print JSON')
+    .action((options: RecoverOptions) => (options.yes ? recoverNow(options) : preview(options)))
 }
 
 /** Prints the work of recovery without doing it. Reads only. */
-async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<void> {
+async function preview(options: RecoverOptions): Promise<void> {
+  let waiting: Registration[] = []
+  await withStore(async (store) => {
+    waiting = await listLeft(store, systemClock())
+    if (waiting.length === 0 || !isConfigured()) await previewOf(store, waiting.map(unseen), options)
+  })
+  if (waiting.length === 0 || !isConfigured()) return
+  await withDeps(async (deps) => {
+    const { store, clock } = deps
+    const looks = await lookAtLeft(deps, await listLeft(store, clock()))
+    const planned = looks.map((one) => ({
+      ...one,
+      decision: planDecision(one, options.keep === true),
+      done: false,
+    }))
+    await previewOf(store, planned, options)
+  })
+}
+
+const unseen = (registration: Registration): Left => ({ registration, done: false })
+
+/** The environment has what a server needs, so that AWS can be asked. */
+function isConfigured(): boolean {
+  try {
+    readConfig(process.env)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function previewOf(store: Store, left: readonly Left[], { json }: RecoverOptions): Promise<void> {
   const now = systemClock()
   const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, now)
-  const doubts = await listDoubts(store, now)
+  const doubts = await listOtherDoubts(store, left, now)
   report(
     {
+      left,
       registrations: registrations.map((one) => ({ ...one, done: false })),
       refunds: abandonedUses.map((one) => ({ ...one, done: false })),
       doubts,
@@ -57,26 +113,33 @@ async function preview(store: UpkeepQueries, { json }: RecoverOptions): Promise<
     },
     json,
   )
-  if (registrations.length + abandonedUses.length > 0 || doubts.some(({ doubt }) => doubt.until <= now))
+  if (left.length > 0)
+    process.stderr.write(
+      'Of those that wait for you, --yes keeps the keys that were used and undoes the others; --yes --keep keeps them all.\n',
+    )
+  const isRestored = (await store.findRestore()) !== null
+  const work = left.length + registrations.length + abandonedUses.length
+  if (isRestored || work > 0 || doubts.some(({ doubt }) => doubt.until <= now))
     process.stderr.write('Nothing was changed. To recover them, run: firstkey registrations recover --yes\n')
   if (mayBeMore) process.stderr.write(MAY_BE_MORE)
 }
 
 /** Recovers what is listed now: by a running server, otherwise by this command. */
-function recoverNow({ json }: RecoverOptions): Promise<void> {
-  return withDeps(async (deps) => {
+function recoverNow({ json, keep }: RecoverOptions): Promise<void> {
+  return withDeps(async (deps, actor) => {
     await requireRightClock(deps)
-    const { clock, store, timing } = deps
+    const { clock, store } = deps
+    const left = await decideAll(deps, keep === true, actor)
     // As a server does: it undoes what no retry can ask for any more.
-    await store.forgetIdempotency(clock() - timing.idempotency)
+    await forgetOld(deps, clock())
     const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, clock())
     const { unfinished, interrupted } = await finishWork<Planned | AbandonedUses>(deps, {
       items: [...registrations, ...abandonedUses],
       name: 'registrations',
       async isDone(item) {
         if ('count' in item) {
-          const left = await planRecovery(store, clock())
-          return !left.abandonedUses.some(({ tokenId }) => tokenId === item.tokenId)
+          const now = await planRecovery(store, clock())
+          return !now.abandonedUses.some(({ tokenId }) => tokenId === item.tokenId)
         }
         const record = await store.getRegistration(item.registration.id)
         return record === undefined || !needsRecovery(record, clock())
@@ -84,22 +147,47 @@ function recoverNow({ json }: RecoverOptions): Promise<void> {
       round: (_unfinished, _leaderLease, stop) => recover(deps, stop),
     })
     const settled = await settleAlone(deps)
-    const left = new Set(unfinished)
+    const undone = new Set(unfinished)
     report(
       {
-        registrations: registrations.map((one) => ({ ...one, done: !left.has(one) })),
-        refunds: abandonedUses.map((one) => ({ ...one, done: !left.has(one) })),
+        left,
+        registrations: registrations.map((one) => ({ ...one, done: !undone.has(one) })),
+        refunds: abandonedUses.map((one) => ({ ...one, done: !undone.has(one) })),
         doubts: await listDoubts(store, clock()),
         settled,
       },
       json,
     )
     if (mayBeMore) process.stderr.write(MAY_BE_MORE)
-    if (left.size > 0 && !interrupted)
+    if (left.some(({ done }) => !done))
+      throw new Error('some registrations still wait for you: see above, and run the same command again')
+    if (undone.size > 0 && !interrupted)
       throw new Error(
         'some registrations could not be recovered; the log above, or that of the server, says why',
       )
   })
+}
+
+/** Decides about all that waits for an operator. When nothing waits any more, the store is treated like any other. */
+async function decideAll(deps: Deps, keep: boolean, actor: Actor): Promise<Decided[]> {
+  const { store, clock } = deps
+  const restoredAsOf = await store.findRestore()
+  const decided: Decided[] = []
+  for (const one of await lookAtLeft(deps, await listLeft(store, clock()))) {
+    const decision = await decideLeft(deps, one, keep, actor)
+    decided.push({ ...one, decision, done: decision !== 'open' })
+  }
+  if (restoredAsOf !== null && decided.every(({ done }) => done)) {
+    await store.acceptRestore(restoredAsOf)
+    process.stderr.write('The restore is dealt with: from now on the store is treated like any other.\n')
+  }
+  return decided
+}
+
+/** The doubts, without those that wait for an operator. */
+async function listOtherDoubts(store: Store, left: readonly Left[], now: number) {
+  const ids = new Set(left.map(({ registration }) => registration.id))
+  return (await listDoubts(store, now)).filter(({ registration }) => !ids.has(registration.id))
 }
 
 /** Settles what has been in doubt long enough, unless a server runs: it does so every minute. */
@@ -115,7 +203,13 @@ async function settleAlone(deps: Deps): Promise<Settled[]> {
 
 type Planned = RecoveryPlan['registrations'][number]
 
+type Decided = LeftKey & { readonly decision: Decision; readonly done: boolean }
+/** One that waits for an operator, before AWS is asked about its key or after. */
+type Left = Decided | { readonly registration: Registration; readonly done: false }
+
 interface Report {
+  /** Those that wait for an operator, or did. */
+  readonly left: readonly Left[]
   readonly registrations: readonly Recovered[]
   readonly refunds: readonly (AbandonedUses & { readonly done: boolean })[]
   /** Those that are still in doubt. */
@@ -123,10 +217,11 @@ interface Report {
   readonly settled: readonly Settled[]
 }
 
-function report({ registrations, refunds, doubts, settled }: Report, json: true | undefined): void {
+function report({ left, registrations, refunds, doubts, settled }: Report, json: true | undefined): void {
   const done = settled.filter(({ outcome }) => outcome !== 'open')
   if (json) {
     printJson([
+      ...left.map(leftJson),
       ...registrations.map(({ registration, action, done }) => ({ id: registration.id, action, done })),
       ...refunds.map(({ tokenId, done, count }) => ({ id: tokenId, action: 'refund', done, count })),
       ...done.map(({ registration: { id }, outcome }) => ({ id, action: 'settle', done: true, outcome })),
@@ -138,8 +233,10 @@ function report({ registrations, refunds, doubts, settled }: Report, json: true 
     ])
     return
   }
-  if (registrations.length + refunds.length + doubts.length + done.length === 0)
+  if (left.length + registrations.length + refunds.length + doubts.length + done.length === 0)
     process.stderr.write('There is nothing to recover.\n')
+  for (const one of left)
+    process.stdout.write(line(one.registration.id, 'waits for you', one.done, describeLeft(one)))
   for (const { registration, action, done } of registrations) {
     process.stdout.write(line(registration.id, NAMES[action], done, effectOf(registration, action, done)))
   }
@@ -155,6 +252,32 @@ function report({ registrations, refunds, doubts, settled }: Report, json: true 
   }
   for (const { registration, doubt } of doubts)
     process.stdout.write(line(registration.id, 'in doubt', false, describeDoubt(doubt)))
+}
+
+function leftJson(one: Left): object {
+  const fields = { id: one.registration.id, action: 'decide', done: one.done }
+  if (!('decision' in one)) return fields
+  const { decision, apiKeyId, daysUsed } = one
+  const days = daysUsed === null ? null : Object.keys(daysUsed).length
+  return { ...fields, decision, api_key_id: apiKeyId, days_used: days }
+}
+
+/** Describes a registration that waits for an operator, and the decision. */
+function describeLeft(one: Left): string {
+  const since = `it was unfinished at ${showTime(one.registration.createdAt)} and may have been answered since; `
+  if (!('decision' in one)) return `${since}with the server's configuration this command shows its key`
+  const { apiKeyId, daysUsed, decision } = one
+  const days = Object.keys(daysUsed ?? {}).sort()
+  const last = days.at(-1)
+  const use =
+    apiKeyId === null
+      ? 'it has no key in AWS'
+      : daysUsed === null
+        ? `whether its key ${apiKeyId} was used cannot be read`
+        : last === undefined
+          ? `its key ${apiKeyId} was not used in the last 90 days`
+          : `its key ${apiKeyId} was used on ${days.length} of the last 90 days, last on ${last}`
+  return `${since}${use}: ${EFFECTS[decision]}`
 }
 
 /** Returns the effect of an action in words: as a plan, or as far as it is known once the action is done. */

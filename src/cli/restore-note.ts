@@ -6,6 +6,6 @@ export async function noteRestore(store: RestoreStore): Promise<void> {
   const asOf = await store.findRestore()
   if (asOf === null) return
   process.stderr.write(
-    `This store was restored from a backup of ${showTime(asOf)}. Run: firstkey reconcile, then: firstkey registrations recover\n`,
+    `This store was restored from a backup of ${showTime(asOf)}. Run: firstkey reconcile, then: firstkey registrations recover --yes\n`,
   )
 }

@@ -3,6 +3,7 @@ import type { BootstrapToken, Registration } from '../store/records.ts'
 import { carryQuota } from './carry-quota.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './deps.ts'
 import { withDeadline } from './idempotency/deadline.ts'
+import { forgetOld } from './idempotency/forget-old.ts'
 import type { InFlight, Waiter } from './idempotency/in-flight.ts'
 import {
   type CredentialSecrets,
@@ -117,8 +118,7 @@ async function forgetIfOver(
   if (isRemembered(earlier, clock() - timing.idempotency)) return false
   const now = await clockCheck.certainNow()
   if (now === undefined || isRemembered(earlier, now - timing.idempotency)) return false
-  await store.forgetIdempotency(now - timing.idempotency)
-  return true
+  return forgetOld({ store, timing }, now)
 }
 
 async function continueEarlier(

@@ -74,6 +74,13 @@ export function registrationIdOf(nameOfKey: string): string {
   return nameOfKey.slice(0, nameOfKey.indexOf(' '))
 }
 
+/** Returns the client's name of a key's name. @param nameOfKey see {@link keyName} */
+export function clientNameOf(nameOfKey: string): string {
+  const rest = nameOfKey.slice(nameOfKey.indexOf(' ') + 1)
+  // The id of a registration has no space, and a client's name may begin with anything: only a rotation names two ids.
+  return nameOfKey.startsWith(ROTATION_PREFIX) ? rest.slice(rest.indexOf(' ') + 1) : rest
+}
+
 /** Splits items by the group of their registration. */
 export function byGroup<T>(items: readonly T[], idOf: (item: T) => string): T[][] {
   return [...Map.groupBy(items, (item) => groupOf(idOf(item))).values()]

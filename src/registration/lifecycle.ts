@@ -137,6 +137,7 @@ export interface Transition {
 /** Every transition that a store makes, and no other. */
 export const transitions: readonly Transition[] = [
   { from: null, to: 'minting', by: 'worker', on: 'begin, one use spent' },
+  { from: null, to: 'live', by: 'owner', on: 'adopted' },
   { from: 'minting', to: 'answered', by: 'worker', on: 'key attached, caller connected' },
   { from: 'minting', to: 'unanswered', by: 'worker', on: 'key attached, caller gone' },
   { from: 'minting', to: 'unanswered', by: 'recovery', on: 'key found' },
@@ -320,6 +321,38 @@ export function needsRecovery(
   now: number,
 ): boolean {
   return one.status === 'pending' || isAbandoned(one) || hasCome(one.sweepAt, now)
+}
+
+/**
+ * The time after which recovery undoes nothing that is still pending (ms). A running server ends it within minutes; what is
+ * older may be that of an old copy of the store, and was answered by a server whose records are lost.
+ */
+export const UNATTENDED_AFTER_MS = 6 * 3_600_000
+
+/**
+ * Its key may have been delivered although the store does not say so: the store is a restored backup in which it was
+ * unfinished, or it has been pending for long. Only an operator has it undone.
+ * @param restoredAsOf the time of the backup; `null`: the store was not restored, or an operator has dealt with that
+ */
+export function waitsForOperator(
+  one: Fields<
+    | 'status'
+    | 'undoing'
+    | 'createdAt'
+    | 'expiresAt'
+    | 'answeredAt'
+    | 'deliveredAt'
+    | 'endReason'
+    | 'idempotency'
+  >,
+  restoredAsOf: number | null,
+  now: number,
+): boolean {
+  // No caller receives a key that is being undone, and an expired one is deleted anyway.
+  const isMinting = one.status === 'pending' && !one.undoing && !isPast(one.expiresAt, now)
+  if (isMinting && isPast(one.createdAt, now - UNATTENDED_AFTER_MS)) return true
+  if (restoredAsOf === null || !isPast(one.createdAt, restoredAsOf)) return false
+  return isMinting || isUndelivered(one) || (isUnanswered(one) && !isAbandoned(one))
 }
 
 /**

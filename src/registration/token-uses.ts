@@ -7,7 +7,14 @@ import type { HeldUse, HeldUses } from '../store/minting.ts'
 import type { BootstrapToken, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { Deliveries } from './deliveries.ts'
-import { hasCome, isAbandoned, isDisplaceable, isUnanswered, isUndelivered } from './lifecycle.ts'
+import {
+  hasCome,
+  isAbandoned,
+  isDisplaceable,
+  isUnanswered,
+  isUndelivered,
+  waitsForOperator,
+} from './lifecycle.ts'
 import { doubtOf } from './queries/doubt.ts'
 import { inSeconds, UNDO_MS, untilRecovered, untilSettled, untilTakenOver } from './retry-after.ts'
 import type { Timing } from './timing.ts'
@@ -18,9 +25,11 @@ const MOST_READ = 200
 const REMEMBERED_MS = 1_000
 /** The tokens whose findings are remembered. */
 const MOST_REMEMBERED = 10_000
+/** The time (ms) after which an operator may have decided about a registration. */
+const OPERATOR_MS = 3_600_000
 
 export interface TokenUsesDeps {
-  readonly store: Pick<Store, 'findHeldUses' | 'displaceUnanswered'>
+  readonly store: Pick<Store, 'findHeldUses' | 'displaceUnanswered' | 'findRestore'>
   readonly deliveries: Pick<Deliveries, 'flush'>
   readonly clock: Clock
   readonly clockCheck: Pick<ClockCheck, 'certainNow'>
@@ -89,8 +98,12 @@ async function readUses(deps: TokenUsesDeps, tokenId: string): Promise<Finding> 
   if (isOneLeft) return 'one left'
   // The next reading continues where this one ended.
   if (held.length === 0) return isComplete ? 'all spent' : { freeAt: performance.now() + REMEMBERED_MS }
-  const comeBack = held.filter((use) => isLeftToUndo(use, deps.clock()))
-  const displaceableAt = (now: number) => held.find((use) => mayDisplace(deps, use, now))?.registration
+  const restoredAsOf = await deps.store.findRestore()
+  const isWaiting = ({ registration: one }: HeldUse) =>
+    one !== null && waitsForOperator(one, restoredAsOf, deps.clock())
+  const own = held.filter((use) => !isWaiting(use))
+  const comeBack = own.filter((use) => isLeftToUndo(use, deps.clock()))
+  const displaceableAt = (now: number) => own.find((use) => mayDisplace(deps, use, now))?.registration
   let oldest = comeBack.length > 0 ? undefined : displaceableAt(deps.clock())
   // A displaced key is gone: by a clock that is ahead, a retry that is on its way would lose it.
   if (oldest) oldest = displaceableAt((await deps.clockCheck.certainNow()) ?? 0)
@@ -99,7 +112,7 @@ async function readUses(deps: TokenUsesDeps, tokenId: string): Promise<Finding> 
     if (!(await deps.store.displaceUnanswered(oldest.id))) return readUses(deps, tokenId)
     deps.log.info({ registration_id: oldest.id, token_id: tokenId }, 'unanswered registration displaced')
   }
-  const soonest = Math.min(...held.map((use) => untilFree(deps, use)))
+  const soonest = own.length === 0 ? OPERATOR_MS : Math.min(...own.map((use) => untilFree(deps, use)))
   return { freeAt: performance.now() + soonest + comeBack.length * UNDO_MS }
 }
 

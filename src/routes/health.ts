@@ -4,6 +4,7 @@ import type { ClockCheck } from '../clock-check.ts'
 import { tagged } from '../http/openapi.ts'
 import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { ServiceReadiness } from '../registration/queries/service-readiness.ts'
+import type { RestoreStore } from '../store/restores.ts'
 
 const liveSchema = z.object({ status: z.literal('live').describe('Always `live`') })
 const readySchema = z.object({
@@ -15,13 +16,21 @@ const readySchema = z.object({
       "Only while the clock of the machine is wrong: by how much it is ahead of AWS's. Negative: behind. Until it is set " +
         'right, expired keys are not deleted.',
     ),
+  restored_as_of: z.iso
+    .datetime()
+    .optional()
+    .describe(
+      'Only after the store was restored, until an operator has dealt with that: the time of the backup. What was ' +
+        'unfinished in it is left alone.',
+    ),
 })
 
 /** `GET /livez` and `GET /readyz`, for monitoring. Only failed requests are logged; rate limits do not count them. */
 export const healthRoutes: FastifyPluginAsyncZod<{
+  store: RestoreStore
   readiness: ServiceReadiness
   clockCheck: Pick<ClockCheck, 'ahead'>
-}> = async (app, { readiness, clockCheck }) => {
+}> = async (app, { store, readiness, clockCheck }) => {
   app.route({
     method: 'GET',
     url: '/livez',
@@ -67,8 +76,14 @@ export const healthRoutes: FastifyPluginAsyncZod<{
     },
     handler: async () => {
       await readiness.check()
+      const restoredAsOf = await store.findRestore()
+      const restored = restoredAsOf === null ? {} : { restored_as_of: new Date(restoredAsOf).toISOString() }
       const aheadS = Math.round(clockCheck.ahead() / 1_000)
-      return { status: 'ready' as const, ...(aheadS === 0 ? {} : { clock_ahead_seconds: aheadS }) }
+      return {
+        status: 'ready' as const,
+        ...(aheadS === 0 ? {} : { clock_ahead_seconds: aheadS }),
+        ...restored,
+      }
     },
   })
 }

@@ -23,6 +23,7 @@ export const AUDIT_ACTIONS = [
   'registration.created',
   'registration.rotated',
   'registration.replayed',
+  'registration.adopted',
   'registration.undone',
   'registration.suspended',
   'registration.resumed',

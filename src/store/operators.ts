@@ -1,5 +1,5 @@
 import type { Actor } from './audit.ts'
-import type { BootstrapToken, Registration, RegistrationStatus } from './records.ts'
+import type { BootstrapToken, NewRegistration, Registration, RegistrationStatus } from './records.ts'
 
 /**
  * The status that owners and operators see, derived from the record of the present key: `expired` as soon as the key has
@@ -42,6 +42,14 @@ export interface RegistrationFilter {
   readonly limit: number
 }
 
+/** A key that API Gateway has and the store does not, as a registration. */
+export type AdoptedKey = Omit<
+  NewRegistration,
+  'expiresAt' | 'idempotency' | 'rotation' | 'clientMetadata'
+> & {
+  readonly apiKeyId: string
+}
+
 /**
  * The part of the store that the operator's commands call: bootstrap tokens, and lists of registrations.
  *
@@ -80,6 +88,14 @@ export interface OperatorStore {
    * @returns the records that became `ending`
    */
   endKeys(ids: readonly string[], actor: Actor, now: number): Promise<Registration[]>
+
+  /**
+   * Records a registration whose key exists and was delivered, under its id and for its token, whether that is usable or not.
+   *
+   * Atomic as a whole: of two that adopt the same key, one does. Audit: `registration.adopted`.
+   * @returns `false`, and nothing is written: there is a record with this id
+   */
+  adoptKey(key: AdoptedKey, actor: Actor, now: number): Promise<boolean>
 
   /** Registrations with their present keys, without rotations as entries of their own. Reads only. */
   listWithKeys(filter: RegistrationWithKeyFilter, now: number): Promise<RegistrationWithKey[]>

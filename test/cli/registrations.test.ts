@@ -242,7 +242,14 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
 
   const dry = await cli('reconcile', '--json')
   assert.deepEqual(JSON.parse(dry.stdout), {
-    stray_keys: [{ api_key_id: strayKey.id, name: strayKey.name }],
+    stray_keys: [],
+    unknown_keys: [
+      {
+        ...{ api_key_id: strayKey.id, name: strayKey.name, enabled: true, plan: null },
+        created_at: new Date(strayKey.createdAt).toISOString().replace(/\d{3}Z/, '000Z'),
+        ...{ days_used: 0, last_used: null },
+      },
+    ],
     unmarked_keys: [{ api_key_id: unmarkedKey.id, name: unmarkedKey.name }],
     other_stores: [{ store_id: '0123456789', keys: 1 }],
     dead_records: [recordOf(dead)],
@@ -268,20 +275,25 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
   )
   assert.match(shown.stderr, /^Too young to judge: 1\. /m)
   assert.match(shown.stderr, /^Keys of another store, 0123456789: 1\. They are left alone\.$/m)
-  assert.match(shown.stderr, /^Unknown keys without a store id: 1\. .*firstkey reconcile --yes --unmarked$/m)
+  assert.match(shown.stderr, /^Unknown keys without a store id: 1\. .*firstkey reconcile --unmarked$/m)
+  assert.match(
+    shown.stderr,
+    /^Unknown keys: 1, of which 0 were used .*\n.*reconcile --yes --adopt\n.*--yes --delete /m,
+  )
   assert.doesNotMatch(`${shown.stdout}${shown.stderr}`, RegExp(`${healthy.registration_id}|agree`))
   assert.deepEqual(await cli('sweep', '--json'), dry, 'under its former name too')
   assert.ok(account.keys.has(strayKey.id))
 
-  const done = await cli('reconcile', '--yes')
+  const done = await cli('reconcile', '--yes', '--delete')
   assert.equal(done.code, 0, done.stderr)
   assert.match(done.stdout, RegExp(`its key ${dead.api_key_id} no longer exists in AWS$`, 'm'))
   assert.match(done.stderr, /^Keys deleted: 1\. Missing keys recorded: 1\.$/m)
   const left = [kept, disabled, detached, moved, healthy, suspended].map(({ api_key_id }) => api_key_id)
   const others = [...left, ...foreign.map(({ id }) => id)]
   assert.deepEqual([...account.keys.keys()].sort(), [...others, unmarkedKey.id].sort())
-  assert.match((await cli('reconcile', '--unmarked')).stderr, /firstkey reconcile --yes --unmarked$/m)
-  assert.match((await cli('reconcile', '--yes', '--unmarked')).stderr, /^Keys deleted: 1\. /m)
+  const more = await cli('reconcile', '--delete', '--unmarked')
+  assert.match(more.stderr, /firstkey reconcile --yes --delete --unmarked$/m)
+  assert.match((await cli('reconcile', '--yes', '--delete', '--unmarked')).stderr, /^Keys deleted: 1\. /m)
   assert.deepEqual([...account.keys.keys()].sort(), others.sort())
   assert.equal(account.key(disabled.api_key_id).enabled, false)
   assert.equal(account.key(detached.api_key_id).planIds.size, 0)
@@ -344,7 +356,7 @@ test('a dry run of registrations recover writes only its own audit entry', async
   const dry = await runCli(t, ['registrations', 'recover', '--json'], { STORE: `sqlite:${path}` })
   assert.equal(dry.code, 0, dry.stderr)
   const found = JSON.parse(dry.stdout) as { action: string; done: boolean }[]
-  assert.deepEqual(new Set(found.map(({ action }) => action)), new Set(['undo', 'sweep', 'settle']))
+  assert.deepEqual(new Set(found.map(({ action }) => action)), new Set(['decide', 'undo', 'sweep', 'settle']))
   assert.ok(found.every(({ done }) => !done))
 
   const { audit: auditAfter = [], ...after } = rowsOf(path)
@@ -360,13 +372,14 @@ test('registrations recover says what becomes of a rotation, and that a full rou
   const path = join(tempDir(t), 'firstkey.db')
   const store = openSqliteStore(path)
   const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
-  const root = newRegistration(token.id)
-  const dead = { owner: 'dead', until: 5_000 }
+  const now = Date.now() - 60_000
+  const root = newRegistration(token.id, now)
+  const dead = { owner: 'dead', until: now + 5_000 }
   await store.beginRegistrations([root], dead)
   const completion = { ...newCompletion(root), owner: dead.owner }
-  await store.completeRegistrations([completion], 2_000)
-  await store.markDelivered([root.id], 2_001)
-  const rotation = newRotation(root, { createdAt: 3_000 })
+  await store.completeRegistrations([completion], now + 2_000)
+  await store.markDelivered([root.id], now + 2_001)
+  const rotation = newRotation(root, { createdAt: now + 3_000 })
   await store.beginRegistrations([rotation], dead)
   const recover = () => runCli(t, ['registrations', 'recover'], { STORE: `sqlite:${path}` })
   const few = await recover()
@@ -376,7 +389,7 @@ test('registrations recover says what becomes of a rotation, and that a full rou
   )
   assert.doesNotMatch(few.stderr, /There may be more/)
 
-  const others = Array.from({ length: 999 }, () => newRegistration(token.id, 4_000))
+  const others = Array.from({ length: 999 }, () => newRegistration(token.id, now + 4_000))
   await store.beginRegistrations(others, dead)
   await store.close()
   const full = await recover()
@@ -436,16 +449,16 @@ test('reconcile accepts a key renamed in AWS, and deletes nothing if the store k
   const [stray = ''] = newRegistrationIds(other.id, 1)
   service.gateway.account.createKey({ name: `${stray} acme`, enabled: true })
   assert.match(
-    (await runCli(t, ['reconcile'], env)).stderr,
-    /^The store knows none of these keys: check that STORE is right\.\nNothing .*firstkey reconcile --yes --force$/m,
+    (await runCli(t, ['reconcile', '--delete'], env)).stderr,
+    /^The store knows none of these keys: check that STORE is right\.\n[\s\S]*Nothing .*reconcile --yes --delete --force$/m,
   )
-  const wrong = await runCli(t, ['reconcile', '--yes'], env)
+  const wrong = await runCli(t, ['reconcile', '--yes', '--delete'], env)
   assert.equal(wrong.code, 1)
   assert.match(wrong.stderr, /knows none of the firstkey keys in AWS \(1\).*check STORE/)
   assert.equal(service.gateway.account.keys.size, 2)
   const memory = await runCli(t, ['reconcile', '--yes'], { ...env, STORE: 'sqlite::memory:' })
   assert.match(memory.stderr, /no other process can see/)
-  assert.equal((await runCli(t, ['reconcile', '--yes', '--force'], env)).code, 0)
+  assert.equal((await runCli(t, ['reconcile', '--yes', '--delete', '--force'], env)).code, 0)
   assert.deepEqual([...service.gateway.account.keys.keys()], [own.api_key_id])
 })
 

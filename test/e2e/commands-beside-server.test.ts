@@ -164,7 +164,7 @@ test('reconcile and rotate make few calls a second beside a server', async (t) =
   for (const id of newRegistrationIds(setting.store.id, 12))
     gateway.account.createKey({ name: `${id} stray`, enabled: true })
   const since = performance.now()
-  const { code, stderr } = await runCli(t, ['reconcile', '--yes'], env)
+  const { code, stderr } = await runCli(t, ['reconcile', '--yes', '--delete'], env)
   assert.equal(code, 0, stderr)
   const seconds = (performance.now() - since) / 1_000
   const calls = answers(setting, 'DeleteApiKey', 202)

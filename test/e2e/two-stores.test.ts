@@ -66,7 +66,7 @@ test('reconcile, recovery and late-key checks of one store leave the keys of ano
     await dieWhileMinting(two, ids[1] ?? '', true),
   ]
 
-  const done = await cliOfOne('reconcile', '--yes', '--force', '--unmarked')
+  const done = await cliOfOne('reconcile', '--yes', '--delete-used', '--force', '--unmarked')
   assert.equal(done.code, 0, done.stderr)
   assert.match(done.stderr, RegExp(`^Keys of another store, ${two.deps.store.id}: 3\\.`, 'm'))
   await runJobsUntilIdle(one)

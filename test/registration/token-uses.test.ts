@@ -275,6 +275,7 @@ test('a flood of requests with a used-up token costs one reading a second', asyn
   const { store } = service.deps
   const counted = {
     displaceUnanswered: store.displaceUnanswered,
+    findRestore: store.findRestore,
     findHeldUses(...args: Parameters<typeof store.findHeldUses>) {
       readings += 1
       return store.findHeldUses(...args)

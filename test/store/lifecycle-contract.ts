@@ -109,6 +109,20 @@ export function lifecycleContract(name: string, open: OpenStore): void {
       await observe()
       return some
     }
+    const {
+      expiresAt: _e,
+      idempotency: _i,
+      rotation: _r,
+      clientMetadata: _m,
+      ...unknown
+    } = newRegistration(token.id)
+    const adopt = () => store.adoptKey({ ...unknown, apiKeyId: 'adopted' }, SERVICE, Date.now())
+    // Of two that adopt the same key, one does, and one use is counted.
+    assert.deepEqual((await Promise.all([adopt(), adopt()])).sort(), [false, true])
+    assert.equal((await store.getToken(token.id))?.uses, 1)
+    assert.equal((await store.listAudit({ limit: 1 }))[0]?.action, 'registration.adopted')
+    await observe()
+
     const complete = async (one: NewRegistration, more = {}) => {
       assert.ok((await store.completeRegistrations([newCompletion(one, more)], 2_000)).has(one.id))
       await observe()

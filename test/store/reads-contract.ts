@@ -49,6 +49,7 @@ const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unkno
   listingLagMs: 'value',
   createToken: null,
   acceptRestore: null,
+  adoptKey: null,
   revokeToken: null,
   countRequest: null,
   beginRegistrations: null,

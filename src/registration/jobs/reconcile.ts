@@ -23,10 +23,12 @@ export interface DiscrepancyDeps extends JudgeKeyDeps {
 
 /** The differences between API Gateway and the store, except those of registrations that are still being worked on. */
 export interface Discrepancies {
-  /** Stray keys: keys of this store that have no record, or keys with a record that must not have a key. */
+  /** Stray keys: keys with a record that must not have a key. */
   readonly strayKeys: readonly FoundKey[]
+  /** Keys of this store that have no record: they may be in use, and the store older than they are. */
+  readonly unknownKeys: readonly ListedKey[]
   /** Keys that a version before store ids made, and that have no record: they may belong to another store. */
-  readonly unmarkedKeys: readonly FoundKey[]
+  readonly unmarkedKeys: readonly ListedKey[]
   /** The number of keys of each other store, by its id. */
   readonly otherStores: ReadonlyMap<string, number>
   /** Dead records: registrations and rotations that are `active`, but whose key no longer exists. */
@@ -62,7 +64,8 @@ export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSign
     found.push(...(await lowPriorityApiGateway.findKeys(prefix, signal)))
 
   const strayKeys: FoundKey[] = []
-  const unmarkedKeys: FoundKey[] = []
+  const unknownKeys: ListedKey[] = []
+  const unmarkedKeys: ListedKey[] = []
   const otherStores = new Map<string, number>()
   let knownKeys = 0
   for (const key of found) {
@@ -74,12 +77,13 @@ export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSign
     }
     const record = await store.getRegistration(registrationIdOf(key.name))
     if (record !== undefined) knownKeys += 1
-    if (record === undefined && storeId === null) unmarkedKeys.push(key)
-    else if (record === undefined || mustNotHaveKey(record)) strayKeys.push(key)
+    if (record === undefined) (storeId === null ? unmarkedKeys : unknownKeys).push(key)
+    else if (mustNotHaveKey(record)) strayKeys.push(key)
   }
   const { faulty, youngRecords } = await findFaultyKeys(deps, active, found, signal)
   return {
     strayKeys,
+    unknownKeys,
     unmarkedKeys,
     otherStores,
     knownKeys,

@@ -2,10 +2,11 @@ import { abortAfter } from '../../abort-after.ts'
 import { ServiceError } from '../../errors.ts'
 import { SERVICE } from '../../store/audit.ts'
 import type { Lease, Registration } from '../../store/records.ts'
+import type { RestoreStore } from '../../store/restores.ts'
 import type { AbandonedUses, UpkeepQueries } from '../../store/upkeep.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
-import { type RecoveryAction, recoveryActionOf } from '../lifecycle.ts'
+import { type RecoveryAction, recoveryActionOf, waitsForOperator } from '../lifecycle.ts'
 import { removeKeys, undoRegistrations } from '../remove-keys.ts'
 
 /** The maximum number of registrations, and of abandoned uses, in one round of recovery. */
@@ -22,9 +23,12 @@ export interface RecoveryPlan {
   readonly mayBeMore: boolean
 }
 
+/** The part of the store that says what there is to recover. */
+export type RecoveryQueries = UpkeepQueries & Pick<RestoreStore, 'findRestore'>
+
 /** Returns the work that {@link recover} would do now. Writes nothing. @throws ServiceError of the store */
-export async function planRecovery(store: UpkeepQueries, now: number): Promise<RecoveryPlan> {
-  const open = await store.listRecoverable(now, ROUND)
+export async function planRecovery(store: RecoveryQueries, now: number): Promise<RecoveryPlan> {
+  const { open } = await listOpen(store, now)
   const abandonedUses = await store.listAbandonedUses(now, ROUND)
   return {
     registrations: open.map((registration) => ({
@@ -33,6 +37,24 @@ export async function planRecovery(store: UpkeepQueries, now: number): Promise<R
     })),
     abandonedUses,
     mayBeMore: isFull(open, abandonedUses),
+  }
+}
+
+/**
+ * Lists what recovery has to look at.
+ * @returns `open`: at most one round of it; `left`: what waits for an operator, which takes no place in the round
+ */
+export async function listOpen(
+  store: RecoveryQueries,
+  now: number,
+): Promise<{ open: Registration[]; left: Registration[] }> {
+  const restoredAsOf = await store.findRestore()
+  for (let limit = ROUND; ; limit *= 2) {
+    const found = await store.listRecoverable(now, limit)
+    const { left = [], open = [] } = Object.groupBy(found, (one) =>
+      waitsForOperator(one, restoredAsOf, now) ? 'left' : 'open',
+    )
+    if (open.length >= ROUND || found.length < limit) return { open: open.slice(0, ROUND), left }
   }
 }
 
@@ -51,6 +73,8 @@ export interface Recovered {
 /** The work that one round of recovery did. */
 export interface Recovery {
   readonly registrations: readonly Recovered[]
+  /** Registrations and rotations that were left alone, because only an operator can decide about them. */
+  readonly left: readonly Registration[]
   /** Uses that were refunded. */
   readonly refunded: readonly AbandonedUses[]
   /** The round was full: the next one may find more. */
@@ -60,7 +84,7 @@ export interface Recovery {
 /**
  * Runs one round of recovery: refunds abandoned uses, then completes or undoes unfinished registrations and rotations,
  * and makes the late-key checks that are due, oldest first. Registrations that were begun together are looked up together
- * in API Gateway. Safe to run in several processes at once: each takes a lease on the registrations that it works on.
+ * in API Gateway. Leaves alone what waits for an operator. Safe to run in several processes at once: each takes a lease on the registrations that it works on.
  * @param stop ends the round after the present group
  * @returns the work that was done or tried; the reason for a failure is logged
  * @throws ServiceError if the store cannot list the work
@@ -69,7 +93,7 @@ export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Re
   const { clock, leases, log, store, timing } = deps
   const refunded = await store.refundAbandonedUses(clock(), ROUND)
   for (const { tokenId, count } of refunded) log.info({ token_id: tokenId, count }, 'abandoned uses refunded')
-  const open = await store.listRecoverable(clock(), ROUND)
+  const { open, left } = await listOpen(store, clock())
   const recovered: Recovered[] = []
   for (const group of byGroup(open, ({ id }) => id).flatMap((one) => byAction(one, clock()))) {
     if (stop?.aborted) break
@@ -90,7 +114,7 @@ export async function recover(deps: RecoverDeps, stop?: AbortSignal): Promise<Re
       leases.drop(lease.owner)
     }
   }
-  return { registrations: recovered, refunded, mayBeMore: isFull(open, refunded) }
+  return { registrations: recovered, left, refunded, mayBeMore: isFull(open, refunded) }
 }
 
 /** Registrations of one group of ids, with the same status and the same task. */

@@ -1,4 +1,6 @@
 import { ServiceError } from '../../errors.ts'
+import type { Registration } from '../../store/records.ts'
+import { forgetOld } from '../idempotency/forget-old.ts'
 import { deleteDueKeys } from './delete-keys.ts'
 import { createLeaderLease } from './leader-lease.ts'
 import { type PurgeDeps, purgeAudit } from './purge-audit.ts'
@@ -18,7 +20,8 @@ export interface Scheduler {
  * logged and repeated.
  */
 export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Scheduler {
-  const { clockCheck, leases, log, store, timing } = deps
+  const { clockCheck, leases, log, timing } = deps
+  const reported = new Set<string>()
   const stopping = new AbortController()
   const leaderLease = createLeaderLease(deps)
   const whileLeading = (job: () => Promise<unknown>) => async () => {
@@ -31,7 +34,7 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
       whileLeading(async () => {
         // If the clock was set ahead, the leases of this process seem expired, and recovery would take over its own work.
         await leases.renew()
-        await recover(deps, stopping.signal)
+        reportLeft((await recover(deps, stopping.signal)).left)
       }),
     ),
     repeat(
@@ -45,7 +48,7 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
       whileLeading(async () => {
         // Recovery undoes what is forgotten and was never answered.
         const now = await clockCheck.certainNow()
-        if (now !== undefined) await store.forgetIdempotency(now - timing.idempotency)
+        if (now !== undefined) await forgetOld(deps, now)
       }),
     ),
     repeat(
@@ -53,6 +56,16 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
       whileLeading(() => purgeAudit(deps, stopping.signal)),
     ),
   ]
+
+  function reportLeft(left: readonly Registration[]): void {
+    const news = left.filter(({ id }) => !reported.has(id)).map(({ id }) => id)
+    if (news.length === 0) return
+    for (const id of news) reported.add(id)
+    log.warn(
+      { registration_ids: news.slice(0, 20), count: news.length },
+      'registrations were pending in a backup, or for hours, and may have been answered; run: firstkey registrations recover',
+    )
+  }
 
   function repeat(ms: number, job: () => Promise<unknown>): Scheduler {
     let running = Promise.resolve()

@@ -4,6 +4,7 @@ import type { Config } from '../../config.ts'
 import { isLogged } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
+import { waitsForOperator } from '../lifecycle.ts'
 import { undoAnswers } from '../remove-keys.ts'
 import { readDaysUsed } from './days-used.ts'
 
@@ -32,7 +33,7 @@ export interface Settled {
  * Settles registrations and rotations that have been in doubt for `config.inDoubtMs`. A rotation counts as delivered: its owner
  * has the management token, and can rotate again. So does a registration whose key was used; any other is undone. One that a
  * retry can ask for stays in doubt until its idempotency key is forgotten, and one whose usage cannot be read until it can.
- * Settles nothing while the clock is in doubt. Safe to run in several processes at once.
+ * Settles nothing while the clock is in doubt, and undoes nothing that waits for an operator. Safe to run in several processes at once.
  * @param stop ends the round after the present registrations
  * @returns the results; the reason for `open` is logged
  * @throws ServiceError of the store, if it cannot list the work
@@ -42,6 +43,7 @@ export async function settleDoubts(deps: SettleDeps, stop?: AbortSignal): Promis
   const now = await clockCheck.certainNow()
   if (now === undefined) return []
   const answeredBy = now - config.inDoubtMs
+  const restoredAsOf = await store.findRestore()
   const over = await store.listInDoubt(answeredBy, ROUND)
   const rotations = over.filter(({ rotation }) => rotation !== null)
   if (rotations.length > 0) await store.markDelivered(idsOf(rotations), clock())
@@ -58,7 +60,9 @@ export async function settleDoubts(deps: SettleDeps, stop?: AbortSignal): Promis
     try {
       if (used.length > 0) await store.markDelivered(used, clock())
       for (const id of used) outcomes.set(id, 'delivered')
-      await undoAnswers(deps, unused, answeredBy, { failure: 'undelivered', undone, signal: limit.signal })
+      const waiting = new Set(idsOf(some.filter((one) => waitsForOperator(one, restoredAsOf, now))))
+      const over = unused.filter((id) => !waiting.has(id))
+      await undoAnswers(deps, over, answeredBy, { failure: 'undelivered', undone, signal: limit.signal })
     } catch (err) {
       log.warn({ registration_ids: idsOf(some), err }, 'could not settle registrations in doubt; will retry')
     } finally {

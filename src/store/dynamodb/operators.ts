@@ -17,6 +17,7 @@ import {
   secretKey,
   shards,
   toRegistration,
+  toRestoredItem,
   toTokenItem,
 } from './item-codec.ts'
 import { endAsRevoked } from './owners.ts'
@@ -80,6 +81,30 @@ export function dynamoDbOperators(db: DynamoDbConnection, audit: DynamoDbAudit):
         ended.push(ending)
       }
       return ended
+    },
+
+    async adoptKey(key, actor, now) {
+      const record: Registration = {
+        ...key,
+        ...{ status: 'active', endedAt: now, answeredAt: now, deliveredAt: now },
+        ...{
+          expiresAt: null,
+          idempotency: null,
+          rotation: null,
+          failure: null,
+          sweepAt: null,
+          undoing: false,
+        },
+        ...{ endsAt: null, endReason: null, replacedId: null, currentId: null, suspendedAt: null },
+        ...{ switchAt: null, finalUsage: null, previousManagementHash: null, clientMetadata: null },
+      }
+      // Of two that adopt the same key, one puts it.
+      const unmet = await db.transact([
+        put(toRestoredItem(record, {})),
+        update(keyOf(key.tokenId), { add: { uses: 1, usesLeft: -1 } }),
+        audit.write(entryOf('registration.adopted', record, { at: now, actor })),
+      ])
+      return unmet.length === 0
     },
 
     async listWithKeys(filter, now) {

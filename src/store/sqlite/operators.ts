@@ -41,6 +41,14 @@ export function sqliteOperators(
         return ending
       }),
 
+    adoptKey: (key, actor, now) =>
+      transact(() => {
+        if (sql.adoptKey.run({ ...key, now }).changes === 0) return false
+        sql.countUse.run(key.tokenId)
+        audit.add(entryOf('registration.adopted', { ...key, rotation: null }, { at: now, actor }))
+        return true
+      }),
+
     listWithKeys: (filter, now) =>
       use(() => {
         const {

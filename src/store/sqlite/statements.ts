@@ -81,6 +81,14 @@ export function prepareStatements(db: DatabaseSync) {
       VALUES (:id, :tokenId, 'pending', :name, :description, :plan, :usagePlanId, :managementHash,
               :createdAt, :expiresAt, :expiresAt, :keyHash, :requestHash, :sealed, :owner, :until,
               :rotationOf, :overlapMs, :renewsManagement, :clientMetadata)`),
+    // Of two that adopt the same key, one inserts it.
+    adoptKey: db.prepare(`
+      INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,
+                                 api_key_id, created_at, ended_at, answered_at, delivered_at)
+      VALUES (:id, :tokenId, 'active', :name, :description, :plan, :usagePlanId, :managementHash,
+              :apiKeyId, :createdAt, :now, :now, :now)
+      ON CONFLICT DO NOTHING`),
+    countUse: db.prepare('UPDATE tokens SET uses = uses + 1 WHERE id = ?'),
     registrationById: db.prepare('SELECT * FROM registrations WHERE id = ?'),
     registrationByKey: db.prepare('SELECT * FROM registrations WHERE token_id = ? AND idempotency_hash = ?'),
 
