@@ -6,12 +6,14 @@ import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
 import { onboardingDescriptor } from '../discovery/onboarding.ts'
 import { registerScript } from '../discovery/register-script.ts'
+import { ServiceError } from '../errors.ts'
 import { OPEN } from '../http/openapi.ts'
 import { problemResponses } from '../http/openapi-errors.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
 
 const ERRORS = problemResponses('rate_limited')
+const WELL_KNOWN = '/.well-known/oauth-protected-resource'
 
 /**
  * The documents from which a client that has only the base URL finds everything else: well-known documents, a guide for
@@ -71,7 +73,7 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
   })
   app.route({
     method: 'GET',
-    url: '/.well-known/oauth-protected-resource',
+    url: WELL_KNOWN,
     schema: {
       operationId: 'protectedResource',
       ...OPEN,
@@ -83,15 +85,24 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     },
     handler: async () => ({ ...resourceMetadata(publicUrl) }),
   })
-  // A client that knows only the URL of an endpoint derives the URL of the metadata from it (RFC 9728, section 3.1).
-  for (const path of ['/register', '/connect/register']) {
-    app.route({
-      method: 'GET',
-      url: `/.well-known/oauth-protected-resource${path}`,
-      schema: { hide: true },
-      handler: async () => ({ ...resourceMetadata(publicUrl, path) }),
-    })
-  }
+  // A client that knows only the URL of a resource inserts the well-known path into it (RFC 9728, section 3.1).
+  const { basePath } = linksOf(publicUrl)
+  const resources = new Map(
+    ['', '/register', '/connect/register'].flatMap((path) => [
+      [path, path],
+      [basePath + path, path],
+    ]),
+  )
+  app.route({
+    method: 'GET',
+    url: `${WELL_KNOWN}/*`,
+    schema: { hide: true, params: z.object({ '*': z.string() }) },
+    handler: async (request) => {
+      const path = resources.get(`/${request.params['*']}`)
+      if (path === undefined) throw new ServiceError('not_found', 'This path does not exist.')
+      return { ...resourceMetadata(publicUrl, path) }
+    },
+  })
   app.route({
     method: 'GET',
     url: '/register.mjs',

@@ -121,7 +121,8 @@ test('a preflight needs no token, is not counted, and returns the methods of the
 })
 
 test('a page reads errors too: of limits, of bodies, and of a body that does not arrive', async (t) => {
-  const service = await startService(t, { env: { CORS_ORIGINS: APP } })
+  const now = Date.now() // The rate of a token starts anew with every minute of the clock.
+  const service = await startService(t, { env: { CORS_ORIGINS: APP }, clock: () => now })
   const { secret } = await service.token({ ratePerMinute: 4 })
   const post = (body: string, type = 'application/json') =>
     fetch(`${service.url}/register`, {

@@ -138,12 +138,16 @@ test('a body that does not arrive after a rejection ends the request, and is no 
 test('each well-known URL of the resource metadata names its resource (RFC 9728, section 3)', async (t) => {
   const { url } = await start(t)
   for (const path of ['', '/register', '/connect/register']) {
-    const answer = await fetch(`${url}/.well-known/oauth-protected-resource${path}`)
-    const { resource } = z.looseObject({ resource: z.string() }).parse(await answer.json())
-    assert.equal(resource, PUBLIC_URL + path)
+    for (const place of [path, `/base${path}`]) {
+      const answer = await fetch(`${url}/.well-known/oauth-protected-resource${place}`)
+      const { resource } = z.looseObject({ resource: z.string() }).parse(await answer.json())
+      assert.equal(resource, PUBLIC_URL + path, place)
+    }
   }
-  const other = await fetch(`${url}/.well-known/oauth-protected-resource/elsewhere`)
-  assert.equal((await readProblem(other)).code, 'not_found')
+  for (const place of ['/elsewhere', '/base/elsewhere', '/basement', '/other/register']) {
+    const answer = await fetch(`${url}/.well-known/oauth-protected-resource${place}`)
+    assert.equal((await readProblem(answer)).code, 'not_found', place)
+  }
   for (const absent of ['oauth-authorization-server', 'openid-configuration'])
     for (const path of ['', '/register'])
       assert.equal((await readProblem(await fetch(`${url}/.well-known/${absent}${path}`))).code, 'not_found')
