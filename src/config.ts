@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { DAY_MS } from './clock.ts'
 import { credentialFaults } from './credential-variables.ts'
+import { type ProxyVariables, proxyFaults, readProxies } from './egress-proxy.ts'
 import { parseRange } from './ip-address.ts'
 import { type LogLevel, logLevels } from './log.ts'
 import { escapeInvisible, showValue } from './show-value.ts'
@@ -21,6 +22,7 @@ export type StoreLocation =
       readonly region: string
       /** A custom endpoint for DynamoDB; `undefined`: the endpoint of the Region. */
       readonly endpoint: string | undefined
+      readonly proxies: ProxyVariables
     }
 
 export interface Config {
@@ -38,6 +40,8 @@ export interface Config {
   readonly region: string
   /** A custom endpoint for API Gateway; `undefined`: the endpoint of the Region. */
   readonly apiGatewayEndpoint: string | undefined
+  /** The proxies for calls to AWS and probes of keys. */
+  readonly proxies: ProxyVariables
   /** The plans on offer, at least one. The first is the default. */
   readonly plans: readonly [Plan, ...Plan[]]
   readonly store: StoreLocation
@@ -251,7 +255,7 @@ const environment = variables
     path: ['TRUST_PROXY_HEADER'],
     error: 'has no effect without TRUST_PROXY: set that, or unset this',
   })
-  .transform((env): Config => {
+  .transform((env): Omit<Config, 'proxies' | 'store'> & { store: LocatedStore } => {
     const [first, ...others] = env.USAGE_PLANS ?? []
     return {
       host: env.HOST,
@@ -303,8 +307,14 @@ const storeEnvironment = variables
     locate(env.STORE, env.AWS_REGION ?? '', env.AWS_ENDPOINT_URL_DYNAMODB ?? env.AWS_ENDPOINT_URL),
   )
 
-function locate(named: NamedStore, region: string, endpoint: string | undefined): StoreLocation {
+type LocatedStore = ReturnType<typeof locate>
+
+function locate(named: NamedStore, region: string, endpoint: string | undefined) {
   return named.kind === 'sqlite' ? named : { ...named, region, endpoint }
+}
+
+function withProxies(store: LocatedStore, proxies: ProxyVariables): StoreLocation {
+  return store.kind === 'sqlite' ? store : { ...store, proxies }
 }
 
 /**
@@ -313,13 +323,19 @@ function locate(named: NamedStore, region: string, endpoint: string | undefined)
  * @throws ConfigError that lists every fault
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
-  return Object.freeze(parse(environment, env, credentialFaults))
+  const { store, ...config } = parse(environment, env, faultsOfAws)
+  const proxies = readProxies(env)
+  return Object.freeze({ ...config, proxies, store: withProxies(store, proxies) })
 }
+
+/** The faults of the variables for calls to AWS that the SDK and the HTTP client read themselves. */
+const faultsOfAws = (env: NodeJS.ProcessEnv) => [...credentialFaults(env), ...proxyFaults(env)]
 
 /** Reads only `STORE` and its related variables, for commands that need nothing else. @throws ConfigError */
 export function readStoreLocation(env: NodeJS.ProcessEnv): StoreLocation {
   const onDynamoDb = env['STORE']?.trim().startsWith('dynamodb:') ?? false
-  return parse(storeEnvironment, env, onDynamoDb ? credentialFaults : undefined)
+  const store = parse(storeEnvironment, env, onDynamoDb ? faultsOfAws : undefined)
+  return withProxies(store, readProxies(env))
 }
 
 /** Reads only `IN_DOUBT_HOURS`, for commands that need no more of the configuration. @returns milliseconds @throws ConfigError */

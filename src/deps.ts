@@ -56,6 +56,7 @@ export async function createDeps(
     endpoint: config.apiGatewayEndpoint,
     callTimeoutMs: timing.upstreamCall,
     callsPerSecond: config.callsPerSecond,
+    proxies: config.proxies,
     observeDate,
     log,
   })
@@ -64,7 +65,8 @@ export async function createDeps(
   const apiGateway = notingDeletions(access.apiGateway, standingFaults)
   const lowPriorityApiGateway = notingDeletions(access.lowPriorityApiGateway, standingFaults)
   const deliveries = createDeliveries({ store, clock, timing, log })
-  const keyProbe = config.apiProbeUrl === null ? null : createKeyProbe(config.apiProbeUrl, log)
+  const keyProbe =
+    config.apiProbeUrl === null ? null : createKeyProbe(config.apiProbeUrl, log, config.proxies)
   const planLimits = createPlanLimits({ lowPriorityApiGateway, plans: config.plans, log })
   const inFlight = createInFlight<Credential>()
   const isInFlight = (keyHash: Uint8Array) => inFlight.find(keyHash) !== undefined

@@ -4,6 +4,9 @@ import { redact } from './log.ts'
 const LONGEST = 100
 /** Matches names of variables whose value is a secret. */
 const SECRET_NAME = /(?:SECRET|TOKEN|PASSWORD|ACCESS_KEY|AUTHORIZATION)(?!.*_(?:FILE|URI)$)/i
+/** Matches the credentials in a URL, and in that of a proxy, which may lack the scheme and have a password that is not encoded. */
+const URL_USER = /(\/\/)[^/@\s]*@/g
+const PROXY_USER = /^(\w*:\/\/)?.*@/gs
 /** Matches what cannot be seen, or changes the order of what is seen: controls, formats, and spaces other than ' '. */
 const INVISIBLE = /(?! )[\p{C}\p{Z}]/gu
 
@@ -11,7 +14,7 @@ const INVISIBLE = /(?! )[\p{C}\p{Z}]/gu
 export function showValue(name: string, value: string): string {
   const masked = SECRET_NAME.test(name)
     ? value.replaceAll(/[!-~]+/g, '***')
-    : redact(value).replaceAll(/\/\/[^/@\s]*@/g, '//***@')
+    : redact(value).replaceAll(/PROXY$/i.test(name) ? PROXY_USER : URL_USER, '$1***@')
   const shown = escapeInvisible(JSON.stringify(masked.slice(0, LONGEST)))
   return masked.length > LONGEST ? `${shown} and ${masked.length - LONGEST} more characters` : shown
 }

@@ -230,6 +230,7 @@ test('readStoreLocation needs only the variables of the store', () => {
       table: 'keys',
       region: 'eu-west-1',
       endpoint: 'http://x',
+      proxies: {},
     },
   )
 })

@@ -1,5 +1,6 @@
 import { APIGatewayClient, LimitExceededException } from '@aws-sdk/client-api-gateway'
 import type { DateObserver } from '../clock-check.ts'
+import type { ProxyVariables } from '../egress-proxy.ts'
 import { renewCredentials } from './credentials.ts'
 import { createHttpHandler, type HttpHandler } from './http-handler.ts'
 import type { Pace, Priority } from './pace.ts'
@@ -11,6 +12,8 @@ export interface ClientOptions {
   /** The time limit for one attempt of one call, its response included, in milliseconds. */
   readonly callTimeoutMs: number
   readonly observeDate: DateObserver
+  /** Left out: none. */
+  readonly proxies?: ProxyVariables
 }
 
 /** The time limit for the TCP connection of an attempt, in milliseconds. */
@@ -24,11 +27,11 @@ const DEFAULT_PAUSE_S = 1
  * down all others. The credentials come from the SDK's default chain; see {@link renewCredentials}.
  */
 export function createClient(
-  { region, endpoint, callTimeoutMs, observeDate }: ClientOptions,
+  { region, endpoint, callTimeoutMs, observeDate, proxies }: ClientOptions,
   pace: Pace,
   priority: Priority,
 ): APIGatewayClient {
-  const http = createHttpHandler({ connectMs: CONNECT_MS, attemptMs: callTimeoutMs, observeDate })
+  const http = createHttpHandler({ connectMs: CONNECT_MS, attemptMs: callTimeoutMs, observeDate, proxies })
   const requestHandler: HttpHandler = {
     ...http,
     async handle(request, options) {

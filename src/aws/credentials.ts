@@ -1,3 +1,7 @@
+import http from 'node:http'
+
+/** For the metadata service of EC2, which the SDK asks by Node.js's global agent. */
+const DIRECT = new http.Agent({ keepAlive: true, proxyEnv: {} })
 /** The time limit for loading credentials, whatever source of the SDK's default chain they have (ms). */
 const LOAD_MS = 10_000
 /** Credentials that expire within this time are loaded again, while they are still used (ms). */
@@ -27,6 +31,7 @@ export function credentialFault({ name, message }: Error): 'missing' | 'rejected
 /** The part of an SDK client's configuration that has its credentials. */
 interface CredentialConfig<T> {
   credentials: (options?: { readonly forceRefresh?: boolean }) => Promise<T>
+  readonly requestHandler: unknown
   readonly credentialDefaultProvider: (input: object) => () => Promise<T>
 }
 
@@ -51,7 +56,16 @@ export function renewCredentials<T extends { readonly expiration?: Date }, Input
   middlewareStack,
 }: Client<T, Input, Output>): void {
   // A chain of its own for each load: in the SDK's, a load that never ends would block all later ones.
-  const load = () => config.credentialDefaultProvider({ ...config, parentClientConfig: config })()
+  // With NODE_USE_ENV_PROXY the global agent would send what concerns this machine alone, a secret too, to the proxy.
+  http.globalAgent = DIRECT
+  // What the chain asks of AWS (STS, SSO) takes the proxies and the time limits of the client.
+  const { requestHandler } = config
+  const load = () =>
+    config.credentialDefaultProvider({
+      ...config,
+      parentClientConfig: config,
+      clientConfig: { requestHandler },
+    })()
   let current: T | undefined
   let loading: Promise<T> | undefined
 

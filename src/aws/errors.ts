@@ -25,12 +25,15 @@ const UNTRUSTED =
 const NO_TLS =
   /wrong version number|packet length too long|unsupported protocol|protocol version|handshake failure|http request/i
 const UNKNOWN_HOST = 'ENOTFOUND'
+/** The error of Node.js if a proxy sets up no tunnel, and the status of a proxy that requires other credentials. */
+const NO_TUNNEL = 'ERR_PROXY_TUNNEL'
+const PROXY_AUTHENTICATION = 407
 
 /**
  * The kind of a failure. `quota`: the account has no room for a key. `conflict`: a 409. `credentials`: AWS does not accept
  * the credentials, or there are none, which may pass. `denied`: an operator has to change the credentials or the policy.
  * `missing`: a 404 for a plan or a key. `rejected`: API Gateway rejects the content of the request. `unsent`: nothing can be
- * sent with this configuration. `insecure`: no TLS connection. `unclear`: any other error, known or not.
+ * sent with this configuration. `proxy`: the proxy refuses to send it. `insecure`: no TLS connection. `unclear`: any other error, known or not.
  */
 export type FaultKind =
   | 'quota'
@@ -41,6 +44,7 @@ export type FaultKind =
   | 'missing'
   | 'rejected'
   | 'unsent'
+  | 'proxy'
   | 'insecure'
   | 'unclear'
 
@@ -56,6 +60,7 @@ export function kindOf(error: unknown): FaultKind {
   if (name === 'NotFoundException') return 'missing'
   if (REJECTED.has(name) || status === TOO_LARGE) return 'rejected'
   if (NOT_SENDABLE.test(code)) return 'unsent'
+  if (isRefusedByProxy(error, code)) return 'proxy'
   if (UNTRUSTED.test(code) || (/^(EPROTO|ERR_SSL_)/.test(code) && NO_TLS.test(error.message)))
     return 'insecure'
   return 'unclear'
@@ -104,6 +109,8 @@ export function toServiceError(error: unknown, doing: string, subject: 'plan' | 
       return misconfigured(`API Gateway rejected the request to ${doing}.`)
     case 'unsent':
       return misconfigured(`The service cannot send a request to ${doing}: its configuration is not valid.`)
+    case 'proxy':
+      return misconfigured(`The proxy of the service does not let it ${doing} in API Gateway.`)
     case 'insecure':
       return misconfigured(`The service cannot set up a secure connection to API Gateway to ${doing}.`)
     case 'unclear':
@@ -166,6 +173,13 @@ function describe(error: unknown): Description {
   const { httpStatusCode = 0, attempts = 0 } = metadataOf(error)
   const status = error instanceof APIGatewayServiceException ? httpStatusCode : 0
   return { name: error.name, code, status, attempts }
+}
+
+/** Reports whether a proxy refused a request for what it is; any other failure of a proxy may pass. */
+function isRefusedByProxy(error: Error, code: string): boolean {
+  const { httpStatusCode } = metadataOf(error)
+  if (httpStatusCode === PROXY_AUTHENTICATION) return true
+  return code === NO_TUNNEL && 'statusCode' in error && /^4/.test(String(error.statusCode))
 }
 
 function retryAfter(error: unknown): number {

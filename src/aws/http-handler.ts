@@ -1,7 +1,10 @@
 import { addAbortSignal, type Readable } from 'node:stream'
 import { NodeHttpHandler, type NodeHttpHandlerOptions } from '@smithy/node-http-handler'
 import type { DateObserver } from '../clock-check.ts'
+import { createRoutes, type ProxyVariables, type Route, throughProxy } from '../egress-proxy.ts'
 
+/** The maximum number of sockets to one host, as the SDK has it. */
+const MAX_SOCKETS = 50
 /** The largest body of a response, in bytes. DynamoDB's largest are 16 MB of items, as JSON. */
 const LARGEST_BODY = 32 * 1_024 * 1_024
 
@@ -10,9 +13,11 @@ export interface HttpHandlerOptions {
   readonly connectMs: number
   /** The time limit for one attempt, from the connection to the last byte of the response, in milliseconds. */
   readonly attemptMs: number
-  /** The maximum number of sockets to one host; left out: the SDK's. */
+  /** The maximum number of sockets to one host; left out: {@link MAX_SOCKETS}. */
   readonly maxSockets?: number
   readonly observeDate?: DateObserver | undefined
+  /** Left out: none. */
+  readonly proxies?: ProxyVariables | undefined
 }
 
 type Handle = NodeHttpHandler['handle']
@@ -29,18 +34,26 @@ export interface HttpHandler {
 /**
  * Creates a handler whose attempts end in time, whatever the socket does: the SDK's own time limit ends with the headers of
  * the response. The handler reads the body, too. An attempt that takes too long rejects with a `TimeoutError`, which the
- * SDK retries, and its socket is closed.
+ * SDK retries, and its socket is closed. Requests take the proxies, see {@link createRoutes}.
  */
 export function createHttpHandler({
   connectMs,
   attemptMs,
-  maxSockets,
+  maxSockets = MAX_SOCKETS,
   observeDate,
+  proxies = {},
 }: HttpHandlerOptions): HttpHandler {
-  const agent = maxSockets === undefined ? {} : { httpAgent: { maxSockets }, httpsAgent: { maxSockets } }
-  const http = new NodeHttpHandler({ ...agent, connectionTimeout: connectMs })
+  const routeOf = createRoutes(proxies, { maxSockets })
+  const handlers = new Map<Route, NodeHttpHandler>()
+  function handlerOf(route: Route): NodeHttpHandler {
+    const { httpAgent, httpsAgent } = route
+    const handler =
+      handlers.get(route) ?? new NodeHttpHandler({ httpAgent, httpsAgent, connectionTimeout: connectMs })
+    handlers.set(route, handler)
+    return handler
+  }
   return {
-    metadata: http.metadata,
+    metadata: { handlerProtocol: 'http/1.1' },
     async handle(request, options) {
       const attempt = new AbortController()
       let isLate = false
@@ -52,26 +65,33 @@ export function createHttpHandler({
       const stop = () => attempt.abort(caller?.reason)
       if (caller?.aborted) stop()
       caller?.addEventListener('abort', stop, { once: true })
+      const route = routeOf(request)
       try {
         const sentAt = performance.now()
-        const { response } = await http.handle(request, { ...options, abortSignal: attempt.signal })
+        const { response } = await handlerOf(route).handle(request, {
+          ...options,
+          abortSignal: attempt.signal,
+        })
         observeDate?.(response.headers['date'], sentAt)
         response.body = await readBody(response.body, attempt.signal)
         return { response }
       } catch (error) {
-        if (!isLate) throw error
-        throw Object.assign(new Error(`no complete response within ${attemptMs} ms`), {
-          name: 'TimeoutError',
-        })
+        throw throughProxy(isLate ? tooLate(attemptMs) : error, route)
       } finally {
         clearTimeout(timer)
         caller?.removeEventListener('abort', stop)
       }
     },
-    destroy: () => http.destroy(),
+    destroy() {
+      for (const handler of handlers.values()) handler.destroy()
+    },
     updateHttpClientConfig: () => undefined,
     httpHandlerConfigs: () => ({}),
   }
+}
+
+function tooLate(ms: number): Error {
+  return Object.assign(new Error(`no complete response within ${ms} ms`), { name: 'TimeoutError' })
 }
 
 async function readBody(body: Readable, signal: AbortSignal): Promise<Uint8Array> {

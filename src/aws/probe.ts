@@ -1,3 +1,7 @@
+import http from 'node:http'
+import https from 'node:https'
+import { createRoutes, type ProxyVariables, throughProxy } from '../egress-proxy.ts'
+
 /**
  * The data plane's verdict on a key: `accepted` if it accepts the key, `rejected` if it rejects the key, `unclear` if the
  * response proves neither or there is none, for example when the API is throttled or cannot be reached.
@@ -15,28 +19,36 @@ export interface ProbeAnswer {
 }
 
 /**
- * Probes a method with `apiKeyRequired` to see whether API Gateway's data plane accepts a key. The data plane rejects a
+ * Creates the probe of a method with `apiKeyRequired`: whether API Gateway's data plane accepts a key. The data plane rejects a
  * key that it does not know yet with 403 (developer guide). A response of the back end, even a 404, proves that the key
  * was accepted. A 401 or 403 does not, because it looks the same as a rejection. A redirect is not followed and proves
- * nothing: a proxy in between may have sent it. Never throws.
- * @param apiKey the key to send; `undefined` to send none
+ * nothing: a proxy in between may have sent it.
+ * @returns a function that never throws. Its `apiKey` is the key to send; `undefined` to send none
  */
-export async function probe(
+export function createProbe(
   url: string,
-  apiKey: string | undefined,
-  signal: AbortSignal,
-): Promise<ProbeAnswer> {
-  try {
-    const headers = { 'user-agent': 'firstkey', ...(apiKey === undefined ? {} : { 'x-api-key': apiKey }) }
-    const answer = await fetch(url, { headers, redirect: 'manual', signal })
-    await answer.body?.cancel()
-    return {
-      verdict: verdictOf(answer.status),
-      status: answer.status,
-      isUnknownPath: answer.headers.get('x-amzn-errortype') === 'MissingAuthenticationTokenException',
+  proxies: ProxyVariables,
+): (apiKey: string | undefined, signal: AbortSignal) => Promise<ProbeAnswer> {
+  const target = new URL(url)
+  const { protocol, hostname, port } = target
+  const route = createRoutes(proxies)({ protocol, hostname, port: Number(port) || undefined })
+  const { request } = protocol === 'https:' ? https : http
+  const agent = protocol === 'https:' ? route.httpsAgent : route.httpAgent
+  return async (apiKey, signal) => {
+    try {
+      const headers = { 'user-agent': 'firstkey', ...(apiKey === undefined ? {} : { 'x-api-key': apiKey }) }
+      const answer = await new Promise<http.IncomingMessage>((resolve, reject) => {
+        request(target, { agent, headers, signal }).once('response', resolve).on('error', reject).end()
+      })
+      // The body may have no end.
+      answer.destroy()
+      const status = answer.statusCode ?? 0
+      const isUnknownPath = answer.headers['x-amzn-errortype'] === 'MissingAuthenticationTokenException'
+      return { verdict: verdictOf(status), status, isUnknownPath }
+    } catch (error) {
+      const reason = throughProxy(error, route)
+      return { verdict: 'unclear', status: undefined, isUnknownPath: false, error: reason }
     }
-  } catch (error) {
-    return { verdict: 'unclear', status: undefined, isUnknownPath: false, error }
   }
 }
 

@@ -44,7 +44,9 @@ for (const [name, stall] of Object.entries(stalls))
         endless,
       )
       // Behind the stalled call in the queue for changes.
-      const imported = access.apiGateway.importKeys(largeImport, endless)
+      const imported = access.apiGateway.importKeys(largeImport, endless).then((result) => {
+        if (result.outcome !== 'imported') throw result.error
+      })
       // Bytes that are no TLS are a fault of the endpoint, not of the moment.
       const isNoTls = protocol === 'https' && name.startsWith('sends')
       const code = isNoTls ? 'upstream_misconfigured' : 'upstream_unavailable'

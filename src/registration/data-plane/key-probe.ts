@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
-import { type ProbeAnswer, probe, type Verdict } from '../../aws/probe.ts'
+import { createProbe, type ProbeAnswer, type Verdict } from '../../aws/probe.ts'
+import type { ProxyVariables } from '../../egress-proxy.ts'
 import type { Log } from '../../log.ts'
 import { createProbeQueue } from './probe-queue.ts'
 
@@ -51,7 +52,8 @@ export interface KeyProbe {
 }
 
 /** @param url the URL of a method of the API with `apiKeyRequired` */
-export function createKeyProbe(url: string, log: Log): KeyProbe {
+export function createKeyProbe(url: string, log: Log, proxies: ProxyVariables = {}): KeyProbe {
+  const probe = createProbe(url, proxies)
   const queue = createProbeQueue(SPACING_MS)
   const stopping = new AbortController()
   const accepted = new LRUCache<string, true>({ max: MAX_REMEMBERED })
@@ -73,7 +75,7 @@ export function createKeyProbe(url: string, log: Log): KeyProbe {
   let pathCheck: Promise<void> | undefined
 
   function send(apiKey: string | undefined): Promise<ProbeAnswer> {
-    return probe(url, apiKey, AbortSignal.any([stopping.signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]))
+    return probe(apiKey, AbortSignal.any([stopping.signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]))
   }
 
   /** Logs that the API cannot be reached, once until it responds again. */

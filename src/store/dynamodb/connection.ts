@@ -21,6 +21,7 @@ import { abortAfter } from '../../abort-after.ts'
 import { renewCredentials } from '../../aws/credentials.ts'
 import { createHttpHandler } from '../../aws/http-handler.ts'
 import type { DateObserver } from '../../clock-check.ts'
+import type { ProxyVariables } from '../../egress-proxy.ts'
 import { ServiceError } from '../../errors.ts'
 import { parseRecord } from '../parse-record.ts'
 import { batchReads } from './batch-reads.ts'
@@ -64,6 +65,8 @@ export interface DynamoDbOptions {
   readonly region: string
   readonly endpoint: string | undefined
   readonly observeDate?: DateObserver
+  /** Left out: none. */
+  readonly proxies?: ProxyVariables
 }
 
 /** A table. Its errors become errors of the service. Reads are strongly consistent, except those of an index. */
@@ -97,7 +100,13 @@ export interface Query {
   readonly pageSize?: number
 }
 
-export function connect({ table, region, endpoint, observeDate }: DynamoDbOptions): DynamoDbConnection {
+export function connect({
+  table,
+  region,
+  endpoint,
+  observeDate,
+  proxies,
+}: DynamoDbOptions): DynamoDbConnection {
   const client = new DynamoDBClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
@@ -108,6 +117,7 @@ export function connect({ table, region, endpoint, observeDate }: DynamoDbOption
       attemptMs: ATTEMPT_MS,
       maxSockets: SOCKETS,
       observeDate,
+      proxies,
     }),
   })
   renewCredentials(client)

@@ -76,7 +76,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     const { secret } = await service.token()
     const prefer = { prefer: 'wait=10' }
     const lines = await service.register(secret, undefined, { ...prefer, accept: 'text/plain' })
-    assert.match(await lines.text(), /^ready=true$/m)
+    assert.match(await lines.text(), /^FIRSTKEY_READY=true$/m)
 
     const client = await fetch(`${service.url}/connect/register`, {
       method: 'POST',
