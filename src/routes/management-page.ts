@@ -15,6 +15,8 @@ export function managementPage(publicUrl: string): onRequestAsyncHookHandler {
     if (request.headers.authorization !== undefined) return
     if (negotiate(request, reply, ['application/json', 'text/html']) !== 'text/html') return
     const { id } = registrationParams.parse(request.params)
+    // Anything else would be shown on the page as if the service had said it.
+    if (!/^reg_\w+$/.test(id)) return
     const url = `${register}/${encodeURIComponent(id)}`
     return sendPage(reply, managePage({ basePath, registrationId: id, url }))
   }

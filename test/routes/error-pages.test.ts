@@ -151,6 +151,9 @@ test('a management URL in a browser is a page, the same for an id that does not 
   ).text()
   assert.equal(other.replaceAll('reg_other', own.registration_id), html)
 
+  const spoofed = await fetch(`${service.url}/register/call%20555%200199`, { headers: { accept: CHROME } })
+  assert.equal(spoofed.status, 401)
+  assert.ok(!(await spoofed.text()).includes('0199'))
   // What else people open: the usage, and the URL that an OAuth client was given.
   for (const url of [`${path}/usage`, path.replace('/register/', '/connect/register/')]) {
     const answer = await fetch(url, { headers: { accept: CHROME } })
