@@ -5,6 +5,7 @@ import { type ProxyVariables, proxyFaults, readProxies } from './egress-proxy.ts
 import { parseRange } from './ip-address.ts'
 import { type LogLevel, logLevels } from './log.ts'
 import { escapeInvisible, showValue } from './show-value.ts'
+import { type NamedStore, storeVariable } from './store-variable.ts'
 import type { VariableName } from './variables.ts'
 
 /** A plan that this deployment offers: its name here, and the id of its usage plan in API Gateway. */
@@ -13,7 +14,7 @@ export interface Plan {
   readonly usagePlanId: string
 }
 
-/** The location of the store, from `STORE`. `path` is a file or `:memory:`. */
+/** The location of the store, from `STORE`. `path` is a file, or `:memory:`. */
 export type StoreLocation =
   | { readonly kind: 'sqlite'; readonly path: string }
   | {
@@ -126,25 +127,6 @@ const usagePlans = z.string().transform((text, context): Plan[] => {
   return plans
 })
 
-/** The syntax of a DynamoDB table name. */
-const TABLE_NAME = /^[A-Za-z0-9_.-]{3,255}$/
-
-type NamedStore =
-  | { readonly kind: 'sqlite'; readonly path: string }
-  | { readonly kind: 'dynamodb'; readonly table: string }
-
-const store = z.string().transform((text, context): NamedStore => {
-  const [, kind, name = ''] = text.match(/^(sqlite|dynamodb):(.+)$/s) ?? []
-  if (kind === 'sqlite') return { kind, path: name }
-  if (kind === 'dynamodb' && TABLE_NAME.test(name)) return { kind, table: name }
-  context.addIssue({
-    code: 'custom',
-    message:
-      'must be sqlite:PATH, for example sqlite:./data/firstkey.db, or dynamodb:TABLE, for example dynamodb:firstkey',
-  })
-  return z.NEVER
-})
-
 const region = z
   .string('is required: it must be an AWS Region, for example eu-west-1')
   .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be an AWS Region, for example eu-west-1')
@@ -214,7 +196,7 @@ const variableRules = {
   AWS_ENDPOINT_URL_DYNAMODB: httpUrl('http://localhost:8000').optional(),
   USAGE_PLAN_ID: z.string().regex(PLAN_ID, 'must be a usage plan id, for example abc123').optional(),
   USAGE_PLANS: usagePlans.optional(),
-  STORE: store.default({ kind: 'sqlite', path: './data/firstkey.db' }),
+  STORE: storeVariable.prefault('sqlite:./data/firstkey.db'),
   API_BASE_URL: httpUrl('https://api.example.com/v1'),
   API_PROBE_PATH: z
     .string()

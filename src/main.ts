@@ -10,6 +10,7 @@ import { ServiceError } from './errors.ts'
 import { createLogger, redact } from './log.ts'
 import { startScheduler } from './registration/jobs/scheduler.ts'
 import { reservePort } from './reserve-port.ts'
+import { nameOfStore } from './store/open.ts'
 import { serverHelp } from './variables.ts'
 
 /** The time that a stop is allowed beyond the time limits of a registration and its undo (ms). */
@@ -110,6 +111,7 @@ log.info(
   {
     public_url: config.publicUrl,
     plans: config.plans.map((plan) => plan.name),
+    store: nameOfStore(config.store),
     store_id: deps.store.id,
   },
   'starting',

@@ -32,8 +32,8 @@ export const variableTexts = {
   STORE: {
     byDefault: '`sqlite:./data/firstkey.db`',
     meaning:
-      'The store. `sqlite::memory:` keeps nothing; `dynamodb:TABLE` is for [several replicas](scaling.md). The container ' +
-      'uses `sqlite:/data/firstkey.db`.',
+      'The store: a file, whose relative path starts at the folder of the process. `sqlite::memory:` keeps nothing; ' +
+      '`dynamodb:TABLE` is for [several replicas](scaling.md). The container uses `sqlite:/data/firstkey.db`.',
   },
   TRUST_PROXY: {
     byDefault: 'off',

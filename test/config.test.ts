@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { homedir } from 'node:os'
 import { test } from 'node:test'
 import { ConfigError, readConfig, readStoreLocation } from '../src/config.ts'
 
@@ -256,4 +257,31 @@ test('white space at the ends of a value, as env files leave it, counts as absen
       }),
     /^ConfigError: the configuration is not valid:\n {2}AWS_SECRET_ACCESS_KEY contains [^\n]*$/,
   )
+})
+
+test('STORE is the file that is meant: what only a shell replaces, and what is no path, is refused', () => {
+  const located = (STORE: string) => readStoreLocation({ STORE })
+  const file = (path: string) => ({ kind: 'sqlite', path })
+  assert.deepEqual(located('sqlite:data/../x.db'), file('data/../x.db'))
+  assert.deepEqual(located('sqlite: ./x.db \r'), file('./x.db'))
+  assert.deepEqual(located('sqlite:/srv/a b/x~1.db'), file('/srv/a b/x~1.db'))
+  assert.deepEqual(located('sqlite: :memory: '), file(':memory:'))
+  const refused: [store: string, reason: RegExp][] = [
+    ['"sqlite:/data/x.db"', /STORE has quotes.*remove them/],
+    [`'sqlite:/data/x.db'`, /STORE has quotes/],
+    ['sqlite:"/data/x.db"', /STORE has quotes/],
+    ['"dynamodb:firstkey"', /STORE has quotes/],
+    ['sqlite:~/keys/x.db', RegExp(`only a shell replaces: .* sqlite:${homedir()}/keys/x\\.db`)],
+    ['sqlite:~acme/x.db', /only a shell replaces: .* absolute path/],
+    ['sqlite:$HOME/x.db', /contains a variable/],
+    ['sqlite:/srv/$NAME/x.db', /contains a variable/],
+    ['sqlite:///data/x.db', /a path and no URL/],
+    ['sqlite:file:x.db', /a path and no URL/],
+    ['sqlite::memory', /exactly sqlite::memory:/],
+    ['sqlite::MEMORY:', /exactly sqlite::memory:/],
+    ['sqlite:/data/', /names a folder: .* sqlite:\/data\/firstkey\.db/],
+    ['sqlite:/data/\rx.db', /control character/],
+    ['sqlite: ', /must be sqlite:PATH/],
+  ]
+  for (const [store, reason] of refused) assert.throws(() => located(store), reason, store)
 })

@@ -63,7 +63,7 @@ async function copy({ from, to }: { from: string; to: string }): Promise<void> {
   const [source, target] = [locate('--from', from), locate('--to', to)]
   if (target.kind !== 'dynamodb') throw new Error('--to must be dynamodb:TABLE')
   if (source.kind === 'sqlite' && !existsSync(source.path))
-    throw new Error(`--from: the file ${source.path} does not exist`)
+    throw new Error(`--from: the file ${resolve(source.path)} does not exist`)
   const store = await openStore(source)
   try {
     // Recorded in the source before the copy, so that the copy contains the entry too.

@@ -1,13 +1,15 @@
+import { resolve } from 'node:path'
 import type { DateObserver } from '../clock-check.ts'
 import type { StoreLocation } from '../config.ts'
 import type { Log } from '../log.ts'
+import { MEMORY } from './sqlite/connection.ts'
 import { openSqliteStore } from './sqlite.ts'
 import type { Store } from './store.ts'
 
 /**
  * Opens the configured store.
  * @param options.observeDate receives the dates of AWS's answers, if the store is in AWS
- * @param options.log hears when the files of the store are lost, and when they are back
+ * @param options.log hears that a file of the store is new, that others had access to it, and when it is lost and back
  * @throws Error with the reason and the remedy if it cannot be used
  */
 export async function openStore(
@@ -18,4 +20,10 @@ export async function openStore(
   // Imported only if it is used, because the SDK takes memory and time to load.
   const { openDynamoDbStore } = await import('./dynamodb.ts')
   return openDynamoDbStore({ ...location, ...(observeDate === undefined ? {} : { observeDate }) })
+}
+
+/** Returns the configured store in the syntax of `STORE`, with the absolute path of a file. */
+export function nameOfStore(location: StoreLocation): string {
+  if (location.kind === 'dynamodb') return `dynamodb:${location.table}`
+  return `sqlite:${location.path === MEMORY ? MEMORY : resolve(location.path)}`
 }

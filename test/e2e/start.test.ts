@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { test } from 'node:test'
-import { startProgram, startServer } from '../support/server-process.ts'
+import { runCli, startProgram, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 const faults: [title: string, env: Record<string, string>, message: RegExp][] = [
@@ -184,4 +184,29 @@ test('--help lists the variables, --version the version; another argument is a m
     assert.match(server.output.stdout, stdout)
     assert.match(server.output.stderr, stderr)
   }
+})
+
+test('the start and the commands name the absolute path of a store, and say when they create it', async (t) => {
+  const gateway = await testGateway(t)
+  const path = join(tempDir(t), 'firstkey.db')
+  // As a program that starts in the folder of the project reads it.
+  const env = {
+    ...serverEnv(gateway, tempDir(t)),
+    STORE: `sqlite:${relative(join(import.meta.dirname, '../..'), path)}\r`,
+  }
+  const missing = await runCli(t, ['registrations', 'list'], env)
+  assert.equal(missing.code, 1)
+  assert.match(missing.stderr, RegExp(`there is no store ${path}: correct STORE`))
+  assert.ok(!existsSync(path))
+
+  const create = () => runCli(t, ['tokens', 'create', '--label', 'x'], env)
+  assert.match((await create()).stderr, RegExp(`^created a new store at ${path}$`, 'm'))
+  assert.doesNotMatch((await create()).stderr, /new store/)
+  const known = await startServer(t, env)
+  assert.match(known.output.stdout, RegExp(`"store":"sqlite:${path}","store_id":"[0-9a-f]{10}"`))
+  assert.doesNotMatch(known.output.stdout, /new store/)
+
+  const STORE = `${env.STORE.trim()}.new`
+  const unknown = await startServer(t, { ...env, STORE })
+  assert.match(unknown.output.stdout, RegExp(`"level":"warn".*created a new store at ${path}\\.new"`))
 })

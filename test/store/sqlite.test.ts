@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  chmodSync,
   copyFileSync,
   mkdirSync,
   renameSync,
@@ -17,6 +18,7 @@ import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { ServiceError } from '../../src/errors.ts'
 import { SERVICE } from '../../src/store/audit.ts'
+import { createPrivateFile } from '../../src/store/sqlite/private-files.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
 import { tempDir, unlimitedPolicy } from '../support/service.ts'
@@ -62,6 +64,49 @@ test('the file is in WAL mode, flushed at every commit, and readable by its owne
   const db = new DatabaseSync(path)
   t.after(() => db.close())
   assert.equal(db.prepare('PRAGMA journal_mode').get()?.['journal_mode'], 'wal')
+})
+
+test('files that others may read are made private and named, those of a new store are private from the first byte', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const umask = process.umask(0)
+  t.after(() => process.umask(umask))
+  const logged: string[] = []
+  const note = (_fields: object, message: string) => void logged.push(message)
+  const log = { info: note, warn: note, error: note }
+  const first = openSqliteStore(path, log)
+  assert.deepEqual(logged, [`created a new store at ${path}`])
+  await first.ping()
+  const files = ['', '-wal', '-shm'].map((suffix) => path + suffix)
+  const modesNow = () => files.map((file) => statSync(file).mode & 0o777)
+  assert.deepEqual(modesNow(), [0o600, 0o600, 0o600])
+  for (const file of files) chmodSync(file, 0o664)
+  const second = openSqliteStore(path, log)
+  assert.deepEqual(modesNow(), [0o600, 0o600, 0o600])
+  assert.deepEqual(
+    logged.slice(1),
+    files.map((file) => `other users had access to ${file}: now its owner alone has`),
+  )
+  await Promise.all([first.close(), second.close()])
+  chmodSync(path, 0o604)
+  openSqliteStore(path).close()
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+
+  // Before SQLite opens it.
+  assert.ok(createPrivateFile(`${path}.new`))
+  assert.deepEqual([statSync(`${path}.new`).mode & 0o777, statSync(`${path}.new`).size], [0o600, 0])
+})
+
+test('a path may be a link to the file', async (t) => {
+  const [dir, other] = [tempDir(t), tempDir(t)]
+  const path = join(dir, 'link.db')
+  symlinkSync(join(other, 'store.db'), path)
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  await store.ping()
+  assert.equal(statSync(join(other, 'store.db')).mode & 0o777, 0o600)
+  rmSync(path)
+  symlinkSync(join(other, 'another.db'), path)
+  await assert.rejects(store.ping(), { code: 'store_unavailable' })
 })
 
 test('two connections read what the other wrote, and together spend each use once', async (t) => {
@@ -114,7 +159,7 @@ test('a path that is not a database file is rejected with an error that names it
     () => openSqliteStore(join(dir, 'text.db')),
     /text\.db cannot be opened: file is not a database/,
   )
-  assert.throws(() => openSqliteStore(join(dir, 'folder.db')), /folder\.db cannot be opened/)
+  assert.throws(() => openSqliteStore(join(dir, 'folder.db')), /folder\.db cannot be opened: it is a folder/)
   assert.throws(() => openSqliteStore(join(dir, 'text.db', 'x.db')), /x\.db cannot be opened/)
 })
 
@@ -180,7 +225,7 @@ for (const [kind, { lose, undo }] of Object.entries(losses))
     checkpoint.close()
     const begin = () => store.beginRegistrations([newRegistration(token.id)], lease)
     await begin()
-    assert.deepEqual(lines, [])
+    assert.deepEqual(lines.splice(0), [`warn created a new store at ${path}`])
 
     lose(path, other)
     for (const use of [() => store.ping(), begin, () => store.getToken(token.id), () => store.ping()])

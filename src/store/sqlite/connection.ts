@@ -1,13 +1,14 @@
 import { randomInt } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ServiceError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { isBackup, isBackupFile, markRestored } from './backup-stamp.ts'
 import { createLockQueue } from './lock-queue.ts'
 import { watchOpenFiles } from './open-files.ts'
-import { migrate } from './schema.ts'
+import { createPrivateFile, makeFilesPrivate } from './private-files.ts'
+import { migrate, requireOwnSchema } from './schema.ts'
 import { ensureStoreId } from './store-id.ts'
 
 /** The time for which opening waits, in milliseconds: another process that starts now may be migrating the file. */
@@ -15,7 +16,8 @@ const OPEN_TIMEOUT_MS = 5_000
 /** SQLite's result codes for a database that another connection has locked, and for a violated constraint. */
 const SQLITE_BUSY = 5
 const SQLITE_CONSTRAINT = 19
-const MEMORY = ':memory:'
+/** The path of a database in memory. */
+export const MEMORY = ':memory:'
 
 /** An open database. Its errors become errors of the service. */
 export interface SqliteConnection {
@@ -31,14 +33,15 @@ export interface SqliteConnection {
 }
 
 /**
- * Opens the database at `path` (a file, or `:memory:`), creates it if it is missing, and migrates it.
- * @param log hears when its files are not in their place any more, and when they are back
+ * Opens the database at `named` (the path of a file, or `:memory:`), creates it if it is missing, and migrates it.
+ * @param log hears that the file is new, that others had access to it, and when it is not in its place any more
  * @throws Error that names the path if it cannot be opened, is no database, or was written by a newer version
  */
-export function connect(path: string, log?: Log): SqliteConnection {
+export function connect(named: string, log?: Log): SqliteConnection {
+  const path = named === MEMORY ? MEMORY : resolve(named)
   let opened: Opened
   try {
-    opened = open(path)
+    opened = open(path, log)
   } catch (error) {
     throw new Error(`the store ${path} cannot be opened: ${messageOf(error)}`, { cause: error })
   }
@@ -66,11 +69,20 @@ export function connect(path: string, log?: Log): SqliteConnection {
 
 type Opened = Pick<SqliteConnection, 'db' | 'storeId'>
 
-function open(path: string): Opened {
+function open(path: string, log?: Log): Opened {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new Error('it is a folder: name a file in it')
+  const isNew = path !== MEMORY && createPrivateFile(path)
+  const opened = openInTime(path, log)
+  if (isNew) log?.warn({ store: path, store_id: opened.storeId }, `created a new store at ${path}`)
+  return opened
+}
+
+function openInTime(path: string, log?: Log): Opened {
   const giveUpAt = performance.now() + OPEN_TIMEOUT_MS
   for (;;) {
     try {
-      return tryToOpen(path)
+      return tryToOpen(path, log)
     } catch (error) {
       // While another process changes the journal mode, SQLite does not wait for it, whatever the time-out is.
       if (!isLocked(error) || performance.now() > giveUpAt) throw error
@@ -78,14 +90,13 @@ function open(path: string): Opened {
   }
 }
 
-function tryToOpen(path: string): Opened {
-  const isNew = path !== MEMORY && !existsSync(path)
-  if (isNew && !existsSync(dirname(path))) mkdirSync(dirname(path), { mode: 0o700 })
+function tryToOpen(path: string, log?: Log): Opened {
   if (path !== MEMORY) refuseForeignWal(path)
   const db = new DatabaseSync(path, { timeout: OPEN_TIMEOUT_MS, enableForeignKeyConstraints: true })
   try {
-    // SQLite gives the WAL and its index the mode of the database file.
-    if (isNew) chmodSync(path, 0o600)
+    // First of all: the file of another program stays as it is.
+    inTransaction(db, () => requireOwnSchema(db))
+    if (path !== MEMORY) makeFilesPrivate(path, log)
     // Before the WAL mode, so that the main file has it at once.
     if (isEmpty(db)) inTransaction(db, () => giveApplicationId(db))
     if (isBackup(db)) inTransaction(db, () => markRestored(db))

@@ -1,10 +1,8 @@
-import { type BigIntStats, statSync } from 'node:fs'
+import { type BigIntStats, realpathSync, statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 import type { Log } from '../../log.ts'
 
-/** SQLite keeps the latest commits in the second, and the index and the locks of that in the third. */
-const SUFFIXES = ['', '-wal', '-shm']
 /** SQLite's result code for a file that is no database. */
 const SQLITE_NOTADB = 26
 
@@ -22,18 +20,20 @@ export interface OpenFiles {
  * @param applicationId that of the database: an unopened backup has another one, see `backup-stamp.ts`
  */
 export function watchOpenFiles(path: string, applicationId: number, log?: Log): OpenFiles {
-  const opened = SUFFIXES.map((suffix) => identityOf(statOf(path + suffix)))
+  // SQLite keeps the latest commits in the second, and the index and the locks of that in the third. If the path is a link,
+  // both are beside the file that it leads to.
+  const real = realpathSync(path)
+  const opened = [path, `${real}-wal`, `${real}-shm`].map((file) => ({ file, id: identityOf(statOf(file)) }))
   /** The main file, as it was when it was last seen to be the open database. */
   let seen = statOf(path)
   let reported: string | undefined
 
   function find(): string | undefined {
-    for (const [i, suffix] of SUFFIXES.entries()) {
-      const file = path + suffix
+    for (const { file, id } of opened) {
       const stat = statOf(file)
       if (stat === undefined) return `${file} was removed`
-      if (identityOf(stat) !== opened[i]) return `${file} was replaced by another file`
-      if (suffix === '' && isOverwritten(stat)) return `${file} was overwritten with other contents`
+      if (identityOf(stat) !== id) return `${file} was replaced by another file`
+      if (file === path && isOverwritten(stat)) return `${file} was overwritten with other contents`
     }
     return undefined
   }

@@ -1,4 +1,8 @@
 import type { DatabaseSync } from 'node:sqlite'
+import { hasTables, shapeFaults } from './shape.ts'
+
+/** The differences of schemas that an error names. */
+const MOST_FAULTS = 5
 
 /**
  * The schema as a list of steps; `PRAGMA user_version` counts the steps a database file has taken.
@@ -177,20 +181,39 @@ export const migrations: readonly string[] = [
   'ALTER TABLE registrations ADD COLUMN client_metadata TEXT;',
 ]
 
+const versionOf = (db: DatabaseSync) => Number(db.prepare('PRAGMA user_version').get()?.['user_version'])
+
 /**
- * Brings the database up to date. The caller holds a write transaction, so that two processes that start
- * together do not both migrate.
- * @throws Error if the file was written by a newer version of firstkey.
+ * Checks that a database is a store of this version or of an earlier one, or empty. The caller holds a transaction. Changes
+ * nothing.
+ * @throws Error if it was written by a newer or an unreleased version of firstkey, or by another program
  */
-export function migrate(db: DatabaseSync): void {
-  const row = db.prepare('PRAGMA user_version').get()
-  const version = Number(row?.['user_version'])
+export function requireOwnSchema(db: DatabaseSync): void {
+  const version = versionOf(db)
   if (version > migrations.length) {
     throw new Error(
       `it was written by a newer firstkey (schema ${version}, this one knows ${migrations.length}): ` +
         'run that version, or give this one a store of its own',
     )
   }
-  for (const step of migrations.slice(version)) db.exec(step)
+  if (version === 0 && hasTables(db))
+    throw new Error('it is the database of another program: give firstkey a store of its own')
+  const faults = shapeFaults(db, migrations.slice(0, version))
+  if (faults.length === 0) return
+  const named = [...faults.slice(0, MOST_FAULTS), ...(faults.length > MOST_FAULTS ? ['and more'] : [])]
+  throw new Error(
+    `it was written by an unreleased firstkey or by another program, because it differs from schema ${version}: ` +
+      `${named.join(', ')}. Run the version that wrote it, or give this one a store of its own`,
+  )
+}
+
+/**
+ * Brings a database that passed {@link requireOwnSchema} up to date. The caller holds a write transaction, so that two
+ * processes that start together do not both migrate.
+ */
+export function migrate(db: DatabaseSync): void {
+  const steps = migrations.slice(versionOf(db))
+  if (steps.length === 0) return
+  for (const step of steps) db.exec(step)
   db.exec(`PRAGMA user_version = ${migrations.length}`)
 }

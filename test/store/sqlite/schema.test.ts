@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
+import { chmodSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { SERVICE } from '../../../src/store/audit.ts'
 import { migrations } from '../../../src/store/sqlite/schema.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
@@ -93,4 +94,65 @@ test('an answer that an earlier version records on the migrated file counts as d
   assert.ok(await store.markAnswered('reg_pending', SERVICE, 50))
   await store.markDelivered(['reg_pending'], 60)
   assert.equal((await store.getRegistration('reg_pending'))?.deliveredAt, 40)
+})
+
+/** Returns a file of the present schema that these statements changed, as an unreleased version or another program would. */
+function changedFile(t: TestContext, sql: string, version = migrations.length): string {
+  const path = join(tempDir(t), 'store.db')
+  const db = new DatabaseSync(path)
+  for (const step of migrations.slice(0, version)) db.exec(step)
+  db.exec(`PRAGMA user_version = ${version}; ${sql}`)
+  db.close()
+  return path
+}
+
+test('a file of an unreleased version is refused with the differences, and is not changed', (t) => {
+  const cases: [sql: string, difference: RegExp, version?: number][] = [
+    [
+      'ALTER TABLE registrations DROP COLUMN final_usage',
+      /column registrations\.final_usage TEXT is missing/,
+    ],
+    ['ALTER TABLE tokens ADD COLUMN owner TEXT', /column tokens\.owner TEXT is unknown/],
+    ['DROP INDEX registrations_switch', /index registrations_switch is missing/],
+    ['DROP TRIGGER audit_append_only', /trigger audit_append_only is missing/],
+    ['DROP TABLE meta', /column meta\.name TEXT.* is missing/],
+    // A step that was changed before it was released.
+    [
+      'ALTER TABLE registrations ADD COLUMN suspended_at INTEGER',
+      /registrations\.suspended_at INTEGER is unknown/,
+      7,
+    ],
+  ]
+  for (const [sql, difference, version] of cases) {
+    const path = changedFile(t, sql, version)
+    const before = readFileSync(path)
+    assert.throws(
+      () => openSqliteStore(path),
+      /store\.db cannot be opened: it was written by an unreleased firstkey/,
+      sql,
+    )
+    assert.throws(() => openSqliteStore(path), difference)
+    assert.deepEqual(readFileSync(path), before)
+  }
+})
+
+test('the database of another program is refused, and is not changed', (t) => {
+  for (const version of [0, 3, migrations.length]) {
+    const path = join(tempDir(t), 'other.db')
+    const db = new DatabaseSync(path)
+    db.exec(`CREATE TABLE tokens (id INTEGER PRIMARY KEY); PRAGMA user_version = ${version}`)
+    db.close()
+    chmodSync(path, 0o644)
+    const before = readFileSync(path)
+    assert.throws(() => openSqliteStore(path), /other\.db cannot be opened: it .* another program/)
+    assert.deepEqual(readFileSync(path), before)
+    assert.equal(statSync(path).mode & 0o777, 0o644)
+  }
+})
+
+test('tables and indexes that an operator added do no harm', async (t) => {
+  const path = changedFile(t, 'CREATE TABLE notes (text TEXT); CREATE INDEX by_name ON registrations (name)')
+  const store = openSqliteStore(path)
+  t.after(() => store.close())
+  await store.ping()
 })
