@@ -52,11 +52,22 @@ async function init({ cloudformation }: { cloudformation?: true }): Promise<void
   const { table, region } = location
   if (cloudformation) return printJson(cloudFormation(table))
   const { initTable } = await import('../store/dynamodb.ts')
-  const { made, recovery } = await initTable(location)
-  process.stderr.write(
-    made ? `Created table ${table} in ${region}.\n` : `Table ${table} in ${region} already exists.\n`,
-  )
-  if (!recovery) process.stderr.write('Point-in-time recovery is off: this endpoint does not support it.\n')
+  const { made, expiryTurnedOn, recovery, isOnDemand, isProtected } = await initTable(location)
+  const update = `aws dynamodb update-table --region ${region} --table-name ${table}`
+  const lines = [
+    made ? `Created table ${table} in ${region}.` : `Table ${table} in ${region} already exists.`,
+    `Expiry of items: ${expiryTurnedOn ? 'turned on' : 'on'}.`,
+    recovery === 'unsupported'
+      ? 'Point-in-time recovery: off, because this endpoint does not support it.'
+      : `Point-in-time recovery: ${recovery}.`,
+    isProtected
+      ? 'Deletion protection: on.'
+      : `Deletion protection: off. Turn it on with: ${update} --deletion-protection-enabled`,
+    isOnDemand
+      ? 'Capacity: on demand.'
+      : `Capacity: provisioned, and a burst beyond it is refused. Change that with: ${update} --billing-mode PAY_PER_REQUEST`,
+  ]
+  process.stderr.write(`${lines.join('\n')}\n`)
 }
 
 async function copy({ from, to }: { from: string; to: string }): Promise<void> {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { ServiceError } from '../errors.ts'
 import { dynamoDbAudit } from './dynamodb/audit.ts'
 import { connect, type DynamoDbOptions } from './dynamodb/connection.ts'
-import { createTable, protectTable } from './dynamodb/create-table.ts'
+import { createTable } from './dynamodb/create-table.ts'
 import { put } from './dynamodb/expressions.ts'
 import {
   keyOf,
@@ -16,6 +16,7 @@ import {
 import { dynamoDbMinting } from './dynamodb/minting.ts'
 import { dynamoDbOperators } from './dynamodb/operators.ts'
 import { dynamoDbOwners } from './dynamodb/owners.ts'
+import { type Recovery, turnOnExpiry, turnOnRecovery } from './dynamodb/protect-table.ts'
 import { readOne, readRotations } from './dynamodb/reads.ts'
 import { explain, requireTable } from './dynamodb/require-table.ts'
 import { dynamoDbRestores, noteTable } from './dynamodb/restores.ts'
@@ -27,24 +28,36 @@ import type { Store } from './store.ts'
 /** Seconds after which DynamoDB removes the count of a minute. */
 const REQUESTS_TTL_S = 3_600
 
+/** The settings of a table, after {@link initTable}. */
+export interface TableSettings {
+  /** The table was created now. */
+  readonly made: boolean
+  /** Expiry of items was turned on now; it is on. */
+  readonly expiryTurnedOn: boolean
+  readonly recovery: Recovery
+  readonly isOnDemand: boolean
+  readonly isProtected: boolean
+}
+
 /**
- * Creates the table, unless one exists that can be the store, and protects it. Can be repeated.
- * @returns `made`: it was created now; `recovery`: it has point-in-time recovery
+ * Creates the table, unless one exists that can be the store, and turns on what protects it. Can be repeated.
  * @throws Error with the reason and the remedy if that fails
  */
-export async function initTable(options: DynamoDbOptions): Promise<{ made: boolean; recovery: boolean }> {
+export async function initTable(options: DynamoDbOptions): Promise<TableSettings> {
   const { client } = connect(options)
-  const orExplain = async <T>(work: Promise<T>): Promise<T> => {
-    try {
-      return await work
-    } catch (error) {
-      throw explain(error, options)
-    }
-  }
+  const { table } = options
   try {
-    const made = await orExplain(createTable(client, options.table))
-    await requireTable(client, options)
-    return { made, recovery: await orExplain(protectTable(client, options.table)) }
+    const made = await createTable(client, table)
+    const { BillingModeSummary, DeletionProtectionEnabled } = await requireTable(client, options)
+    return {
+      made,
+      recovery: await turnOnRecovery(client, table),
+      expiryTurnedOn: await turnOnExpiry(client, table),
+      isOnDemand: BillingModeSummary?.BillingMode === 'PAY_PER_REQUEST',
+      isProtected: DeletionProtectionEnabled === true,
+    }
+  } catch (error) {
+    throw explain(error, options)
   } finally {
     client.destroy()
   }
@@ -63,7 +76,7 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
     const table = await requireTable(db.client, options)
     const openMeta = async () => {
       const storeId = await ensureStoreId(db)
-      if (table !== undefined) await noteTable(db, table)
+      await noteTable(db, table)
       return storeId
     }
     id = await openMeta().catch((error: unknown) => {

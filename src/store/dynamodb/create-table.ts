@@ -1,62 +1,48 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   CreateTableCommand,
+  DescribeTableCommand,
   type DynamoDBClient,
-  UpdateContinuousBackupsCommand,
-  UpdateTimeToLiveCommand,
   waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb'
-import { TTL_ATTRIBUTE, tableDefinition } from './table.ts'
+import { tableDefinition } from './table.ts'
 
-/** The longest wait until a new table is active, and until its recovery can be turned on (s); the pause in between (ms). */
-const LONGEST_WAIT_S = 300
-const RECOVERY_PAUSE_MS = 5_000
+/** The longest wait until a new table is active, and the pauses in between (s). */
+const WAIT = { maxWaitTime: 300, minDelay: 2, maxDelay: 10 }
 
 /**
- * Creates the table and waits until it is active.
+ * Creates the table, unless one with this name exists, and waits until it is active.
  * @returns `false`: a table with this name exists
  * @throws the SDK's errors
  */
 export async function createTable(client: DynamoDBClient, TableName: string): Promise<boolean> {
+  const status = await statusOf(client, TableName)
+  const made = status === undefined && (await create(client, TableName))
+  if (status === undefined || status === 'CREATING')
+    await waitUntilTableExists({ client, ...WAIT }, { TableName })
+  return made
+}
+
+/** Returns the status of a table; `undefined`: there is none. */
+async function statusOf(client: DynamoDBClient, TableName: string): Promise<string | undefined> {
   try {
-    await client.send(new CreateTableCommand(tableDefinition(TableName)))
+    return (await client.send(new DescribeTableCommand({ TableName }))).Table?.TableStatus
   } catch (error) {
-    if (nameOf(error) === 'ResourceInUseException') return false
+    if (isNamed(error, 'ResourceNotFoundException')) return undefined
     throw error
   }
-  await waitUntilTableExists({ client, maxWaitTime: LONGEST_WAIT_S }, { TableName })
-  return true
 }
 
-/**
- * Turns on expiry and point-in-time recovery, which CreateTable cannot. Can be repeated.
- * @returns `false`: the endpoint does not support point-in-time recovery, like the tests' stand-in dynoxide
- * @throws the SDK's errors
- */
-export async function protectTable(client: DynamoDBClient, TableName: string): Promise<boolean> {
-  const TimeToLiveSpecification = { AttributeName: TTL_ATTRIBUTE, Enabled: true }
+/** @returns `false`: another process was first */
+async function create(client: DynamoDBClient, TableName: string): Promise<boolean> {
   try {
-    await client.send(new UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification }))
+    await client.send(new CreateTableCommand(tableDefinition(TableName)))
+    return true
   } catch (error) {
-    const isOn = error instanceof Error && /already enabled/i.test(error.message)
-    if (!isOn) throw error
-  }
-  const PointInTimeRecoverySpecification = { PointInTimeRecoveryEnabled: true }
-  const giveUpAt = performance.now() + LONGEST_WAIT_S * 1_000
-  for (;;) {
-    try {
-      await client.send(new UpdateContinuousBackupsCommand({ TableName, PointInTimeRecoverySpecification }))
-      return true
-    } catch (error) {
-      if (nameOf(error) === 'UnknownOperationException') return false
-      // Backups are not available at once after a table was created.
-      const isEarly = nameOf(error) === 'ContinuousBackupsUnavailableException'
-      if (!isEarly || performance.now() > giveUpAt) throw error
-      await sleep(RECOVERY_PAUSE_MS)
-    }
+    if (isNamed(error, 'ResourceInUseException')) return false
+    throw error
   }
 }
 
-function nameOf(error: unknown): string {
-  return error instanceof Error ? error.name : ''
+function isNamed(error: unknown, name: string): boolean {
+  return error instanceof Error && error.name === name
 }

@@ -1,3 +1,4 @@
+import type { TableDescription } from '@aws-sdk/client-dynamodb'
 import { z } from 'zod'
 import { parseRecord } from '../parse-record.ts'
 import type { RestoreStore } from '../restores.ts'
@@ -6,12 +7,6 @@ import { type Condition, update } from './expressions.ts'
 import { META } from './store-id.ts'
 
 const metaItem = z.object({ tableId: z.string().optional(), restoredAsOf: z.number().optional() })
-
-/** A table, by what no other table has. */
-export interface TableIdentity {
-  readonly id: string
-  readonly createdAt: number
-}
 
 /** {@link RestoreStore} on DynamoDB. */
 export function dynamoDbRestores(db: DynamoDbConnection): RestoreStore {
@@ -26,20 +21,22 @@ export function dynamoDbRestores(db: DynamoDbConnection): RestoreStore {
 
 /**
  * Notes which table has the records. A restore always makes a new table, with the records of another: then it notes that the
- * store was restored, as of the creation of the table. Of two replicas that open it at once, one does.
+ * store was restored, as of the creation of the table. Of two replicas that open it at once, one does. An endpoint that does
+ * not identify its tables has no restores.
  * @throws ServiceError
  */
 export async function noteTable(
   db: DynamoDbConnection,
-  { id: tableId, createdAt }: TableIdentity,
+  { TableId: tableId, CreationDateTime: createdAt }: TableDescription,
 ): Promise<void> {
+  if (tableId === undefined || createdAt === undefined) return
   const before = (await readMeta(db)).tableId
   if (before === tableId) return
   const isSame: Condition =
     before === undefined
       ? { when: 'attribute_not_exists(#tableId)' }
       : { when: '#tableId = :before', values: { before } }
-  const restored = before === undefined ? {} : { restoredAsOf: createdAt }
+  const restored = before === undefined ? {} : { restoredAsOf: createdAt.getTime() }
   await db.write(update(META, { set: { tableId, ...restored } }, isSame))
 }
 

@@ -15,7 +15,7 @@ import { deleteDueKeys } from '../../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../../src/registration/jobs/recover.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
-import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
+import { initTable, openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
 import { newTable } from '../../support/dynamodb/new-table.ts'
@@ -80,6 +80,116 @@ test('store init creates the table with expiry and deletion protection, once; th
     AWS_ENDPOINT_URL_DYNAMODB: endpoint,
   })
   await server.seen(/listening on/)
+})
+
+test('store init looks at the state first: a second time within the hour changes nothing, and every other state has its words', async (t) => {
+  const table = newName()
+  const proxy = await startFaultyProxy(t, endpoint)
+  const env = { ...dynamoEnv(table), AWS_ENDPOINT_URL_DYNAMODB: proxy.endpoint }
+  const calls: string[] = []
+  proxy.onCall = async (operation) => void calls.push(operation)
+  const init = () => runCli(t, ['store', 'init'], env)
+  const made = await init()
+  assert.equal(made.code, 0, made.stderr)
+  assert.match(
+    made.stderr,
+    /^Expiry of items: turned on\.\n.*\nDeletion protection: on\.\nCapacity: on demand\.$/m,
+  )
+  // As DynamoDB does within an hour of a change, whatever the state is.
+  proxy.order({ operation: 'UpdateTimeToLive', kind: 'changed-twice', times: 99 })
+  calls.length = 0
+  const again = await init()
+  assert.equal(again.code, 0, again.stderr)
+  assert.match(again.stderr, /^Expiry of items: on\.$/m)
+  assert.ok(!calls.includes('UpdateTimeToLive') && !calls.includes('CreateTable'), calls.join())
+
+  const describeTable = (edit: (table: Record<string, unknown>) => void): typeof proxy.editAnswer => {
+    return (operation, answer) => {
+      if (operation !== 'DescribeTable') return undefined
+      const described = JSON.parse(answer)
+      edit(described.Table)
+      return described
+    }
+  }
+  const expiry =
+    (TimeToLiveStatus: string, AttributeName?: string): typeof proxy.editAnswer =>
+    (operation) =>
+      operation === 'DescribeTimeToLive'
+        ? { TimeToLiveDescription: { TimeToLiveStatus, AttributeName } }
+        : undefined
+  const refused: [state: string, edit: typeof proxy.editAnswer, reason: RegExp][] = [
+    ['expiry changed', expiry('DISABLED'), /was changed within the last hour.* in an hour/],
+    ['expiry disabling', expiry('DISABLING', 'ttl'), /is being turned off.* again afterwards/],
+    [
+      'another attribute',
+      expiry('ENABLED', 'expires'),
+      /by the attribute expires and not by ttl.*\n.*Enabled=false,AttributeName=expires/,
+    ],
+    [
+      'deleting',
+      describeTable((one) => Object.assign(one, { TableStatus: 'DELETING' })),
+      /is being deleted: wait/,
+    ],
+    [
+      'archived',
+      describeTable((one) => Object.assign(one, { TableStatus: 'ARCHIVED' })),
+      /is archived, because its KMS key/,
+    ],
+    [
+      'index creating',
+      describeTable(({ GlobalSecondaryIndexes }) => {
+        Object.assign((GlobalSecondaryIndexes as object[])[0] ?? {}, { IndexStatus: 'CREATING' })
+      }),
+      /the index "work" of the table .* is CREATING: try again/,
+    ],
+    [
+      'index missing',
+      describeTable((one) => Object.assign(one, { GlobalSecondaryIndexes: [] })),
+      /the index "work" is missing/,
+    ],
+  ]
+  for (const [state, edit, reason] of refused) {
+    proxy.editAnswer = edit
+    await assert.rejects(initTable({ table, region, endpoint: proxy.endpoint }), (error: Error) => {
+      assert.match(error.message, reason, state)
+      assert.doesNotMatch(error.message, /Error:|multiple times/)
+      return true
+    })
+  }
+
+  // What is not as it is created is said, and recovery is turned on if it is off.
+  const settings = describeTable((one) => {
+    Object.assign(one, {
+      BillingModeSummary: { BillingMode: 'PROVISIONED' },
+      DeletionProtectionEnabled: false,
+    })
+  })
+  let recovery = 'DISABLED'
+  proxy.editAnswer = (operation, answer) => {
+    if (operation === 'UpdateContinuousBackups') recovery = 'ENABLED'
+    return operation.endsWith('ContinuousBackups')
+      ? {
+          ContinuousBackupsDescription: {
+            ContinuousBackupsStatus: 'ENABLED',
+            PointInTimeRecoveryDescription: { PointInTimeRecoveryStatus: recovery },
+          },
+        }
+      : settings(operation, answer)
+  }
+  const other = await init()
+  assert.equal(other.code, 0, other.stderr)
+  assert.match(other.stderr, /^Point-in-time recovery: turned on\.$/m)
+  assert.match(other.stderr, /^Deletion protection: off\. .*--deletion-protection-enabled$/m)
+  assert.match(other.stderr, /^Capacity: provisioned, .*--billing-mode PAY_PER_REQUEST$/m)
+  assert.match((await init()).stderr, /^Point-in-time recovery: on\.$/m)
+
+  // A table that is being created is waited for.
+  let looks = 0
+  proxy.editAnswer = describeTable((one) => {
+    if (++looks <= 2) Object.assign(one, { TableStatus: 'CREATING' })
+  })
+  assert.equal((await init()).code, 0)
+  assert.ok(looks > 2)
 })
 
 test('store init --cloudformation prints the same table, with point-in-time recovery, and creates nothing', async (t) => {

@@ -28,14 +28,22 @@ export interface FaultyProxy {
   clearFaults(): void
   /** Called before each call; the call is passed on when the promise resolves. */
   onCall: (operation: string, body: string) => Promise<void>
+  /** Returns the response in place of that of dynoxide, which may be an error; `undefined`: it stays. */
+  editAnswer: (operation: string, answer: string) => object | undefined
   /** Returns the number of calls that got a fault. */
   faultCount(): number
 }
+
+const JSON_TYPE = 'application/x-amz-json-1.0'
 
 const answers = {
   throttle: {
     __type: 'com.amazonaws.dynamodb.v20120810#ThrottlingException',
     message: 'Rate of requests exceeds the allowed throughput.',
+  },
+  'changed-twice': {
+    __type: 'com.amazon.coral.validate#ValidationException',
+    message: 'Time to live has been modified multiple times within a fixed interval',
   },
   denied: { __type: 'com.amazonaws.dynamodb.v20120810#AccessDeniedException', Message: 'not authorized' },
   'unknown-credentials': {
@@ -82,6 +90,9 @@ export async function startFaultyProxy(
     sent.end(body)
     const [answer] = (await once(sent, 'response')) as [IncomingMessage]
     const answered = await text(answer)
+    const edited = proxy.editAnswer(String(operation), answered)
+    if (edited !== undefined)
+      return void outgoing.writeHead(200, { 'content-type': JSON_TYPE }).end(JSON.stringify(edited))
     if (fault?.kind === 'cut') return void incoming.socket.destroy()
     if (fault?.kind === 'half')
       outgoing.writeHead(answer.statusCode ?? 500, answer.headers).write(answered.slice(0, -1))
@@ -93,6 +104,7 @@ export async function startFaultyProxy(
 
   const proxy: FaultyProxy = {
     onCall: async () => undefined,
+    editAnswer: () => undefined,
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     order: (fault) => {
       ordered = [...ordered.filter(({ left }) => left > 0), { ...fault, left: fault.times }]
@@ -111,7 +123,7 @@ function isBreakage(kind: DynamoDbFault['kind']): kind is Breakage {
 
 function refuse(outgoing: ServerResponse, kind: ErrorKind, body: string): void {
   const answer = kind === 'conflict' ? conflict(body) : answers[kind]
-  outgoing.writeHead(400, { 'content-type': 'application/x-amz-json-1.0' }).end(JSON.stringify(answer))
+  outgoing.writeHead(400, { 'content-type': JSON_TYPE }).end(JSON.stringify(answer))
 }
 
 /** Returns the error of a transaction whose first item another transaction is writing. */
