@@ -38,10 +38,12 @@ export class Account {
   readonly #byValue = new Map<string, ApiKey>()
   readonly #byNameStart = new Map<string, Set<ApiKey>>()
   readonly #maxKeys: number
+  readonly #planSerials = new WeakMap<UsagePlan, number>()
+  #plansCreated = 0
   #created = 0
 
   constructor({ plans, maxKeys }: Pick<GatewayOptions, 'plans' | 'maxKeys'>) {
-    for (const plan of plans) this.plans.set(plan.id, structuredClone(plan))
+    for (const plan of plans) this.#addPlan(structuredClone(plan))
     this.#maxKeys = maxKeys
   }
 
@@ -134,8 +136,18 @@ export class Account {
 
   createPlan(order: Omit<UsagePlan, 'id'>): UsagePlan {
     const plan: UsagePlan = { id: randomText(6).toLowerCase(), ...order }
+    return this.#addPlan(plan)
+  }
+
+  #addPlan(plan: UsagePlan): UsagePlan {
     this.plans.set(plan.id, plan)
+    this.#planSerials.set(plan, ++this.#plansCreated)
     return plan
+  }
+
+  /** Returns 1 for the first plan of the account, and more for each later one. */
+  serialOf(plan: UsagePlan): number {
+    return this.#planSerials.get(plan) ?? 0
   }
 
   /** Deletes a plan, which takes its keys off it. Like API Gateway, refuses a plan that still covers API stages. */

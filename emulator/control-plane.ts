@@ -37,6 +37,10 @@ export async function controlPlane(app: FastifyInstance, plane: ControlPlane): P
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.setErrorHandler((error, _request, reply) => answerError(reply, error))
+  app.setNotFoundHandler((request, reply) => {
+    reply.header('x-amzn-requestid', request.id)
+    return answerError(reply, new ApiError(404, 'UnknownOperationException', 'Unknown operation'))
+  })
   /** The exclusive operation in progress, if any. */
   const running = new Set<OperationName>()
 

@@ -32,7 +32,9 @@ export function importKeys(
   const undo: (() => void)[] = []
   for (const [index, record] of records(csv).entries()) {
     try {
-      ids.push(importRow(account, row.parse(record), undo))
+      const { id, undo: ofRow } = importRow(account, row.parse(record))
+      ids.push(id)
+      undo.push(ofRow)
     } catch (error) {
       if (!(error instanceof ApiError || error instanceof z.ZodError)) throw error
       if (overQuota === 'limit' && error instanceof ApiError && error.type === 'LimitExceededException') {
@@ -52,6 +54,7 @@ export function importKeys(
 }
 
 function records(csv: string): unknown[] {
+  if (csv.trim() === '') throw badRequest('Not a CSV file: it is empty')
   try {
     return parse(csv, {
       bom: true,
@@ -64,27 +67,27 @@ function records(csv: string): unknown[] {
   }
 }
 
-function importRow(account: Account, order: z.infer<typeof row>, undo: (() => void)[]): string {
+/** Imports a row as a whole, or not at all. */
+function importRow(account: Account, order: z.infer<typeof row>): { id: string; undo: () => void } {
   const existing = account.keyByValue(order.key)
   const { name, description, enabled } = order
   const key = existing ?? account.createKey({ name, description, enabled, value: order.key })
   const before = { name: key.name, description: key.description, enabled: key.enabled }
-  undo.push(() => (existing === undefined ? account.deleteKey(key.id) : overwrite(account, key, before)))
+  const planIds = [...key.planIds]
+  const undo = () => {
+    if (existing === undefined) return account.deleteKey(key.id)
+    overwrite(account, key, before)
+    key.planIds.clear()
+    for (const planId of planIds) key.planIds.add(planId)
+  }
   try {
     overwrite(account, key, { name, description, enabled })
-    for (const planId of order.usageplanids) {
-      if (key.planIds.has(planId)) continue
-      account.attach(planId, key.id)
-      undo.push(() => key.planIds.delete(planId))
-    }
+    for (const planId of order.usageplanids) if (!key.planIds.has(planId)) account.attach(planId, key.id)
   } catch (error) {
-    if (existing === undefined) {
-      account.deleteKey(key.id)
-      undo.pop()
-    }
+    undo()
     throw error
   }
-  return key.id
+  return { id: key.id, undo }
 }
 
 function overwrite(

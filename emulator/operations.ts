@@ -25,13 +25,22 @@ export interface Operation {
   run(call: Call): unknown
 }
 
-const tags = z.record(
-  z.string().max(128),
-  z
-    .string()
-    .max(256)
-    .regex(/^[\w +=.:/@-]*$/),
-)
+/** The text of a tag: letters, digits, spaces and some signs. */
+const TAG_TEXT = /^[\p{L}\p{N}\p{Zs}_.:/=+@-]*$/u
+/** AWS's own tags. */
+const RESERVED = /^aws:/i
+const MAX_TAGS = 50
+const tags = z
+  .record(
+    z
+      .string()
+      .min(1)
+      .max(128)
+      .regex(TAG_TEXT)
+      .refine((key) => !RESERVED.test(key), 'Tag keys must not start with aws:'),
+    z.string().max(256).regex(TAG_TEXT),
+  )
+  .refine((all) => Object.keys(all).length <= MAX_TAGS, `At most ${MAX_TAGS} tags are allowed`)
 const stages = z.array(z.object({ apiId: z.string(), stage: z.string() })).default([])
 const throttle = z.object({ rateLimit: z.number(), burstLimit: z.number() }).partial()
 const quota = z
@@ -51,10 +60,15 @@ const newPlan = z.object({
   apiStages: stages,
   throttle: throttle.exactOptional(),
   quota: quota.exactOptional(),
+  tags: tags.exactOptional(),
 })
 const patch = z.object({
   patchOperations: z.array(
-    z.object({ op: z.enum(['add', 'remove', 'replace']), path: z.string(), value: z.string().default('') }),
+    z.object({
+      op: z.enum(['add', 'remove', 'replace', 'move', 'copy', 'test']),
+      path: z.string(),
+      value: z.string().default(''),
+    }),
   ),
 })
 const attachment = z.object({ keyId: z.string(), keyType: z.literal('API_KEY') })
@@ -86,10 +100,15 @@ export const operations: Record<OperationName, Operation> = {
   },
   GetApiKeys: {
     ...on('GET', '/apikeys', 200),
-    run: ({ account, query, fault }) =>
-      page(listed(account.keysNamed(query['name'] ?? ''), fault), query, (key) =>
+    run: ({ account, query, fault }) => {
+      const { customerId } = query
+      const found = account
+        .keysNamed(query['name'] ?? '')
+        .filter((key) => customerId === undefined || key.customerId === customerId)
+      return page(listed(found, fault), query, serialOf, (key) =>
         keyBody(key, query['includeValues'] === 'true'),
-      ),
+      )
+    },
   },
   GetApiKey: {
     ...on('GET', '/apikeys/:keyId', 200),
@@ -100,7 +119,9 @@ export const operations: Record<OperationName, Operation> = {
     ...on('PATCH', '/apikeys/:keyId', 200),
     run: ({ account, params, body }) => {
       const key = account.key(params['keyId'] ?? '')
-      for (const { path, value } of read(patch, body).patchOperations) patchKey(account, key, path, value)
+      const { patchOperations } = read(patch, body)
+      for (const one of patchOperations) requireKeyPatch(one)
+      for (const { path, value } of patchOperations) patchKey(account, key, path, value)
       key.updatedAt = Date.now()
       return keyBody(key, false)
     },
@@ -115,7 +136,13 @@ export const operations: Record<OperationName, Operation> = {
   },
   GetUsagePlans: {
     ...on('GET', '/usageplans', 200),
-    run: ({ account, query }) => page(account.plansOf(query['keyId']), query, (plan) => plan),
+    run: ({ account, query }) =>
+      page(
+        account.plansOf(query['keyId']),
+        query,
+        (plan) => account.serialOf(plan),
+        (plan) => plan,
+      ),
   },
   GetUsagePlan: {
     ...on('GET', '/usageplans/:planId', 200),
@@ -125,8 +152,10 @@ export const operations: Record<OperationName, Operation> = {
     ...on('PATCH', '/usageplans/:planId', 200),
     run: ({ account, params, body }) => {
       const plan = account.plan(params['planId'] ?? '')
-      for (const { op, path, value } of read(patch, body).patchOperations) patchPlan(plan, op, path, value)
-      return plan
+      // Tried on a copy first: all changes are made, or none.
+      const copy = structuredClone(plan)
+      for (const { op, path, value } of read(patch, body).patchOperations) patchPlan(copy, op, path, value)
+      return Object.assign(plan, copy)
     },
   },
   DeleteUsagePlan: {
@@ -145,7 +174,12 @@ export const operations: Record<OperationName, Operation> = {
     ...on('GET', '/usageplans/:planId/keys', 200),
     // API Gateway returns an empty list for an unknown usage plan, not 404.
     run: ({ account, params, query, fault }) =>
-      page(listed(account.keysOn(params['planId'] ?? '', query['name']), fault), query, planKeyBody),
+      page(
+        listed(account.keysOn(params['planId'] ?? '', query['name']), fault),
+        query,
+        serialOf,
+        planKeyBody,
+      ),
   },
   GetUsagePlanKey: {
     ...on('GET', '/usageplans/:planId/keys/:keyId', 200),
@@ -164,7 +198,11 @@ export const operations: Record<OperationName, Operation> = {
     run: ({ account, usage, params, query }) => {
       const plan = account.plan(params['planId'] ?? '')
       const range = read(usageQuery, query)
-      return { usagePlanId: plan.id, ...range, values: usage.report(account, plan, range) }
+      const onPlan = account
+        .keysOn(plan.id)
+        .filter(({ id }) => range.keyId === undefined || id === range.keyId)
+      const { item: keys, ...next } = page(onPlan, query, serialOf, (key) => key)
+      return { usagePlanId: plan.id, ...range, values: usage.report(plan, keys, range), ...next }
     },
   },
   UpdateUsage: {
@@ -199,38 +237,100 @@ function listed(keys: readonly ApiKey[], fault: Fault | undefined): ApiKey[] {
   return keys.filter((key) => !(spoils(fault, 'late', key) && key.createdAt > youngest))
 }
 
-/** Returns a page of `items`: `limit` defaults to 25, at most 500; `position` is the first item of the next page. */
-function page<T extends { id: string }>(items: T[], query: Call['query'], body: (item: T) => unknown) {
-  const limit = Math.min(500, Math.max(1, Number(query['limit'] ?? 25) || 25))
-  const start = query['position'] === undefined ? 0 : items.findIndex((item) => item.id === query['position'])
-  const from = start < 0 ? items.length : start
-  const next = items[from + limit]
+/**
+ * Returns a page of `items`: `limit` defaults to 25, at most 500; `position` is where the next page begins. A page goes on
+ * where the last one ended, also if items were added or removed in between.
+ * @param serialOf returns the place of an item in the order of the list
+ * @throws ApiError 400
+ */
+function page<T, B>(
+  items: readonly T[],
+  query: Call['query'],
+  serialOf: (item: T) => number,
+  body: (item: T) => B,
+) {
+  const { limit, position } = read(pageQuery, query)
+  const after = position === undefined ? 0 : readPosition(position)
+  const left = items.filter((item) => serialOf(item) > after).sort((a, b) => serialOf(a) - serialOf(b))
+  const shown = left.slice(0, Math.min(limit, MAX_PAGE))
+  const last = shown.at(-1)
   return {
-    item: items.slice(from, from + limit).map(body),
-    ...(next === undefined ? {} : { position: next.id }),
+    item: shown.map(body),
+    ...(last === undefined || shown.length === left.length ? {} : { position: toPosition(serialOf(last)) }),
   }
+}
+
+const MAX_PAGE = 500
+const pageQuery = z.object({
+  limit: z.coerce.number().int().min(1).default(25),
+  position: z.string().optional(),
+})
+
+const toPosition = (serial: number) => Buffer.from(`after ${serial}`).toString('base64url')
+
+function readPosition(text: string): number {
+  const [, serial] =
+    Buffer.from(text, 'base64url')
+      .toString()
+      .match(/^after (\d+)$/) ?? []
+  if (serial === undefined) throw badRequest('Invalid position parameter specified')
+  return Number(serial)
+}
+
+const serialOf = ({ serial }: ApiKey) => serial
+
+type Patch = z.infer<typeof patch>['patchOperations'][number]
+
+const invalidPath = ({ op, path }: Pick<Patch, 'op' | 'path'>) =>
+  badRequest(`Invalid patch path '${path}' specified for op '${op}'.`)
+
+/** @throws ApiError 400 for a change that {@link patchKey} cannot make */
+function requireKeyPatch(one: Patch): void {
+  if (one.op !== 'replace' || !['/name', '/description', '/customerId', '/enabled'].includes(one.path))
+    throw invalidPath(one)
+  if (one.path === '/enabled' && !/^(true|false)$/i.test(one.value))
+    throw badRequest(
+      `Invalid patch value  '${one.value}' specified for '/enabled'. Must be one of: [true, false]`,
+    )
+  if (one.path === '/name' && one.value.length > 1_024)
+    throw badRequest('API Key name must be at most 1024 characters')
 }
 
 function patchKey(account: Account, key: ApiKey, path: string, value: string): void {
   if (path === '/name') account.rename(key, value)
   else if (path === '/description') key.description = value
   else if (path === '/customerId') key.customerId = value
-  else if (path === '/enabled') key.enabled = value === 'true'
-  else throw badRequest(`Invalid patch path  '${path}' specified for op 'replace'.`)
+  else key.enabled = value.toLowerCase() === 'true'
 }
 
-function patchPlan(plan: UsagePlan, op: string, path: string, value: string): void {
-  const [apiId = '', stage = ''] = value.split(':')
-  if (path === '/apiStages' && op === 'add') plan.apiStages.push({ apiId, stage })
-  else if (path === '/apiStages' && op === 'remove') {
+/** @throws ApiError 400 */
+function patchPlan(plan: UsagePlan, op: Patch['op'], path: string, value: string): void {
+  const [apiId = '', stage = '', ...rest] = value.split(':')
+  const isStage = path === '/apiStages' && apiId !== '' && stage !== '' && rest.length === 0
+  if (isStage && op === 'add') plan.apiStages.push({ apiId, stage })
+  else if (isStage && op === 'remove')
     plan.apiStages = plan.apiStages.filter((own) => own.apiId !== apiId || own.stage !== stage)
-  } else if (path === '/name') plan.name = value
+  else if (op === 'remove' && path === '/throttle') delete plan.throttle
+  else if (op === 'remove' && path === '/quota') delete plan.quota
+  else if (op !== 'replace') throw invalidPath({ op, path })
+  else if (path === '/name') plan.name = read(z.string().min(1), value)
   else if (path === '/description') plan.description = value
-  else if (path === '/throttle/rateLimit') plan.throttle = { ...plan.throttle, rateLimit: Number(value) }
-  else if (path === '/throttle/burstLimit') plan.throttle = { ...plan.throttle, burstLimit: Number(value) }
-  else if (path === '/quota/limit') plan.quota = { ...plan.quota, limit: Number(value) }
-  else throw badRequest(`Invalid patch path '${path}' specified for op '${op}'.`)
+  else if (path === '/throttle/rateLimit')
+    plan.throttle = { ...plan.throttle, rateLimit: read(amount, value) }
+  else if (path === '/throttle/burstLimit')
+    plan.throttle = { ...plan.throttle, burstLimit: read(count, value) }
+  else if (path === '/quota/limit') plan.quota = { ...plan.quota, limit: read(count, value) }
+  else if (path === '/quota/offset') plan.quota = { ...plan.quota, offset: read(count, value) }
+  else if (path === '/quota/period') plan.quota = { ...plan.quota, period: read(period, value) }
+  else throw invalidPath({ op, path })
 }
+
+const amount = z
+  .string()
+  .regex(/^\d+(\.\d+)?$/)
+  .transform(Number)
+const count = z.string().regex(/^\d+$/).transform(Number)
+const period = z.enum(['DAY', 'WEEK', 'MONTH'])
 
 function keyBody(key: ApiKey, withValue: boolean) {
   return {

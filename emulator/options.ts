@@ -26,6 +26,7 @@ export interface UsagePlan {
   readonly id: string
   name: string
   description?: string
+  tags?: Record<string, string>
   apiStages: { apiId: string; stage: string }[]
   throttle?: { rateLimit?: number | undefined; burstLimit?: number | undefined }
   quota?: {

@@ -1,5 +1,5 @@
 import { createTokenBucket, type TokenBucket } from '../src/token-bucket.ts'
-import type { Account, ApiKey } from './account.ts'
+import type { ApiKey } from './account.ts'
 import { badRequest } from './api-error.ts'
 import type { UsagePlan } from './options.ts'
 
@@ -13,8 +13,8 @@ export interface Usage {
   today(plan: UsagePlan, key: ApiKey): Record<string, [used: number, remaining: number][]>
   /** Returns `[used, remaining]` by key id for each day from `startDate` to `endDate` (`YYYY-MM-DD`). @throws ApiError 400 */
   report(
-    account: Account,
     plan: UsagePlan,
+    keys: readonly ApiKey[],
     query: UsageQuery,
   ): Record<string, [used: number, remaining: number][]>
 }
@@ -22,7 +22,6 @@ export interface Usage {
 export interface UsageQuery {
   readonly startDate: string
   readonly endDate: string
-  readonly keyId?: string | undefined
 }
 
 const PERIOD_DAYS = { DAY: 1, WEEK: 7, MONTH: 30 }
@@ -81,11 +80,10 @@ export function createUsage(clock: () => number): Usage {
       const today = thisDay()
       return { [key.id]: [[usedOn(plan.id, key.id, today), remaining(plan, key.id, today)]] }
     },
-    report(account, plan, { startDate, endDate, keyId }) {
+    report(plan, keys, { startDate, endDate }) {
       const first = Date.parse(`${startDate}T00:00:00Z`) / DAY_MS
       const last = Date.parse(`${endDate}T00:00:00Z`) / DAY_MS
       if (!(first <= last && last - first < MAX_DAYS)) throw badRequest('Invalid date range')
-      const keys = account.keysOn(plan.id).filter((key) => keyId === undefined || key.id === keyId)
       return Object.fromEntries(
         keys.map((key) => [
           key.id,

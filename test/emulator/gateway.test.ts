@@ -2,15 +2,19 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import {
   APIGatewayClient,
+  BadRequestException,
   ConflictException,
   CreateApiKeyCommand,
   CreateUsagePlanCommand,
   CreateUsagePlanKeyCommand,
   DeleteApiKeyCommand,
+  DeleteRestApiCommand,
   DeleteUsagePlanCommand,
   DeleteUsagePlanKeyCommand,
   GetApiKeyCommand,
   GetApiKeysCommand,
+  type GetApiKeysCommandInput,
+  GetRestApisCommand,
   GetUsageCommand,
   GetUsagePlanCommand,
   GetUsagePlanKeyCommand,
@@ -18,6 +22,8 @@ import {
   GetUsagePlansCommand,
   ImportApiKeysCommand,
   NotFoundException,
+  type PatchOperation,
+  TagResourceCommand,
   TooManyRequestsException,
   UpdateApiKeyCommand,
   UpdateUsageCommand,
@@ -152,7 +158,8 @@ test('an import attaches keys, overwrites them when repeated, and returns unorde
   const lenient = await send(half, false)
   assert.deepEqual([lenient.ids?.length, lenient.warnings?.length], [1, 1])
   assert.equal(gateway.account.keys.size, 4)
-  await assert.rejects(send('Name\nx\n'), { name: 'BadRequestException' })
+  for (const body of ['Name\nx\n', '', ' \n'])
+    await assert.rejects(send(body), { name: 'BadRequestException' })
 })
 
 test('every request must be signed with the configured key, for the Region, over the body', async (t) => {
@@ -377,4 +384,147 @@ test('an option that is not a number stops the emulator; the message names the o
     assert.equal(await emulator.ended(), 1)
     assert.equal(emulator.output.stderr, `local-gateway: ${option} must be a number from 0 to ${max}\n`)
   }
+})
+
+/** A row that fails after its key was attached to the first of its plans. */
+const halfAttached = `Name,Key,UsagePlanIds\ngood,${VALUE}8,demofree\nbad,${VALUE}9,"demofree,none"\n`
+
+test('an import that fails with failonwarnings changes nothing, whatever its rows had changed; without, only its bad rows', async (t) => {
+  const { sdk, gateway, call } = await setUp(t)
+  const { account } = gateway
+  await sdk.send(new CreateApiKeyCommand({ name: 'before', value: `${VALUE}7`, enabled: true }))
+  const run = (body: string, failOnWarnings: boolean) =>
+    sdk.send(new ImportApiKeysCommand({ body: Buffer.from(body), format: 'csv', failOnWarnings }))
+  const overwriting = `${halfAttached}after,${VALUE}7,demofree\n`
+  for (const body of [halfAttached, overwriting, overwriting.replace('demofree\n', '"demofree,none"\n')]) {
+    await assert.rejects(run(body, true), (error) => {
+      assert.ok(error instanceof BadRequestException, String(error))
+      assert.equal(error.$metadata.httpStatusCode, 400)
+      return true
+    })
+    assert.deepEqual(
+      [...account.keys.values()].map(({ name, planIds }) => [name, planIds.size]),
+      [['before', 0]],
+    )
+  }
+  const { ids, warnings } = await run(halfAttached, false)
+  assert.deepEqual([ids?.length, warnings?.length], [1, 1])
+  assert.deepEqual([account.keys.size, (await call(`${VALUE}8`)).status], [2, 200])
+})
+
+test('lists filter by customer and by key, and go on where a page ended, also after keys were deleted', async (t) => {
+  const { sdk } = await setUp(t)
+  const ids: (string | undefined)[] = []
+  for (const customerId of ['a', 'b', 'a', 'b', 'a'])
+    ids.push((await sdk.send(new CreateApiKeyCommand({ name: 'n', customerId }))).id)
+  const list = async (input: GetApiKeysCommandInput) => {
+    const { items = [], position } = await sdk.send(new GetApiKeysCommand(input))
+    return { ids: items.map(({ id }) => id), position }
+  }
+  assert.deepEqual((await list({ customerId: 'b' })).ids, [ids[1], ids[3]])
+  assert.deepEqual((await list({ customerId: 'b', nameQuery: 'x' })).ids, [])
+  const first = await list({ limit: 2 })
+  assert.deepEqual(first.ids, ids.slice(0, 2))
+  for (const id of [ids[0], ids[2]]) await sdk.send(new DeleteApiKeyCommand({ apiKey: id }))
+  const { position } = first
+  assert.ok(position)
+  assert.deepEqual(await list({ position }), { ids: ids.slice(3), position: undefined })
+
+  await sdk.send(
+    new CreateUsagePlanKeyCommand({ usagePlanId: 'demogold', keyId: ids[3], keyType: 'API_KEY' }),
+  )
+  const plansOf = async (keyId: string | undefined) =>
+    (await sdk.send(new GetUsagePlansCommand({ keyId }))).items?.map(({ id }) => id)
+  assert.deepEqual(await plansOf(ids[3]), ['demogold'])
+  assert.deepEqual(await plansOf(ids[4]), [])
+  assert.deepEqual(await plansOf(undefined), ['demofree', 'demogold'])
+  const onePlan = await sdk.send(new GetUsagePlansCommand({ limit: 1 }))
+  const other = await sdk.send(new GetUsagePlansCommand({ limit: 1, position: onePlan.position }))
+  assert.deepEqual([other.items?.[0]?.id, other.position], ['demogold', undefined])
+
+  for (const input of [{ position: 'zzz' }, { limit: 0 }, { limit: -1 }])
+    await assert.rejects(list(input), { name: 'BadRequestException' })
+})
+
+test('GetUsage is paged', async (t) => {
+  const { sdk } = await setUp(t)
+  const keys = [await attachedKey(sdk, `${VALUE}1`), await attachedKey(sdk, `${VALUE}2`)]
+  const query = { usagePlanId: 'demofree', startDate: '2026-01-01', endDate: '2026-01-01', limit: 1 }
+  const first = await sdk.send(new GetUsageCommand(query))
+  const second = await sdk.send(new GetUsageCommand({ ...query, position: first.position }))
+  assert.deepEqual([...Object.keys(first.items ?? {}), ...Object.keys(second.items ?? {})], keys)
+  assert.equal(second.position, undefined)
+})
+
+test('operations that it lacks answer 404 with a type, as AWS has one with every error', async (t) => {
+  const { sdk, gateway } = await setUp(t)
+  // The commands have different types.
+  for (const command of [
+    new GetRestApisCommand({}),
+    new DeleteRestApiCommand({ restApiId: 'x' }),
+    new TagResourceCommand({ resourceArn: 'arn:aws:apigateway:eu-west-1::/apikeys/x', tags: { a: 'b' } }),
+  ])
+    await assert.rejects(sdk.send(command as GetRestApisCommand), {
+      name: 'UnknownOperationException',
+      message: 'Unknown operation',
+    })
+  const answer = await fetch(`${gateway.url}/apikeys`, { method: 'PUT', body: '{}' })
+  assert.deepEqual(
+    [answer.status, answer.headers.get('x-amzn-errortype')],
+    [404, 'UnknownOperationException'],
+  )
+  assert.ok(answer.headers.has('x-amzn-requestid'))
+  assert.deepEqual(await answer.json(), { message: 'Unknown operation' })
+})
+
+test('tags that AWS refuses are refused', async (t) => {
+  const { sdk, gateway } = await setUp(t)
+  const many = Object.fromEntries(Array.from({ length: 51 }, (_, i) => [`k${i}`, 'v']))
+  for (const tags of [
+    { 'aws:x': 'v' },
+    { 'AWS:cloudformation': 'v' },
+    { '': 'v' },
+    { ['k'.repeat(129)]: 'v' },
+    { k: 'v'.repeat(257) },
+    { 'k#': 'v' },
+    many,
+  ]) {
+    const refused = { name: 'BadRequestException' }
+    await assert.rejects(sdk.send(new CreateApiKeyCommand({ name: 'a', tags })), refused)
+    await assert.rejects(sdk.send(new CreateUsagePlanCommand({ name: 'a', tags })), refused)
+  }
+  assert.deepEqual([gateway.account.keys.size, gateway.account.plans.size], [0, 2])
+  const { tags } = await sdk.send(new CreateApiKeyCommand({ name: 'a', tags: { 'my aws:x': 'Zoë 1+1=2' } }))
+  assert.deepEqual(tags, { 'my aws:x': 'Zoë 1+1=2' })
+})
+
+test('patches of unknown paths, operations and values are refused, and then none of the call takes effect', async (t) => {
+  const { sdk, gateway } = await setUp(t)
+  const { id: apiKey } = await sdk.send(new CreateApiKeyCommand({ name: 'old', enabled: true }))
+  const rename: PatchOperation = { op: 'replace', path: '/name', value: 'new' }
+  const refused = { name: 'BadRequestException' }
+  for (const one of [
+    { op: 'replace', path: '/value', value: 'x' },
+    { op: 'replace', path: '/enabled', value: 'maybe' },
+    { op: 'add', path: '/name', value: 'x' },
+    { op: 'remove', path: '/description' },
+    { op: 'copy', path: '/name', from: '/description' },
+  ] satisfies PatchOperation[])
+    await assert.rejects(
+      sdk.send(new UpdateApiKeyCommand({ apiKey, patchOperations: [rename, one] })),
+      refused,
+    )
+  assert.equal(gateway.account.key(apiKey ?? '').name, 'old')
+  for (const one of [
+    { op: 'replace', path: '/quota/limit', value: 'x' },
+    { op: 'replace', path: '/quota/period', value: 'YEAR' },
+    { op: 'add', path: '/name', value: 'x' },
+    { op: 'add', path: '/apiStages', value: 'demo' },
+    { op: 'replace', path: '/id', value: 'x' },
+  ] satisfies PatchOperation[])
+    await assert.rejects(
+      sdk.send(new UpdateUsagePlanCommand({ usagePlanId: 'demofree', patchOperations: [rename, one] })),
+      refused,
+    )
+  assert.equal(gateway.account.plan('demofree').name, 'free')
 })
