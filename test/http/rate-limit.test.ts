@@ -4,7 +4,8 @@ import { readProblem } from '../support/problem.ts'
 import { startService } from '../support/service.ts'
 
 test('a token with a rate is limited, the headers report its status, and other tokens are not affected', async (t) => {
-  const { token, register, deps } = await startService(t)
+  const now = Date.UTC(2026, 10, 24, 12, 0, 10) // A minute that ends between two requests would reset the rate.
+  const { token, register, deps } = await startService(t, { clock: () => now })
   const limited = await token({ ratePerMinute: 2 })
   const other = await token()
 
