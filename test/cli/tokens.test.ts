@@ -49,11 +49,12 @@ test('tokens are created, used, shown, listed and revoked beside a running serve
 })
 
 test('tokens create --json prints only JSON, including the secret', async (t) => {
-  const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
+  const file = `${tempDir(t)}/x.db`
+  const env = { STORE: `sqlite:${file}` }
   const { code, stdout, stderr } = await runCli(t, ['tokens', 'create', '--label', 'x', '--json'], env)
   assert.equal(code, 0)
   assert.match(JSON.parse(stdout).secret, /^fkb_/)
-  assert.equal(stderr, '')
+  assert.equal(stderr, `created a new store at ${file}\n`)
 })
 
 test('a label and a prefix are taken in any script, and stored in NFC', async (t) => {
