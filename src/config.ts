@@ -78,6 +78,8 @@ export type MintMode = (typeof mintModes)[number]
 
 /** The syntax of a plan name. */
 export const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
+/** The name of the plan of `USAGE_PLAN_ID`. */
+const ONLY_PLAN = 'default'
 const HOUR_MS = 3_600_000
 const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
 
@@ -250,7 +252,7 @@ const environment = variables
       corsOrigins: env.CORS_ORIGINS,
       region: env.AWS_REGION,
       apiGatewayEndpoint: env.AWS_ENDPOINT_URL_API_GATEWAY ?? env.AWS_ENDPOINT_URL,
-      plans: [first ?? { name: 'default', usagePlanId: env.USAGE_PLAN_ID ?? '' }, ...others],
+      plans: [first ?? { name: ONLY_PLAN, usagePlanId: env.USAGE_PLAN_ID ?? '' }, ...others],
       store: locate(env.STORE, env.AWS_REGION, env.AWS_ENDPOINT_URL_DYNAMODB ?? env.AWS_ENDPOINT_URL),
       apiBaseUrl: env.API_BASE_URL,
       apiProbeUrl:
@@ -318,6 +320,19 @@ export function readStoreLocation(env: NodeJS.ProcessEnv): StoreLocation {
   const onDynamoDb = env['STORE']?.trim().startsWith('dynamodb:') ?? false
   const store = parse(storeEnvironment, env, onDynamoDb ? faultsOfAws : undefined)
   return withProxies(store, readProxies(env))
+}
+
+/**
+ * Reads only the names of the plans, the default first, for commands that need no more of the configuration.
+ * @returns `undefined`: neither `USAGE_PLANS` nor `USAGE_PLAN_ID` is set
+ * @throws ConfigError
+ */
+export function readPlanNames(env: NodeJS.ProcessEnv): string[] | undefined {
+  const { USAGE_PLANS, USAGE_PLAN_ID } = parse(
+    variables.pick({ USAGE_PLANS: true, USAGE_PLAN_ID: true }),
+    env,
+  )
+  return USAGE_PLANS?.map(({ name }) => name) ?? (USAGE_PLAN_ID === undefined ? undefined : [ONLY_PLAN])
 }
 
 /** Reads only `IN_DOUBT_HOURS`, for commands that need no more of the configuration. @returns milliseconds @throws ConfigError */

@@ -11,12 +11,21 @@ export interface Log {
   error(fields: object, message: string): void
 }
 
-/** Matches what looks like a secret: firstkey tokens, API key values (40 letters and digits), bearer credentials. */
-const SECRETS = /fk[bm]_[0-9A-Za-z]+|\b[0-9A-Za-z]{40}\b|[Bb]earer +[^\s"\\]+/g
+/**
+ * Matches what looks like a secret: firstkey tokens; API key values, which are 40 letters and digits (a hash, such as a git
+ * commit's, has no letters of both cases, and a random value that has none is one of a billion); bearer credentials.
+ */
+const SECRETS =
+  /fk[bm]_[0-9A-Za-z]+|\b(?=[0-9A-Z]*[a-z])(?=[0-9a-z]*[A-Z])[0-9A-Za-z]{40}\b|[Bb]earer +[^\s"\\]+/g
 
 /** Replaces everything in `text` that looks like a secret. */
 export function redact(text: string): string {
   return text.replace(SECRETS, '[redacted]')
+}
+
+/** Returns `true` if a text contains what looks like a secret. A short word after "bearer" does not. */
+export function containsSecret(text: string): boolean {
+  return (text.match(SECRETS) ?? []).some((found) => !/^bearer +\S{1,15}$/i.test(found))
 }
 
 /**
@@ -37,7 +46,7 @@ export function createLogger(level: LogLevel, destination?: DestinationStream): 
   if (!process.stdout.isTTY) return pino(options)
   // Loaded only if it is needed: a container has no terminal and saves the cost.
   const pretty = createRequire(import.meta.url)('pino-pretty')
-  return pino(options, pretty({ sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' }))
+  return pino(options, pretty({ sync: true, ignore: 'pid,hostname', translateTime: "UTC:HH:MM:ss.l'Z'" }))
 }
 
 interface DescribedError {

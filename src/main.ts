@@ -9,6 +9,7 @@ import { createDeps, type Deps } from './deps.ts'
 import { ServiceError } from './errors.ts'
 import { createLogger, redact } from './log.ts'
 import { startScheduler } from './registration/jobs/scheduler.ts'
+import { warnOfMissingPlans } from './registration/queries/tokens-without-plan.ts'
 import { reservePort } from './reserve-port.ts'
 import { nameOfStore } from './store/open.ts'
 import { serverHelp } from './variables.ts'
@@ -151,4 +152,4 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
 }
 process.on('SIGTERM', stop)
 process.on('SIGINT', stop)
-await deps.keyProbe?.checkPath()
+await Promise.all([deps.keyProbe?.checkPath(), warnOfMissingPlans(deps)])

@@ -5,11 +5,13 @@ import { type ClientOptions, createClient } from './client.ts'
 import { type ImportOutcome, importKeys, type KeyToImport } from './import-keys.ts'
 import {
   type CreatedKey,
+  countKeys,
   createKey,
   deleteKey,
   ensureEnabled,
   type FoundKey,
   findKeys,
+  type KeyCount,
   type KeyToCreate,
   type ListedKey,
   setKeyEnabled,
@@ -50,6 +52,8 @@ export interface ApiGateway {
   setKeyEnabled(id: string, enabled: boolean, signal: AbortSignal): Promise<boolean>
   /** Returns the keys whose name starts with `namePrefix`. */
   findKeys(namePrefix: string, signal: AbortSignal): Promise<ListedKey[]>
+  /** Counts all keys of the account and Region; when the signal aborts, those so far. */
+  countKeys(signal: AbortSignal): Promise<KeyCount>
   /** Reads whether a key is enabled, and the usage plans that it is on. `null`: it does not exist. */
   readKey(query: KeyQuery, signal: AbortSignal): Promise<KeyState | null>
   /** Returns the usage plans that a key is on. A key that does not exist is on none. */
@@ -97,6 +101,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       deleteKey: (id, signal) => deleteKey(client, id, signal),
       setKeyEnabled: (id, enabled, signal) => setKeyEnabled(client, id, enabled, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
+      countKeys: (signal) => countKeys(client, signal),
       readUsage: (query, signal) => logUnsupported(readUsage(client, query, signal)),
       setRemaining: (quota, signal) => setRemaining(client, changeQueue, quota, signal),
       readKey: (query, signal) => logUnsupported(readKey(client, query, signal)),

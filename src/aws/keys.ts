@@ -157,6 +157,32 @@ export async function findKeys(
   }
 }
 
+/** A number of keys. `isComplete: false`: the time was over before all were counted. */
+export interface KeyCount {
+  readonly count: number
+  readonly isComplete: boolean
+}
+
+/**
+ * Counts all keys of the account and Region, page by page, until `signal` aborts.
+ * @throws ServiceError see {@link toServiceError}
+ */
+export async function countKeys(client: APIGatewayClient, signal: AbortSignal): Promise<KeyCount> {
+  let count = 0
+  try {
+    const pages = paginateGetApiKeys(
+      { client, pageSize: 500 },
+      { includeValues: false },
+      { abortSignal: signal },
+    )
+    for await (const page of pages) count += page.items?.length ?? 0
+    return { count, isComplete: true }
+  } catch (error) {
+    if (signal.aborted && count > 0) return { count, isComplete: false }
+    throw toServiceError(error, 'count the API keys')
+  }
+}
+
 /** Keeps only the keys with the prefix: if a server ignores the filter of the query, other keys must not match. */
 export function keysNamed<T extends { id?: string | undefined; name?: string | undefined }>(
   items: readonly T[] | undefined,

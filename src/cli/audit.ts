@@ -2,7 +2,10 @@ import type { Command } from 'commander'
 import type { RecordedEntry } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'
 import { pageSize, pastTime } from './arguments.ts'
-import { formatTable, isoTime, printJson, showTime } from './format.ts'
+import { isoTime, showTime } from './format.ts'
+import { requireKnown } from './known-names.ts'
+import { findRegistration, unknownRegistration } from './load-registration.ts'
+import { inPages, type ListForm, note, printList } from './output.ts'
 import { withStore } from './with-store.ts'
 
 interface AuditOptions {
@@ -23,10 +26,13 @@ export function addAuditCommand(program: Command): void {
     )
     .option(
       '--since <time>',
-      'only entries since this time: an age such as 7d, or a date such as 2026-11-24',
+      'only entries since this time: an age such as 7d, or a time such as 2026-11-24 or 2026-11-24T12:00',
       pastTime,
     )
-    .option('--registration <id>', 'only entries about this registration')
+    .option(
+      '--registration <id>',
+      'only entries about this registration: its id (reg_…), or the id or name of a key',
+    )
     .option('--token <id>', 'only entries about this token')
     .option('--limit <n>', 'maximum number of entries to print', pageSize, 100)
     .option('--after <entry>', 'print the page that follows this entry')
@@ -34,29 +40,36 @@ export function addAuditCommand(program: Command): void {
     .action((options: AuditOptions) => withStore((store) => show(store, options)))
 }
 
+const FORM: ListForm<RecordedEntry> = {
+  heading: ['TIME', 'ACTOR', 'ACTION', 'SUBJECT', 'KEY', 'ADDRESS', 'REQUEST', 'DETAIL'],
+  row: ({ at, actor, action, registrationId, tokenId, apiKeyId, detail }) => [
+    showTime(at),
+    actor.id === null ? actor.kind : `${actor.kind} ${actor.id}`,
+    action,
+    registrationId ?? tokenId ?? '-',
+    apiKeyId ?? '-',
+    actor.clientAddress ?? '-',
+    actor.requestId ?? '-',
+    detail ?? '',
+  ],
+  json: entryJson,
+}
+
 async function show(store: Store, options: AuditOptions): Promise<void> {
-  const { since, registration: registrationId, token: tokenId, after, limit, json } = options
-  const entries = await store.listAudit({ since, registrationId, tokenId, after, limit })
-  if (json) return printJson(entries.map(entryJson))
-  if (entries.length === 0) {
-    process.stderr.write('No audit entries match.\n')
-    return
+  const { since, registration, token: tokenId, after, limit, json } = options
+  const about = registration === undefined ? undefined : await findRegistration(store, registration)
+  const filter = { since, registrationId: about?.id ?? registration, tokenId }
+  const pages = inPages<RecordedEntry>(limit, (last, most) =>
+    store.listAudit({ ...filter, after: last?.id ?? after, limit: most }),
+  )
+  const { count, last } = await printList(pages, FORM, json === true)
+  if (count === 0) {
+    await requireKnown(store, { token: tokenId })
+    if (registration !== undefined && about === undefined) throw unknownRegistration(registration)
+    if (!json) note('No audit entries match.')
   }
-  const rows = entries.map((entry) => [
-    showTime(entry.at),
-    entry.actor.id === null ? entry.actor.kind : `${entry.actor.kind} ${entry.actor.id}`,
-    entry.action,
-    entry.registrationId ?? entry.tokenId ?? '-',
-    entry.apiKeyId ?? '-',
-    entry.actor.clientAddress ?? '-',
-    entry.actor.requestId ?? '-',
-    entry.detail ?? '',
-  ])
-  const heading = ['TIME', 'ACTOR', 'ACTION', 'SUBJECT', 'KEY', 'ADDRESS', 'REQUEST', 'DETAIL']
-  process.stdout.write(formatTable(heading, rows))
-  const last = entries.at(-1)
-  if (last !== undefined && entries.length === limit)
-    process.stderr.write(`There may be more entries: add --after ${last.id}\n`)
+  if (!json && last !== undefined && count === limit)
+    note(`There may be more entries: add --after ${last.id}`)
 }
 
 function entryJson({ actor, ...entry }: RecordedEntry): object {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Deps } from '../deps.ts'
 import { createLeaderLease, type LeaderLease } from '../registration/jobs/leader-lease.ts'
+import { note } from './output.ts'
 
 /** The interval between two looks at the store (ms). */
 const LOOK_MS = 1_000
@@ -73,8 +74,7 @@ export async function finishWork<T>(deps: Deps, work: RecordedWork<T>): Promise<
         })
         round = running
       } else if (round === undefined) {
-        if (!isBesideServer)
-          process.stderr.write(`A running server works on the ${name}; Ctrl-C stops only this command.\n`)
+        if (!isBesideServer) note(`A running server works on the ${name}; Ctrl-C stops only this command.`)
         isBesideServer = true
         if (performance.now() - progressAt > STALLED_MS) break
       }
@@ -84,8 +84,10 @@ export async function finishWork<T>(deps: Deps, work: RecordedWork<T>): Promise<
     await look(Number.POSITIVE_INFINITY)
     const interrupted = stop.signal.aborted && unfinished.length > 0
     if (interrupted) {
-      const who = isBesideServer ? 'the running server' : 'a server, or the same command again,'
-      process.stderr.write(`Stopped. Of the ${name}, ${unfinished.length} are left; ${who} finishes them.\n`)
+      const who = isBesideServer
+        ? 'the running server'
+        : 'a server, or "firstkey registrations recover --yes",'
+      note(`Stopped. Of the ${name}, ${unfinished.length} are left; ${who} finishes them.`)
       process.exitCode = 130 // As a shell reports a program that SIGINT ended.
     }
     return { unfinished, interrupted }

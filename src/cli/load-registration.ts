@@ -6,18 +6,29 @@ const ALL = 1_000_000
 
 /**
  * Reads a registration by its id, by the id of a rotation of it, or by the id or the name of one of its keys.
- * @throws Error if there is none
+ * @returns `undefined`: there is none
  */
-export async function loadRegistration(store: Store, text: string): Promise<Registration> {
+export async function findRegistration(store: Store, text: string): Promise<Registration | undefined> {
   const id = storeOf(text) === undefined ? text : registrationIdOf(text)
   const one =
     (await store.getRegistration(id)) ??
     (await store.listRegistrations({ limit: ALL })).find(({ apiKeyId }) => apiKeyId === text)
-  if (one === undefined) throw new Error(`there is no registration ${text} in this store`)
-  if (one.rotation === null) return one
+  if (one === undefined || one.rotation === null) return one
   const root = await store.getRegistration(one.rotation.of)
   if (root === undefined) throw new Error(`the registration ${one.rotation.of} of ${one.id} is missing`)
   return root
+}
+
+/** Like {@link findRegistration}. @throws Error if there is none */
+export async function loadRegistration(store: Store, text: string): Promise<Registration> {
+  const one = await findRegistration(store, text)
+  if (one === undefined) throw unknownRegistration(text)
+  return one
+}
+
+/** The error for a registration that this store does not have. */
+export function unknownRegistration(text: string): Error {
+  return new Error(`there is no registration ${text} in this store`)
 }
 
 /** Checks that a registration has a key. @throws Error if it is pending or failed */

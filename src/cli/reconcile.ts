@@ -8,7 +8,9 @@ import {
 } from '../registration/jobs/reconcile.ts'
 import { adoptKeys, lookAtUnknown, mayBeInUse, type UnknownKey } from '../registration/jobs/unknown-keys.ts'
 import type { Registration } from '../store/records.ts'
-import { isoTime, printJson, showTime } from './format.ts'
+import { endDryRun } from './dry-run.ts'
+import { isoTime, showTime } from './format.ts'
+import { note, print, printJson } from './output.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
 
 interface ReconcileOptions {
@@ -77,12 +79,10 @@ function reconcile(options: ReconcileOptions): Promise<void> {
     const needsForce = toDelete.length + (unmarked ? unknownKeys.length : 0) > 0 && knownKeys === 0
     report(discrepancies, unknownKeys, options)
     if (!yes) {
-      if (needsForce) process.stderr.write('The store knows none of these keys: check that STORE is right.\n')
+      if (needsForce) note('The store knows none of these keys: check that STORE is right.')
       advise(unknownKeys, options)
       if (toDelete.length + deadRecords.length + (adopt ? unknownKeys.length : 0) > 0)
-        process.stderr.write(
-          `Nothing was changed. To make these changes, run: ${commandOf(options)}${needsForce ? ' --force' : ''}\n`,
-        )
+        endDryRun(['reconcile'], [...flagsOf(options), ...(needsForce ? ['--force'] : [])])
       return
     }
     if (needsForce && !force) {
@@ -99,9 +99,7 @@ function reconcile(options: ReconcileOptions): Promise<void> {
       adopted === undefined
         ? ''
         : ` Keys adopted, for the token ${adopted.tokenId}: ${adopted.adopted.length}.`
-    process.stderr.write(
-      `Keys deleted: ${toDelete.length}.${adoptedKeys} Missing keys recorded: ${deadRecords.length}.\n`,
-    )
+    note(`Keys deleted: ${toDelete.length}.${adoptedKeys} Missing keys recorded: ${deadRecords.length}.`)
     const done = new Set([...toDelete, ...(adopted?.adopted ?? [])].map(({ id }) => id))
     advise(
       unknownKeys.filter(({ id }) => !done.has(id)),
@@ -119,28 +117,27 @@ function isToDelete(key: UnknownKey, options: ReconcileOptions): boolean {
 function advise(left: readonly UnknownKey[], options: ReconcileOptions): void {
   if (left.length === 0) return
   const used = left.filter(mayBeInUse).length
-  const command = commandOf({ ...(options.unmarked ? { unmarked: true } : {}) })
-  process.stderr.write(
-    `Unknown keys: ${left.length}, of which ${used} were used in the last 90 days, or may have been. The store may be older than they are.\n` +
-      `  To keep them as registrations: ${command} --adopt\n` +
-      `  To delete those that were not used: ${command} --delete (all of them: --delete-used)\n`,
+  const command = `firstkey reconcile --yes${options.unmarked ? ' --unmarked' : ''}`
+  note(
+    `Unknown keys: ${left.length}, of which ${used} were used in the last 90 days, or may have been. The store may be older than they are.`,
   )
+  note(`  To keep them as registrations: ${command} --adopt`)
+  note(`  To delete those that were not used: ${command} --delete (all of them: --delete-used)`)
   const detached = left.filter(({ plan }) => plan === null).length
   if (detached > 0)
-    process.stderr.write(
-      `  ${detached} of them are on no usage plan of this service, so they cannot be adopted: put them on one in AWS first.\n`,
+    note(
+      `  ${detached} of them are on no usage plan of this service, so they cannot be adopted: put them on one in AWS first.`,
     )
 }
 
-/** The command that makes the changes. */
-function commandOf({ adopt, delete: unused, deleteUsed, unmarked }: ReconcileOptions): string {
-  const flags = [
-    adopt && '--adopt',
-    unused && '--delete',
-    deleteUsed && '--delete-used',
-    unmarked && '--unmarked',
+/** The options that choose what is changed. */
+function flagsOf({ adopt, delete: unused, deleteUsed, unmarked }: ReconcileOptions): string[] {
+  return [
+    ...(adopt ? ['--adopt'] : []),
+    ...(unused ? ['--delete'] : []),
+    ...(deleteUsed ? ['--delete-used'] : []),
+    ...(unmarked ? ['--unmarked'] : []),
   ]
-  return ['firstkey reconcile --yes', ...flags.filter(Boolean)].join(' ')
 }
 
 function report(
@@ -164,35 +161,34 @@ function report(
     return
   }
   const faults = [strayKeys, unknownKeys, unmarkedKeys, deadRecords, disabledKeys, detachedKeys, youngRecords]
-  if (faults.every((list) => list.length === 0)) process.stderr.write('AWS and the store agree.\n')
-  for (const { id, name } of strayKeys) process.stdout.write(`${id}  stray key: ${name}\n`)
-  for (const key of unknownKeys)
-    process.stdout.write(`${key.id}  unknown key: ${key.name} (${describeUnknown(key)})\n`)
+  if (faults.every((list) => list.length === 0)) note('AWS and the store agree.')
+  for (const { id, name } of strayKeys) print(`${id}  stray key: ${name}`)
+  for (const key of unknownKeys) print(`${key.id}  unknown key: ${key.name} (${describeUnknown(key)})`)
   for (const { id, name } of unmarked ? [] : unmarkedKeys)
-    process.stdout.write(`${id}  unknown key without a store id: ${name}\n`)
+    print(`${id}  unknown key without a store id: ${name}`)
   for (const { id, apiKeyId } of deadRecords)
-    process.stdout.write(
-      `${id}  its key ${apiKeyId} no longer exists in AWS${yes ? '' : '; --yes records that it has ended'}\n`,
+    print(
+      `${id}  its key ${apiKeyId} no longer exists in AWS${yes ? '' : '; --yes records that it has ended'}`,
     )
   for (const { id, apiKeyId } of disabledKeys)
-    process.stdout.write(`${id}  its key ${apiKeyId} is disabled in AWS, and stays so\n`)
+    print(`${id}  its key ${apiKeyId} is disabled in AWS, and stays so`)
   for (const { id, apiKeyId } of detachedKeys)
-    process.stdout.write(`${id}  its key ${apiKeyId} is on no usage plan of the API, and stays so\n`)
+    print(`${id}  its key ${apiKeyId} is on no usage plan of the API, and stays so`)
   for (const [storeId, keys] of otherStores)
-    process.stderr.write(`Keys of another store, ${storeId}: ${keys}. They are left alone.\n`)
+    note(`Keys of another store, ${storeId}: ${keys}. They are left alone.`)
   if (unmarkedKeys.length > 0 && !unmarked)
-    process.stderr.write(
+    note(
       `Unknown keys without a store id: ${unmarkedKeys.length}. A version before store ids made them, and they may belong ` +
-        'to another store in this account and Region. If none does, see more with: firstkey reconcile --unmarked\n',
+        'to another store in this account and Region. If none does, see more with: firstkey reconcile --unmarked',
     )
   if (youngRecords.length === 0) return
   for (const one of youngRecords)
-    process.stdout.write(
-      `${one.id}  AWS does not list its key ${one.apiKeyId} as usable; too young to be judged before ${showTime(settlesAt(one))}\n`,
+    print(
+      `${one.id}  AWS does not list its key ${one.apiKeyId} as usable; too young to be judged before ${showTime(settlesAt(one))}`,
     )
   const minutes = SETTLED_AFTER_MS / 60_000
-  process.stderr.write(
-    `Too young to judge: ${youngRecords.length}. AWS may list a key late for ${minutes} minutes: run this command again afterwards.\n`,
+  note(
+    `Too young to judge: ${youngRecords.length}. AWS may list a key late for ${minutes} minutes: run this command again afterwards.`,
   )
 }
 

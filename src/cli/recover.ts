@@ -3,6 +3,7 @@ import { systemClock } from '../clock.ts'
 import { readConfig } from '../config.ts'
 import type { Deps } from '../deps.ts'
 import { forgetOld } from '../registration/idempotency/forget-old.ts'
+import { deleteDueKeys } from '../registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../registration/jobs/leader-lease.ts'
 import {
   type Decision,
@@ -14,14 +15,16 @@ import {
 } from '../registration/jobs/left.ts'
 import { planRecovery, type Recovered, type RecoveryPlan, recover } from '../registration/jobs/recover.ts'
 import { type Settled, settleDoubts } from '../registration/jobs/settle-doubts.ts'
-import { needsRecovery, type RecoveryAction } from '../registration/lifecycle.ts'
+import { mayHaveKey, needsRecovery, type RecoveryAction } from '../registration/lifecycle.ts'
 import type { Actor } from '../store/audit.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import type { AbandonedUses } from '../store/upkeep.ts'
 import { describeDoubt, doubtJson, listDoubts } from './doubts.ts'
+import { endDryRun } from './dry-run.ts'
 import { finishWork } from './finish-work.ts'
-import { printJson, showTime } from './format.ts'
+import { showTime } from './format.ts'
+import { note, print, printJson } from './output.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
@@ -30,6 +33,9 @@ interface RecoverOptions {
   readonly keep?: true
   readonly json?: true
 }
+
+/** The most keys whose end has come that are listed at once. */
+const MOST_DUE = 1_000
 
 /** The names of the actions in the output. `--json` prints the actions themselves. */
 const NAMES: Record<RecoveryAction, string> = { adopt: 'adopt', undo: 'undo', sweep: 'late-key check' }
@@ -43,7 +49,9 @@ const EFFECTS: Record<Decision, string> = {
   open: 'nothing is decided; add --keep to keep its key',
 }
 
-const MAY_BE_MORE = 'There may be more: run the same command again afterwards.\n'
+const REASONS = { expired: 'has expired', rotated: 'was replaced', revoked: 'was revoked' } as const
+
+const MAY_BE_MORE = 'There may be more: run the same command again afterwards.'
 
 /** Adds `firstkey registrations recover`, and its former name `reconcile`, which no help mentions. */
 export function addRecoverCommand(registrations: Command): void {
@@ -54,9 +62,9 @@ export function addRecoverCommand(registrations: Command): void {
 function define(command: Command): void {
   command
     .description(
-      'complete or undo unfinished registrations and rotations, settle those that have been in doubt for a day, and ' +
-        'refund uses of registrations that were never recorded, as a running server does automatically; dry run ' +
-        'unless --yes',
+      'complete or undo unfinished registrations and rotations, settle those that have been in doubt for a day, ' +
+        'refund uses of registrations that were never recorded, and delete keys that were revoked, were replaced or ' +
+        'have expired, as a running server does automatically; dry run unless --yes',
     )
     .option(
       '--yes',
@@ -103,10 +111,12 @@ async function previewOf(store: Store, left: readonly Left[], { json }: RecoverO
   const now = systemClock()
   const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, now)
   const doubts = await listOtherDoubts(store, left, now)
+  const due = await store.listDue(now, MOST_DUE)
   report(
     {
       left,
       registrations: registrations.map((one) => ({ ...one, done: false })),
+      due: due.map((registration) => ({ registration, done: false })),
       refunds: abandonedUses.map((one) => ({ ...one, done: false })),
       doubts,
       settled: [],
@@ -114,14 +124,14 @@ async function previewOf(store: Store, left: readonly Left[], { json }: RecoverO
     json,
   )
   if (left.length > 0)
-    process.stderr.write(
-      'Of those that wait for you, --yes keeps the keys that were used and undoes the others; --yes --keep keeps them all.\n',
+    note(
+      'Of those that wait for you, --yes keeps the keys that were used and undoes the others; --yes --keep keeps them all.',
     )
   const isRestored = (await store.findRestore()) !== null
-  const work = left.length + registrations.length + abandonedUses.length
+  const work = left.length + registrations.length + abandonedUses.length + due.length
   if (isRestored || work > 0 || doubts.some(({ doubt }) => doubt.until <= now))
-    process.stderr.write('Nothing was changed. To recover them, run: firstkey registrations recover --yes\n')
-  if (mayBeMore) process.stderr.write(MAY_BE_MORE)
+    endDryRun(['registrations', 'recover'])
+  if (mayBeMore || due.length === MOST_DUE) note(MAY_BE_MORE)
 }
 
 /** Recovers what is listed now: by a running server, otherwise by this command. */
@@ -133,8 +143,9 @@ function recoverNow({ json, keep }: RecoverOptions): Promise<void> {
     // As a server does: it undoes what no retry can ask for any more.
     await forgetOld(deps, clock())
     const { registrations, abandonedUses, mayBeMore } = await planRecovery(store, clock())
-    const { unfinished, interrupted } = await finishWork<Planned | AbandonedUses>(deps, {
-      items: [...registrations, ...abandonedUses],
+    const due = (await store.listDue(clock(), MOST_DUE)).map((registration) => ({ registration }))
+    const { unfinished, interrupted } = await finishWork<Planned | AbandonedUses | Due>(deps, {
+      items: [...registrations, ...abandonedUses, ...due],
       name: 'registrations',
       async isDone(item) {
         if ('count' in item) {
@@ -142,9 +153,14 @@ function recoverNow({ json, keep }: RecoverOptions): Promise<void> {
           return !now.abandonedUses.some(({ tokenId }) => tokenId === item.tokenId)
         }
         const record = await store.getRegistration(item.registration.id)
-        return record === undefined || !needsRecovery(record, clock())
+        if (record === undefined) return true
+        return 'action' in item ? !needsRecovery(record, clock()) : !mayHaveKey(record)
       },
-      round: (_unfinished, _leaderLease, stop) => recover(deps, stop),
+      async round(_unfinished, leaderLease, stop) {
+        // First: of keys that expired before a caller received them, it leaves the registrations to recovery.
+        await deleteDueKeys(deps, leaderLease, stop)
+        await recover(deps, stop)
+      },
     })
     const settled = await settleAlone(deps)
     const undone = new Set(unfinished)
@@ -152,13 +168,14 @@ function recoverNow({ json, keep }: RecoverOptions): Promise<void> {
       {
         left,
         registrations: registrations.map((one) => ({ ...one, done: !undone.has(one) })),
+        due: due.map((one) => ({ ...one, done: !undone.has(one) })),
         refunds: abandonedUses.map((one) => ({ ...one, done: !undone.has(one) })),
         doubts: await listDoubts(store, clock()),
         settled,
       },
       json,
     )
-    if (mayBeMore) process.stderr.write(MAY_BE_MORE)
+    if (mayBeMore || due.length === MOST_DUE) note(MAY_BE_MORE)
     if (left.some(({ done }) => !done))
       throw new Error('some registrations still wait for you: see above, and run the same command again')
     if (undone.size > 0 && !interrupted)
@@ -179,7 +196,7 @@ async function decideAll(deps: Deps, keep: boolean, actor: Actor): Promise<Decid
   }
   if (restoredAsOf !== null && decided.every(({ done }) => done)) {
     await store.acceptRestore(restoredAsOf)
-    process.stderr.write('The restore is dealt with: from now on the store is treated like any other.\n')
+    note('The restore is dealt with: from now on the store is treated like any other.')
   }
   return decided
 }
@@ -207,23 +224,33 @@ type Decided = LeftKey & { readonly decision: Decision; readonly done: boolean }
 /** One that waits for an operator, before AWS is asked about its key or after. */
 type Left = Decided | { readonly registration: Registration; readonly done: false }
 
+/** A registration or rotation whose key is to be deleted because its end has come. */
+interface Due {
+  readonly registration: Registration
+}
+
 interface Report {
   /** Those that wait for an operator, or did. */
   readonly left: readonly Left[]
   readonly registrations: readonly Recovered[]
   readonly refunds: readonly (AbandonedUses & { readonly done: boolean })[]
+  readonly due: readonly (Due & { readonly done: boolean })[]
   /** Those that are still in doubt. */
   readonly doubts: Awaited<ReturnType<typeof listDoubts>>
   readonly settled: readonly Settled[]
 }
 
-function report({ left, registrations, refunds, doubts, settled }: Report, json: true | undefined): void {
+function report(
+  { left, registrations, refunds, due, doubts, settled }: Report,
+  json: true | undefined,
+): void {
   const done = settled.filter(({ outcome }) => outcome !== 'open')
   if (json) {
     printJson([
       ...left.map(leftJson),
       ...registrations.map(({ registration, action, done }) => ({ id: registration.id, action, done })),
       ...refunds.map(({ tokenId, done, count }) => ({ id: tokenId, action: 'refund', done, count })),
+      ...due.map(({ registration: { id }, done }) => ({ id, action: 'delete', done })),
       ...done.map(({ registration: { id }, outcome }) => ({ id, action: 'settle', done: true, outcome })),
       ...doubts.map(({ registration: { id }, doubt }) => ({
         ...doubtJson(id, doubt),
@@ -233,25 +260,35 @@ function report({ left, registrations, refunds, doubts, settled }: Report, json:
     ])
     return
   }
-  if (left.length + registrations.length + refunds.length + doubts.length + done.length === 0)
-    process.stderr.write('There is nothing to recover.\n')
-  for (const one of left)
-    process.stdout.write(line(one.registration.id, 'waits for you', one.done, describeLeft(one)))
+  if (left.length + registrations.length + refunds.length + due.length + doubts.length + done.length === 0)
+    note('There is nothing to recover.')
+  for (const one of left) print(line(one.registration.id, 'waits for you', one.done, describeLeft(one)))
   for (const { registration, action, done } of registrations) {
-    process.stdout.write(line(registration.id, NAMES[action], done, effectOf(registration, action, done)))
+    print(line(registration.id, NAMES[action], done, effectOf(registration, action, done)))
   }
   for (const { tokenId, count, done } of refunds) {
     const [uses, are] = count === 1 ? ['use', 'is'] : ['uses', 'are']
     const meaning = `${count} ${uses} that a stopped process spent without recording a registration ${are} refunded`
-    process.stdout.write(line(tokenId, 'refund', done, meaning))
+    print(line(tokenId, 'refund', done, meaning))
+  }
+  for (const { registration, done } of due) {
+    const { id, apiKeyId, endReason } = registration
+    print(
+      line(
+        id,
+        'delete',
+        done,
+        `its key ${apiKeyId} is deleted, because it ${REASONS[endReason ?? 'expired']}`,
+      ),
+    )
   }
   for (const { registration, outcome } of done) {
     const meaning =
       outcome === 'undone' ? effectOf(registration, 'undo', true) : 'its caller received the key'
-    process.stdout.write(line(registration.id, 'in doubt', true, meaning))
+    print(line(registration.id, 'in doubt', true, meaning))
   }
   for (const { registration, doubt } of doubts)
-    process.stdout.write(line(registration.id, 'in doubt', false, describeDoubt(doubt)))
+    print(line(registration.id, 'in doubt', false, describeDoubt(doubt)))
 }
 
 function leftJson(one: Left): object {
@@ -294,5 +331,5 @@ function effectOf({ rotation }: Registration, action: RecoveryAction, done: bool
 }
 
 function line(id: string, action: string, done: boolean, meaning: string): string {
-  return `${id}  ${action}${done ? ' (done)' : ''}: ${meaning}\n`
+  return `${id}  ${action}${done ? ' (done)' : ''}: ${meaning}`
 }

@@ -11,26 +11,24 @@ import { defaultTiming } from '../registration/timing.ts'
 import { PUBLIC_STATUSES, type PublicStatus } from '../store/operators.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
-import { duration, pageSize } from './arguments.ts'
-import { describeDoubt, doubtJson, listDoubts, readDoubt } from './doubts.ts'
-import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
+import { type FutureTime, futureTime, pageSize } from './arguments.ts'
+import { describeDoubt, doubtJson, readDoubt } from './doubts.ts'
+import { formatRecord, isoTime, showTime } from './format.ts'
+import { requireKnown } from './known-names.ts'
 import { loadRegistration } from './load-registration.ts'
+import { inPages, type ListForm, note, printJson, printList, write } from './output.ts'
 import { addRecoverCommand } from './recover.ts'
 import { addRevokeCommand } from './revoke.ts'
 import { addRotateCommand } from './rotate.ts'
+import { addStatsCommand } from './stats.ts'
 import { addSuspendCommands } from './suspend.ts'
 import { withStore } from './with-store.ts'
-
-/** API Gateway's quota of API keys for each account and Region. */
-const KEY_QUOTA = 10_000
-/** The newest audit entries that `stats` searches for refusals. */
-const MOST_REFUSALS = 10_000
 
 interface ListOptions {
   readonly status?: PublicStatus
   readonly token?: string
   readonly plan?: string
-  readonly expiring?: number
+  readonly expiring?: FutureTime
   readonly inDoubt?: true
   readonly after?: string
   readonly limit: number
@@ -52,9 +50,9 @@ export function addRegistrationCommands(program: Command): void {
       new Option('--status <status>', 'only registrations with this status').choices(PUBLIC_STATUSES),
     )
     .option(
-      '--expiring <duration>',
-      'only registrations whose key expires within this time, such as 7d',
-      duration,
+      '--expiring <time>',
+      'only registrations whose key expires by this time: within a duration such as 7d, or by a time such as 2026-12-31',
+      futureTime,
     )
     .option('--in-doubt', 'only registrations for which it is open whether their caller received the key')
     .option('--limit <n>', 'maximum number of registrations to print', pageSize, 100)
@@ -69,33 +67,16 @@ export function addRegistrationCommands(program: Command): void {
     .option('--json', 'print JSON')
     .action((id: string, options: { json?: true }) => withStore((store) => show(store, id, options)))
 
-  registrations
-    .command('stats')
-    .description('count registrations by plan and status')
-    .option('--json', 'print JSON')
-    .action((options: { json?: true }) => withStore((store) => stats(store, options)))
-
+  addStatsCommand(registrations)
   addSuspendCommands(registrations)
   addRevokeCommand(registrations)
   addRotateCommand(registrations)
   addRecoverCommand(registrations)
 }
 
-async function list(store: Store, options: ListOptions): Promise<void> {
-  const { status, token: tokenId, plan, expiring, limit, json } = options
-  const now = systemClock()
-  const after = options.after === undefined ? undefined : await loadRegistration(store, options.after)
-  const expiringBy = expiring === undefined ? undefined : now + expiring
-  const inDoubtBy = options.inDoubt ? now - defaultTiming.inDoubtAfter : undefined
-  const filter = { status, tokenId, plan, expiringBy, inDoubtBy, after, limit }
-  const page = await store.listWithKeys(filter, now)
-  const views = await Promise.all(page.map(({ registration }) => look(store, registration, now)))
-  if (json) return printJson(views.map(registrationJson))
-  if (page.length === 0) {
-    process.stderr.write('No registrations match.\n')
-    return
-  }
-  const rows = views.map(({ registration, current, status, doubt, unfinished }) => [
+const FORM: ListForm<Look> = {
+  heading: ['ID', 'STATUS', 'KEY', 'PLAN', 'CREATED', 'EXPIRES', 'NAME'],
+  row: ({ registration, current, status, doubt, unfinished }) => [
     registration.id,
     [...new Set([status, ...(doubt === null ? [] : ['in doubt']), ...unfinished.map(noteOf)])].join(', '),
     current.apiKeyId ?? '-',
@@ -103,18 +84,34 @@ async function list(store: Store, options: ListOptions): Promise<void> {
     showTime(registration.createdAt),
     showTime(current.expiresAt),
     registration.name,
-  ])
-  process.stdout.write(formatTable(['ID', 'STATUS', 'KEY', 'PLAN', 'CREATED', 'EXPIRES', 'NAME'], rows))
-  const last = page.at(-1)
-  if (last !== undefined && page.length === limit)
-    process.stderr.write(`There may be more registrations: add --after ${last.registration.id}\n`)
+  ],
+  json: registrationJson,
+}
+
+async function list(store: Store, options: ListOptions): Promise<void> {
+  const { status, token: tokenId, plan, limit, json } = options
+  const now = systemClock()
+  const after = options.after === undefined ? undefined : await loadRegistration(store, options.after)
+  const expiringBy = options.expiring?.(now)
+  const inDoubtBy = options.inDoubt ? now - defaultTiming.inDoubtAfter : undefined
+  const filter = { status, tokenId, plan, expiringBy, inDoubtBy }
+  const pages = inPages<Look>(limit, async (last, most) => {
+    const page = await store.listWithKeys({ ...filter, after: last?.registration ?? after, limit: most }, now)
+    return Promise.all(page.map(({ registration }) => look(store, registration, now)))
+  })
+  const { count, last } = await printList(pages, FORM, json === true)
+  if (count === 0) await requireKnown(store, { token: tokenId, plan })
+  if (json) return
+  if (count === 0) note('No registrations match.')
+  if (last !== undefined && count === limit)
+    note(`There may be more registrations: add --after ${last.registration.id}`)
 }
 
 async function show(store: Store, id: string, { json }: { json?: true }): Promise<void> {
   const view = await look(store, await loadRegistration(store, id), systemClock())
   if (json) return printJson(registrationJson(view))
   const { registration: one, current, overlapping, status, doubt, unfinished } = view
-  process.stdout.write(
+  write(
     formatRecord([
       ['id', one.id],
       ['status', one.status === 'failed' ? `failed, ${one.failure}` : status],
@@ -174,49 +171,6 @@ function describePart(part: Registration): string {
   const key = part.apiKeyId === null ? '' : ` (${part.apiKeyId})`
   const failure = part.failure === null ? '' : `; ${part.failure}, next attempt ${showTime(part.endsAt)}`
   return `${part.id}: ${noteOf(part)}${key}${failure}`
-}
-
-async function stats(store: Store, { json }: { json?: true }): Promise<void> {
-  const counts = await store.countByStatus(systemClock())
-  const active = counts.filter(({ status }) => status === 'active').reduce((sum, { count }) => sum + count, 0)
-  const keys = await store.countKeys()
-  const inDoubt = (await listDoubts(store, systemClock())).length
-  const refusals = await refusalsOfLastHour(store)
-  if (json) {
-    const byPlan = counts.map(({ plan, status: standing, count }) => ({ plan, standing, count }))
-    const refused = refusals.map(([code, at]) => ({ code, last_at: isoTime(at) }))
-    const figures = {
-      store_id: store.id,
-      active,
-      in_doubt: inDoubt,
-      keys,
-      key_quota: KEY_QUOTA,
-      counts: byPlan,
-    }
-    return printJson({ ...figures, refused_last_hour: refused })
-  }
-  const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
-  if (rows.length > 0) process.stdout.write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
-  const quota = KEY_QUOTA.toLocaleString('en-US')
-  process.stderr.write(
-    `Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of this store: ${keys} (an account's quota is ${quota} in a Region; ` +
-      'other keys count too).\n',
-  )
-  process.stderr.write(`Names of this store's keys begin with reg_${store.id} and rot_${store.id}.\n`)
-  for (const [code, at] of refusals)
-    process.stderr.write(`Refused in the last hour: ${code}, last at ${showTime(at)}\n`)
-}
-
-/** The codes with which requests were refused in the last hour, each with the time of the last one, newest first. */
-async function refusalsOfLastHour(store: Store): Promise<[code: string, at: number][]> {
-  const entries = await store.listAudit({ since: systemClock() - 3_600_000, limit: MOST_REFUSALS })
-  const lastAt = new Map<string, number>()
-  for (const { action, detail, at } of entries) {
-    // The entry of repeated refusals has their number after the code.
-    const [code = ''] = detail?.split(':') ?? []
-    if (action === 'request.refused' && !lastAt.has(code)) lastAt.set(code, at)
-  }
-  return [...lastAt]
 }
 
 /** The JSON of a registration, without secrets and their hashes. */

@@ -2,12 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import type { Deps } from '../deps.ts'
-import { deleteKey } from '../registration/jobs/delete-keys.ts'
+import { publicStatusOf } from '../registration/lifecycle.ts'
 import type { Actor } from '../store/audit.ts'
 import type { RegistrationWithKey } from '../store/operators.ts'
 import type { Store } from '../store/store.ts'
+import { areEnded, deleteKeysOf } from './delete-keys.ts'
+import { endDryRun } from './dry-run.ts'
 import { finishWork } from './finish-work.ts'
+import { showTime } from './format.ts'
+import { requireKnown } from './known-names.ts'
 import { loadRegistration } from './load-registration.ts'
+import { note, print } from './output.ts'
 import { withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
@@ -65,7 +70,8 @@ export async function revokeKeys(deps: Deps, actor: Actor, selection: Selection)
       const { id } = one.registration
       seen.add(id)
       const ending = await store.revokeRegistration(id, actor, clock())
-      revocations.push({ ...one, ending: ending.map((record) => record.id) })
+      if (ending.length === 0 && one.current.status === 'ended') note(endedLine(one, clock()))
+      else revocations.push({ ...one, ending: ending.map((record) => record.id) })
     }
     if (store.listingLagMs === 0 || (round > 0 && selected.length === 0)) break
   }
@@ -73,45 +79,61 @@ export async function revokeKeys(deps: Deps, actor: Actor, selection: Selection)
   const { unfinished, interrupted } = await finishWork(deps, {
     items: revocations,
     name: 'keys',
-    async isDone({ ending }) {
-      for (const id of ending) if ((await store.getRegistration(id))?.status !== 'ended') return false
-      return true
-    },
-    onDone: (one, count) => void process.stderr.write(`${count}/${length}  ${line(one)}  revoked\n`),
-    async round(unfinished, leaderLease, stop) {
-      for (const id of unfinished.flatMap(({ ending }) => ending)) {
-        if (stop.aborted || !(await leaderLease.isHeld())) return
-        const record = await store.getRegistration(id)
-        // A failure is recorded and logged, on stderr.
-        if (record?.status === 'ending')
-          await deleteKey(deps, deps.lowPriorityApiGateway, record).catch(() => undefined)
-      }
-    },
+    isDone: ({ ending }) => areEnded(store, ending),
+    onDone: (one, count) => note(`${count}/${length}  ${line(one)}  revoked`),
+    round: (unfinished, leaderLease, stop) =>
+      deleteKeysOf(
+        deps,
+        unfinished.flatMap(({ ending }) => ending),
+        leaderLease,
+        stop,
+      ),
   })
-  for (const one of unfinished) process.stderr.write(`${line(one)}  key not deleted yet\n`)
-  process.stderr.write(
-    length === 0
-      ? 'No registration matches; no key was deleted.\n'
-      : `${length - unfinished.length} of ${length} revoked.\n`,
+  for (const one of unfinished) note(`${line(one)}  key not deleted yet`)
+  note(
+    seen.size === 0
+      ? 'No registration matches; no key was deleted.'
+      : `${length - unfinished.length} of ${seen.size} revoked.`,
   )
   if (unfinished.length > 0 && !interrupted)
     throw new Error('some keys are not deleted yet; a running server retries, or run this command again')
 }
 
-async function preview(store: Store, selection: Selection): Promise<void> {
-  const selected = await select(store, selection)
-  for (const one of selected) process.stdout.write(`${line(one)}\n`)
-  const { length } = selected
-  const [registrations, them] = length === 1 ? ['registration', 'it'] : ['registrations', 'them']
-  process.stderr.write(
-    length === 0
-      ? 'No registration matches; nothing was changed.\n'
-      : `${length} ${registrations} would be revoked. Nothing was changed. To revoke ${them}, add --yes.\n`,
+/** Lists the registrations that {@link revokeKeys} would revoke, and notes those that have ended. @returns their numbers */
+export async function previewRevocation(
+  store: Store,
+  selection: Selection,
+): Promise<{ revocable: number; ended: number }> {
+  const { ended = [], revocable = [] } = Object.groupBy(await select(store, selection), ({ current }) =>
+    current.status === 'ended' ? 'ended' : 'revocable',
   )
+  for (const one of ended) note(endedLine(one, systemClock()))
+  for (const one of revocable) print(line(one))
+  return { revocable: revocable.length, ended: ended.length }
+}
+
+async function preview(store: Store, selection: Selection): Promise<void> {
+  const { revocable, ended } = await previewRevocation(store, selection)
+  if (revocable === 0)
+    return note(
+      `${ended === 0 ? 'No registration matches' : 'There is nothing to revoke'}; nothing was changed.`,
+    )
+  const [registrations, its] = revocable === 1 ? ['registration', 'its key'] : ['registrations', 'their keys']
+  note(`${revocable} ${registrations} would be revoked, and ${its} deleted.`)
+  const { ids = [], token, plan } = selection
+  const by = [
+    ...(token === undefined ? [] : ['--token', token]),
+    ...(plan === undefined ? [] : ['--plan', plan]),
+  ]
+  endDryRun(['registrations', 'revoke', ...ids, ...by])
 }
 
 function line({ registration, current }: RegistrationWithKey): string {
   return `${registration.id}  ${current.apiKeyId ?? '-'}  ${current.plan}  ${registration.name}`
+}
+
+function endedLine(one: RegistrationWithKey, now: number): string {
+  return `${line(one)}  already ${publicStatusOf(one.current, now)}, key deleted at ${showTime(one.current.endedAt)}`
 }
 
 async function select(
@@ -131,8 +153,10 @@ async function select(
     const after = selected.at(-1)?.registration
     const page = await store.listWithKeys({ tokenId, plan, withKey: true, after, limit: PAGE }, systemClock())
     selected.push(...page)
-    if (page.length < PAGE) return selected
+    if (page.length < PAGE) break
   }
+  if (selected.length === 0) await requireKnown(store, { token: tokenId, plan })
+  return selected
 }
 
 async function selectOne(store: Store, id: string): Promise<RegistrationWithKey> {

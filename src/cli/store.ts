@@ -5,8 +5,8 @@ import { systemClock } from '../clock.ts'
 import { readStoreLocation, type StoreLocation } from '../config.ts'
 import { cloudFormation } from '../store/dynamodb/table.ts'
 import { openStore } from '../store/open.ts'
-import { printJson } from './format.ts'
 import { operator, recordCommand } from './operator.ts'
+import { note, printJson } from './output.ts'
 import { withStore } from './with-store.ts'
 
 /** Adds `firstkey store init|copy|backup`. Other commands do not load the DynamoDB SDK. */
@@ -67,7 +67,7 @@ async function init({ cloudformation }: { cloudformation?: true }): Promise<void
       ? 'Capacity: on demand.'
       : `Capacity: provisioned, and a burst beyond it is refused. Change that with: ${update} --billing-mode PAY_PER_REQUEST`,
   ]
-  process.stderr.write(`${lines.join('\n')}\n`)
+  for (const line of lines) note(line)
 }
 
 async function copy({ from, to }: { from: string; to: string }): Promise<void> {

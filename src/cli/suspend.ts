@@ -5,8 +5,8 @@ import { resume, suspend } from '../registration/suspend.ts'
 import type { PublicStatus } from '../store/operators.ts'
 import type { Store } from '../store/store.ts'
 import { loadRegistration } from './load-registration.ts'
+import { note } from './output.ts'
 import { withDeps } from './with-deps.ts'
-import { withStore } from './with-store.ts'
 
 interface Change {
   readonly name: 'suspend' | 'resume'
@@ -20,40 +20,28 @@ interface Change {
 const SUSPEND: Change = {
   name: 'suspend',
   description:
-    'disable the keys of registrations, until they are resumed: their owners cannot rotate them; dry run unless --yes',
+    'disable the keys of registrations, at once, until they are resumed: their owners cannot rotate them',
   done: 'suspended',
   from: 'active',
   run: suspend,
 }
 const RESUME: Change = {
   name: 'resume',
-  description: 'enable the keys of suspended registrations; dry run unless --yes',
+  description: 'enable the keys of suspended registrations, at once',
   done: 'resumed',
   from: 'suspended',
   run: resume,
 }
 
-/** Adds `firstkey registrations suspend|resume`. */
+/** Adds `firstkey registrations suspend|resume`. Each undoes the other, so neither has a dry run. */
 export function addSuspendCommands(registrations: Command): void {
   for (const change of [SUSPEND, RESUME])
     registrations
       .command(change.name)
       .description(change.description)
       .argument('<ids...>', 'registration ids (reg_…), or ids or names of their keys')
-      .option('--yes', `${change.name} them instead of listing them`)
-      .action((ids: string[], { yes }: { yes?: true }) =>
-        yes ? apply(change, ids) : withStore((store) => preview(store, change, ids)),
-      )
-}
-
-async function preview(store: Store, change: Change, ids: readonly string[]): Promise<void> {
-  const views = await load(store, change, ids)
-  for (const view of views) process.stdout.write(`${line(view)}\n`)
-  const { length } = views
-  process.stderr.write(
-    `${length} ${length === 1 ? 'registration' : 'registrations'} would be ${change.done}. ` +
-      `Nothing was changed. To ${change.name} ${length === 1 ? 'it' : 'them'}, add --yes.\n`,
-  )
+      .option('--yes', 'accepted, but not needed')
+      .action((ids: string[]) => apply(change, ids))
 }
 
 function apply(change: Change, ids: readonly string[]): Promise<void> {
@@ -62,11 +50,13 @@ function apply(change: Change, ids: readonly string[]): Promise<void> {
     let failed = 0
     for (const view of views) {
       try {
-        await change.run(deps, view.registration.id, actor)
-        process.stderr.write(`${line(view)}  ${change.done}\n`)
+        const gone = await change.run(deps, view.registration.id, actor)
+        note(`${line(view)}  ${change.done}`)
+        for (const keyId of gone)
+          note(`The key ${keyId} no longer exists in AWS; firstkey reconcile records that.`)
       } catch {
         failed += 1 // The reason is in the log, on stderr.
-        process.stderr.write(`${line(view)}  recorded, but AWS does not have it yet\n`)
+        note(`${line(view)}  recorded, but AWS does not have it yet`)
       }
     }
     if (failed > 0)

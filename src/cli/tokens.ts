@@ -1,16 +1,21 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { issueBootstrapToken } from '../auth/bootstrap-token.ts'
 import { systemClock } from '../clock.ts'
-import { PLAN_NAME } from '../config.ts'
-import { redact } from '../log.ts'
+import { PLAN_NAME, readPlanNames } from '../config.ts'
+import { containsSecret } from '../log.ts'
+import { tokensWithoutPlan } from '../registration/queries/tokens-without-plan.ts'
+import { missingPlans, tokenStatus } from '../registration/token-policy.ts'
 import { readVisibleText } from '../registration/visible-text.ts'
 import type { Actor } from '../store/audit.ts'
 import type { BootstrapToken } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
-import { duration } from './arguments.ts'
+import { duration, type FutureTime, futureTime } from './arguments.ts'
+import { endDryRun } from './dry-run.ts'
 import { formatDuration } from './duration.ts'
-import { formatRecord, formatTable, isoTime, printJson, showTime } from './format.ts'
-import { revokeKeys } from './revoke.ts'
+import { formatRecord, isoTime, showTime } from './format.ts'
+import { requireOffered, unknownToken } from './known-names.ts'
+import { type ListForm, note, print, printJson, printList, write } from './output.ts'
+import { previewRevocation, revokeKeys } from './revoke.ts'
 import { withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
@@ -18,7 +23,7 @@ interface CreateOptions {
   readonly label: string
   readonly plan: string[]
   readonly maxUses?: number
-  readonly expires?: number
+  readonly expires?: FutureTime
   readonly keyTtl?: number
   readonly namePrefix: string
   readonly rate?: number
@@ -27,6 +32,11 @@ interface CreateOptions {
 
 interface OutputOptions {
   readonly json?: true
+}
+
+interface RevokeOptions extends OutputOptions {
+  readonly withKeys?: true
+  readonly yes?: true
 }
 
 /** Adds `firstkey tokens create|list|show|revoke`. */
@@ -42,13 +52,17 @@ export function addTokenCommands(program: Command): void {
     .addOption(
       new Option(
         '--plan <name>',
-        'a plan that the token allows (not checked against USAGE_PLANS); repeatable, the first is its default',
+        'a plan that the token allows, one of USAGE_PLANS; repeatable, the first is its default',
       )
         .argParser(collectPlan)
         .default([], "the service's default plan"),
     )
     .option('--max-uses <n>', 'how many registrations the token allows (default: unlimited)', count)
-    .option('--expires <duration>', 'how long the token is valid, such as 7d (default: unlimited)', duration)
+    .option(
+      '--expires <time>',
+      'the end of its validity: a duration such as 7d or 1y, or a time such as 2026-12-31 (default: unlimited)',
+      futureTime,
+    )
     .option(
       '--key-ttl <duration>',
       'how long each of its keys is valid, such as 30d (default: unlimited)',
@@ -61,9 +75,10 @@ export function addTokenCommands(program: Command): void {
     )
     .option('--rate <n>', 'how many requests a minute the token allows (default: unlimited)', count)
     .option('--json', 'print JSON, including the secret')
-    .action((options: CreateOptions) =>
-      withStore((store, actor) => create(store, actor, options), { create: true }),
-    )
+    .action((options: CreateOptions) => {
+      checkPlans(options.plan)
+      return withStore((store, actor) => create(store, actor, options), { create: true })
+    })
 
   tokens
     .command('list')
@@ -77,24 +92,48 @@ export function addTokenCommands(program: Command): void {
     .argument('<id>', 'token id, tok_…')
     .option('--json', 'print JSON')
     .action((id: string, options: OutputOptions) =>
-      withStore(async (store) => print(requireToken(id, await store.getToken(id)), options)),
+      withStore(async (store) => printToken(requireToken(id, await store.getToken(id)), options)),
     )
 
   tokens
     .command('revoke')
-    .description('revoke a token; its keys keep working unless --with-keys is given')
+    .description(
+      'revoke a token, at once; its keys keep working unless --with-keys is given, which is a dry run unless --yes',
+    )
     .argument('<id>', 'token id, tok_…')
     .option('--with-keys', 'also revoke all registrations created with it, and delete their keys')
+    .option('--yes', 'with --with-keys: revoke them instead of listing them')
     .option('--json', 'print JSON')
-    .action(async (id: string, { withKeys, ...options }: OutputOptions & { withKeys?: true }) => {
-      const revoke = async (store: Store, actor: Actor) =>
-        print(requireToken(id, await store.revokeToken(id, actor, systemClock())), options)
-      if (!withKeys) return withStore(revoke)
-      return withDeps(async (deps, actor) => {
-        await revoke(deps.store, actor)
-        await revokeKeys(deps, actor, { token: id })
-      })
+    .action((id: string, options: RevokeOptions) => revoke(id, options))
+}
+
+function revoke(id: string, { withKeys, yes, ...options }: RevokeOptions): Promise<void> {
+  const revokeToken = async (store: Store, actor: Actor) => {
+    const { revokedAt } = requireToken(id, await store.getToken(id))
+    if (revokedAt !== null) note(`${id} was already revoked at ${showTime(revokedAt)}.`)
+    printToken(requireToken(id, await store.revokeToken(id, actor, systemClock())), options)
+  }
+  if (!withKeys) return withStore(revokeToken)
+  if (!yes)
+    return withStore(async (store) => {
+      const { revokedAt } = requireToken(id, await store.getToken(id))
+      if (revokedAt === null) note(`${id} would be revoked.`)
+      else note(`${id} was already revoked at ${showTime(revokedAt)}.`)
+      const { revocable } = await previewRevocation(store, { token: id })
+      note(`Registrations that would be revoked, and their keys deleted: ${revocable}.`)
+      endDryRun(['tokens', 'revoke', id, '--with-keys'])
     })
+  return withDeps(async (deps, actor) => {
+    await revokeToken(deps.store, actor)
+    await revokeKeys(deps, actor, { token: id })
+  })
+}
+
+/** Checks the plans of a new token, where this deployment's plans are known. @throws Error that names them */
+function checkPlans(plans: readonly string[]): void {
+  const unchecked = plans.filter((plan) => !requireOffered(plan))
+  if (unchecked.length > 0)
+    note(`USAGE_PLANS is not set here, so it was not checked that the service has: ${unchecked.join(', ')}`)
 }
 
 async function create(store: Store, actor: Actor, options: CreateOptions): Promise<void> {
@@ -105,7 +144,7 @@ async function create(store: Store, actor: Actor, options: CreateOptions): Promi
       label: options.label,
       plans: options.plan,
       maxUses: options.maxUses ?? null,
-      expiresAt: options.expires === undefined ? null : now + options.expires,
+      expiresAt: options.expires?.(now) ?? null,
       keyTtlMs: options.keyTtl ?? null,
       namePrefix: options.namePrefix,
       ratePerMinute: options.rate ?? null,
@@ -117,39 +156,40 @@ async function create(store: Store, actor: Actor, options: CreateOptions): Promi
     printJson({ ...tokenJson(token, now), secret })
     return
   }
-  process.stderr.write(`${describeToken(token, now)}\nThe secret is shown only once:\n`)
-  process.stdout.write(`${secret}\n`)
+  process.stderr.write(`${describeToken(token, now)}\n`)
+  note('The secret is shown only once:')
+  print(secret)
 }
 
 async function list(store: Store, { json }: OutputOptions): Promise<void> {
-  const now = systemClock()
-  const tokens = await store.listTokens()
-  if (json) {
-    printJson(tokens.map((token) => tokenJson(token, now)))
-  } else if (tokens.length === 0) {
-    process.stderr.write('There are no tokens. Create one: firstkey tokens create --label …\n')
-  } else {
-    const rows = tokens.map((token) => [
+  const [now, offered] = [systemClock(), readPlanNames(process.env)]
+  const form: ListForm<BootstrapToken> = {
+    heading: ['ID', 'STATUS', 'USES', 'EXPIRES', 'PLANS', 'LABEL'],
+    row: (token) => [
       token.id,
-      status(token, now),
+      tokenStatus(token, now),
       uses(token),
       showTime(token.expiresAt),
-      plans(token),
+      plans(token, offered),
       token.label,
-    ])
-    process.stdout.write(formatTable(['ID', 'STATUS', 'USES', 'EXPIRES', 'PLANS', 'LABEL'], rows))
+    ],
+    json: (token) => tokenJson(token, now),
   }
+  const tokens = await store.listTokens()
+  await printList([tokens], form, json === true)
+  if (tokens.length === 0 && !json) note('There are no tokens. Create one: firstkey tokens create --label …')
+  for (const { id, plans } of offered === undefined ? [] : tokensWithoutPlan(tokens, offered, now))
+    note(`${id} is usable, but USAGE_PLANS has no ${plans.join(', ')}: registrations on it are refused.`)
 }
 
-function print(token: BootstrapToken, { json }: OutputOptions): void {
+function printToken(token: BootstrapToken, { json }: OutputOptions): void {
   const now = systemClock()
   if (json) printJson(tokenJson(token, now))
-  else process.stdout.write(describeToken(token, now))
+  else write(describeToken(token, now))
 }
 
 function requireToken(id: string, token: BootstrapToken | undefined): BootstrapToken {
-  if (token === undefined)
-    throw new Error(`there is no token ${id} in this store: firstkey tokens list lists all`)
+  if (token === undefined) throw unknownToken(id)
   return token
 }
 
@@ -157,8 +197,8 @@ function describeToken(token: BootstrapToken, now: number): string {
   return formatRecord([
     ['id', token.id],
     ['label', token.label],
-    ['status', status(token, now)],
-    ['plans', plans(token)],
+    ['status', tokenStatus(token, now)],
+    ['plans', plans(token, readPlanNames(process.env))],
     ['uses', uses(token)],
     ['created', showTime(token.createdAt)],
     ['expires', showTime(token.expiresAt)],
@@ -174,8 +214,9 @@ function tokenJson(token: BootstrapToken, now: number): object {
   return {
     id: token.id,
     label: token.label,
-    status: status(token, now),
+    status: tokenStatus(token, now),
     plans: token.plans,
+    unknown_plans: unknownPlans(token),
     max_uses: token.maxUses,
     uses: token.uses,
     created_at: isoTime(token.createdAt),
@@ -187,17 +228,22 @@ function tokenJson(token: BootstrapToken, now: number): object {
   }
 }
 
-function status(token: BootstrapToken, now: number): 'revoked' | 'expired' | 'exhausted' | 'usable' {
-  if (token.revokedAt !== null) return 'revoked'
-  if (token.expiresAt !== null && token.expiresAt <= now) return 'expired'
-  return token.maxUses !== null && token.uses >= token.maxUses ? 'exhausted' : 'usable'
+/** The plans of a token, those that this service does not have marked. @param offered `undefined`: not known here */
+function plans({ plans }: BootstrapToken, offered: readonly string[] | undefined): string {
+  const mark = (plan: string) => (offered?.includes(plan) === false ? `${plan} (unknown)` : plan)
+  return plans.map(mark).join(',') || '(default)'
 }
 
-const plans = (token: BootstrapToken) => token.plans.join(',') || '(default)'
+/** @returns `null`: the plans of the service are not known here */
+function unknownPlans(token: BootstrapToken): string[] | null {
+  const offered = readPlanNames(process.env)
+  return offered === undefined ? null : missingPlans(token, offered)
+}
+
 const uses = (token: BootstrapToken) => `${token.uses}/${token.maxUses ?? 'unlimited'}`
 
 function label(text: string): string {
-  if (redact(text) !== text)
+  if (containsSecret(text))
     throw new InvalidArgumentError('It looks like a secret, and labels are stored in plain text.')
   if (text === '') throw new InvalidArgumentError('Expected 1 to 100 printable characters.')
   return visibleText(text, 'printable characters')

@@ -1,11 +1,8 @@
-import { systemClock } from '../clock.ts'
-import { readConfig, type StoreLocation } from '../config.ts'
+import { readConfig } from '../config.ts'
 import { createDeps, type Deps } from '../deps.ts'
 import { createLogger } from '../log.ts'
 import { createLeaderLease } from '../registration/jobs/leader-lease.ts'
-import { defaultTiming } from '../registration/timing.ts'
 import type { Actor } from '../store/audit.ts'
-import { openStore } from '../store/open.ts'
 import { operator, recordCommand } from './operator.ts'
 import { noteRestore } from './restore-note.ts'
 import { requireShared } from './with-store.ts'
@@ -13,21 +10,29 @@ import { requireShared } from './with-store.ts'
 /** The most calls a second to API Gateway of a command beside a running server: the quota belongs to its registrations. */
 const CALLS_BESIDE_SERVER = 2
 
-/** Runs a command that needs the store and API Gateway, with the server's configuration, and records it. Logs to stderr. */
-export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>): Promise<void> {
-  const configured = readConfig(process.env)
-  requireShared(configured.store)
-  const config = (await isServerRunning(configured.store))
-    ? { ...configured, callsPerSecond: CALLS_BESIDE_SERVER }
-    : configured
-  const deps = await createDeps(config, createLogger('warn', process.stderr))
+/**
+ * Runs a command that needs the store and API Gateway, with the server's configuration, and records it. Logs to stderr.
+ * @param work receives whether a server runs on the store
+ */
+export async function withDeps(
+  work: (deps: Deps, actor: Actor, isServerRunning: boolean) => Promise<void>,
+): Promise<void> {
+  const config = readConfig(process.env)
+  requireShared(config.store)
+  const log = createLogger('warn', process.stderr)
+  let deps = await createDeps({ ...config, callsPerSecond: CALLS_BESIDE_SERVER }, log)
+  const isServerRunning = await isLeaderRunning(deps)
+  if (!isServerRunning) {
+    await deps.close()
+    deps = await createDeps(config, log)
+  }
   const actor = operator()
   // If a lease expired during a long command, a server would recover the registration and undo its work.
   const renewing = setInterval(() => void deps.leases.renew().catch(() => undefined), deps.timing.renew)
   try {
     await recordCommand(deps.store, actor)
     await noteRestore(deps.store)
-    await work(deps, actor)
+    await work(deps, actor, isServerRunning)
   } finally {
     clearInterval(renewing)
     await deps.close()
@@ -35,14 +40,14 @@ export async function withDeps(work: (deps: Deps, actor: Actor) => Promise<void>
 }
 
 /** Reports whether a server, or another command, holds the leader lease. */
-async function isServerRunning(location: StoreLocation): Promise<boolean> {
-  const store = await openStore(location)
-  const leaderLease = createLeaderLease({ store, clock: systemClock, timing: defaultTiming })
+async function isLeaderRunning(deps: Deps): Promise<boolean> {
+  // Servers go by AWS's time: by a clock that is ahead of it, a lease that is held would seem expired, and be taken.
+  await deps.clockCheck.certainNow()
+  const leaderLease = createLeaderLease(deps)
   try {
     return !(await leaderLease.isHeld())
   } finally {
     await leaderLease.release()
-    await store.close()
   }
 }
 

@@ -8,14 +8,15 @@ export type SuspendDeps = SwitchKeysDeps & { readonly apiGateway: ApiGateway }
  * Suspends a registration: disables its keys in API Gateway. This is recorded first: from then on its owner receives no key
  * of it and cannot rotate it, and the jobs disable the keys if this process dies or API Gateway fails. Its owner can still
  * revoke it, and its expiry goes on. Safe to repeat.
+ * @returns the ids of its keys that no longer exist
  * @throws ServiceError if a key cannot be disabled now
  */
-export function suspend(deps: SuspendDeps, registrationId: string, actor: Actor): Promise<void> {
+export function suspend(deps: SuspendDeps, registrationId: string, actor: Actor): Promise<string[]> {
   return setSuspended(deps, registrationId, true, actor)
 }
 
 /** Resumes a suspended registration: the reverse of {@link suspend}. @throws ServiceError if a key cannot be enabled now */
-export function resume(deps: SuspendDeps, registrationId: string, actor: Actor): Promise<void> {
+export function resume(deps: SuspendDeps, registrationId: string, actor: Actor): Promise<string[]> {
   return setSuspended(deps, registrationId, false, actor)
 }
 
@@ -24,8 +25,11 @@ async function setSuspended(
   registrationId: string,
   suspended: boolean,
   actor: Actor,
-): Promise<void> {
+): Promise<string[]> {
   const due = await deps.store.setSuspended(registrationId, suspended, actor, deps.clock())
   const results = await Promise.allSettled(due.map((one) => switchKey(deps, deps.apiGateway, one)))
-  for (const result of results) if (result.status === 'rejected') throw result.reason
+  return results.flatMap((result) => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value ?? []
+  })
 }

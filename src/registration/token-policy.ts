@@ -1,6 +1,6 @@
 import type { Plan } from '../config.ts'
 import { ServiceError } from '../errors.ts'
-import type { TokenPolicy } from '../store/records.ts'
+import type { BootstrapToken, TokenPolicy } from '../store/records.ts'
 
 /**
  * Chooses the plan of a registration: the requested one, or the token's default if none is requested.
@@ -28,6 +28,21 @@ export function choosePlan(
     )
   }
   return plan
+}
+
+/** Returns the plans that a token allows and this service does not have. @param offered the names of its plans */
+export function missingPlans({ plans }: TokenPolicy, offered: readonly string[]): string[] {
+  return plans.filter((plan) => !offered.includes(plan))
+}
+
+/** The status of a token; only `usable` ones can begin a registration. */
+export function tokenStatus(
+  token: BootstrapToken,
+  now: number,
+): 'revoked' | 'expired' | 'exhausted' | 'usable' {
+  if (token.revokedAt !== null) return 'revoked'
+  if (token.expiresAt !== null && token.expiresAt <= now) return 'expired'
+  return token.maxUses !== null && token.uses >= token.maxUses ? 'exhausted' : 'usable'
 }
 
 /** Checks a name, in NFC, against the token's prefix. @throws ServiceError `name_not_allowed` if it does not start with it */

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { userInfo } from 'node:os'
 import { test } from 'node:test'
 import { runCli } from '../support/server-process.ts'
 import { manage, registered, serverEnv, startService } from '../support/service.ts'
+
+/** The operator as the audit trail names it where `SUDO_USER` is alice. */
+const OPERATOR = `${userInfo().username} (SUDO_USER=alice)`
 
 test('audit lists who did what, as a table or as JSON, and includes the commands themselves', async (t) => {
   const service = await startService(t)
@@ -35,8 +39,8 @@ test('audit lists who did what, as a table or as JSON, and includes the commands
       'token.created',
     ],
   )
-  assert.deepEqual(entries[0]?.actor, { type: 'operator', id: 'alice' })
-  assert.deepEqual(entries[3]?.actor, { type: 'operator', id: 'alice' })
+  assert.deepEqual(entries[0]?.actor, { type: 'operator', id: OPERATOR })
+  assert.deepEqual(entries[3]?.actor, { type: 'operator', id: OPERATOR })
   assert.deepEqual(entries[4]?.actor, { type: 'registration', id: own.registration_id })
   assert.deepEqual(entries[5]?.actor, { type: 'token', id })
   assert.match(entries[5]?.request_id ?? '', /^req_/)
@@ -44,7 +48,7 @@ test('audit lists who did what, as a table or as JSON, and includes the commands
 
   const all = await cli('audit', '--limit', '3')
   assert.match(all.stdout, /^TIME +ACTOR +ACTION/)
-  assert.match(all.stdout, /operator alice +command\.run .*audit --limit 3/)
+  assert.match(all.stdout, /operator \S+ \(SUDO_USER=alice\) +command\.run .*audit --limit 3/)
   const next = all.stderr.match(/add --after (\S+)/)?.[1]
   const second = await cli('audit', '--limit', '2', '--after', next ?? '')
   assert.equal(second.stdout.trim().split('\n').length, 3)
@@ -54,6 +58,16 @@ test('audit lists who did what, as a table or as JSON, and includes the commands
   assert.match(none.stderr, /^No audit entries match\.$/m)
   assert.equal(none.stdout, '')
   assert.match((await cli('audit', '--since', 'yesterday')).stderr, /Expected a duration such as 90s/)
+  for (const [args, message] of [
+    [['--token', 'tok_none'], /there is no token tok_none/],
+    [['--registration', 'reg_none'], /there is no registration reg_none/],
+  ] as const) {
+    const unknown = await cli('audit', ...args)
+    assert.equal(unknown.code, 1)
+    assert.match(unknown.stderr, message)
+  }
+  const byKey = await cli('audit', '--json', '--registration', own.api_key_id)
+  assert.equal(JSON.parse(byKey.stdout).at(-1).action, 'registration.created')
   const text = (await cli('audit', '--json', '--limit', '1000')).stdout
   for (const hidden of [secret, own.api_key_value, own.management.token]) assert.ok(!text.includes(hidden))
 })

@@ -64,6 +64,19 @@ test('registrations list prints pages, newest first, filtered by token, plan, st
   assert.match(none.stderr, /^No registrations match\.$/m)
   assert.equal(none.stdout, '')
 
+  for (const [args, message] of [
+    [['--token', 'tok_none'], /^firstkey: there is no token tok_none in this store/m],
+    [
+      ['--plan', 'glod'],
+      /^firstkey: there is no plan glod \(did you mean "gold"\?\); the plans are free, gold$/m,
+    ],
+  ] as const) {
+    const unknown = await cli('registrations', 'list', ...args)
+    assert.equal(unknown.code, 1)
+    assert.match(unknown.stderr, message)
+    assert.equal((await cli('registrations', 'revoke', ...args)).stderr, unknown.stderr)
+  }
+
   const stats = JSON.parse((await cli('registrations', 'stats', '--json')).stdout)
   assert.deepEqual(stats, {
     store_id: service.deps.store.id,
@@ -71,6 +84,7 @@ test('registrations list prints pages, newest first, filtered by token, plan, st
     in_doubt: 0,
     keys: 4,
     key_quota: 10_000,
+    account_keys: { total: 4, other: 0, room: 9_996, complete: true },
     counts: [
       { plan: 'free', standing: 'active', count: 2 },
       { plan: 'free', standing: 'revoked', count: 1 },
@@ -122,12 +136,12 @@ test('registrations revoke lists what --yes revokes, and can be repeated', async
   assert.equal(dry.code, 0)
   for (const { registration_id } of mine) assert.match(dry.stdout, RegExp(registration_id))
   assert.ok(!dry.stdout.includes(other.registration_id))
-  assert.equal(
+  assert.match(
     dry.stderr,
-    '2 registrations would be revoked. Nothing was changed. To revoke them, add --yes.\n',
+    /^2 registrations would be revoked, and their keys deleted\.\nNothing was changed\. /,
   )
   const one = await cli('registrations', 'revoke', first.registration_id)
-  assert.equal(one.stderr, '1 registration would be revoked. Nothing was changed. To revoke it, add --yes.\n')
+  assert.match(one.stderr, /^1 registration would be revoked/)
   const none = await cli('registrations', 'revoke', '--plan', 'gold')
   assert.equal(none.stderr, 'No registration matches; nothing was changed.\n')
   assert.equal(service.gateway.account.keys.size, 4)
@@ -152,7 +166,7 @@ test('tokens revoke --with-keys also revokes the registrations', async (t) => {
   const service = await startService(t)
   const { token, secret } = await service.token()
   const own = await registered(service, {}, {}, secret)
-  const { code } = await cliOf(t, service)('tokens', 'revoke', token.id, '--with-keys')
+  const { code } = await cliOf(t, service)('tokens', 'revoke', token.id, '--with-keys', '--yes')
   assert.equal(code, 0)
   assert.equal(await dataPlane(service, own.api_key_value), 403)
   assert.equal((await service.register(secret)).status, 401)
@@ -163,7 +177,16 @@ test('registrations rotate --json prints the new key, and only JSON', async (t) 
   const own = await registered(service)
   const cli = cliOf(t, service)
   const { code, stdout } = await cli(
-    ...['registrations', 'rotate', own.registration_id, '--overlap', '0', '--management-token', '--json'],
+    ...[
+      'registrations',
+      'rotate',
+      own.registration_id,
+      '--overlap',
+      '0',
+      '--yes',
+      '--management-token',
+      '--json',
+    ],
   )
   assert.equal(code, 0)
   const next = JSON.parse(stdout)
@@ -173,24 +196,24 @@ test('registrations rotate --json prints the new key, and only JSON', async (t) 
   assert.equal((await manage(service, renewed, 'GET')).status, 200)
 })
 
-test('registrations suspend and resume: a dry run changes nothing; with --yes they do, by any name of the registration', async (t) => {
+test('registrations suspend and resume work by any name of the registration', async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   const rotated = await manage(service, own, 'POST', '/rotate')
   const { api_key_id, api_key_value } = (await rotated.json()) as Registered
   const { name } = service.gateway.account.key(api_key_id)
   const cli = cliOf(t, service)
-  const dry = await cli('registrations', 'suspend', api_key_id)
-  assert.match(dry.stdout, RegExp(`^${own.registration_id}  ${api_key_id}  free  acme-agent$`, 'm'))
-  assert.match(dry.stderr, /^1 registration would be suspended\. Nothing was changed\./m)
-  assert.equal(await dataPlane(service, api_key_value), 200)
   assert.match(
     (await cli('registrations', 'resume', api_key_id)).stderr,
     /is active: only .* suspended can be/,
   )
 
-  const done = await cli('registrations', 'suspend', api_key_id, name, own.registration_id, '--yes')
+  const done = await cli('registrations', 'suspend', api_key_id, name, own.registration_id)
   assert.equal(done.code, 0, done.stderr)
+  assert.match(
+    done.stderr,
+    RegExp(`^${own.registration_id}  ${api_key_id}  free  acme-agent  suspended$`, 'm'),
+  )
   for (const value of [own.api_key_value, api_key_value]) assert.equal(await dataPlane(service, value), 403)
   assert.match((await cli('registrations', 'show', name)).stdout, /^suspended +since 2/m)
   const [listed] = JSON.parse((await cli('registrations', 'list', '--status', 'suspended', '--json')).stdout)
@@ -207,8 +230,8 @@ test('registrations suspend and resume: a dry run changes nothing; with --yes th
 })
 
 test('reconcile shows what AWS and the store disagree on, corrects it with --yes, and touches nothing else', async (t) => {
-  let now = Date.now() - 3_600_000
-  const service = await startService(t, { clock: () => now })
+  let ago = 3_600_000
+  const service = await startService(t, { clock: () => Date.now() - ago })
   const cli = cliOf(t, service)
   const { account } = service.gateway
   const [kept, dead] = [await registered(service), await registered(service)]
@@ -218,7 +241,7 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
     await registered(service),
   ]
   await service.deps.mintQueue.settled()
-  now = Date.now()
+  ago = 0
   const [young, healthy] = [await registered(service), await registered(service)]
   await service.deps.mintQueue.settled()
   const suspended = await registered(service)
@@ -240,6 +263,7 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
     ...{ registration_id, api_key_id },
   })
 
+  const { createdAt = 0 } = (await service.deps.store.getRegistration(young.registration_id)) ?? {}
   const dry = await cli('reconcile', '--json')
   assert.deepEqual(JSON.parse(dry.stdout), {
     stray_keys: [],
@@ -255,7 +279,7 @@ test('reconcile shows what AWS and the store disagree on, corrects it with --yes
     dead_records: [recordOf(dead)],
     disabled_keys: [recordOf(disabled)],
     detached_keys: [recordOf(detached)],
-    too_young: [{ ...recordOf(young), checked_from: new Date(now + 600_000).toISOString() }],
+    too_young: [{ ...recordOf(young), checked_from: new Date(createdAt + 600_000).toISOString() }],
   })
   assert.match(dry.stderr, /^Nothing was changed\. .*firstkey reconcile --yes$/m)
   const shown = await cli('reconcile')
@@ -356,7 +380,10 @@ test('a dry run of registrations recover writes only its own audit entry', async
   const dry = await runCli(t, ['registrations', 'recover', '--json'], { STORE: `sqlite:${path}` })
   assert.equal(dry.code, 0, dry.stderr)
   const found = JSON.parse(dry.stdout) as { action: string; done: boolean }[]
-  assert.deepEqual(new Set(found.map(({ action }) => action)), new Set(['decide', 'undo', 'sweep', 'settle']))
+  assert.deepEqual(
+    new Set(found.map(({ action }) => action)),
+    new Set(['decide', 'undo', 'sweep', 'settle', 'delete']),
+  )
   assert.ok(found.every(({ done }) => !done))
 
   const { audit: auditAfter = [], ...after } = rowsOf(path)
@@ -431,10 +458,10 @@ test('sweep and registrations reconcile, the former names of two commands, are i
 })
 
 test('reconcile accepts a key renamed in AWS, and deletes nothing if the store knows none of the keys', async (t) => {
-  let now = Date.now() - 3_600_000
-  const service = await startService(t, { clock: () => now })
+  let ago = 3_600_000
+  const service = await startService(t, { clock: () => Date.now() - ago })
   const own = await registered(service)
-  now = Date.now()
+  ago = 0
   const { keys } = service.gateway.account
   keys.set(own.api_key_id, { ...service.gateway.account.key(own.api_key_id), name: 'renamed by hand' })
   const renamed = await cliOf(t, service)('reconcile', '--yes')
@@ -480,12 +507,22 @@ test('registrations list and show report a failed deletion with the reason, and 
 })
 
 test('tokens revoke --with-keys also revokes a registration that is still in progress', async (t) => {
-  const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 3_000 } } })
+  const service = await startService(t)
   const { token, secret } = await service.token()
+  const inProgress = { operation: 'CreateUsagePlanKey', when: 'before', kind: 'conflict' } as const
+  service.gateway.faults.order({ ...inProgress, times: 1_000_000 })
   const registering = service.register(secret)
-  const { code, stderr } = await cliOf(t, service)('tokens', 'revoke', token.id, '--with-keys', '--json')
+  const { code, stderr } = await cliOf(t, service)(
+    'tokens',
+    'revoke',
+    token.id,
+    '--with-keys',
+    '--yes',
+    '--json',
+  )
   assert.equal(code, 0, stderr)
   assert.match(stderr, /1 of 1 revoked/)
+  service.gateway.faults.clear()
   assert.equal((await registering).status, 503)
   assert.equal(service.gateway.account.keys.size, 0)
 })

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createSecret } from '../../src/auth/token-format.ts'
-import { formatDuration, parseDuration } from '../../src/cli/duration.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -112,13 +111,4 @@ test('a usage error that quotes a secret hides it', async (t) => {
     assert.match(stderr, /^error: .*\[redacted\]/)
     assert.ok(!`${stdout}${stderr}`.includes(secret), args.join(' '))
   }
-})
-
-test('durations are parsed and formatted', () => {
-  assert.equal(parseDuration('90s'), 90_000)
-  assert.equal(parseDuration('7d'), 604_800_000)
-  for (const wrong of ['', '7', 'd', '0d', '-1d', '1.5h', '7 d', '9999999999w', '1y'])
-    assert.equal(parseDuration(wrong), undefined, wrong)
-  assert.equal(formatDuration(30 * 86_400_000), '30d')
-  assert.equal(formatDuration(90_000), '90s')
 })

@@ -82,7 +82,7 @@ test('tokens revoke --with-keys leaves 60 keys to the running server: no call is
   }
   const throttledBefore = throttled(setting)
 
-  const command = setting.start('tokens', 'revoke', revoked.id, '--with-keys')
+  const command = setting.start('tokens', 'revoke', revoked.id, '--with-keys', '--yes')
   let code: number | string | undefined
   const ended = command.ended().then((result) => {
     code = result
@@ -173,4 +173,38 @@ test('reconcile and rotate make few calls a second beside a server', async (t) =
   const calls = answers(setting, 'DeleteApiKey', 202)
   assert.equal(calls, 12)
   assert.ok(calls / seconds <= 2, `${calls} deletions in ${seconds} s`)
+})
+
+test('rotate beside a server says who deletes the old key, also if the clock of the machine is wrong', async (t) => {
+  // The clock of the machine is ahead of AWS's: by it, the lease of the server has expired.
+  const setting = await setUp(t, { clock: () => Date.now() - 600_000 })
+  const { token, register, store, env } = setting
+  const { id, secret } = await token('x')
+  await register(secret)
+  const [own] = await store.listRegistrations({ tokenId: id, limit: 1 })
+  assert.ok(own?.apiKeyId)
+  const rotate = ['registrations', 'rotate', own.id]
+  const kept = await runCli(t, rotate, env)
+  assert.equal(kept.code, 0, kept.stderr)
+  assert.match(
+    kept.stderr,
+    RegExp(`^The key ${own.apiKeyId} works until \\S+Z; the running server deletes it then\\.$`, 'm'),
+  )
+})
+
+test('rotate --overlap 0 beside a server waits until the server has deleted the old key', async (t) => {
+  const { gateway, token, register, store, env } = await setUp(t)
+  const { id, secret } = await token('x')
+  await register(secret)
+  const [own] = await store.listRegistrations({ tokenId: id, limit: 1 })
+  assert.ok(own?.apiKeyId)
+  const { code, stderr } = await runCli(
+    t,
+    ['registrations', 'rotate', own.id, '--overlap', '0', '--yes'],
+    env,
+  )
+  assert.equal(code, 0, stderr)
+  assert.match(stderr, /^A running server works on the keys; Ctrl-C stops only this command\.$/m)
+  assert.match(stderr, RegExp(`^The key ${own.apiKeyId} is deleted\\.$`, 'm'))
+  assert.ok(!gateway.account.keys.has(own.apiKeyId))
 })

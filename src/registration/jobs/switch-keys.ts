@@ -36,26 +36,34 @@ export async function switchDueKeys(
 /**
  * Disables or enables the key of a registration or rotation in API Gateway, as its record says. Safe to repeat, also in
  * several processes at once: the one that finds the record changed since it was read switches the key again.
+ * @returns the id of the key if it no longer exists
  * @throws ServiceError the reason if it fails
  */
 export async function switchKey(
   { store, clock, timing, log }: Omit<SwitchKeysDeps, 'lowPriorityApiGateway'>,
   apiGateway: ApiGateway,
   record: Registration,
-): Promise<void> {
+): Promise<string | undefined> {
   let one: Registration | undefined = record
+  let gone: string | undefined
   try {
     while (one !== undefined && one.switchAt !== null) {
       const { id, apiKeyId, suspendedAt, status } = one
-      if (apiKeyId !== null && status === 'active')
-        await apiGateway.setKeyEnabled(apiKeyId, suspendedAt === null, AbortSignal.timeout(timing.undo))
+      gone = undefined
+      if (apiKeyId !== null && status === 'active') {
+        const signal = AbortSignal.timeout(timing.undo)
+        if (!(await apiGateway.setKeyEnabled(apiKeyId, suspendedAt === null, signal))) gone = apiKeyId
+      }
       if (await store.finishSwitch(one)) {
         const fields = { registration_id: id, api_key_id: apiKeyId }
-        log.info(fields, suspendedAt === null ? 'key enabled' : 'key disabled')
-        return
+        if (gone !== undefined)
+          log.warn(fields, 'key no longer exists, so it was neither disabled nor enabled')
+        else log.info(fields, suspendedAt === null ? 'key enabled' : 'key disabled')
+        return gone
       }
       one = await store.getRegistration(id)
     }
+    return gone
   } catch (err) {
     const { id, apiKeyId, tokenId } = record
     const fields = { registration_id: id, token_id: tokenId, api_key_id: apiKeyId }
