@@ -99,6 +99,7 @@ test('unknown keys of a restored store are offered for adoption; deletion leaves
         used.registration_id,
         '--overlap',
         '0',
+        '--yes',
         '--management-token',
         '--json',
       )

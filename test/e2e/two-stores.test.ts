@@ -107,7 +107,7 @@ test('keys and pending registrations that a version before store ids named are f
   await recover(two.deps)
   assert.ok(!account.keys.has(undone.id) && account.keys.has(adopted.id))
   const [first = '', second = ''] = keyIds
-  const rotation = await cliOfTwo('registrations', 'rotate', first, '--overlap', '0', '--json')
+  const rotation = await cliOfTwo('registrations', 'rotate', first, '--overlap', '0', '--yes', '--json')
   assert.equal(rotation.code, 0, rotation.stderr)
   const next = JSON.parse(rotation.stdout)
   assert.equal(await dataPlane(two, next.api_key_value), 200)
