@@ -41,8 +41,8 @@ const troubles: readonly Trouble[] = [
   killed('GetUsagePlanKeys', 'effective'),
   {
     name: 'the import hangs beyond the deadline, and the undoing fails too',
-    faults: [{ operation: 'ImportApiKeys', when: 'before', kind: 'hang', times: 9 }, undoFails],
-    timing: { recover: 7_000 },
+    faults: [{ operation: 'ImportApiKeys', when: 'before', kind: 'hang', times: 4 }, undoFails],
+    timing: { recover: 7_000, upstreamCall: 400 },
   },
   { name: 'GetUsagePlanKeys returns 500 three times', faults: [lookFails] },
   {
