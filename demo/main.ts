@@ -78,7 +78,7 @@ async function main(): Promise<void> {
     API_PROBE_PATH: '/status',
     USAGE_PLANS: plans.map((plan) => `${plan.name}=${plan.id}`).join(','),
     STORE: `sqlite:${join(dataDir, 'demo.db')}`,
-    LOG_LEVEL: 'error', // A warning says that its store is new, as it is meant to be.
+    LOG_LEVEL: 'warn',
   }
   const service = run('src/start.js', [], env)
   service.stdout.pipe(process.stderr)

@@ -208,5 +208,5 @@ test('the start and the commands name the absolute path of a store, and say when
 
   const STORE = `${env.STORE.trim()}.new`
   const unknown = await startServer(t, { ...env, STORE })
-  assert.match(unknown.output.stdout, RegExp(`"level":"warn".*created a new store at ${path}\\.new"`))
+  assert.match(unknown.output.stdout, RegExp(`"level":"info".*created a new store at ${path}\\.new"`))
 })

@@ -225,7 +225,7 @@ for (const [kind, { lose, undo }] of Object.entries(losses))
     checkpoint.close()
     const begin = () => store.beginRegistrations([newRegistration(token.id)], lease)
     await begin()
-    assert.deepEqual(lines.splice(0), [`warn created a new store at ${path}`])
+    assert.deepEqual(lines.splice(0), [`info created a new store at ${path}`])
 
     lose(path, other)
     for (const use of [() => store.ping(), begin, () => store.getToken(token.id), () => store.ping()])

@@ -74,7 +74,7 @@ function open(path: string, log?: Log): Opened {
     throw new Error('it is a folder: name a file in it')
   const isNew = path !== MEMORY && createPrivateFile(path)
   const opened = openInTime(path, log)
-  if (isNew) log?.warn({ store: path, store_id: opened.storeId }, `created a new store at ${path}`)
+  if (isNew) log?.info({ store: path, store_id: opened.storeId }, `created a new store at ${path}`)
   return opened
 }
 
