@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { DAY_MS } from './clock.ts'
 import { credentialFaults } from './credential-variables.ts'
 import { type ProxyVariables, proxyFaults, readProxies } from './egress-proxy.ts'
-import { parseRange } from './ip-address.ts'
+import { type AddressRange, parseRange } from './ip-address.ts'
 import { type LogLevel, logLevels } from './log.ts'
 import { escapeInvisible, showValue } from './show-value.ts'
 import { type NamedStore, storeVariable } from './store-variable.ts'
@@ -111,6 +111,28 @@ function httpUrl(example: string) {
     })
 }
 
+/** The first segments of this service's own paths. */
+export const ownPaths: readonly string[] = [
+  ...['register', 'connect', 'docs', 'problems', 'assets', 'openapi.json', 'llms.txt', 'register.mjs'],
+  ...['.well-known', 'livez', 'readyz'],
+]
+
+/** Refuses a base URL that ends in a path of this service, as in `https://keys.example.com/register`. */
+function refuseOwnPath(text: string, context: z.RefinementCtx): void {
+  const url = URL.parse(text)
+  if (url === null) return
+  const segments = url.pathname.split('/').filter((segment) => segment !== '')
+  const { length } = segments
+  while (ownPaths.includes(segments.at(-1) ?? '')) segments.pop()
+  if (segments.length < length)
+    context.addIssue({
+      code: 'custom',
+      message:
+        'must be the base of all paths, without a path of firstkey at its end: ' +
+        `${[url.origin, ...segments].join('/')} is probably meant`,
+    })
+}
+
 const usagePlans = z.string().transform((text, context): Plan[] => {
   const plans: Plan[] = []
   for (const entry of text.split(',')) {
@@ -134,7 +156,18 @@ const region = z
   .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be an AWS Region, for example eu-west-1')
 
 const TRUSTED_PROXIES =
-  'must be the number of proxies from 1 to 99, for example 1, or their addresses, for example 10.0.0.0/8,127.0.0.1'
+  'must be the number of proxies from 1 to 99, for example 1, or their addresses, for example 10.0.0.0/8,127.0.0.1, or ' +
+  '0 to trust none'
+
+/** The widest ranges of proxies, in bits: no network of one operator has more public addresses. */
+const LEAST_BITS = { ipv4: 8, ipv6: 16 }
+
+/** Reports whether a range has addresses of so many networks that callers could be in it. */
+function isTooWide({ address, bits, family }: AddressRange): boolean {
+  // Private networks of IPv6 (RFC 4193) and link-local addresses (RFC 4291) may be trusted as a whole.
+  const isPrivate = (bits >= 7 && /^f[cd]/.test(address)) || (bits >= 10 && /^fe[89ab]/.test(address))
+  return bits < LEAST_BITS[family] && !isPrivate
+}
 
 /** The headers in which proxies report the address of a client. */
 export const forwardingHeaders = ['x-forwarded-for', 'forwarded'] as const
@@ -150,10 +183,12 @@ const trustProxy = z.string().transform((text, context): false | number | string
         code: 'custom',
         message: `contains ${showValue('TRUST_PROXY', address)}: it ${TRUSTED_PROXIES}`,
       })
-    } else if (range.bits === 0) {
+    } else if (isTooWide(range)) {
       context.addIssue({
         code: 'custom',
-        message: `contains ${address}, so that every caller could choose its address: it ${TRUSTED_PROXIES}`,
+        message:
+          `contains ${address}, so that callers could choose their addresses (the widest range is /${LEAST_BITS.ipv4}, of ` +
+          `IPv6 /${LEAST_BITS.ipv6}): it ${TRUSTED_PROXIES}`,
       })
     }
   }
@@ -182,7 +217,7 @@ const variableRules = {
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(0, 65_535, 3000),
   LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
-  PUBLIC_URL: httpUrl('https://keys.example.com').optional(),
+  PUBLIC_URL: httpUrl('https://keys.example.com').superRefine(refuseOwnPath).optional(),
   TRUST_PROXY: trustProxy.default(false),
   TRUST_PROXY_HEADER: z
     .string()

@@ -36,10 +36,10 @@ export const variableTexts = {
       '`dynamodb:TABLE` is for [several replicas](scaling.md). The container uses `sqlite:/data/firstkey.db`.',
   },
   TRUST_PROXY: {
-    byDefault: 'off',
+    byDefault: '`0`',
     meaning:
       "The [proxies](for-operators.md#behind-proxies) whose reports of the client's address are believed: how many, or " +
-      'their addresses and CIDR ranges',
+      'their addresses and CIDR ranges; `0`: none',
   },
   TRUST_PROXY_HEADER: {
     byDefault: 'the one that is present',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { homedir } from 'node:os'
 import { test } from 'node:test'
-import { ConfigError, readConfig, readStoreLocation } from '../src/config.ts'
+import { ConfigError, ownPaths, readConfig, readStoreLocation } from '../src/config.ts'
 
 const minimal = {
   AWS_REGION: 'eu-west-1',
@@ -129,7 +129,7 @@ test('USAGE_PLANS keeps its order and rejects a duplicate plan, and USAGE_PLAN_I
 
 test('TRUST_PROXY is off, a number of proxies, or addresses', () => {
   const of = (text: string) => readConfig({ ...minimal, TRUST_PROXY: text }).trustProxy
-  assert.equal(of(''), false)
+  for (const text of ['', '0', 'false']) assert.equal(of(text), false)
   assert.equal(of('2'), 2)
   assert.deepEqual(of('10.0.0.0/8, ::1'), ['10.0.0.0/8', '::1'])
   assert.deepEqual(of('fc00::/7,::ffff:10.0.0.0/104'), ['fc00::/7', '::ffff:10.0.0.0/104'])
@@ -163,10 +163,24 @@ test('TRUST_PROXY is off, a number of proxies, or addresses', () => {
       faults({ ...minimal, TRUST_PROXY: text }),
       /^ {2}TRUST_PROXY contains ".*": it must be .* for example 1/m,
     )
-  for (const text of ['0.0.0.0/0', '10.0.0.0/8,1.2.3.4/00', '::/0', '::ffff:0.0.0.0/96'])
+  for (const text of ['10.0.0.0/8', '2600::/16', 'fd00::/8', 'fe80::/10', '::ffff:10.0.0.0/104'])
+    assert.deepEqual(of(text), [text])
+  for (const text of [
+    ...['0.0.0.0/0', '10.0.0.0/8,1.2.3.4/00', '::/0', '::ffff:0.0.0.0/96', '0.0.0.0/1,128.0.0.0/1'],
+    ...[
+      '10.0.0.0/7',
+      '2000::/3',
+      '::/1',
+      '2600::/15',
+      'fc00::/6',
+      '::ffff:0.0.0.0/97',
+      '::ffff:10.0.0.0/103',
+    ],
+  ])
     assert.match(
       faults({ ...minimal, TRUST_PROXY: text }),
-      /^ {2}TRUST_PROXY contains .* every caller could choose/m,
+      /^ {2}TRUST_PROXY contains .* callers could choose their addresses .* or 0 to trust none/m,
+      text,
     )
 })
 
@@ -217,6 +231,24 @@ test('PUBLIC_URL is normalised, and the other URLs are, too', () => {
     'https://x:99999',
   ])
     assert.match(faults({ ...minimal, PUBLIC_URL: text }), /PUBLIC_URL must .* for example https/, text)
+})
+
+test('a PUBLIC_URL that ends in a path of this service is refused, with the URL that is probably meant', () => {
+  const base = 'https://keys.example.com'
+  for (const [text, meant] of [
+    ...ownPaths.map((path) => [`${base}/${path}`, base] as const),
+    [`${base}/register/`, base],
+    [`${base}//connect//register`, base],
+    [`${base}/prod/register`, `${base}/prod`],
+    [`${base}/a/../v1/problems`, `${base}/v1`],
+    ['http://x:80/docs/.', 'http://x'],
+  ] as const) {
+    const line = faults({ ...minimal, PUBLIC_URL: text })
+    assert.match(line, /^ {2}PUBLIC_URL must be the base of all paths/m)
+    assert.ok(line.endsWith(`: ${meant} is probably meant (the value is "${text}")`), line)
+  }
+  for (const path of ['/registry', '/docs/prod', '/Register', '/register-keys', '/my.register'])
+    assert.equal(faults({ ...minimal, PUBLIC_URL: base + path }), '', path)
 })
 
 test('readStoreLocation needs only the variables of the store', () => {

@@ -153,7 +153,6 @@ function readToken(text) {
 
 /** Returns the URL of the service, also from the URL of its `/register`. @throws WrongUsage */
 function readUrl(text) {
-  if (text !== '' && text.replace(/\/+$/, '') === SERVICE_URL) return SERVICE_URL
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
     throw new WrongUsage(

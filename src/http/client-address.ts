@@ -9,8 +9,11 @@ const MOST_PROXIES = 100
 const LONGEST = 128
 /** A port after an address, or the name that stands for one (RFC 7239, section 6.3). */
 const PORT = /:(?:\d{1,5}|_[\w.-]+)$/
-/** A parameter of `Forwarded` (RFC 7239, section 4). A value with a colon or brackets should be quoted, and often is not. */
-const PARAMETER = /\s*([\w!#$%&'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]*))\s*(?:;|$)/y
+/**
+ * A pair of `Forwarded`, which may be empty (RFC 7239, section 4). A value with a colon or brackets should be quoted, and
+ * often is not.
+ */
+const PAIR = /\s*(?:([\w!#$%&'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]*))\s*)?(?:;|$)/y
 
 /** Reads the addresses that the proxies of a request report, from the last proxy to the first. */
 const readers = {
@@ -121,9 +124,10 @@ function* elementsFromEnd(list: string): Generator<string> {
 /** Returns the parameter `for` of an element of `Forwarded`; '' if there is none, or more than one, or it is malformed. */
 function forParameter(element: string): string {
   const found: string[] = []
-  for (PARAMETER.lastIndex = 0; PARAMETER.lastIndex < element.length; ) {
-    const [, name = '', quoted, plain = ''] = PARAMETER.exec(element) ?? []
-    if (name === '') return ''
+  for (PAIR.lastIndex = 0; PAIR.lastIndex < element.length; ) {
+    const pair = PAIR.exec(element)
+    if (pair === null) return ''
+    const [, name = '', quoted, plain = ''] = pair
     if (name.toLowerCase() === 'for') found.push(quoted?.replaceAll(/\\(.)/g, '$1') ?? plain)
   }
   return found.length === 1 ? (found[0] ?? '') : ''

@@ -282,7 +282,7 @@ test('register.mjs uses a token in spite of what a file left around it, says wha
   }
 })
 
-test('register.mjs takes the URL of the service from the URL of its /register, and keeps a path that ends like that', async (t) => {
+test('register.mjs takes the URL of the service from the URL of its /register', async (t) => {
   const asked: (string | undefined)[] = []
   const front = createServer((incoming, outgoing) => {
     asked.push(incoming.url)
@@ -292,7 +292,7 @@ test('register.mjs takes the URL of the service from the URL of its /register, a
   await once(front, 'listening')
   t.after(() => front.close())
   const base = `http://127.0.0.1:${(front.address() as AddressInfo).port}`
-  const service = await startService(t, { env: { PUBLIC_URL: `${base}/my/register` } })
+  const service = await startService(t, { env: { PUBLIC_URL: `${base}/my` } })
   const { run } = await fetchScript(t, service)
   for (const [given, path] of [
     [base, '/register'],
@@ -305,8 +305,8 @@ test('register.mjs takes the URL of the service from the URL of its /register, a
     [`${base}/register.mjs`, '/register'],
     [` ${base}/prod\r`, '/prod/register'],
     // The URL of the service itself.
-    ['', '/my/register/register'],
-    [`${base}/my/register/`, '/my/register/register'],
+    ['', '/my/register'],
+    [`${base}/my/register/`, '/my/register'],
   ] as const) {
     const done = await run(['--name', 'a'], { FIRSTKEY_TOKEN: 'fkb_x', FIRSTKEY_URL: given })
     assert.equal(done.code, 1, done.stderr)

@@ -61,7 +61,7 @@ test('the example of an error is the response of the service', async (t) => {
 })
 
 test('the paths in the document are complete, whatever the path of PUBLIC_URL', async (t) => {
-  const { app } = await startService(t, { env: { PUBLIC_URL: 'https://keys.example.com/register' } })
+  const { app } = await startService(t, { env: { PUBLIC_URL: 'https://keys.example.com/register/prod' } })
   const whole = new Set(operations.map(({ path }) => path))
   assert.deepEqual(new Set(readDocument(app.swagger()).operations.map(({ path }) => path)), whole)
 })

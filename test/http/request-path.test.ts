@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { test } from 'node:test'
+import { ownPaths } from '../../src/config.ts'
 import { readProblem } from '../support/problem.ts'
 import { manage, registered, startService } from '../support/service.ts'
 
@@ -55,11 +56,11 @@ const cases: [publicUrl: string, served: string[], unknown: string[]][] = [
     ['/livez', '/v1/prod/livez', '/prod/livez', '/v1/prod', '/prod/'],
     ['/v1/livez', '/v1', '/prod/v1/livez'],
   ],
-  // The names of this service's own paths.
+  // A name of this service's own paths.
   [
-    'https://keys.example.com/docs',
-    ['/livez', '/docs', '/docs/livez', '/docs/docs', '/docs/'],
-    ['/docs/nowhere'],
+    'https://keys.example.com/docs/prod',
+    ['/livez', '/docs', '/docs/', '/docs/prod/livez', '/docs/prod/docs', '/prod/docs', '/prod'],
+    ['/docs/nowhere', '/docs/livez'],
   ],
   ['https://keys.example.com/ключи', ['/livez', '/%D0%BA%D0%BB%D1%8E%D1%87%D0%B8/livez'], ['/%D0%BA/livez']],
 ]
@@ -70,6 +71,14 @@ for (const [publicUrl, served, unknown] of cases)
     for (const target of served) assert.equal(await statusOf(url, target), 200, target)
     for (const target of unknown) assert.equal(await statusOf(url, target), 404, target)
   })
+
+test('no base path can end in a path of this service', async (t) => {
+  const { app } = await startService(t)
+  const routes = app.printRoutes({ commonPrefix: false })
+  // In the tree, /register.mjs is below /register.
+  const segments = [...routes.matchAll(/^│ {3}[├└]── ([^/ ]+)/gm)].map(([, segment = '']) => segment)
+  assert.deepEqual([...new Set(segments), 'register.mjs'].sort(), [...ownPaths].sort())
+})
 
 test('below a stage a key is registered, managed and given back, and every URL begins with PUBLIC_URL', async (t) => {
   const PUBLIC_URL = 'https://keys.example.com/prod'
