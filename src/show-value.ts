@@ -23,3 +23,8 @@ export function showValue(name: string, value: string): string {
 export function escapeInvisible(text: string): string {
   return text.replaceAll(INVISIBLE, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`)
 }
+
+/** Formats a character as in U+202E. */
+export function codePoint(character: string): string {
+  return `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`
+}

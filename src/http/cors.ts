@@ -3,7 +3,8 @@ import { responseHeaders } from './response-headers.ts'
 
 /** The request headers that routes read and that a page may set. */
 const READ_HEADERS = 'Accept, Authorization, Content-Type, Idempotency-Key, Prefer'
-const EXPOSED_HEADERS = Object.keys(responseHeaders).join(', ')
+/** With the one that only a method that a path does not support is answered with. */
+const EXPOSED_HEADERS = [...Object.keys(responseHeaders), 'Allow'].join(', ')
 /** The time for which a browser may remember the response to a preflight, in seconds: the longest that Chromium allows. */
 const MAX_AGE_S = 7_200
 

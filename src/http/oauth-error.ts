@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
+import { codePoint } from '../show-value.ts'
 import { type Dialect, responsesOf } from './openapi-errors.ts'
 import { metadataOf, problemStatus, resourceMetadata, sendError, toServiceError } from './problem.ts'
 import { logError } from './request-log.ts'
@@ -44,7 +45,7 @@ const NAMES: Partial<Record<ErrorCode, string>> = {
 }
 
 /** Matches the characters that `error_description` must not contain (RFC 6749, section 5.2). */
-const NOT_PRINTABLE = /[^\x20-\x21\x23-\x5b\x5d-\x7e]/g
+const NOT_PRINTABLE = /[^\x20-\x21\x23-\x5b\x5d-\x7e]/gu
 
 /** Sends the errors of a plugin's routes in the OAuth dialect. */
 export function answerOauthErrors(app: FastifyInstance, publicUrl: string): void {
@@ -74,17 +75,25 @@ function asClientError(error: ServiceError): ServiceError {
 
 function toOauthError(error: ServiceError, instance: string, publicUrl: string) {
   const { code, message, errors, nextStep } = error
+  // The use cases know the member by its name at /register.
+  const ofClient = errors?.map(({ path, message }) => ({
+    path: path === '/name' ? '/client_name' : path,
+    message,
+  }))
   const isRedirectUri = errors?.[0]?.path.startsWith('/redirect_uris') ?? false
   const { retryable } = errorCatalogue[code]
   return {
     error: isRedirectUri ? 'invalid_redirect_uri' : (NAMES[code] ?? code),
-    error_description: message.replaceAll('"', "'").replaceAll('…', '...').replace(NOT_PRINTABLE, ' '),
+    error_description: message
+      .replaceAll('"', "'")
+      .replaceAll('…', '...')
+      .replace(NOT_PRINTABLE, (character) => `(${codePoint(character)})`),
     code,
     retryable,
     next_step: nextStep.replaceAll('"detail"', '"error_description"'),
     error_uri: linksOf(publicUrl).problem(code),
     instance,
-    ...(errors === undefined ? {} : { errors: [...errors] }),
+    ...(ofClient === undefined ? {} : { errors: ofClient }),
     ...metadataOf(error, publicUrl),
   }
 }

@@ -7,10 +7,22 @@ import { problemResponses } from './openapi-errors.ts'
 import { problemStatus, toServiceError } from './problem.ts'
 import { peekBody } from './read-body.ts'
 
+/** The client metadata about an OAuth flow: only OAuth clients send it, also beside a member `name`, as RFC 7591 allows. */
+const FLOW_METADATA = ['redirect_uris', 'token_endpoint_auth_method', 'grant_types', 'response_types']
 /** The client metadata of RFC 7591, section 2. */
 const CLIENT_METADATA = [
-  ...['redirect_uris', 'token_endpoint_auth_method', 'grant_types', 'response_types', 'client_name'],
-  ...['client_uri', 'logo_uri', 'scope', 'contacts', 'tos_uri', 'policy_uri', 'jwks_uri', 'jwks'],
+  ...FLOW_METADATA,
+  ...[
+    'client_name',
+    'client_uri',
+    'logo_uri',
+    'scope',
+    'contacts',
+    'tos_uri',
+    'policy_uri',
+    'jwks_uri',
+    'jwks',
+  ],
   ...['software_id', 'software_version', 'software_statement'],
 ]
 /** The codes of the requests that are read for client metadata: those without a valid token, and those with an invalid body. */
@@ -26,14 +38,14 @@ const REDIRECTED = [
  */
 export function redirectOauthClients(app: FastifyInstance, publicUrl: string): void {
   app.setErrorHandler(async (error: Error, request, reply) => {
-    const { code } = toServiceError(error)
+    const { code, message } = toServiceError(error)
     const isClient = isRedirected(code) && isClientMetadata(await peekBody(request))
     if (reply.sent) return reply // The body did not arrive in time.
     if (!isClient) throw error
     const { connect } = linksOf(publicUrl)
     const redirection = new ServiceError(
       code,
-      `OAuth clients register at ${connect} (RFC 7591), with the bootstrap token as initial access token.`,
+      `${message} OAuth clients register at ${connect} (RFC 7591), with the bootstrap token as initial access token.`,
       {
         nextStep: `Send the same request to ${connect}, with "Authorization: Bearer fkb_…": a bootstrap token from the operator.`,
       },
@@ -56,8 +68,10 @@ function isRedirected(code: ErrorCode): boolean {
 }
 
 function isClientMetadata(body: unknown): boolean {
-  if (typeof body !== 'object' || body === null || 'name' in body) return false
-  return CLIENT_METADATA.some((member) => Object.hasOwn(body, member))
+  if (typeof body !== 'object' || body === null) return false
+  const metadata = Object.hasOwn(body, 'name') ? FLOW_METADATA : CLIENT_METADATA
+  // A language tag may follow (RFC 7591, section 2.2).
+  return Object.keys(body).some((member) => metadata.some((one) => one === member.split('#', 1)[0]))
 }
 
 /** Explains at the other two endpoints that such clients assume, `/authorize` and `/token`, that there is no OAuth flow. */

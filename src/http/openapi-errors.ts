@@ -67,6 +67,7 @@ export function responsesOf(dialect: Dialect, codes: readonly ErrorCode[]) {
         headers: headersOf(
           'Vary',
           ...(status === 401 ? (['WWW-Authenticate', 'Link'] as const) : []),
+          ...(status === 415 ? (['Accept', 'Accept-Encoding'] as const) : []),
           ...(group.some((code) => errorCatalogue[code].retryable) ? (['Retry-After'] as const) : []),
         ),
         content: { ...contentOf(group, dialect), ...pageContent },

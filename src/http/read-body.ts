@@ -16,7 +16,7 @@ export function readBodies(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('*', { parseAs: 'string' }, (request, body, done) => {
     if (body === '' || request.is404) return done(null, undefined)
-    if ((request.headers['content-encoding'] ?? 'identity') !== 'identity')
+    if (isCompressed(request.headers['content-encoding']))
       return done(new ServiceError('unsupported_media_type', 'The body must not be compressed.'))
     if (request.mediaType !== JSON_TYPE)
       return done(new ServiceError('unsupported_media_type', `The body must be ${JSON_TYPE}.`))
@@ -60,6 +60,11 @@ export async function peekBody({
   } catch {
     return undefined
   }
+}
+
+/** Reports whether a `Content-Encoding`, a list whose items are case-insensitive (RFC 9110, section 8.4), has a coding. */
+function isCompressed(codings = ''): boolean {
+  return codings.split(',').some((coding) => !['', 'identity'].includes(coding.trim().toLowerCase()))
 }
 
 function noObject(): ServiceError {

@@ -60,6 +60,22 @@ export const responseHeaders = {
     schema: { type: 'string' },
     example: 'Accept',
   },
+  Accept: {
+    description: 'The content type that a body must have (RFC 9110, section 15.5.16).',
+    schema: { type: 'string', enum: ['application/json'] },
+    example: 'application/json',
+  },
+  'Accept-Encoding': {
+    description: 'The content coding that a body must have: none.',
+    schema: { type: 'string', enum: ['identity'] },
+    example: 'identity',
+  },
+  Pragma: {
+    description:
+      'Forbids old caches to store the response, as `Cache-Control` does (RFC 7591, section 3.2.1).',
+    schema: { type: 'string', enum: ['no-cache'] },
+    example: 'no-cache',
+  },
 } satisfies Record<string, OpenAPIV3_1.HeaderObject>
 
 type HeaderName = keyof typeof responseHeaders

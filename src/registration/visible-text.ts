@@ -1,4 +1,5 @@
 import { containsToken } from '../auth/token-format.ts'
+import { codePoint } from '../show-value.ts'
 
 /** The characters of names, descriptions and labels in words, to follow the name of a field. */
 export const TEXT_RULE =
@@ -34,6 +35,12 @@ const VIRAMA =
   '\\u{1193D}\\u{1193E}\\u{119E0}\\u{11A34}\\u{11A47}\\u{11A99}\\u{11C3F}\\u{11D44}\\u{11D45}\\u{11D97}\\u{11F41}' +
   '\\u{11F42}]'
 const MONGOLIAN = '[\\p{L}&&\\p{scx=Mong}]'
+/** The digit, the operators and the punctuation marks with a variation that is standardized (StandardizedVariants.txt). */
+const VARIANT =
+  '[0\\u2205\\u2229\\u222A\\u2268\\u2269\\u2272\\u2273\\u228A\\u228B\\u2293-\\u2295\\u2297\\u229C\\u22DA\\u22DB' +
+  '\\u2A3C\\u2A3D\\u2A9D\\u2A9E\\u2AAC\\u2AAD\\u2ACB\\u2ACC\\u3001\\u3002\\uFF01\\uFF0C\\uFF0E\\uFF1A\\uFF1B\\uFF1F]'
+/** The flags of England, Scotland and Wales: a black flag with characters that are invisible elsewhere (UTS #51, annex C). */
+const TAGGED_FLAG = /\p{RGI_Emoji_Tag_Sequence}/gv
 
 /**
  * An invisible character where Unicode says that it belongs, with the character before and the one after. Elsewhere it would
@@ -42,8 +49,11 @@ const MONGOLIAN = '[\\p{L}&&\\p{scx=Mong}]'
 const IN_PLACE = new RegExp(
   `^(?:${[
     // Zero width (non-)joiners: between letters that join; after a virama (UAX #31, contexts A2 and B); and where consonants
-    // take a form of their own, before it (The Unicode Standard, chapters 12 and 13).
+    // take a form of their own, before it (The Unicode Standard, chapters 12 and 13). Persian also joins its endings to numbers
+    // and to Latin words with a non-joiner; abbreviations end in a joiner (section 9.2).
     `${CURSIVE}[\\u200C\\u200D][${CURSIVE}&&\\p{L}]`,
+    `[\\p{L}\\p{Nd}]\\u200C[${CURSIVE}&&\\p{L}]`,
+    '[\\p{L}&&\\p{scx=Arab}]\\u200D[\\p{Z}\\p{P}\\p{S}\\p{N}]',
     `${VIRAMA}(?:\\u200C\\p{L}|\\u200D\\P{M})`,
     `[\\p{L}&&[\\p{sc=Beng}\\p{sc=Knda}\\p{sc=Sinh}\\p{sc=Telu}]]\\u200D${VIRAMA}`,
     // Khmer: between a shifter of the register and a vowel.
@@ -51,6 +61,7 @@ const IN_PLACE = new RegExp(
     // Variations of ideographs, of letters in Myanmar and Phags-pa, and of Mongolian letters; and Mongolian's vowel separator.
     '[\\p{Ideographic}&&\\p{sc=Han}][\\uFE00-\\uFE02\\u{E0100}-\\u{E01EF}][^]',
     '[\\p{L}&&[\\p{sc=Mymr}\\p{sc=Phag}]]\\uFE00[^]',
+    `${VARIANT}\\uFE00[^]`,
     `${MONGOLIAN}[\\u180B-\\u180D\\u180F][^]`,
     `[${MONGOLIAN}\\u180B-\\u180D\\u180F]\\u180E${MONGOLIAN}`,
     // Emoji: as a text or as a picture, keycaps, and sequences (UTS #51).
@@ -76,7 +87,10 @@ export function readVisibleText(
   const text = sent.normalize('NFC')
   const characters = [...text]
   if (characters.length > longest) return tooLong
-  const fault = faultOf(characters)
+  const fault = faultOf(
+    // As many characters, so that the positions stay.
+    [...text.replaceAll(TAGGED_FLAG, (flag) => '🏴'.repeat([...flag].length))],
+  )
   if (fault !== undefined) return { fault }
   if (containsToken(text)) return { fault: TOKEN_RULE }
   return { text }
@@ -102,9 +116,4 @@ function faultOf(characters: readonly string[]): string | undefined {
     if (marks > LONGEST_MARKS) return `must have at most ${LONGEST_MARKS} combining marks in a row; ${at}`
   }
   return undefined
-}
-
-/** Formats a character as in U+202E. */
-function codePoint(character: string): string {
-  return `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`
 }

@@ -58,7 +58,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       response: {
         201: {
           description: 'The new client.',
-          headers: headersOf('Idempotency-Replayed', 'Preference-Applied'),
+          headers: headersOf('Idempotency-Replayed', 'Preference-Applied', 'Pragma'),
           content: { 'application/json': { schema: clientInformation, example: clientExample } },
         },
         ...oauthErrorResponses(...REGISTER_ERRORS),
@@ -74,7 +74,8 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
           description: '',
           plan: metadata.plan ?? '',
           idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
-          clientMetadata: JSON.stringify(metadata),
+          // An empty plan means the same as none, also to a retry.
+          clientMetadata: JSON.stringify({ ...metadata, plan: metadata.plan || undefined }),
         },
         requestContext(request, reply, config),
       )

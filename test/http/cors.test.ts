@@ -143,7 +143,17 @@ test('a page reads errors too: of limits, of bodies, and of a body that does not
     assert.equal(answer.status, status)
     assert.equal(answer.headers.get('access-control-allow-origin'), APP)
     const exposed = (answer.headers.get('access-control-expose-headers') ?? '').split(', ')
-    assert.deepEqual(exposed, Object.keys(responseHeaders))
+    assert.deepEqual(exposed, [...Object.keys(responseHeaders), 'Allow'])
+    for (const name of [
+      'Accept',
+      'Accept-Encoding',
+      'WWW-Authenticate',
+      'Link',
+      'Location',
+      'Retry-After',
+      'RateLimit',
+    ])
+      assert.ok(exposed.includes(name), name)
   }
   const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
   const { secret: other } = await service.token()

@@ -26,7 +26,7 @@ const oauthError = z.looseObject({
   resource_metadata: z.string().optional(),
 })
 
-/** Client metadata as clients in the field send it, none with a member `name`. */
+/** Client metadata as clients in the field send it. */
 const clients: readonly object[] = [
   { client_name: 'a' },
   { redirect_uris: ['http://localhost:3334/oauth/callback'] },
@@ -42,6 +42,9 @@ const clients: readonly object[] = [
   },
   { software_statement: 'eyJ0eXAiOiJKV1QifQ' },
   { 'client_name#fr': 'é', scope: 'openid profile' },
+  { 'client_name#en': 'x' },
+  { name: 'a', client_name: 'a', grant_types: ['client_credentials'] },
+  { name: 'a', redirect_uris: [] },
 ]
 
 test('an OAuth client that registers at /register learns in its dialect where to register', async (t) => {
@@ -49,14 +52,14 @@ test('an OAuth client that registers at /register learns in its dialect where to
   const { secret } = await token()
   const revoked = await token()
   await deps.store.revokeToken(revoked.token.id, SERVICE, Date.now())
-  const cases: [authorization: string | undefined, status: number, error: string][] = [
-    [undefined, 401, 'invalid_token'],
-    ['Basic YTpi', 401, 'invalid_token'],
-    [`Bearer ${createSecret('fkb_')}`, 401, 'invalid_token'],
-    [`Bearer ${revoked.secret}`, 401, 'invalid_token'],
-    [`Bearer ${secret}`, 400, 'invalid_client_metadata'],
+  const cases: [authorization: string | undefined, status: number, error: string, fault: RegExp][] = [
+    [undefined, 401, 'invalid_token', /^The request has no 'Authorization: Bearer/],
+    ['Basic YTpi', 401, 'invalid_token', /^The request has no valid 'Authorization: Bearer/],
+    [`Bearer ${createSecret('fkb_')}`, 401, 'invalid_token', /^The bootstrap token is/],
+    [`Bearer ${revoked.secret}`, 401, 'invalid_token', /^The token was revoked/],
+    [`Bearer ${secret}`, 400, 'invalid_client_metadata', /has unknown fields/],
   ]
-  for (const [authorization, status, error] of cases) {
+  for (const [authorization, status, error, fault] of cases) {
     for (const client of clients) {
       const answer = await fetch(`${url}/register`, {
         method: 'POST',
@@ -69,6 +72,7 @@ test('an OAuth client that registers at /register learns in its dialect where to
       const body = oauthError.parse(await answer.json())
       assert.equal(body.error, error, what)
       assert.ok(body.error_description.includes(REGISTRATION) && body.next_step.includes(REGISTRATION), what)
+      assert.match(body.error_description, fault, what)
       assertMetadata(answer, body.resource_metadata)
     }
   }
@@ -81,6 +85,7 @@ test('all other requests to /register get problem documents, as before', async (
   const cases: [body: string, type: string][] = [
     ['{"name":"a"}', 'application/json'],
     ['{"name":"a","client_name":"a"}', 'application/json'],
+    ['{"name":"a","scope#":"a"}', 'application/json'],
     ['["client_name"]', 'application/json'],
     ['{"client_name"', 'application/json'],
     ['null', 'application/json'],

@@ -60,6 +60,34 @@ test('the example of an error is the response of the service', async (t) => {
   assert.ok(instance.length === _instance.length && detail !== '')
 })
 
+/** The header fields of every response to a kind of request, and those of HTTP itself. */
+const COMMON =
+  /^(?:cache-control|connection|content-.*|date|keep-alive|transfer-encoding|x-content-type-options)$/
+
+test('the document declares the headers of responses', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const requests: [path: string, type: string, body: string][] = [
+    ['/register', 'text/xml', '<a/>'],
+    ['/register', 'application/json', '{}'],
+    ['/register', 'application/json', '{"name":"a"}'],
+    ['/connect/register', 'text/xml', '<a/>'],
+    ['/connect/register', 'application/json', '{}'],
+    ['/connect/register', 'application/json', '{"client_name":"a"}'],
+  ]
+  for (const [path, type, body] of requests)
+    for (const authorization of [`Bearer ${secret}`, 'none']) {
+      const headers = { authorization, 'content-type': type, prefer: 'wait=1' }
+      const answer = await fetch(service.url + path, { method: 'POST', headers, body })
+      const { responses } = operations.find((one) => one.path === path && one.method === 'POST') ?? {}
+      const declared = Object.keys(responses?.[answer.status]?.headers ?? {}).map((name) =>
+        name.toLowerCase(),
+      )
+      for (const name of answer.headers.keys())
+        assert.ok(COMMON.test(name) || declared.includes(name), `${path} ${answer.status} ${name}`)
+    }
+})
+
 test('the paths in the document are complete, whatever the path of PUBLIC_URL', async (t) => {
   const { app } = await startService(t, { env: { PUBLIC_URL: 'https://keys.example.com/register/prod' } })
   const whole = new Set(operations.map(({ path }) => path))

@@ -82,6 +82,32 @@ test('an empty body has no type: it is absent on every route', async (t) => {
   }
 })
 
+test('identity is no coding, however it is written, and every other coding is refused', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const cases: [coding: string, status: number][] = [
+    ...['identity', 'IDENTITY', ' Identity ', 'identity, identity', ''].map((coding): [string, number] => [
+      coding,
+      201,
+    ]),
+    ...['gzip', 'GZIP', 'identity, gzip', 'gzip,identity', 'identityx', 'identity;q=1'].map(
+      (coding): [string, number] => [coding, 415],
+    ),
+  ]
+  for (const [coding, status] of cases) {
+    const headers = {
+      authorization: `Bearer ${secret}`,
+      'content-type': 'Application/JSON; charset=UTF-8',
+      'content-encoding': coding,
+    }
+    for (const [path, body] of [
+      ['/register', '{"name":"a"}'],
+      ['/connect/register', '{"client_name":"a"}'],
+    ] as const)
+      assert.equal((await send(service, 'POST', path, headers, body)).status, status, `${path} ${coding}`)
+  }
+})
+
 test('content of a DELETE or a GET has no meaning, so that a key can always be given back', async (t) => {
   const service = await startService(t)
   for (const type of [...TYPES, 'application/json; charset=latin1']) {

@@ -91,6 +91,7 @@ test('the OAuth response echoes the metadata, always has redirect_uris, and igno
   assert.equal(answer.status, 201)
   assert.match(answer.headers.get('content-type') ?? '', /^application\/json/)
   assert.equal(answer.headers.get('cache-control'), 'no-store')
+  assert.equal(answer.headers.get('pragma'), 'no-cache')
   const body = await answer.json()
   const client = clientInformation.strict().parse(body)
   assert.deepEqual(
@@ -174,6 +175,13 @@ test('a retry costs no use and returns the same client; a different request with
   const again = await post(service, secret, { client_name: 'a', scope: 'x' }, key)
   assert.equal(again.headers.get('idempotency-replayed'), 'true')
   assert.equal(await again.text(), first)
+  // The same texts and plan in other words.
+  for (const same of [
+    { client_name: 'a', scope: 'x', plan: '' },
+    { client_name: 'a', scope: 'x', plan: null },
+    { scope: 'x', client_name: 'a', redirect_uris: [], unknown: 1 },
+  ])
+    assert.equal(await (await post(service, secret, same, key)).text(), first, JSON.stringify(same))
   for (const other of [{ client_name: 'b' }, { client_name: 'a', scope: 'y' }]) {
     const refused = await post(service, secret, other, key)
     assert.equal(refused.status, 422)
@@ -223,6 +231,10 @@ test('errors have the OAuth format, with the same codes as all other routes', as
     if (status === 401) assert.match(answer.headers.get('www-authenticate') ?? '', /error="invalid_token"/)
     assertMetadata(answer, problem.resource_metadata)
   }
+  const many = Object.fromEntries(Array.from({ length: 201 }, (_, i) => [`x-${i}`, '1']))
+  const large = await post(service, secret, { client_name: 'acme-1' }, many)
+  assert.equal(large.status, 431)
+  assert.equal(errorSchema.parse(await large.json()).error, 'headers_too_large')
   const none = await fetch(`${service.url}/connect/register`, { method: 'POST' })
   assert.equal(none.status, 401)
   assert.doesNotMatch(none.headers.get('www-authenticate') ?? '', /error=/)
@@ -240,6 +252,15 @@ test('errors have the OAuth format, with the same codes as all other routes', as
     refusals.some(({ detail }) => detail === 'name_not_allowed'),
     'rejected requests are in the audit trail',
   )
+})
+
+test('an error about the name is about client_name, and its description has other characters by code point', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token({ namePrefix: 'café-"🤖\\' })
+  const answer = await post(service, secret, { client_name: 'x' })
+  const problem = errorSchema.parse(await answer.json())
+  assert.equal(problem.error_description, "The name must start with 'caf(U+00E9)-'(U+1F916)(U+005C)'.")
+  assert.deepEqual(problem.errors, [{ path: '/client_name', message: 'must start with "café-"🤖\\"' }])
 })
 
 test('a management token for another client, or for none, gets a 401 as in RFC 7592; PUT is rejected', async (t) => {
