@@ -2,8 +2,8 @@ import { note } from './output.ts'
 import { commandLine } from './shell-quoting.ts'
 
 /**
- * Ends a dry run: says that nothing was changed, and prints the command that acts. Every command that deletes keys is a dry run
- * without `--yes`.
+ * Ends a dry run: says that nothing was changed, and prints the command that acts. Every command that deletes or disables
+ * keys is a dry run without `--yes`.
  * @param words the command without `firstkey`
  * @param options those to add to `--yes`
  */

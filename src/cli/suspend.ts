@@ -4,9 +4,11 @@ import { type RegistrationView, viewRegistration } from '../registration/queries
 import { resume, suspend } from '../registration/suspend.ts'
 import type { PublicStatus } from '../store/operators.ts'
 import type { Store } from '../store/store.ts'
+import { endDryRun } from './dry-run.ts'
 import { loadRegistration } from './load-registration.ts'
-import { note } from './output.ts'
+import { note, print } from './output.ts'
 import { withDeps } from './with-deps.ts'
+import { withStore } from './with-store.ts'
 
 interface Change {
   readonly name: 'suspend' | 'resume'
@@ -20,28 +22,37 @@ interface Change {
 const SUSPEND: Change = {
   name: 'suspend',
   description:
-    'disable the keys of registrations, at once, until they are resumed: their owners cannot rotate them',
+    'disable the keys of registrations, until they are resumed: their owners cannot rotate them; dry run unless --yes',
   done: 'suspended',
   from: 'active',
   run: suspend,
 }
 const RESUME: Change = {
   name: 'resume',
-  description: 'enable the keys of suspended registrations, at once',
+  description: 'enable the keys of suspended registrations; dry run unless --yes',
   done: 'resumed',
   from: 'suspended',
   run: resume,
 }
 
-/** Adds `firstkey registrations suspend|resume`. Each undoes the other, so neither has a dry run. */
+/** Adds `firstkey registrations suspend|resume`. */
 export function addSuspendCommands(registrations: Command): void {
   for (const change of [SUSPEND, RESUME])
     registrations
       .command(change.name)
       .description(change.description)
       .argument('<ids...>', 'registration ids (reg_…), or ids or names of their keys')
-      .option('--yes', 'accepted, but not needed')
-      .action((ids: string[]) => apply(change, ids))
+      .option('--yes', `${change.name} them instead of listing them`)
+      .action((ids: string[], { yes }: { yes?: true }) =>
+        yes ? apply(change, ids) : withStore((store) => preview(store, change, ids)),
+      )
+}
+
+async function preview(store: Store, change: Change, ids: readonly string[]): Promise<void> {
+  const views = await load(store, change, ids)
+  for (const view of views) print(line(view))
+  note(`${views.length} ${views.length === 1 ? 'registration' : 'registrations'} would be ${change.done}.`)
+  endDryRun(['registrations', change.name, ...ids])
 }
 
 function apply(change: Change, ids: readonly string[]): Promise<void> {

@@ -75,20 +75,36 @@ test('each command that deletes keys is a dry run, which prints the command that
   assert.match(nothing.stderr, /There is nothing to recover/)
 })
 
-test('commands that can be undone, or delete nothing, act at once', async (t) => {
+test('suspend and resume are dry runs without --yes, which print the command that acts', async (t) => {
+  const service = await startService(t)
+  const env = serverEnv(service.gateway, service.dataDir)
+  const own = await registered(service)
+  for (const [name, before, after] of [
+    ['suspend', 200, 403],
+    ['resume', 403, 200],
+  ] as const) {
+    const command = ['registrations', name, own.registration_id]
+    const dry = await runCli(t, command, env)
+    assert.equal(dry.code, 0, dry.stderr)
+    assert.match(dry.stdout, RegExp(`^${own.registration_id} `))
+    assert.match(
+      dry.stderr,
+      RegExp(`^Nothing was changed\\. To do this, run: firstkey ${command.join(' ')} --yes$`, 'm'),
+    )
+    assert.equal(await dataPlane(service, own.api_key_value), before)
+    const done = await runCli(t, [...command, '--yes'], env)
+    assert.match(done.stderr, RegExp(`^${own.registration_id} .* (suspended|resumed)$`, 'm'))
+    assert.equal(await dataPlane(service, own.api_key_value), after)
+  }
+})
+
+test('commands that delete and disable nothing act at once', async (t) => {
   const service = await startService(t)
   const env = serverEnv(service.gateway, service.dataDir)
   const cli = (...args: string[]) => runCli(t, args, env)
   const { token, secret } = await service.token()
   const own = await registered(service, {}, {}, secret)
 
-  for (const yes of [[], ['--yes']]) {
-    const suspended = await cli('registrations', 'suspend', own.registration_id, ...yes)
-    assert.match(suspended.stderr, RegExp(`^${own.registration_id} .* suspended$`, 'm'))
-    assert.equal(await dataPlane(service, own.api_key_value), 403)
-    assert.equal((await cli('registrations', 'resume', own.registration_id, ...yes)).code, 0)
-    assert.equal(await dataPlane(service, own.api_key_value), 200)
-  }
   const rotated = await cli('registrations', 'rotate', own.registration_id)
   assert.equal(rotated.code, 0, rotated.stderr)
   assert.match(
@@ -143,7 +159,7 @@ test('revoke says of a registration that was revoked before when that was, and s
     assert.match(stderr, again.length > 0 ? /^0 of 1 revoked\.$/m : /nothing was changed\.$/m)
   }
   service.gateway.account.deleteKey(gone.api_key_id)
-  const suspended = await cli('suspend', gone.registration_id)
+  const suspended = await cli('suspend', gone.registration_id, '--yes')
   assert.equal(suspended.code, 0, suspended.stderr)
   assert.match(suspended.stderr, RegExp(`^The key ${gone.api_key_id} no longer exists in AWS; `, 'm'))
 })

@@ -208,7 +208,7 @@ test('registrations suspend and resume work by any name of the registration', as
     /is active: only .* suspended can be/,
   )
 
-  const done = await cli('registrations', 'suspend', api_key_id, name, own.registration_id)
+  const done = await cli('registrations', 'suspend', api_key_id, name, own.registration_id, '--yes')
   assert.equal(done.code, 0, done.stderr)
   assert.match(
     done.stderr,
