@@ -1,4 +1,3 @@
-import accepts from '@fastify/accepts'
 import type { FastifyInstance } from 'fastify'
 import type { Deps } from './deps.ts'
 import { watchMethods } from './http/allowed-methods.ts'
@@ -31,7 +30,6 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   recordRefusals(app, deps.refusals.record)
   limitRequests(app, config.registerTimeoutMs)
   const methods = watchMethods(app)
-  await app.register(accepts)
   await describeApi(app, config.publicUrl)
   const limits = await createRateLimits(app, config.rateLimitPerIp, deps)
 

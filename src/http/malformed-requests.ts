@@ -9,30 +9,44 @@ import { logError } from './request-log.ts'
 
 /** The most header fields of a request. Clients send a dozen, and proxies add some. */
 const MOST_HEADERS = 200
-/** The size of a request line with its headers that Node.js accepts, in bytes. */
+/** The size of a target with the names and values of the headers that is accepted, in bytes. */
 const HEAD_LIMIT = 16 * 1_024
+/**
+ * The size that Node.js reads, so that most heads that are too large are refused like other requests: as a page for a
+ * browser, without a body for HEAD. Of a head that is larger still, only the last packet is known.
+ */
+export const READ_LIMIT = 4 * HEAD_LIMIT
+/** The headers that a request has once: of two, each program on the way could read another one. */
+const SINGLE = ['Host', 'Authorization', 'Content-Type', 'Idempotency-Key']
 /** `uri-host [":" port]` (RFC 9110, section 7.2). It is empty for a target without an authority. */
 const HOST = /^(?:\[[\da-f:.%\w]*\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/i
 
 /**
- * Rejects a request whose head two programs could understand differently: without one valid Host (RFC 9112, section 3.2),
- * with so many headers that a proxy may have dropped some, or with a target that its method cannot have.
- * @throws ServiceError `invalid_request`, `headers_too_large`
+ * Returns the error of a request whose head is too large, or that two programs could understand differently: without one
+ * valid Host (RFC 9112, section 3.2), with two headers of a kind that a request has once, with so many headers that a proxy
+ * may have dropped some, or with a target that its method cannot have. The connection is then closed.
  */
-export function requireValidHead({ raw }: FastifyRequest, reply: FastifyReply): void {
-  const names = raw.rawHeaders.filter((_, i) => i % 2 === 0)
-  const hosts = names.filter((name) => name.toLowerCase() === 'host').length
+export function faultOfHead(
+  { raw, originalUrl }: FastifyRequest,
+  reply: FastifyReply,
+): ServiceError | undefined {
+  const names = raw.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase())
   const fault = whatIsWrong()
-  if (fault === undefined) return
   // What follows on this connection may have another meaning for a proxy.
-  reply.header('connection', 'close')
-  throw fault
+  if (fault !== undefined) reply.header('connection', 'close')
+  return fault
 
   function whatIsWrong(): ServiceError | undefined {
+    if (originalUrl.length > HEAD_LIMIT) return lineTooLong()
+    if (originalUrl.length + raw.rawHeaders.join('').length > HEAD_LIMIT) return headersTooLarge()
     if (names.length > MOST_HEADERS)
       return new ServiceError('headers_too_large', `The request has more than ${MOST_HEADERS} header fields.`)
-    if (hosts > 1) return new ServiceError('invalid_request', 'The request has more than one Host header.')
-    if (hosts === 0 && raw.httpVersion === '1.1')
+    const twice = SINGLE.find(
+      (name) => names.indexOf(name.toLowerCase()) !== names.lastIndexOf(name.toLowerCase()),
+    )
+    if (twice !== undefined)
+      return new ServiceError('invalid_request', `The request has more than one ${twice} header.`)
+    if (!names.includes('host') && raw.httpVersion === '1.1')
       return new ServiceError('invalid_request', 'The Host header is missing.')
     if (!HOST.test(raw.headers.host ?? ''))
       return new ServiceError('invalid_request', 'The Host header is not a host name or an IP address.')
@@ -89,17 +103,21 @@ export function createClientErrorHandler({ log, publicUrl, owed, corsHeaders }: 
       'invalid request received',
     )
     const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-    socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${body}`)
+    socket.end(
+      `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${isHead(error.rawPacket) ? '' : body}`,
+    )
   }
 }
+
+const lineTooLong = () => new ServiceError('uri_too_long', 'The request line is longer than 16 KiB.')
+const headersTooLarge = () =>
+  new ServiceError('headers_too_large', 'The request line and the headers are larger than 16 KiB.')
 
 /** Maps an error of Node's HTTP parser to a ServiceError. */
 function refusalOf({ code, rawPacket }: ParserError): ServiceError {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
-      return isRequestLine(rawPacket)
-        ? new ServiceError('uri_too_long', 'The request line is longer than 16 KiB.')
-        : new ServiceError('headers_too_large', 'The request line and the headers are larger than 16 KiB.')
+      return isRequestLine(rawPacket) ? lineTooLong() : headersTooLarge()
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
       return new ServiceError('payload_too_large', 'The extensions of the chunks are larger than 16 KiB.')
     case 'ERR_HTTP_REQUEST_TIMEOUT':
@@ -114,10 +132,19 @@ function refusalOf({ code, rawPacket }: ParserError): ServiceError {
 
 /** Reports whether the data that is too much is a request line, as far as it begins with it. */
 function isRequestLine(data: unknown): boolean {
-  return Buffer.isBuffer(data) && /^[A-Z-]+ [^\r\n]+$/.test(data.toString('latin1', 0, HEAD_LIMIT))
+  return /^[A-Z-]+ [^\r\n]+$/.test(textOf(data).slice(0, HEAD_LIMIT))
 }
 
 /** Returns the `Accept` header in the data, such as that of a browser with too many cookies. */
 function acceptIn(data: unknown): string | undefined {
-  return Buffer.isBuffer(data) ? data.toString('latin1').match(/\naccept:([^\r\n]*)/i)?.[1] : undefined
+  return textOf(data).match(/\naccept:([^\r\n]{0,1024})(?=[\r\n]|$)/i)?.[1]
+}
+
+/** Reports whether the data begins with a HEAD request, whose response has no body (RFC 9110, section 9.3.2). */
+function isHead(data: unknown): boolean {
+  return /^[\r\n]*HEAD /.test(textOf(data))
+}
+
+function textOf(data: unknown): string {
+  return Buffer.isBuffer(data) ? data.toString('latin1') : ''
 }

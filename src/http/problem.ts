@@ -5,8 +5,9 @@ import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import { errorPage } from '../pages/problem.ts'
+import { preferredType } from './accept.ts'
 import { logError } from './request-log.ts'
-import { isOfBrowser, negotiate, PAGE_HEADERS, sendPage, varyByAccept } from './send-page.ts'
+import { negotiate, PAGE_HEADERS, sendPage } from './send-page.ts'
 
 /** The HTTP status of every error code. */
 export const problemStatus = {
@@ -148,13 +149,8 @@ export function sendError(
 ): FastifyReply {
   answerHeaders(reply, error, publicUrl)
   reply.code(problemStatus[error.code])
-  varyByAccept(reply)
-  // A request with a malformed URL has no route, and so no parser of its headers.
-  const prefersPage =
-    'accepts' in request && request.accepts !== undefined
-      ? negotiate(request, reply, ['application/json', type, 'text/html']) === 'text/html'
-      : isOfBrowser(request.headers.accept)
-  if (!prefersPage) return reply.type(type).send(body)
+  if (negotiate(request, reply, ['application/json', type, 'text/html']) !== 'text/html')
+    return reply.type(type).send(body)
   const problem = toProblem(error, request.id, publicUrl)
   return sendPage(reply, errorPage({ problem, basePath: linksOf(publicUrl).basePath }))
 }
@@ -170,7 +166,7 @@ export function rawError(
   accept: string | undefined,
 ): { problem: Problem; headers: Record<string, string>; body: string } {
   const problem = toProblem(error, instance, publicUrl)
-  if (isOfBrowser(accept))
+  if (preferredType(accept, ['application/json', PROBLEM_TYPE, 'text/html']) === 'text/html')
     return {
       problem,
       headers: PAGE_HEADERS,

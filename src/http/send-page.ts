@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { PAGE_POLICY } from '../pages/layout.ts'
+import { preferredType } from './accept.ts'
 
 /** The `content` of an HTML response, for the schema of its route. */
 export const pageContent = { 'text/html': { schema: z.string(), example: '<!doctype html>…' } }
@@ -27,20 +28,11 @@ export function negotiate<Type extends string>(
   types: readonly [Type, ...Type[]],
 ): Type {
   varyByAccept(reply)
-  const best = request.accepts().type([...types])
-  return types.find((type) => type === best) ?? types[0]
+  return preferredType(request.headers.accept, types)
 }
 
 /** Adds `Accept` to `Vary`. */
 export function varyByAccept(reply: FastifyReply): void {
   const vary = String(reply.getHeader('vary') ?? '')
   if (!/\baccept\b/i.test(vary)) reply.header('vary', vary === '' ? 'Accept' : `${vary}, Accept`)
-}
-
-/**
- * Reports whether an `Accept` header is a browser's: it begins with HTML. For requests that are refused before they have a
- * route, and with it a parser of the header.
- */
-export function isOfBrowser(accept: string | undefined): boolean {
-  return /^\s*text\/html\s*(?:,|$)/i.test(accept ?? '')
 }

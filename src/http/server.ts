@@ -12,7 +12,7 @@ import { randomBase62 } from '../auth/random.ts'
 import { linksOf } from '../discovery/links.ts'
 import { ServiceError } from '../errors.ts'
 import { createCors } from './cors.ts'
-import { createClientErrorHandler, requireValidHead } from './malformed-requests.ts'
+import { createClientErrorHandler, faultOfHead, READ_LIMIT } from './malformed-requests.ts'
 import { sendProblem } from './problem.ts'
 import { compileValidator, readBodies } from './read-body.ts'
 import { createRequestPaths } from './request-path.ts'
@@ -61,6 +61,7 @@ export function createHttpServer({ log, publicUrl, corsOrigins }: ServerOptions)
     requestIdHeader: false,
     http: {
       requireHostHeader: false, // A hook below checks it and responds with a problem document.
+      maxHeaderSize: READ_LIMIT, // A hook below refuses what is larger than this service accepts.
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
       connectionsCheckingInterval: 1_000,
@@ -72,7 +73,8 @@ export function createHttpServer({ log, publicUrl, corsOrigins }: ServerOptions)
       setCommonHeaders(request, reply)
       reply.headers(corsHeaders(request, reply))
       ignoreLongPreferences(request)
-      sendProblem(reply, request, new ServiceError('not_found', detail), publicUrl)
+      const fault = faultOfHead(request, reply) ?? new ServiceError('not_found', detail)
+      sendProblem(reply, request, fault, publicUrl)
     },
     clientErrorHandler: createClientErrorHandler({ log, publicUrl, owed, corsHeaders }),
   })
@@ -108,7 +110,8 @@ export function createHttpServer({ log, publicUrl, corsOrigins }: ServerOptions)
       // Making the next response may take longer than sending this one.
       if (next !== undefined && !next.sent) socket.setTimeout(0)
     })
-    requireValidHead(request, reply)
+    const fault = faultOfHead(request, reply)
+    if (fault !== undefined) throw fault
     if (closing) throw new ServiceError('shutting_down', 'This server is shutting down.', { retryAfter: 1 })
   })
   app.addHook('onSend', async (request, reply) => {

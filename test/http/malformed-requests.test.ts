@@ -47,6 +47,42 @@ const malformed: [title: string, data: string, status: number, code: string, det
     /more than one Host/,
   ],
   ...[
+    'Authorization: Bearer a',
+    'Content-Type: application/json',
+    'Idempotency-Key: aaaaaaaaaaaaaaaa',
+  ].flatMap((line): [string, string, number, string, RegExp][] => {
+    const [name = ''] = line.split(':', 1)
+    return [line, `${name.toUpperCase()}: other`].map((second) => [
+      `${line} and ${second}`,
+      post(`${line}\r\n${second}\r\n`),
+      400,
+      'invalid_request',
+      RegExp(`more than one ${name} header`),
+    ])
+  }),
+  [
+    'a malformed path with two Hosts',
+    `GET /%zz HTTP/1.1\r\n${HOST}${HOST}\r\n`,
+    400,
+    'invalid_request',
+    /more than one Host/,
+  ],
+  [
+    'a malformed path of 20 KB',
+    `GET /%zz${'x'.repeat(20_000)} HTTP/1.1\r\n${HOST}\r\n`,
+    414,
+    'uri_too_long',
+    /request line/,
+  ],
+  [
+    'an id of 20 KB',
+    `GET /register/${'x'.repeat(20_000)} HTTP/1.1\r\n${HOST}\r\n`,
+    414,
+    'uri_too_long',
+    /request line/,
+  ],
+  ['a header of 100 KB', get(`${HOST}x: ${'x'.repeat(100_000)}\r\n`), 431, 'headers_too_large', /headers/],
+  ...[
     'a b',
     'a/b',
     'http://a',
@@ -134,6 +170,24 @@ test('what is no valid request gets a problem document that says why, and the co
     assert.deepEqual([problem.status, problem.code], [status, code], title)
     assert.match(problem.detail, detail, title)
     assert.match(head, RegExp(`^x-request-id: ${problem.instance}$`, 'im'), title)
+  }
+})
+
+test('an error that is the response to HEAD has no body', async (t) => {
+  const { url } = await startService(t)
+  for (const [data, status] of [
+    [`HEAD / HTTP/1.1\r\n${HOST}x y\r\n\r\n`, 400],
+    [`\r\nHEAD /livez HTTP/3.0\r\n${HOST}\r\n`, 400],
+    [`HEAD / HTTP/1.1\r\n${HOST}${HOST}\r\n`, 400],
+    [`HEAD /%zz HTTP/1.1\r\n${HOST}connection: close\r\n\r\n`, 404],
+    [`HEAD / HTTP/1.1\r\n${HOST}cookie: ${'c'.repeat(20_000)}\r\n\r\n`, 431],
+    [`HEAD /${'x'.repeat(20_000)} HTTP/1.1\r\n${HOST}\r\n`, 414],
+  ] as const) {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    socket.write(data)
+    const [head = '', body] = (await socket.toArray()).join('').split('\r\n\r\n')
+    assert.match(head, RegExp(`^HTTP/1\\.1 ${status} [^]*\r\ncontent-length: [1-9]`), data.slice(0, 60))
+    assert.equal(body, '', data.slice(0, 60))
   }
 })
 

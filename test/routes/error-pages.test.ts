@@ -4,6 +4,7 @@ import { type RequestOptions, request } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createSecret } from '../../src/auth/token-format.ts'
 import { problemStatus } from '../../src/http/problem.ts'
 import { readProblem } from '../support/problem.ts'
@@ -66,7 +67,14 @@ test('every error is a page for a browser and a problem document for all others,
     const title = `${options.method ?? 'GET'} ${path.slice(0, 60)} ${code}`
     const withAccept = (accept: string) => ({ ...options, headers: { ...options.headers, accept } })
     const problem = await ask(url, path, withAccept('*/*'), body)
-    for (const accept of [CHROME, FIREFOX, 'text/html']) {
+    for (const accept of [
+      CHROME,
+      FIREFOX,
+      'text/html',
+      'text/html; charset=utf-8',
+      'application/xhtml+xml,text/html;level=1',
+      'application/json;q=0.1,text/html;q=0.9',
+    ]) {
       const page = await ask(url, path, withAccept(accept), body)
       assert.equal(page.status, status, title)
       assert.equal(page.headers['content-type'], 'text/html; charset=utf-8', title)
@@ -88,7 +96,6 @@ test('every error is a page for a browser and a problem document for all others,
     ]) {
       const answer = await ask(url, path, withAccept(accept), body)
       assert.equal(answer.status, status, title)
-      // A malformed path has no route, and so no parser of q-values.
       assert.match(
         String(answer.headers['content-type']),
         /^application\/(problem\+)?json/,
@@ -125,16 +132,26 @@ test('the page of an error escapes what the request put into it, and says when t
 test('a browser whose cookies are too large gets a page, and other clients a problem document', async (t) => {
   const { url } = await startService(t)
   const { hostname, port } = new URL(url)
-  const send = async (accept: string) => {
+  const send = async (accept: string, packets: readonly string[]) => {
     const socket = connect(Number(port), hostname)
-    socket.end(`GET / HTTP/1.1\r\nHost: x\r\nAccept: ${accept}\r\nCookie: ${'c'.repeat(20_000)}\r\n\r\n`)
+    socket.setNoDelay()
+    socket.write(`GET / HTTP/1.1\r\nHost: x\r\nAccept: ${accept}\r\n`)
+    for (const packet of packets) {
+      await sleep(10) // So that the service reads them apart.
+      socket.write(packet)
+    }
     return text(socket)
   }
-  const page = await send(CHROME)
-  assert.match(page, /^HTTP\/1\.1 4\d\d /)
-  assert.match(page, /\r\ncontent-type: text\/html/)
-  assert.match(page, /<!doctype html>/)
-  assert.match(await send('*/*'), /\r\ncontent-type: application\/problem\+json/)
+  const cookie = `Cookie: ${'c'.repeat(20_000)}\r\n\r\n`
+  for (const packets of [[cookie], [cookie.slice(0, 5), cookie.slice(5, 9_000), cookie.slice(9_000)]]) {
+    for (const accept of [CHROME, 'text/html;q=0.9,application/json;q=0.1', 'text/html; charset=utf-8']) {
+      const page = await send(accept, packets)
+      assert.match(page, /^HTTP\/1\.1 431 /)
+      assert.match(page, /\r\ncontent-type: text\/html/)
+      assert.match(page, /<!doctype html>/)
+    }
+    assert.match(await send('*/*', packets), /\r\ncontent-type: application\/problem\+json/)
+  }
 })
 
 test('a management URL in a browser is a page, the same for an id that does not exist, and JSON for a token', async (t) => {
