@@ -63,7 +63,10 @@ test('a page of a listed origin registers, reads, rotates and deletes; a page of
     assert.ok(life['made']?.headers[name], `the page reads ${name}`)
   assert.match(life['refused']?.headers['link'] ?? '', /oauth-protected-resource/)
   assert.equal(await dataPlane(service, String(life['api_key_value'])), 403)
-  const registrations = () => service.deps.store.listRegistrations({ limit: 9 })
+  const registrations = async () => {
+    await service.deps.deliveries.flush()
+    return service.deps.store.listRegistrations({ limit: 9 })
+  }
   const before = await registrations()
   await assert.rejects(run(other), /Failed to fetch/)
   assert.deepEqual(await registrations(), before, 'the preflight was refused')

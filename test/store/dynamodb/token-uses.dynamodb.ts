@@ -110,7 +110,7 @@ test('registrations recover lists abandoned uses after unfinished registrations,
   t.after(() => Promise.all([db.client.destroy(), store.close()]))
   const { token } = await issueBootstrapToken(store, { ...unlimitedPolicy, maxUses: 300 }, SERVICE, 1)
   const lease = { owner: 'dead', until: 5_000 }
-  const unfinished = newRegistration(token.id)
+  const unfinished = newRegistration(token.id, Date.now()) // One of hours ago waits for a person.
   await store.beginRegistrations([unfinished], lease)
   const batch = Array.from({ length: 201 }, () => newRegistration(token.id))
   const reserved = [reservationOf(batch.slice(0, 200)), reservationOf(batch.slice(200))]
