@@ -11,6 +11,7 @@ import type { Registration } from '../store/records.ts'
 import { endDryRun } from './dry-run.ts'
 import { isoTime, showTime } from './format.ts'
 import { note, print, printJson } from './output.ts'
+import { describeUse, summarizeUse } from './usage-days.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
 
 interface ReconcileOptions {
@@ -196,23 +197,16 @@ function report(
 const settlesAt = ({ createdAt }: Registration) => createdAt + SETTLED_AFTER_MS
 
 function describeUnknown({ createdAt, plan, enabled, daysUsed }: UnknownKey): string {
-  const days = Object.keys(daysUsed ?? {}).sort()
-  const last = days.at(-1)
-  const use =
-    daysUsed === null
-      ? 'its usage cannot be read'
-      : last === undefined
-        ? 'not used in the last 90 days'
-        : `used on ${days.length} of the last 90 days, last on ${last}`
+  const use = daysUsed === null ? 'its usage cannot be read' : describeUse(daysUsed)
   const created = createdAt === null ? '' : `made ${showTime(createdAt)}, `
   return `${created}${plan === null ? 'on no plan of this service' : plan.name}, ${enabled ? '' : 'disabled, '}${use}`
 }
 
 function unknownJson({ id, name, createdAt, plan, enabled, daysUsed }: UnknownKey): object {
-  const days = daysUsed === null ? null : Object.keys(daysUsed).sort()
+  const use = daysUsed === null ? null : summarizeUse(daysUsed)
   return {
     ...{ api_key_id: id, name, created_at: isoTime(createdAt), plan: plan?.name ?? null, enabled },
-    ...{ days_used: days?.length ?? null, last_used: days?.at(-1) ?? null },
+    ...{ days_used: use?.count ?? null, last_used: use?.last ?? null },
   }
 }
 

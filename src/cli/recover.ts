@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { readConfig } from '../config.ts'
 import type { Deps } from '../deps.ts'
 import { forgetOld } from '../registration/idempotency/forget-old.ts'
 import { deleteDueKeys } from '../registration/jobs/delete-keys.ts'
@@ -25,7 +24,8 @@ import { endDryRun } from './dry-run.ts'
 import { finishWork } from './finish-work.ts'
 import { showTime } from './format.ts'
 import { note, print, printJson } from './output.ts'
-import { requireRightClock, withDeps } from './with-deps.ts'
+import { describeUse, summarizeUse } from './usage-days.ts'
+import { isConfigured, requireRightClock, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
 interface RecoverOptions {
@@ -77,12 +77,13 @@ function define(command: Command): void {
 
 /** Prints the work of recovery without doing it. Reads only. */
 async function preview(options: RecoverOptions): Promise<void> {
-  let waiting: Registration[] = []
+  let needsLook = false
   await withStore(async (store) => {
-    waiting = await listLeft(store, systemClock())
-    if (waiting.length === 0 || !isConfigured()) await previewOf(store, waiting.map(unseen), options)
+    const waiting = await listLeft(store, systemClock())
+    needsLook = waiting.length > 0 && isConfigured()
+    if (!needsLook) await previewOf(store, waiting.map(unseen), options)
   })
-  if (waiting.length === 0 || !isConfigured()) return
+  if (!needsLook) return
   await withDeps(async (deps) => {
     const { store, clock } = deps
     const looks = await lookAtLeft(deps, await listLeft(store, clock()))
@@ -96,16 +97,6 @@ async function preview(options: RecoverOptions): Promise<void> {
 }
 
 const unseen = (registration: Registration): Left => ({ registration, done: false })
-
-/** The environment has what a server needs, so that AWS can be asked. */
-function isConfigured(): boolean {
-  try {
-    readConfig(process.env)
-    return true
-  } catch {
-    return false
-  }
-}
 
 async function previewOf(store: Store, left: readonly Left[], { json }: RecoverOptions): Promise<void> {
   const now = systemClock()
@@ -295,7 +286,7 @@ function leftJson(one: Left): object {
   const fields = { id: one.registration.id, action: 'decide', done: one.done }
   if (!('decision' in one)) return fields
   const { decision, apiKeyId, daysUsed } = one
-  const days = daysUsed === null ? null : Object.keys(daysUsed).length
+  const days = daysUsed === null ? null : summarizeUse(daysUsed).count
   return { ...fields, decision, api_key_id: apiKeyId, days_used: days }
 }
 
@@ -304,16 +295,12 @@ function describeLeft(one: Left): string {
   const since = `it was unfinished at ${showTime(one.registration.createdAt)} and may have been answered since; `
   if (!('decision' in one)) return `${since}with the server's configuration this command shows its key`
   const { apiKeyId, daysUsed, decision } = one
-  const days = Object.keys(daysUsed ?? {}).sort()
-  const last = days.at(-1)
   const use =
     apiKeyId === null
       ? 'it has no key in AWS'
       : daysUsed === null
         ? `whether its key ${apiKeyId} was used cannot be read`
-        : last === undefined
-          ? `its key ${apiKeyId} was not used in the last 90 days`
-          : `its key ${apiKeyId} was used on ${days.length} of the last 90 days, last on ${last}`
+        : `its key ${apiKeyId} was ${describeUse(daysUsed)}`
   return `${since}${use}: ${EFFECTS[decision]}`
 }
 

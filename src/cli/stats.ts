@@ -1,12 +1,11 @@
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { ConfigError, readConfig } from '../config.ts'
 import type { Deps } from '../deps.ts'
 import type { Store } from '../store/store.ts'
 import { listDoubts } from './doubts.ts'
 import { formatTable, isoTime, showTime } from './format.ts'
 import { note, printJson, write } from './output.ts'
-import { withDeps } from './with-deps.ts'
+import { isConfigured, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
 /** API Gateway's quota of API keys for each account and Region. */
@@ -28,27 +27,17 @@ export function addStatsCommand(registrations: Command): void {
       'count registrations by plan and status, and the keys of the account, whose quota they share',
     )
     .option('--json', 'print JSON')
-    .action((options: StatsOptions) => {
-      const missing = missingConfiguration()
-      return missing === null
+    .action((options: StatsOptions) =>
+      isConfigured()
         ? withDeps((deps) => stats(deps.store, () => countAccount(deps), options))
-        : withStore((store) => stats(store, async () => missing, options))
-    })
+        : withStore((store) =>
+            stats(store, async () => 'that needs the whole configuration of the server', options),
+          ),
+    )
 }
 
 /** All keys of the account and Region; a text is the reason why they are not counted. */
 type AccountKeys = { readonly count: number; readonly isComplete: boolean } | string
-
-/** The reason why AWS cannot be asked; `null`: it can. */
-function missingConfiguration(): string | null {
-  try {
-    readConfig(process.env)
-    return null
-  } catch (error) {
-    if (error instanceof ConfigError) return 'that needs the whole configuration of the server'
-    throw error
-  }
-}
 
 async function countAccount({ lowPriorityApiGateway }: Deps): Promise<AccountKeys> {
   try {

@@ -1,4 +1,4 @@
-import { readConfig } from '../config.ts'
+import { ConfigError, readConfig } from '../config.ts'
 import { createDeps, type Deps } from '../deps.ts'
 import { createLogger } from '../log.ts'
 import { createLeaderLease } from '../registration/jobs/leader-lease.ts'
@@ -9,6 +9,17 @@ import { requireShared } from './with-store.ts'
 
 /** The most calls a second to API Gateway of a command beside a running server: the quota belongs to its registrations. */
 const CALLS_BESIDE_SERVER = 2
+
+/** The environment has the server's configuration, which {@link withDeps} needs. */
+export function isConfigured(): boolean {
+  try {
+    readConfig(process.env)
+    return true
+  } catch (error) {
+    if (error instanceof ConfigError) return false
+    throw error
+  }
+}
 
 /**
  * Runs a command that needs the store and API Gateway, with the server's configuration, and records it. Logs to stderr.
