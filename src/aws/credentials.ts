@@ -58,7 +58,7 @@ export function renewCredentials<T extends { readonly expiration?: Date }, Input
   // A chain of its own for each load: in the SDK's, a load that never ends would block all later ones.
   // With NODE_USE_ENV_PROXY the global agent would send what concerns this machine alone, a secret too, to the proxy.
   http.globalAgent = DIRECT
-  // What the chain asks of AWS (STS, SSO) takes the proxies and the time limits of the client.
+  // Calls of the chain itself (STS, SSO) use the proxies and the time limits of the client.
   const { requestHandler } = config
   const load = () =>
     config.credentialDefaultProvider({

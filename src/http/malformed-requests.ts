@@ -32,7 +32,7 @@ export function faultOfHead(
 ): ServiceError | undefined {
   const names = raw.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase())
   const fault = whatIsWrong()
-  // What follows on this connection may have another meaning for a proxy.
+  // A proxy may read the next bytes of this connection as another request.
   if (fault !== undefined) reply.header('connection', 'close')
   return fault
 

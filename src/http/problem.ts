@@ -184,7 +184,7 @@ function answerHeaders(reply: FastifyReply, error: ServiceError, publicUrl: stri
       link: `<${metadata}>; rel="service-meta"; type="application/json"`,
     })
   }
-  // What it supports (RFC 9110, section 15.5.16).
+  // A 415 names the supported type and codings (RFC 9110, section 15.5.16).
   if (error.code === 'unsupported_media_type')
     reply.headers({ accept: 'application/json', 'accept-encoding': 'identity' })
   const retryAfter = retryAfterOf(error)

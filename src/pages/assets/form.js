@@ -1,4 +1,4 @@
-// What the forms of the pages share: a token, a progress line, and errors above the form and at its fields.
+// The parts that the forms share: a token, a progress line, and errors above the form and at its fields.
 
 export const element = (id) => document.getElementById(id)
 

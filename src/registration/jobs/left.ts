@@ -29,7 +29,7 @@ export async function listLeft(store: Store, now: number): Promise<Registration[
   return [...pending, ...active].filter((one) => waitsForOperator(one, restoredAsOf, now))
 }
 
-/** What API Gateway knows of the key of a registration that waits for an operator. */
+/** The key of a registration that waits for an operator, as API Gateway reports it. */
 export interface LeftKey {
   readonly registration: Registration
   /** `null`: API Gateway has no key for it. */

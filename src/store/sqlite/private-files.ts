@@ -2,7 +2,7 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync, realpathSync, st
 import { dirname } from 'node:path'
 import type { Log } from '../../log.ts'
 
-/** What SQLite appends to the name of a database for its other files. */
+/** The suffixes of the files of a database. */
 const SUFFIXES = ['', '-wal', '-shm', '-journal']
 const OWNER_ONLY = 0o600
 const OTHERS = 0o077
