@@ -23,7 +23,7 @@ export const errorCatalogue = {
     nextStep: 'Check that you sent the right token and copied all of it, or ask the operator for a new one.',
   },
   token_expired: {
-    title: 'The bootstrap token has expired',
+    title: 'The token has expired',
     retryable: false,
     nextStep: 'Ask the operator for a new bootstrap token.',
   },
@@ -31,6 +31,48 @@ export const errorCatalogue = {
     title: 'The bootstrap token was revoked',
     retryable: false,
     nextStep: 'Ask the operator for a new bootstrap token.',
+  },
+  issuer_not_trusted: {
+    title: 'The issuer of the identity token is not trusted here',
+    retryable: false,
+    nextStep:
+      "Use an identity token of an issuer that the service's llms.txt lists, or a bootstrap token (fkb_…) from the operator.",
+  },
+  audience_mismatch: {
+    title: 'The identity token is for another audience',
+    retryable: false,
+    nextStep: 'Request an identity token for exactly the audience in "detail", and for no other.',
+  },
+  token_replayed: {
+    title: 'The identity token was already used',
+    retryable: false,
+    nextStep:
+      'Get a fresh identity token and send the request again, with the same Idempotency-Key if it is a retry.',
+  },
+  identity_not_allowed: {
+    title: 'This identity may not register',
+    retryable: false,
+    nextStep:
+      'Give the operator the request id in "instance": "firstkey trust explain" shows which rule the identity does not meet.',
+  },
+  identity_limit_reached: {
+    title: 'The identity has as many keys as it may have',
+    retryable: false,
+    nextStep:
+      'Delete a registration of this identity that is not needed any more (DELETE with its management token), then send ' +
+      'the request again.',
+  },
+  already_registered: {
+    title: 'This identity already has a registration with this name',
+    retryable: false,
+    nextStep:
+      'Use the key of the registration that "detail" names, rotate it with its management token, or register under another name.',
+  },
+  identity_provider_unavailable: {
+    title: 'The keys of the issuer of the identity token cannot be read right now',
+    retryable: true,
+    nextStep:
+      'Wait the number of seconds in Retry-After, then send the request again, with a fresh identity token if that one has expired.',
   },
   token_exhausted: {
     title: 'The bootstrap token has no uses left',

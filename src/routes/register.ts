@@ -30,8 +30,14 @@ export const MINT_ERRORS = [
   ...STORE_ERRORS,
   ...UPSTREAM_ERRORS,
 ]
+/** The codes that a registration with an identity token can return besides. */
+const IDENTITY_ERRORS = [
+  ...(['issuer_not_trusted', 'audience_mismatch', 'token_replayed', 'identity_not_allowed'] as const),
+  ...(['identity_limit_reached', 'already_registered', 'identity_provider_unavailable'] as const),
+]
 /** The codes that a registration can return. */
 export const REGISTER_ERRORS = [
+  ...IDENTITY_ERRORS,
   ...(['token_expired', 'token_revoked', 'token_exhausted', 'token_uses_pending'] as const),
   ...(['plan_not_allowed', 'name_not_allowed'] as const),
   ...MINT_ERRORS,
