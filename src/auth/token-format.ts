@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { ServiceError } from '../errors.ts'
+import { JWT_IN_TEXT } from '../log.ts'
 import { BASE62, randomBase62 } from './random.ts'
 
 const RANDOM_LENGTH = 32
@@ -38,9 +39,16 @@ export function inspectSecret(prefix: SecretPrefix, text: string): 'ok' | 'malfo
   return checksum(body.slice(0, RANDOM_LENGTH)) === body.slice(RANDOM_LENGTH) ? 'ok' : 'mistyped'
 }
 
-/** Returns `true` if a text contains a bootstrap or management token, or more than half of one. */
+const TOKEN = new RegExp(`fk[bm]_[0-9A-Za-z]{20}|${JWT_IN_TEXT}`)
+
+/** Returns `true` if a text contains a bootstrap or management token, or more than half of one, or the beginning of a JWT. */
 export function containsToken(text: string): boolean {
-  return /fk[bm]_[0-9A-Za-z]{20}/.test(text)
+  return TOKEN.test(text)
+}
+
+/** Reports whether a credential has the form of a JWT (RFC 7519): three parts in base64url, the signature perhaps empty. */
+export function hasJwtForm(credential: string): boolean {
+  return /^[\w-]+\.[\w-]+\.[\w-]*$/.test(credential)
 }
 
 /**

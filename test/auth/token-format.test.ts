@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createSecret, inspectSecret } from '../../src/auth/token-format.ts'
+import { createSecret, hasJwtForm, inspectSecret } from '../../src/auth/token-format.ts'
 
 test('a secret consists of its prefix, 32 random characters and a checksum of 6 characters', () => {
   const secret = createSecret('fkb_')
@@ -37,4 +37,20 @@ test('another prefix, length or alphabet is malformed, not mistyped', () => {
     assert.equal(inspectSecret('fkb_', text), 'malformed', text)
   }
   assert.equal(inspectSecret('fkb_', `fkb_${'é'.repeat(38)}`), 'malformed')
+})
+
+test('a credential of three base64url parts has the form of a JWT, also without a signature', () => {
+  for (const text of ['eyJhbGciOiJub25lIn0.e30.', 'a.b.c', 'a_-1.b.c']) assert.ok(hasJwtForm(text), text)
+  for (const text of [
+    'a.b',
+    'a.b.c.d',
+    '.b.c',
+    'a..c',
+    'a.b.c=',
+    'a.b+.c',
+    createSecret('fkb_'),
+    'a.b.c\n',
+    '',
+  ])
+    assert.ok(!hasJwtForm(text), text)
 })

@@ -239,7 +239,19 @@ test('a token is refused wherever it stands, also a mistyped one, and the messag
       assert.ok('fault' in result && !result.fault.includes(secret.slice(4, 12)), text)
     }
   }
-  for (const text of ['fkb_', 'fkm_ tokens', 'a fkb_ token', 'da39a3ee5e6b4b0d3255bfef95601890afd80709'])
+  // A name is too short for a whole JWT.
+  const jwt = `${Buffer.from('{"alg":"RS256"}').toString('base64url')}.${Buffer.from('{"iss":"x"}').toString('base64url')}`
+  for (const text of [jwt, `agent ${jwt}`, `x-${jwt}.AAAA`, jwt.slice(0, 30)]) {
+    const result = read(text)
+    assert.ok('fault' in result && !result.fault.includes(text), text)
+  }
+  for (const text of [
+    'keyJson',
+    'fkb_',
+    'fkm_ tokens',
+    'a fkb_ token',
+    'da39a3ee5e6b4b0d3255bfef95601890afd80709',
+  ])
     assert.deepEqual(read(text), { text })
 })
 
