@@ -27,6 +27,7 @@ export async function issueBootstrapToken(
     uses: 0,
     createdAt: now,
     revokedAt: null,
+    federation: null,
   }
   await store.createToken(token, actor)
   return { token, secret }

@@ -22,6 +22,7 @@ export function operator(): Actor {
     id: claim === '' || claim === user ? user : `${user} (SUDO_USER=${claim})`,
     requestId: null,
     clientAddress: null,
+    identity: null,
   }
 }
 

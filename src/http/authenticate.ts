@@ -90,7 +90,7 @@ export interface Identified {
 export function identified(request: FastifyRequest): Identified | undefined {
   const caller = request.getDecorator<Caller | null>(CALLER)
   const manager = request.getDecorator<Manager | null>(MANAGER)
-  const where = { requestId: request.id, clientAddress: clientAddress(request) }
+  const where = { requestId: request.id, clientAddress: clientAddress(request), identity: null }
   if (caller !== null) {
     const { id } = caller.token
     return { actor: { kind: 'token', id, ...where }, tokenId: id, registrationId: null }

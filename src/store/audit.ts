@@ -1,20 +1,41 @@
 import type { Registration, Rotation } from './records.ts'
 
-/** The kinds of actors: a bootstrap token, the owner of a registration, an operator, or the service itself. */
-export const ACTOR_KINDS = ['token', 'registration', 'operator', 'service'] as const
+/**
+ * The kinds of actors: a bootstrap token, a caller with an identity token that stands for none yet, the owner of a registration,
+ * an operator, or the service itself.
+ */
+export const ACTOR_KINDS = ['token', 'identity', 'registration', 'operator', 'service'] as const
+
+/** The identity that a federated caller showed. As JSON at most 4 KiB. */
+export interface AuditIdentity {
+  /** The URL of the configured issuer; of any other one the claim `iss`, which is the caller's own word. `null`: there was none. */
+  readonly issuer: string | null
+  /** The id of the rule that matched; `null`: none did. */
+  readonly rule: string | null
+  /** The claims by which the rule knows the caller or, without a rule, those that rules look at. None of an unverified token. */
+  readonly claims: Readonly<Record<string, unknown>>
+}
 
 /** The actor of a change, and the request through which it acted. */
 export interface Actor {
   readonly kind: (typeof ACTOR_KINDS)[number]
-  /** `tok_…`, `reg_…`, or the operator's user name; `null` for the service. */
+  /** `tok_…`, `reg_…`, or the operator's user name; `null` for the service and for an identity. */
   readonly id: string | null
   /** `null`: there was no request. */
   readonly requestId: string | null
   readonly clientAddress: string | null
+  /** `null`: it is no federated caller. */
+  readonly identity: AuditIdentity | null
 }
 
 /** The service itself: jobs, recovery, clean-up. */
-export const SERVICE: Actor = { kind: 'service', id: null, requestId: null, clientAddress: null }
+export const SERVICE: Actor = {
+  kind: 'service',
+  id: null,
+  requestId: null,
+  clientAddress: null,
+  identity: null,
+}
 
 /** `registration.undone`: it failed, and no key of it is left. `key.deleted`: the key is gone from API Gateway. */
 export const AUDIT_ACTIONS = [

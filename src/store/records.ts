@@ -17,20 +17,57 @@ export interface TokenPolicy {
   readonly ratePerMinute: number | null
 }
 
+/**
+ * What makes a bootstrap token a virtual one: the federated identity that it stands for, and the rest of its grant. No secret of
+ * it exists: its `secretHash` is that of a text that no caller can present.
+ */
+export interface Federation {
+  /** The issuer's URL, as in the claim `iss`. */
+  readonly issuer: string
+  /** The id of the rule that granted it. */
+  readonly rule: string
+  /** The claims that make it the same caller. */
+  readonly identity: Readonly<Record<string, string | number | boolean>>
+  /** The number of its registrations that may be pending or alive at once; `null`: unlimited. */
+  readonly maxLive: number | null
+  /** The effect of a registration under a name that a registration of it holds already. */
+  readonly onRepeat: (typeof ON_REPEAT)[number]
+  /** With `rotate`: the time for which the replaced key keeps working, in milliseconds. */
+  readonly overlapMs: number
+  /** {@link TokenPolicy.namePrefix} is the whole name. */
+  readonly nameIsExact: boolean
+}
+
+export const ON_REPEAT = ['rotate', 'refuse', 'add'] as const
+
 /** A bootstrap token as it is stored: everything except the secret itself. */
 export interface BootstrapToken extends TokenPolicy {
   readonly id: string
   /** SHA-256 of the secret. */
   readonly secretHash: Uint8Array
-  /** The number of registrations that are not `failed`. A failed registration refunds its use. */
+  /**
+   * The number of registrations that are not `failed`: a failed registration refunds its use. Of a virtual token, the number of
+   * those that hold a place, see {@link Registration.holdsPlace}.
+   */
   readonly uses: number
   readonly createdAt: number
   readonly revokedAt: number | null
+  /** `null`: an ordinary token. */
+  readonly federation: Federation | null
 }
 
 /** A registration can spend a use of the token, as far as its uses are concerned. */
-export function hasUseLeft({ maxUses, uses }: Pick<BootstrapToken, 'maxUses' | 'uses'>): boolean {
-  return maxUses === null || uses < maxUses
+export function hasUseLeft(token: Pick<BootstrapToken, 'maxUses' | 'uses' | 'federation'>): boolean {
+  const most = mostUses(token)
+  return most === null || token.uses < most
+}
+
+/** The most uses that a token may have at once; `null`: unlimited. */
+export function mostUses({
+  maxUses,
+  federation,
+}: Pick<BootstrapToken, 'maxUses' | 'federation'>): number | null {
+  return federation === null ? maxUses : federation.maxLive
 }
 
 /**
@@ -50,7 +87,6 @@ export type RegistrationStatus = (typeof REGISTRATION_STATUSES)[number]
 export const END_REASONS = ['expired', 'rotated', 'revoked'] as const
 export type EndReason = (typeof END_REASONS)[number]
 
-/**
 /**
  * The reason for which a registration failed, or for which a key could not be deleted yet: the code of the error,
  * `client_closed` if all callers had disconnected, `abandoned` where recovery undid what a dead process had left pending, or
@@ -83,6 +119,22 @@ export interface Idempotency {
   readonly sealed: Uint8Array
 }
 
+/** A credential that can be used once: an identity token, an access token or a login code. */
+export interface Proof {
+  /** SHA-256 of what identifies it: issuer and `jti`, or the token or code itself. */
+  readonly hash: Uint8Array
+  /** Milliseconds since the epoch until which it is remembered: from then on it is accepted by no check of its times. */
+  readonly expiresAt: number
+}
+
+/** What a registration or rotation of a federated caller claims as it begins. */
+export interface Federated {
+  /** Claimed for this record, and given back if it fails; `null`: the credential may be used again. */
+  readonly proof: Proof | null
+  /** Its name is unique among the registrations of its token that hold a place. `false` for a rotation. */
+  readonly holdsName: boolean
+}
+
 /** The fields of a registration or rotation that are fixed before API Gateway is called. */
 export interface NewRegistration {
   readonly id: string
@@ -101,6 +153,8 @@ export interface NewRegistration {
   readonly rotation: Rotation | null
   /** The metadata that an OAuth client registered (RFC 7591), as JSON; `null`: a rotation, or it is no OAuth client. */
   readonly clientMetadata: string | null
+  /** `null`: no federated caller asked for it. */
+  readonly federated: Federated | null
 }
 
 /**
@@ -155,4 +209,9 @@ export interface Registration extends NewRegistration {
   readonly finalUsage: DailyUsage | null
   /** SHA-256 of the previous management token. It authenticates only a retry of the rotation that renewed the token. */
   readonly previousManagementHash: Uint8Array | null
+  /**
+   * It is a registration of a virtual token and holds one of its places, and its name if {@link Federated.holdsName}: it is
+   * pending or alive. Both come back when it fails, or when its present key expires or is revoked.
+   */
+  readonly holdsPlace: boolean
 }

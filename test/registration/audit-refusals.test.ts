@@ -53,6 +53,7 @@ test('the audit trail records the life of a key: actor, action, request id and c
     id: token.id,
     requestId: requestIdOf(answer),
     clientAddress: '203.0.113.7',
+    identity: null,
   })
   assert.equal(first?.apiKeyId, own.api_key_id)
   assert.equal(first?.tokenId, token.id)

@@ -7,7 +7,7 @@ import type { Store } from '../../src/store/store.ts'
 import { unlimitedPolicy } from '../support/service.ts'
 import { lease, newCompletion, newRegistration, type OpenStore } from './store-contract.ts'
 
-const alice: Actor = { kind: 'operator', id: 'alice', requestId: null, clientAddress: null }
+const alice: Actor = { kind: 'operator', id: 'alice', requestId: null, clientAddress: null, identity: null }
 
 /** Entries need a time after the first release that had an audit trail; the epoch is too early. */
 const START = Date.UTC(2026, 10, 30, 23, 59, 58)
@@ -33,7 +33,13 @@ const listActions = async (store: Store, filter: object = {}) =>
 export function auditContract(name: string, open: OpenStore): void {
   test(`${name}: audit entries are listed whole, newest first, by time, subject and page`, async (t) => {
     const store = await open(t)
-    const actor: Actor = { kind: 'token', id: 'tok_1', requestId: 'req_1', clientAddress: '2001:db8::1' }
+    const actor: Actor = {
+      kind: 'token',
+      id: 'tok_1',
+      requestId: 'req_1',
+      clientAddress: '2001:db8::1',
+      identity: null,
+    }
     const whole = newEntry(1_000, { actor, tokenId: 'tok_1', registrationId: 'reg_1', apiKeyId: 'key1' })
     await store.appendAudit([whole])
     await store.appendAudit([newEntry(2_000), newEntry(2_000, { detail: 'second', registrationId: 'reg_2' })])

@@ -228,6 +228,8 @@ export function edgesContract(name: string, open: OpenStore): void {
         'switchAt',
         'finalUsage',
         'clientMetadata',
+        'federated',
+        'holdsPlace',
       ] as const),
     ]
     assert.equal(found.get?.clientMetadata, clientMetadata)
@@ -613,7 +615,13 @@ export function edgesContract(name: string, open: OpenStore): void {
 
   test(`${name}: every method records the audit entries of its changes, with details and keys`, async (t) => {
     const store = await open(t)
-    const operator: Actor = { kind: 'operator', id: 'alice', requestId: null, clientAddress: null }
+    const operator: Actor = {
+      kind: 'operator',
+      id: 'alice',
+      requestId: null,
+      clientAddress: null,
+      identity: null,
+    }
     const token = await newTokenId(store)
     const entriesOf = async ({ id }: NewRegistration) =>
       (await store.listAudit({ registrationId: id, limit: 99 }))

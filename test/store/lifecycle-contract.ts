@@ -114,6 +114,7 @@ export function lifecycleContract(name: string, open: OpenStore): void {
       idempotency: _i,
       rotation: _r,
       clientMetadata: _m,
+      federated: _f,
       ...unknown
     } = newRegistration(token.id)
     const adopt = () => store.adoptKey({ ...unknown, apiKeyId: 'adopted' }, SERVICE, Date.now())

@@ -32,6 +32,7 @@ export function newRegistration(tokenId: string, createdAt = 1_000): NewRegistra
     idempotency: null,
     rotation: null,
     clientMetadata: null,
+    federated: null,
   }
 }
 

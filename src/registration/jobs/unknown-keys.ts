@@ -109,5 +109,6 @@ function newAdoptionToken(now: number): BootstrapToken {
     ratePerMinute: null,
     createdAt: now,
     revokedAt: now,
+    federation: null,
   }
 }

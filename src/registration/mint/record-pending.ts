@@ -87,6 +87,7 @@ function prepare(
     idempotency: identity === null ? null : sealCredential(identity, id, secrets),
     rotation,
     clientMetadata,
+    federated: null,
   }
   return { id, owner, registration, secrets, request, keyMayExist: false }
 }

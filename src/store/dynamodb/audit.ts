@@ -8,7 +8,7 @@ import {
   type AuditTrail,
   type RecordedEntry,
 } from '../audit.ts'
-import { parseRecord } from '../parse-record.ts'
+import { identityJson, parseRecord } from '../parse-record.ts'
 import { chunk } from './chunk.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Item, type Key, put, remove, type Write } from './expressions.ts'
@@ -37,9 +37,10 @@ const auditItem = z
     apiKeyId: z.string().optional(),
     requestId: z.string().optional(),
     clientAddress: z.string().optional(),
+    identity: identityJson.optional(),
   })
   .transform(
-    ({ sk, at, actorKind, actorId, action, requestId, clientAddress, ...rest }): RecordedEntry => ({
+    ({ sk, at, actorKind, actorId, action, requestId, clientAddress, identity, ...rest }): RecordedEntry => ({
       id: sk,
       at,
       actor: {
@@ -47,6 +48,7 @@ const auditItem = z
         id: actorId ?? null,
         requestId: requestId ?? null,
         clientAddress: clientAddress ?? null,
+        identity: identity ?? null,
       },
       action,
       detail: rest.detail ?? null,
@@ -89,7 +91,7 @@ export function dynamoDbAudit(db: DynamoDbConnection, process: string): DynamoDb
 
 function toItem({ at, actor, action, ...subject }: AuditEntry, sk: string): Item & Key {
   const { detail, tokenId, registrationId, apiKeyId } = subject
-  const { kind: actorKind, id: actorId, requestId, clientAddress } = actor
+  const { kind: actorKind, id: actorId, requestId, clientAddress, identity } = actor
   const item = {
     at,
     actorKind,
@@ -101,6 +103,7 @@ function toItem({ at, actor, action, ...subject }: AuditEntry, sk: string): Item
     apiKeyId,
     requestId,
     clientAddress,
+    identity: identity && JSON.stringify(identity),
   }
   // Derived from the sort key: a copied entry is the same item each time.
   const shard = [...sk].reduce((sum, character) => sum + character.charCodeAt(0), 0) % SHARDS

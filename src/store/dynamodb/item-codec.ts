@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { isAbandoned, isUndelivered } from '../../registration/lifecycle.ts'
-import { parseRecord } from '../parse-record.ts'
+import { federationJson, parseRecord } from '../parse-record.ts'
 import {
   type BootstrapToken,
   END_REASONS,
   FAILURES,
+  mostUses,
   type NewRegistration,
   REGISTRATION_STATUSES,
   type Registration,
@@ -99,6 +100,7 @@ const tokenItem = z.object({
   ratePerMinute: orNull(z.number()),
   createdAt: time,
   revokedAt: orNull(time),
+  federation: orNull(federationJson),
 })
 
 /** The uses left of a token without a limit: more than can ever be spent. */
@@ -106,11 +108,11 @@ const ANY_NUMBER = Number.MAX_SAFE_INTEGER
 
 /** A token as an item. A spend tests `usesLeft`, because a condition cannot calculate it. */
 export function toTokenItem(token: BootstrapToken): Item & Key {
-  const { id, maxUses, uses, createdAt } = token
+  const { id, uses, createdAt, federation } = token
   return {
-    ...withoutNull({ ...token }),
+    ...withoutNull({ ...token, federation: federation && JSON.stringify(federation) }),
     ...keyOf(id),
-    usesLeft: (maxUses ?? ANY_NUMBER) - uses,
+    usesLeft: (mostUses(token) ?? ANY_NUMBER) - uses,
     listed: 'tokens',
     listedAt: listedAt(id, createdAt),
   }
@@ -157,6 +159,10 @@ const registrationItem = z
     switchAt: orNull(time),
     finalUsage: orNull(z.record(text, z.number())),
     clientMetadata: orNull(text),
+    federated: orNull(
+      z.object({ proof: z.object({ hash: bytes, expiresAt: time }).nullable(), holdsName: z.boolean() }),
+    ),
+    holdsPlace: z.boolean().default(false),
     pendingRotation: text.optional(),
     unansweredRotation: text.optional(),
     forgottenRotation: text.optional(),
@@ -234,7 +240,10 @@ export function toRegistrationItem(registration: NewRegistration, leaseOwner: st
     ...endingAt(id, expiresAt),
     listedAt: listedAt(id, createdAt),
   }
-  if (rotation === null) return { ...own, listed: `reg#${shardOf(id)}`, manager: managerOf(managementHash) }
+  if (rotation === null) {
+    const held = registration.federated === null ? {} : { holdsPlace: true }
+    return { ...own, ...held, listed: `reg#${shardOf(id)}`, manager: managerOf(managementHash) }
+  }
   const { of: rotationOf, overlapMs, renewsManagement } = rotation
   return { ...own, listed: `rot#${shardOf(id)}`, rotationOf, overlapMs, renewsManagement }
 }
@@ -242,7 +251,7 @@ export function toRegistrationItem(registration: NewRegistration, leaseOwner: st
 /** A registration or rotation of another store as an item, whatever its status. */
 export function toRestoredItem(record: Registration, marks: Item): Item & Key {
   const begun = toRegistrationItem(record, '')
-  const { idempotency: _i, rotation: _r, undoing, ...fields } = record
+  const { idempotency: _i, rotation: _r, undoing, holdsPlace, ...fields } = record
   const { status, id, endsAt, endReason, createdAt, sweepAt, answeredAt, deliveredAt } = record
   const isOpen = status === 'pending' || isAbandoned(record)
   const looked = sweepAt === null ? (isOpen ? openAt(id, createdAt) : NOT_OPEN) : openAt(id, sweepAt)
@@ -252,6 +261,7 @@ export function toRestoredItem(record: Registration, marks: Item): Item & Key {
     ...withoutNull(fields),
     leaseOwner: undefined,
     ...(undoing ? { undoing } : {}),
+    holdsPlace: holdsPlace ? true : undefined,
     ...looked,
     ...(answeredAt !== null && deliveredAt === null ? { undelivered: true } : {}),
     ...(isUndelivered(record) && answeredAt !== null ? undeliveredSince(id, answeredAt) : {}),

@@ -97,6 +97,7 @@ export function dynamoDbOperators(db: DynamoDbConnection, audit: DynamoDbAudit):
         },
         ...{ endsAt: null, endReason: null, replacedId: null, currentId: null, suspendedAt: null },
         ...{ switchAt: null, finalUsage: null, previousManagementHash: null, clientMetadata: null },
+        ...{ federated: null, holdsPlace: false },
       }
       // Of two that adopt the same key, one puts it.
       const unmet = await db.transact([

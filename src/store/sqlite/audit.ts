@@ -8,7 +8,7 @@ import {
   type AuditTrail,
   type RecordedEntry,
 } from '../audit.ts'
-import { parseRecord } from '../parse-record.ts'
+import { identityJson, parseRecord } from '../parse-record.ts'
 import type { SqliteConnection } from './connection.ts'
 
 const auditRow = z
@@ -24,6 +24,7 @@ const auditRow = z
     api_key_id: z.string().nullable(),
     request_id: z.string().nullable(),
     client_address: z.string().nullable(),
+    actor_identity: identityJson.nullable(),
   })
   .transform(
     (row): RecordedEntry => ({
@@ -34,6 +35,7 @@ const auditRow = z
         id: row.actor_id,
         requestId: row.request_id,
         clientAddress: row.client_address,
+        identity: row.actor_identity,
       },
       action: row.action,
       detail: row.detail,
@@ -56,8 +58,9 @@ const CURSOR = /^(\d{15})#(\d+)$/
 export function sqliteAudit({ db, use, transact }: SqliteConnection): SqliteAudit {
   const insert = db.prepare(`
     INSERT INTO audit (at, actor_kind, actor_id, action, detail, token_id, registration_id, api_key_id, request_id,
-                       client_address)
-    VALUES (:at, :kind, :id, :action, :detail, :tokenId, :registrationId, :apiKeyId, :requestId, :clientAddress)`)
+                       client_address, actor_identity)
+    VALUES (:at, :kind, :id, :action, :detail, :tokenId, :registrationId, :apiKeyId, :requestId, :clientAddress,
+            :identity)`)
   // Spares entries of registrations for which `mayHaveKey` of lifecycle.ts holds.
   const purge = db.prepare(`
     DELETE FROM audit WHERE seq IN (
@@ -68,7 +71,10 @@ export function sqliteAudit({ db, use, transact }: SqliteConnection): SqliteAudi
           AND key.status IN ('pending', 'active', 'ending'))
       ORDER BY at LIMIT :limit)`)
 
-  const add = ({ actor, ...entry }: AuditEntry) => void insert.run({ ...entry, ...actor })
+  const add = ({ actor, ...entry }: AuditEntry) => {
+    const identity = actor.identity && JSON.stringify(actor.identity)
+    insert.run({ ...entry, ...actor, identity })
+  }
   return {
     add,
     trail: {

@@ -16,7 +16,10 @@ export function sqliteMinting(
   const rotations = sqliteRotations(sql)
 
   /** Begins one registration or rotation, within a transaction. */
-  function begin({ idempotency, rotation, ...registration }: NewRegistration, lease: Lease): BeginOutcome {
+  function begin(
+    { idempotency, rotation, federated, ...registration }: NewRegistration,
+    lease: Lease,
+  ): BeginOutcome {
     const { tokenId, createdAt } = registration
     // Of two processes that begin the same request at once, the second finds the record of the first here.
     if (idempotency !== null && sql.registrationByKey.get(tokenId, idempotency.keyHash) !== undefined) {
@@ -37,6 +40,10 @@ export function sqliteMinting(
       rotationOf: rotation?.of ?? null,
       overlapMs: rotation?.overlapMs ?? null,
       renewsManagement: rotation === null ? null : Number(rotation.renewsManagement),
+      proofHash: federated?.proof?.hash ?? null,
+      proofExpiresAt: federated?.proof?.expiresAt ?? null,
+      holdsName: federated === null ? null : Number(federated.holdsName),
+      holdsPlace: Number(federated !== null && rotation === null),
     })
     return { outcome: 'begun' }
   }

@@ -3,7 +3,7 @@ import { entryOf, tokenEntry } from '../audit.ts'
 import { type OperatorStore, PUBLIC_STATUSES } from '../operators.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
-import { countRow, readRegistration, readRegistrations, readToken } from './rows.ts'
+import { countRow, readRegistration, readRegistrations, readToken, tokenColumns } from './rows.ts'
 import type { Statements } from './statements.ts'
 
 const statusCountRow = z.object({ plan: z.string(), status: z.enum(PUBLIC_STATUSES), count: z.number() })
@@ -17,9 +17,9 @@ export function sqliteOperators(
 ): OperatorStore {
   return {
     listingLagMs: 0,
-    createToken: ({ plans, ...token }, actor) =>
+    createToken: (token, actor) =>
       transact(() => {
-        const { changes } = sql.insertToken.run({ ...token, plans: JSON.stringify(plans) })
+        const { changes } = sql.insertToken.run(tokenColumns(token))
         if (changes === 0) throw new Error(`there is already a token ${token.id}, or one with its secret`)
         audit.add(tokenEntry('token.created', token.id, token.createdAt, actor))
       }),

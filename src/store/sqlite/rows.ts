@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseRecord } from '../parse-record.ts'
+import { federationJson, parseRecord } from '../parse-record.ts'
 import {
   type BootstrapToken,
   END_REASONS,
@@ -27,6 +27,7 @@ const tokenRow = z
     rate_per_minute: z.number().nullable(),
     created_at: z.number(),
     revoked_at: z.number().nullable(),
+    federation: federationJson.nullable(),
   })
   .transform(
     (row): BootstrapToken => ({
@@ -42,6 +43,7 @@ const tokenRow = z
       ratePerMinute: row.rate_per_minute,
       createdAt: row.created_at,
       revokedAt: row.revoked_at,
+      federation: row.federation,
     }),
   )
 
@@ -83,6 +85,10 @@ const registrationRow = z
       .nullable(),
     previous_management_hash: bytes.nullable(),
     client_metadata: z.string().nullable(),
+    proof_hash: bytes.nullable(),
+    proof_expires_at: z.number().nullable(),
+    holds_name: z.number().nullable(),
+    holds_place: z.number(),
   })
   .transform(
     (row): Registration => ({
@@ -114,6 +120,8 @@ const registrationRow = z
       finalUsage: row.final_usage,
       previousManagementHash: row.previous_management_hash,
       clientMetadata: row.client_metadata,
+      federated: federatedOf(row),
+      holdsPlace: row.holds_place === 1,
     }),
   )
 
@@ -147,9 +155,29 @@ function rotationOf({ id, rotation_of: of, overlap_ms, renews_management }: Rota
   return { of, overlapMs: overlap_ms, renewsManagement: renews_management === 1 }
 }
 
+interface FederatedColumns {
+  readonly id: string
+  readonly proof_hash: Uint8Array | null
+  readonly proof_expires_at: number | null
+  readonly holds_name: number | null
+}
+
+/** `holds_name` is there for a federated caller; the two columns of a proof are both there or both absent. */
+function federatedOf({ id, proof_hash: hash, proof_expires_at: expiresAt, holds_name }: FederatedColumns) {
+  if (holds_name === null) return null
+  if ((hash === null) !== (expiresAt === null)) throw new Error(`${id} has only a part of a proof`)
+  const proof = hash === null || expiresAt === null ? null : { hash, expiresAt }
+  return { proof, holdsName: holds_name === 1 }
+}
+
 /** A row of `tokens`, validated. `undefined`: there is no such row. */
 export function readToken(row: unknown): BootstrapToken | undefined {
   return row === undefined ? undefined : parseRecord(tokenRow, row, nameOf('token', row))
+}
+
+/** The values of a token's row. */
+export function tokenColumns({ plans, federation, ...token }: BootstrapToken) {
+  return { ...token, plans: JSON.stringify(plans), federation: federation && JSON.stringify(federation) }
 }
 
 /** A row of `registrations`, validated. `undefined`: there is no such row. */

@@ -179,6 +179,25 @@ export const migrations: readonly string[] = [
   'CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;',
 
   'ALTER TABLE registrations ADD COLUMN client_metadata TEXT;',
+
+  // A virtual token, and what its registrations hold: a place, a name, a proof. An index of its own finds the holder of a name.
+  `ALTER TABLE tokens ADD COLUMN federation TEXT;
+   ALTER TABLE registrations ADD COLUMN proof_hash BLOB;
+   ALTER TABLE registrations ADD COLUMN proof_expires_at INTEGER;
+   ALTER TABLE registrations ADD COLUMN holds_name INTEGER;
+   ALTER TABLE registrations ADD COLUMN holds_place INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE audit ADD COLUMN actor_identity TEXT;
+
+   CREATE UNIQUE INDEX registrations_held_names ON registrations (token_id, name)
+     WHERE holds_place = 1 AND holds_name = 1;
+   CREATE TABLE proofs (hash BLOB PRIMARY KEY, holder TEXT, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+   CREATE INDEX proofs_expiry ON proofs (expires_at);
+   CREATE TABLE access_tokens (
+     secret_hash BLOB PRIMARY KEY,
+     token_id TEXT NOT NULL REFERENCES tokens (id),
+     expires_at INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX access_tokens_expiry ON access_tokens (expires_at);`,
 ]
 
 const versionOf = (db: DatabaseSync) => Number(db.prepare('PRAGMA user_version').get()?.['user_version'])

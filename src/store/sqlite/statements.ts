@@ -40,9 +40,9 @@ export function prepareStatements(db: DatabaseSync) {
   return {
     insertToken: db.prepare(`
       INSERT INTO tokens (id, secret_hash, label, plans, max_uses, uses, expires_at, key_ttl_ms, name_prefix,
-                          rate_per_minute, created_at, revoked_at)
+                          rate_per_minute, created_at, revoked_at, federation)
       VALUES (:id, :secretHash, :label, :plans, :maxUses, :uses, :expiresAt, :keyTtlMs, :namePrefix,
-              :ratePerMinute, :createdAt, :revokedAt)
+              :ratePerMinute, :createdAt, :revokedAt, :federation)
       ON CONFLICT DO NOTHING`),
     tokenByHash: db.prepare('SELECT * FROM tokens WHERE secret_hash = ?'),
     tokenById: db.prepare('SELECT * FROM tokens WHERE id = ?'),
@@ -77,10 +77,12 @@ export function prepareStatements(db: DatabaseSync) {
     insertRegistration: db.prepare(`
       INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,
                                  created_at, expires_at, ends_at, idempotency_hash, request_hash, sealed,
-                                 lease_owner, lease_until, rotation_of, overlap_ms, renews_management, client_metadata)
+                                 lease_owner, lease_until, rotation_of, overlap_ms, renews_management, client_metadata,
+                                 proof_hash, proof_expires_at, holds_name, holds_place)
       VALUES (:id, :tokenId, 'pending', :name, :description, :plan, :usagePlanId, :managementHash,
               :createdAt, :expiresAt, :expiresAt, :keyHash, :requestHash, :sealed, :owner, :until,
-              :rotationOf, :overlapMs, :renewsManagement, :clientMetadata)`),
+              :rotationOf, :overlapMs, :renewsManagement, :clientMetadata,
+              :proofHash, :proofExpiresAt, :holdsName, :holdsPlace)`),
     // Of two that adopt the same key, one inserts it.
     adoptKey: db.prepare(`
       INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,

@@ -71,7 +71,7 @@ test('an entry of the audit trail cannot be changed', async (t) => {
   const path = join(tempDir(t), 'store.db')
   const store = openSqliteStore(path)
   t.after(() => store.close())
-  const actor = { kind: 'operator', id: 'me', requestId: null, clientAddress: null } as const
+  const actor = { kind: 'operator', id: 'me', requestId: null, clientAddress: null, identity: null } as const
   const nothing = { detail: null, tokenId: null, registrationId: null, apiKeyId: null }
   await store.appendAudit([{ at: 1, actor, action: 'command.run', ...nothing }])
   const db = new DatabaseSync(path)
