@@ -12,6 +12,13 @@ export interface FieldError {
   readonly message: string
 }
 
+/** The identity that an identity token shows. The audit trail stores it, as `AuditIdentity` of store/audit.ts. */
+export interface ShownIdentity {
+  readonly issuer: string | null
+  readonly rule: string | null
+  readonly claims: Readonly<Record<string, unknown>>
+}
+
 export interface ServiceErrorOptions {
   /** Seconds after which the same request may succeed. */
   readonly retryAfter?: number | undefined
@@ -24,6 +31,8 @@ export interface ServiceErrorOptions {
   readonly alreadyLogged?: boolean | undefined
   /** `true`: all callers of the request had disconnected. That is no fault of the service. */
   readonly clientClosed?: boolean | undefined
+  /** The identity that a refused identity token shows, for the audit trail. */
+  readonly identity?: ShownIdentity | undefined
   readonly cause?: unknown
 }
 
@@ -37,6 +46,7 @@ export class ServiceError extends Error {
   readonly effect: 'none' | 'possible'
   readonly alreadyLogged: boolean
   readonly clientClosed: boolean
+  readonly identity: ShownIdentity | undefined
 
   /** @param detail what went wrong in this request; the caller reads it, so it contains no secrets and no internals */
   constructor(code: ErrorCode, detail: string, options: ServiceErrorOptions = {}) {
@@ -48,6 +58,7 @@ export class ServiceError extends Error {
     this.effect = options.effect ?? 'none'
     this.alreadyLogged = options.alreadyLogged ?? false
     this.clientClosed = options.clientClosed ?? false
+    this.identity = options.identity
   }
 
   get isRetryable(): boolean {
@@ -62,9 +73,7 @@ export function isLogged(error: unknown): boolean {
 
 /** Returns a copy of an error with some options changed. */
 export function changed(error: ServiceError, changes: ServiceErrorOptions): ServiceError {
-  const { code, message, retryAfter, errors, nextStep, effect, alreadyLogged, clientClosed, cause } = error
-  const options = { retryAfter, errors, nextStep, effect, alreadyLogged, clientClosed, cause }
-  return new ServiceError(code, message, { ...options, ...changes })
+  return new ServiceError(error.code, error.message, { ...error, cause: error.cause, ...changes })
 }
 
 /** Returns a retryable error with a `retryAfter` of at least `seconds`, and any other error as it is. */
