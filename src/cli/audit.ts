@@ -1,8 +1,9 @@
 import type { Command } from 'commander'
-import type { RecordedEntry } from '../store/audit.ts'
+import type { AuditIdentity, RecordedEntry } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'
 import { pageSize, pastTime } from './arguments.ts'
 import { isoTime, showTime } from './format.ts'
+import { cut, showClaims } from './identities.ts'
 import { requireKnown } from './known-names.ts'
 import { findRegistration, unknownRegistration } from './load-registration.ts'
 import { inPages, type ListForm, note, printList } from './output.ts'
@@ -41,7 +42,7 @@ export function addAuditCommand(program: Command): void {
 }
 
 const FORM: ListForm<RecordedEntry> = {
-  heading: ['TIME', 'ACTOR', 'ACTION', 'SUBJECT', 'KEY', 'ADDRESS', 'REQUEST', 'DETAIL'],
+  heading: ['TIME', 'ACTOR', 'ACTION', 'SUBJECT', 'KEY', 'ADDRESS', 'REQUEST', 'IDENTITY', 'DETAIL'],
   row: ({ at, actor, action, registrationId, tokenId, apiKeyId, detail }) => [
     showTime(at),
     actor.id === null ? actor.kind : `${actor.kind} ${actor.id}`,
@@ -50,9 +51,16 @@ const FORM: ListForm<RecordedEntry> = {
     apiKeyId ?? '-',
     actor.clientAddress ?? '-',
     actor.requestId ?? '-',
+    actor.identity === null ? '-' : cut(describeIdentity(actor.identity)),
     detail ?? '',
   ],
   json: entryJson,
+}
+
+/** Describes an identity in a line: the rule or the issuer, and the claims. */
+function describeIdentity({ issuer, rule, claims }: AuditIdentity): string {
+  const by = rule === null ? `no rule, ${issuer ?? 'no issuer'}` : `rule ${rule}`
+  return Object.keys(claims).length === 0 ? by : `${by}: ${showClaims(claims)}`
 }
 
 async function show(store: Store, options: AuditOptions): Promise<void> {
@@ -84,5 +92,6 @@ function entryJson({ actor, ...entry }: RecordedEntry): object {
     api_key_id: entry.apiKeyId,
     request_id: actor.requestId,
     client_address: actor.clientAddress,
+    identity: actor.identity,
   }
 }

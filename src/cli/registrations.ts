@@ -9,11 +9,12 @@ import {
 } from '../registration/queries/registration-view.ts'
 import { defaultTiming } from '../registration/timing.ts'
 import { PUBLIC_STATUSES, type PublicStatus } from '../store/operators.ts'
-import type { Registration } from '../store/records.ts'
+import type { Federation, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { type FutureTime, futureTime, pageSize } from './arguments.ts'
 import { describeDoubt, doubtJson, readDoubt } from './doubts.ts'
 import { formatRecord, isoTime, showTime } from './format.ts'
+import { showClaims } from './identities.ts'
 import { requireKnown } from './known-names.ts'
 import { loadRegistration } from './load-registration.ts'
 import { inPages, type ListForm, note, printJson, printList, write } from './output.ts'
@@ -109,7 +110,8 @@ async function list(store: Store, options: ListOptions): Promise<void> {
 
 async function show(store: Store, id: string, { json }: { json?: true }): Promise<void> {
   const view = await look(store, await loadRegistration(store, id), systemClock())
-  if (json) return printJson(registrationJson(view))
+  const federation = (await store.getToken(view.registration.tokenId))?.federation ?? null
+  if (json) return printJson({ ...registrationJson(view), identity: identityOf(federation) })
   const { registration: one, current, overlapping, status, doubt, unfinished } = view
   write(
     formatRecord([
@@ -120,6 +122,13 @@ async function show(store: Store, id: string, { json }: { json?: true }): Promis
       ['plan', `${current.plan} (${current.usagePlanId})`],
       ['key id', current.apiKeyId ?? '-'],
       ['token', one.tokenId],
+      ...(federation === null
+        ? []
+        : [
+            ['issuer', federation.issuer] as const,
+            ['rule', federation.rule] as const,
+            ['identity', showClaims(federation.identity)] as const,
+          ]),
       ['suspended', suspensionOf(current)],
       ['created', showTime(one.createdAt)],
       ['rotated', current === one ? 'never' : showTime(current.createdAt)],
@@ -136,6 +145,13 @@ async function show(store: Store, id: string, { json }: { json?: true }): Promis
       ...unfinished.map((part) => ['unfinished', describePart(part)] as const),
     ]),
   )
+}
+
+/** The federated identity that registered, as the audit trail has it; `null`: the token is an ordinary one. */
+function identityOf(federation: Federation | null): object | null {
+  if (federation === null) return null
+  const { issuer, rule, identity: claims } = federation
+  return { issuer, rule, claims }
 }
 
 function suspensionOf({ suspendedAt, switchAt }: Registration): string {

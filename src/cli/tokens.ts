@@ -7,12 +7,13 @@ import { tokensWithoutPlan } from '../registration/queries/tokens-without-plan.t
 import { missingPlans, tokenStatus } from '../registration/token-policy.ts'
 import { readVisibleText } from '../registration/visible-text.ts'
 import type { Actor } from '../store/audit.ts'
-import type { BootstrapToken } from '../store/records.ts'
+import { type BootstrapToken, type Federation, mostUses } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { duration, type FutureTime, futureTime } from './arguments.ts'
 import { endDryRun } from './dry-run.ts'
 import { formatDuration } from './duration.ts'
 import { formatRecord, isoTime, showTime } from './format.ts'
+import { cut, federationJson, showClaims } from './identities.ts'
 import { requireOffered, unknownToken } from './known-names.ts'
 import { type ListForm, note, print, printJson, printList, write } from './output.ts'
 import { previewRevocation, revokeKeys } from './revoke.ts'
@@ -32,6 +33,11 @@ interface CreateOptions {
 
 interface OutputOptions {
   readonly json?: true
+}
+
+interface ListOptions extends OutputOptions {
+  readonly identities?: true
+  readonly rule?: string
 }
 
 interface RevokeOptions extends OutputOptions {
@@ -82,13 +88,15 @@ export function addTokenCommands(program: Command): void {
 
   tokens
     .command('list')
-    .description('list all tokens, newest first')
+    .description('list all tokens, and the identities that registered without one, newest first')
+    .option('--identities', 'only identities, which an issuer of TRUST_FILE vouches for')
+    .option('--rule <id>', 'only identities that this rule of TRUST_FILE let in')
     .option('--json', 'print JSON')
-    .action((options: OutputOptions) => withStore((store) => list(store, options)))
+    .action((options: ListOptions) => withStore((store) => list(store, options)))
 
   tokens
     .command('show')
-    .description('show one token')
+    .description('show one token, or one identity')
     .argument('<id>', 'token id, tok_…')
     .option('--json', 'print JSON')
     .action((id: string, options: OutputOptions) =>
@@ -98,7 +106,7 @@ export function addTokenCommands(program: Command): void {
   tokens
     .command('revoke')
     .description(
-      'revoke a token, at once; its keys keep working unless --with-keys is given, which is a dry run unless --yes',
+      'revoke a token or an identity, at once; its keys keep working unless --with-keys is given, which is a dry run unless --yes',
     )
     .argument('<id>', 'token id, tok_…')
     .option('--with-keys', 'also revoke all registrations created with it, and delete their keys')
@@ -111,7 +119,12 @@ function revoke(id: string, { withKeys, yes, ...options }: RevokeOptions): Promi
   const revokeToken = async (store: Store, actor: Actor) => {
     const { revokedAt } = requireToken(id, await store.getToken(id))
     if (revokedAt !== null) note(`${id} was already revoked at ${showTime(revokedAt)}.`)
-    printToken(requireToken(id, await store.revokeToken(id, actor, systemClock())), options)
+    const token = requireToken(id, await store.revokeToken(id, actor, systemClock()))
+    printToken(token, options)
+    if (token.federation !== null)
+      note(
+        `Rule ${token.federation.rule} lets this identity register no more, whatever token of its issuer it shows.`,
+      )
   }
   if (!withKeys) return withStore(revokeToken)
   if (!yes)
@@ -161,9 +174,36 @@ async function create(store: Store, actor: Actor, options: CreateOptions): Promi
   print(secret)
 }
 
-async function list(store: Store, { json }: OutputOptions): Promise<void> {
+async function list(store: Store, { json, identities, rule }: ListOptions): Promise<void> {
   const [now, offered] = [systemClock(), readPlanNames(process.env)]
-  const form: ListForm<BootstrapToken> = {
+  const all = await store.listTokens()
+  const selected = all.filter(({ federation }) => {
+    if (rule !== undefined) return federation?.rule === rule
+    return !identities || federation !== null
+  })
+  const [ordinary, virtual] = [
+    selected.filter(({ federation }) => federation === null),
+    selected.filter(({ federation }) => federation !== null),
+  ]
+  if (json) await printList([selected], tokenForm(now, offered), true)
+  else {
+    await printList([ordinary], tokenForm(now, offered), false)
+    if (ordinary.length > 0 && virtual.length > 0) print('')
+    await printList([virtual], identityForm(now, offered), false)
+    if (selected.length === 0) note(noneOf(rule, identities === true))
+  }
+  for (const { id, plans } of offered === undefined ? [] : tokensWithoutPlan(selected, offered, now))
+    note(`${id} is usable, but USAGE_PLANS has no ${plans.join(', ')}: registrations on it are refused.`)
+}
+
+function noneOf(rule: string | undefined, identities: boolean): string {
+  if (rule !== undefined) return `No identity has registered by the rule ${rule}.`
+  if (identities) return 'No identity has registered.'
+  return 'There are no tokens. Create one: firstkey tokens create --label …'
+}
+
+function tokenForm(now: number, offered: readonly string[] | undefined): ListForm<BootstrapToken> {
+  return {
     heading: ['ID', 'STATUS', 'USES', 'EXPIRES', 'PLANS', 'LABEL'],
     row: (token) => [
       token.id,
@@ -175,11 +215,23 @@ async function list(store: Store, { json }: OutputOptions): Promise<void> {
     ],
     json: (token) => tokenJson(token, now),
   }
-  const tokens = await store.listTokens()
-  await printList([tokens], form, json === true)
-  if (tokens.length === 0 && !json) note('There are no tokens. Create one: firstkey tokens create --label …')
-  for (const { id, plans } of offered === undefined ? [] : tokensWithoutPlan(tokens, offered, now))
-    note(`${id} is usable, but USAGE_PLANS has no ${plans.join(', ')}: registrations on it are refused.`)
+}
+
+/** The table of the tokens that stand for an identity: of these the uses are the keys that live now. */
+function identityForm(now: number, offered: readonly string[] | undefined): ListForm<BootstrapToken> {
+  return {
+    heading: ['ID', 'STATUS', 'LIVE', 'PLANS', 'RULE', 'ISSUER', 'IDENTITY'],
+    row: (token) => [
+      token.id,
+      tokenStatus(token, now),
+      uses(token),
+      plans(token, offered),
+      token.federation?.rule ?? '-',
+      token.federation?.issuer ?? '-',
+      cut(showClaims(token.federation?.identity ?? {})),
+    ],
+    json: (token) => tokenJson(token, now),
+  }
 }
 
 function printToken(token: BootstrapToken, { json }: OutputOptions): void {
@@ -194,18 +246,31 @@ function requireToken(id: string, token: BootstrapToken | undefined): BootstrapT
 }
 
 function describeToken(token: BootstrapToken, now: number): string {
+  const { federation, namePrefix } = token
+  type Line = readonly [name: string, value: string]
+  const ofIdentity = (lines: (federation: Federation) => readonly Line[]) =>
+    federation === null ? [] : lines(federation)
+  const name = federation?.nameIsExact ? 'name' : 'name prefix'
   return formatRecord([
     ['id', token.id],
     ['label', token.label],
+    ...ofIdentity(({ issuer, rule, identity }) => [
+      ['issuer', issuer],
+      ['rule', rule],
+      ['identity', showClaims(identity)],
+    ]),
     ['status', tokenStatus(token, now)],
     ['plans', plans(token, readPlanNames(process.env))],
-    ['uses', uses(token)],
+    [federation === null ? 'uses' : 'live keys', uses(token)],
     ['created', showTime(token.createdAt)],
     ['expires', showTime(token.expiresAt)],
     ['revoked', showTime(token.revokedAt)],
     ['key ttl', token.keyTtlMs === null ? 'unlimited' : formatDuration(token.keyTtlMs)],
-    ['name prefix', token.namePrefix === '' ? 'none' : token.namePrefix],
+    [name, namePrefix === '' ? 'none' : namePrefix],
     ['rate', token.ratePerMinute === null ? 'unlimited' : `${token.ratePerMinute} a minute`],
+    ...ofIdentity(({ onRepeat, overlapMs }) => [
+      ['on repeat', onRepeat === 'rotate' ? `rotate, overlap ${formatDuration(overlapMs)}` : onRepeat],
+    ]),
   ])
 }
 
@@ -225,6 +290,7 @@ function tokenJson(token: BootstrapToken, now: number): object {
     key_ttl_seconds: token.keyTtlMs === null ? null : token.keyTtlMs / 1_000,
     name_prefix: token.namePrefix,
     rate_per_minute: token.ratePerMinute,
+    identity: token.federation === null ? null : federationJson(token.federation, token.uses),
   }
 }
 
@@ -240,7 +306,7 @@ function unknownPlans(token: BootstrapToken): string[] | null {
   return offered === undefined ? null : missingPlans(token, offered)
 }
 
-const uses = (token: BootstrapToken) => `${token.uses}/${token.maxUses ?? 'unlimited'}`
+const uses = (token: BootstrapToken) => `${token.uses}/${mostUses(token) ?? 'unlimited'}`
 
 function label(text: string): string {
   if (containsSecret(text))

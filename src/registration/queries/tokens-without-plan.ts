@@ -6,7 +6,10 @@ import { missingPlans, tokenStatus } from '../token-policy.ts'
 /** The most tokens that one line of the log names. */
 const MOST_NAMED = 20
 
-/** Returns the usable tokens that allow a plan which this service does not have, each with such plans. */
+/**
+ * Returns the usable tokens that allow a plan which this service does not have, each with such plans. Not those of federated
+ * identities: they get the plans of their rule when they register next.
+ */
 export function tokensWithoutPlan(
   tokens: readonly BootstrapToken[],
   offered: readonly string[],
@@ -14,7 +17,9 @@ export function tokensWithoutPlan(
 ): { readonly id: string; readonly plans: string[] }[] {
   return tokens.flatMap((token) => {
     const plans = missingPlans(token, offered)
-    return plans.length > 0 && tokenStatus(token, now) === 'usable' ? { id: token.id, plans } : []
+    return token.federation === null && plans.length > 0 && tokenStatus(token, now) === 'usable'
+      ? { id: token.id, plans }
+      : []
   })
 }
 
