@@ -93,7 +93,7 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
   const deps = await createDeps(readConfig(env), log, { clock, timing })
   const app = await buildApp(deps)
   const undocumented = watchResponses(app)
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const url = await app.listen({ host: '127.0.0.1', port: deps.config.port })
   t.after(async () => {
     await app.close()
     await deps.close()
