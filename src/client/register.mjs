@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-// Exchanges a bootstrap token for an API key of a firstkey service. One file, no dependencies, Node.js 20 or newer.
+// Registers at a firstkey service and prints the API key. One file, no dependencies, Node.js 20 or newer.
 import { createHash, randomUUID } from 'node:crypto'
 import {
   chmodSync,
   chownSync,
   closeSync,
+  existsSync,
   openSync,
   readFileSync,
   realpathSync,
@@ -17,31 +18,48 @@ import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 
-// The URL of the service that served this file. The service fills it in.
+/** The URL of the service that served this file. The service fills it in. */
 const SERVICE_URL = ''
+/** The audience that an identity token for that service must have. The service fills it in. */
+const AUDIENCE = ''
 
-const USAGE = `usage: FIRSTKEY_TOKEN=fkb_… node register.mjs --name NAME [options]
+/** The projected token of a pod for the service. */
+const KUBERNETES_TOKEN = '/var/run/secrets/tokens/firstkey'
 
-Exchanges a bootstrap token for an API key and prints the key.
+const USAGE = `usage: node register.mjs --name NAME [options]
+
+Registers at a firstkey service and prints an API key.
 
   --name NAME          the person or program that uses the key; required
   --description TEXT   what the key is for
-  --plan NAME          a plan that the token allows
-                       (default: the token's default plan)
+  --plan NAME          a plan that the service allows you
+                       (default: your default plan)
   --json               print only JSON; with --out, write JSON to FILE
-  --out FILE           write the response to FILE as variables (FIRSTKEY_API_KEY=…)
-                       for a shell or a .env file, and print no secrets
+  --out FILE           write the response to FILE as variables, such as
+                       FIRSTKEY_API_KEY=…, for a shell or a .env file, and print
+                       no secrets
   --append             let --out change an existing file: add the variables, or
                        replace those that it has; all else in it stays
   --force              let --out replace an existing file as a whole
   --url URL            URL of the service (overrides FIRSTKEY_URL)${
     SERVICE_URL === '' ? '' : `\n                       (default: ${SERVICE_URL})`
   }
+  --audience TEXT      GitHub Actions: the audience of the identity token
+                       (default: as the service says)
   --max-wait SECONDS   how long to keep retrying (default: 300)
   -h, --help           print this help
 
-The token is read from the environment variable FIRSTKEY_TOKEN, because other
-users can see command-line arguments in the process list.
+Your identity is the first of these that exists:
+  FIRSTKEY_TOKEN       environment variable: a bootstrap token (fkb_…) from the
+                       operator, or an identity token (JWT) of an issuer that
+                       the service accepts
+  FIRSTKEY_TOKEN_FILE  environment variable: a file with such a token, which is
+                       read again at every try
+  GitHub Actions       an identity token of the job. Requires the permission
+                       id-token: write
+  Kubernetes           a projected token in
+                       ${KUBERNETES_TOKEN}
+No option takes a token: other users can see command-line arguments.
 
 FILE can be read only by you. With --append an existing one keeps its mode.
 
@@ -51,7 +69,7 @@ command again to get the same key instead of a second one.
 
 Proxy: Node.js uses HTTPS_PROXY, HTTP_PROXY and NO_PROXY only if you also set
 NODE_USE_ENV_PROXY=1. This needs Node.js 24, or 22.21 or newer:
-  NODE_USE_ENV_PROXY=1 HTTPS_PROXY=http://proxy.example.com:8080 node register.mjs …
+  export NODE_USE_ENV_PROXY=1 HTTPS_PROXY=http://proxy.example.com:8080
 `
 
 /** The variables that --out writes, by the fields of the response. `Accept: text/plain` has the same names. */
@@ -77,9 +95,12 @@ class WrongUsage extends Error {}
 
 /**
  * A request that was rejected, or that did not succeed within `--max-wait`. With `isFinal`, the service said that a retry
- * cannot succeed.
+ * cannot succeed; `code` is the code of its error.
  */
 class Refused extends Error {}
+
+/** A failure that a retry may mend, after `waitS` seconds if the service named a time. */
+class Passing extends Error {}
 
 function readOptions() {
   let values
@@ -94,16 +115,17 @@ function readOptions() {
         append: { type: 'boolean', default: false },
         force: { type: 'boolean', default: false },
         url: { type: 'string' },
+        audience: { type: 'string' },
         'max-wait': { type: 'string', default: '300' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     }).values
   } catch (error) {
     // The rest of the message is about positional arguments. A token in it would be printed.
-    throw new WrongUsage(error.message.split('. ')[0].replaceAll(/fk[bm]_\w+/g, 'fkb_…'))
+    const [message] = error.message.split('. ')
+    throw new WrongUsage(message.replaceAll(/fk[bm]_\w+/g, 'fkb_…').replaceAll(/eyJ[\w.-]+/g, 'eyJ…'))
   }
   if (values.help) return { help: true }
-  const token = readToken(process.env.FIRSTKEY_TOKEN ?? '')
   const url = readUrl(values.url || process.env.FIRSTKEY_URL || SERVICE_URL)
   const maxWaitMs = Number(values['max-wait']) * 1000
   if (!values.name) throw new WrongUsage('--name is missing: add, for example, --name acme-agent')
@@ -114,7 +136,7 @@ function readOptions() {
   if (values.append && values.json)
     throw new WrongUsage('--append adds variables and --json writes JSON: choose one')
   if (values.out === '') throw new WrongUsage('--out requires a file, such as firstkey.env')
-  return { ...values, token, url, maxWaitMs }
+  return { ...values, url, maxWaitMs }
 }
 
 const CHARACTERS = {
@@ -125,30 +147,6 @@ const CHARACTERS = {
   '"': 'a quotation mark',
   "'": 'an apostrophe',
   '\uFEFF': 'a byte-order mark',
-}
-
-/**
- * Reads the bootstrap token. Files with variables often leave something around it: that is cut off, and named if it is
- * more than white space. @throws WrongUsage without the token in it
- */
-function readToken(text) {
-  const token = text.replaceAll(/^[\s"']+|[\s"']+$/g, '').replace(/^bearer +/i, '')
-  if (token === '') throw new WrongUsage('FIRSTKEY_TOKEN is not set: set it to your bootstrap token (fkb_…)')
-  const [around] = text.replace(token, '').match(/[\r"'\uFEFF]/) ?? []
-  if (around !== undefined)
-    process.stderr.write(
-      `FIRSTKEY_TOKEN has ${CHARACTERS[around]} before or after the token; it is ignored.\n`,
-    )
-  const [inside] = token.match(/[^!-~]/u) ?? []
-  if (inside !== undefined) {
-    const code = inside.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')
-    throw new WrongUsage(
-      `FIRSTKEY_TOKEN contains invalid characters: ${CHARACTERS[inside] ?? `U+${code}`} inside the token. Copy it again as one word`,
-    )
-  }
-  if (token.startsWith('fkm_'))
-    throw new WrongUsage('FIRSTKEY_TOKEN is a management token (fkm_…): set it to a bootstrap token (fkb_…)')
-  return token
 }
 
 /** Returns the URL of the service, also from the URL of its `/register`. @throws WrongUsage */
@@ -163,79 +161,293 @@ function readUrl(text) {
 }
 
 /**
+ * Returns the caller's way to prove who it is: the first that exists.
+ *
+ * - `token()` returns the token for one try.
+ * - `nameOf(token)` names the identity, without secrets.
+ * - `caller` is the same in the next run of the same command, also where the token is another one.
+ * - `canRenew`: `token` may return another token after this one was refused.
+ *
+ * @throws WrongUsage if there is none
+ */
+function findIdentity(options) {
+  const { FIRSTKEY_TOKEN = '', FIRSTKEY_TOKEN_FILE: file } = process.env
+  const token = readToken(FIRSTKEY_TOKEN, 'FIRSTKEY_TOKEN')
+  if (token !== '')
+    return {
+      caller: isJwt(token) ? 'FIRSTKEY_TOKEN' : token,
+      canRenew: false,
+      token: async () => token,
+      nameOf: () => `FIRSTKEY_TOKEN (${kindOf(token)})`,
+    }
+  if (file) return tokenInFile(file, (text) => `FIRSTKEY_TOKEN_FILE (${kindOf(text)})`)
+  const { ACTIONS_ID_TOKEN_REQUEST_URL: actionsUrl, ACTIONS_ID_TOKEN_REQUEST_TOKEN: actionsToken } =
+    process.env
+  if (actionsUrl && actionsToken) return gitHubActions(options, actionsUrl, actionsToken)
+  if (existsSync(KUBERNETES_TOKEN)) return tokenInFile(KUBERNETES_TOKEN, nameOfServiceAccount)
+  throw new WrongUsage(`no identity was found:\n${whatIsMissing(options.url)}`)
+}
+
+function whatIsMissing(url) {
+  const { GITHUB_ACTIONS, GITLAB_CI } = process.env
+  const hasClusterToken = existsSync('/var/run/secrets/kubernetes.io/serviceaccount/token')
+  return [
+    `  FIRSTKEY_TOKEN is not set: set it to your bootstrap token (fkb_…)${
+      GITLAB_CI ? ',\n    or to an identity token with "id_tokens:" in the job' : ''
+    }`,
+    '  FIRSTKEY_TOKEN_FILE is not set: set it to a file with a token',
+    GITHUB_ACTIONS
+      ? '  GitHub Actions offers no identity token: add "permissions: { id-token: write }" to the job'
+      : '  not a job of GitHub Actions',
+    hasClusterToken
+      ? `  ${KUBERNETES_TOKEN} does not exist: mount a projected token there whose audience\n    is the one in ${url}/llms.txt. The default token of the pod is for the API of\n    the cluster, and is not sent`
+      : `  ${KUBERNETES_TOKEN} does not exist: not a pod with a token for this service`,
+  ].join('\n')
+}
+
+/**
+ * Reads a token. Files with variables often leave something around it: that is cut off, and named if it is more than
+ * white space. @param source names the place of the token @throws WrongUsage without the token in it
+ */
+function readToken(text, source) {
+  const token = text.replaceAll(/^[\s"']+|[\s"']+$/g, '').replace(/^bearer +/i, '')
+  if (token === '') return ''
+  const [around] = text.replace(token, '').match(/[\r"'\uFEFF]/) ?? []
+  if (around !== undefined)
+    process.stderr.write(`${source} has ${CHARACTERS[around]} before or after the token; it is ignored.\n`)
+  const [inside] = token.match(/[^!-~]/u) ?? []
+  if (inside !== undefined) {
+    const code = inside.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')
+    throw new WrongUsage(
+      `${source} contains invalid characters: ${CHARACTERS[inside] ?? `U+${code}`} inside the token. Copy it again as one word`,
+    )
+  }
+  if (token.startsWith('fkm_'))
+    throw new WrongUsage(`${source} is a management token (fkm_…): set it to a bootstrap token (fkb_…)`)
+  if (isForItsCluster(claimsOf(token)))
+    throw new WrongUsage(
+      `${source} is a service-account token for the API of its Kubernetes cluster; it is not sent. Use a projected token whose audience is the one in the service's llms.txt`,
+    )
+  return token
+}
+
+/** @throws WrongUsage if the file cannot be read now */
+function tokenInFile(file, nameOf) {
+  const read = () => {
+    let text
+    try {
+      text = readFileSync(file, 'utf8')
+    } catch (error) {
+      throw new WrongUsage(`${file} with the token cannot be read (${error.code})`)
+    }
+    const token = readToken(text, file)
+    if (token === '') throw new WrongUsage(`${file} has no token in it`)
+    return token
+  }
+  let unused = read()
+  return {
+    caller: isJwt(unused) ? resolve(file) : unused,
+    canRenew: true,
+    async token() {
+      try {
+        return unused ?? read()
+      } catch (error) {
+        // A file that is being replaced is there again at the next try.
+        throw new Passing(`${error.message}.`)
+      } finally {
+        unused = undefined
+      }
+    },
+    nameOf,
+  }
+}
+
+/** Requests a token for each try from the endpoint that GitHub Actions offers to a job. */
+function gitHubActions(options, endpoint, bearer) {
+  let audience
+  return {
+    caller: 'GitHub Actions',
+    canRenew: true,
+    async token() {
+      audience ??= await audienceOf(options)
+      const url = new URL(endpoint)
+      url.searchParams.set('audience', audience)
+      const answer = await ask(url, { headers: { authorization: `Bearer ${bearer}` } })
+      const token = answer.content?.value
+      if (answer.status === 200 && typeof token === 'string' && isJwt(token)) return token
+      const problem = `GitHub Actions returned no identity token (HTTP ${answer.status}).`
+      if (answer.status === 200 || isPassing(answer)) throw new Passing(problem)
+      throw new Refused(`${problem}\nCheck that the job has "permissions: { id-token: write }".`)
+    },
+    nameOf: (token) => `GitHub Actions (repository ${visible(claimsOf(token)?.repository)})`,
+  }
+}
+
+/**
+ * Returns the audience that the service wants. A token for it opens what accepts this audience, so a service cannot
+ * name another's: it must be a URL of its own, or be known from the script or its caller. @throws Refused, Passing
+ */
+async function audienceOf({ url, audience }) {
+  if (audience) return audience
+  const { issuer, identity_token_audience: wanted = issuer } = await readMetadata(url)
+  const isOwn = URL.canParse(wanted) && new URL(wanted).origin === new URL(url).origin
+  if (isOwn || isLoopback(url) || (url === SERVICE_URL && wanted === AUDIENCE)) return wanted
+  throw new Refused(
+    `${url} asks for an identity token for ${visible(wanted)}, which may be another service.\nIf its operator says that this is right, add: --audience '${visible(wanted)}'`,
+  )
+}
+
+function isLoopback(url) {
+  return /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(new URL(url).hostname)
+}
+
+function isJwt(token) {
+  return /^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)
+}
+
+/** Returns the claims of a JWT, which are not verified here; `undefined` for another token. */
+function claimsOf(token) {
+  return isJwt(token) ? parse(Buffer.from(token.split('.')[1], 'base64url').toString()) : undefined
+}
+
+/** Recognizes the token that each pod has: one of Kubernetes for the API of its own cluster. */
+function isForItsCluster(claims) {
+  const { iss, aud } = claims ?? {}
+  if (iss === 'kubernetes/serviceaccount') return true
+  return (
+    claims?.['kubernetes.io'] !== undefined &&
+    [aud].flat().some((one) => one === iss || /^https:\/\/kubernetes\.default\b/.test(one))
+  )
+}
+
+function kindOf(token) {
+  if (!isJwt(token)) return 'a bootstrap token'
+  const { iss, sub } = claimsOf(token) ?? {}
+  return `an identity token of ${visible(iss)} for ${visible(sub)}`
+}
+
+function nameOfServiceAccount(token) {
+  const account = String(claimsOf(token)?.sub).replace(/^system:serviceaccount:/, '')
+  return `Kubernetes (service account ${visible(account.replace(':', '/'))})`
+}
+
+/** Returns text for a terminal: a claim may have anything in it. */
+function visible(text) {
+  return String(text)
+    .replaceAll(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '\uFFFD')
+    .slice(0, 200)
+}
+
+/** Returns what the service says about identity tokens and logins (RFC 8414). @throws Refused, Passing */
+async function readMetadata(url) {
+  const answer = await ask(`${url}/.well-known/oauth-authorization-server`)
+  const { status, content } = answer
+  if (status === 200 && typeof content?.issuer === 'string' && typeof content.token_endpoint === 'string')
+    return content
+  if (status === 404)
+    throw new Refused(
+      `${url} takes neither identity tokens nor logins.\nAsk the operator for a bootstrap token (fkb_…), and set FIRSTKEY_TOKEN to it.`,
+    )
+  throw failureOf(answer)
+}
+
+/**
  * Returns the Idempotency-Key of this request, kept in a file until the request has succeeded or failed for good.
  * @throws WrongUsage
  */
-function keepKey(url, token, body, folder) {
-  const name = createHash('sha256').update(`${url}\n${token}\n${body}`).digest('hex').slice(0, 16)
+function keepKey(url, caller, body, folder) {
+  const name = createHash('sha256').update(`${url}\n${caller}\n${body}`).digest('hex').slice(0, 16)
   const file = join(folder, `.firstkey-${name}`)
-  const forget = () => rmSync(file, { force: true })
+  const kept = { ...readKept(file), forget: () => rmSync(file, { force: true }) }
   try {
-    const kept = JSON.parse(readFileSync(file, 'utf8'))
-    // The service remembers a key for a day; an hour less leaves time for the retries.
-    if (Date.now() - kept.at < 23 * 3_600_000) return { key: kept.key, forget }
-  } catch {
-    // No key is kept.
-  }
-  const key = randomUUID()
-  try {
-    writeFileSync(file, JSON.stringify({ key, at: Date.now() }), { mode: 0o600 })
+    const { key, at } = kept
+    writeFileSync(file, JSON.stringify({ key, at }), { mode: 0o600 })
   } catch (error) {
     throw new WrongUsage(
       `the Idempotency-Key cannot be kept in ${folder} (${error.code}): run the script in a folder that you can write`,
     )
   }
-  return { key, forget }
+  return kept
 }
 
-/** Sends the request and retries it until the outcome is final. @throws Refused */
-async function register({ url, token, maxWaitMs }, body, key) {
-  const giveUpAt = Date.now() + maxWaitMs
+function readKept(file) {
+  try {
+    const { key, at } = JSON.parse(readFileSync(file, 'utf8'))
+    // The service remembers a key for a day; an hour less leaves time for the retries.
+    if (Date.now() - at < 23 * 3_600_000) return { key, at, isSent: true }
+  } catch {
+    // No key is kept.
+  }
+  return { key: randomUUID(), at: Date.now(), isSent: false }
+}
+
+/** Calls `attempt` until it does not throw {@link Passing} any more. @throws Refused after `maxWaitMs` */
+async function retry(maxWaitMs, attempt) {
+  let giveUpAt
   for (let pause = 0.5; ; pause = Math.min(pause * 2, 15)) {
-    const { credential, problem, isFinal, waitS } = await send(url, token, body, key, pause)
-    if (credential !== undefined) return credential
-    if (waitS === undefined) throw Object.assign(new Refused(problem), { isFinal })
-    if (Date.now() + waitS * 1000 > giveUpAt)
-      throw new Refused(
-        `${problem}\nGave up: the next retry would exceed --max-wait (${maxWaitMs / 1000} s).\nRun the same command again later.`,
-      )
-    process.stderr.write(`${problem.split('\n')[0]} Retrying in ${Math.ceil(waitS)} s.\n`)
-    await sleep(waitS * 1000)
+    try {
+      return await attempt()
+    } catch (error) {
+      if (!(error instanceof Passing)) throw error
+      const waitS = error.waitS ?? pause * (0.5 + Math.random())
+      // The time of the first attempt does not count: a person may have logged in.
+      giveUpAt ??= Date.now() + maxWaitMs
+      if (Date.now() + waitS * 1000 > giveUpAt)
+        throw new Refused(
+          `${error.message}\nGave up: the next retry would exceed --max-wait (${maxWaitMs / 1000} s).\nRun the same command again later.`,
+        )
+      process.stderr.write(`${error.message.split('\n')[0]} Retrying in ${Math.ceil(waitS)} s.\n`)
+      await sleep(waitS * 1000)
+    }
   }
 }
 
-async function send(url, token, body, key, pause) {
-  let answer
-  let text
-  try {
-    answer = await fetch(`${url}/register`, {
+/** Sends the request and retries it until the outcome is final. @throws Refused */
+function register({ url, maxWaitMs }, identity, body, kept) {
+  let isNamed = false
+  return retry(maxWaitMs, async () => {
+    const token = await identity.token()
+    if (!isNamed) process.stderr.write(`identity: ${identity.nameOf(token)}\n`)
+    isNamed = true
+    kept.isSent = true
+    const answer = await ask(`${url}/register`, {
       method: 'POST',
       headers: {
         authorization: `Bearer ${token}`,
         'content-type': 'application/json',
         accept: 'application/json',
-        'idempotency-key': key,
+        'idempotency-key': kept.key,
         // Waits until the key works, if the service can probe the API.
         prefer: 'wait=20',
       },
       body,
-      signal: AbortSignal.timeout(35_000),
     })
-    text = await answer.text()
+    if (answer.status === 201 && isCredential(answer.content)) return answer.content
+    const failure = failureOf(answer)
+    const isOver = failure.code === 'token_expired' || failure.code === 'token_replayed'
+    if (!isOver || !isJwt(token)) throw failure
+    if (identity.canRenew) throw new Passing(failure.message)
+    // Another token continues the same request: its Idempotency-Key stays.
+    failure.isFinal = false
+    throw failure
+  })
+}
+
+/**
+ * Sends one HTTP request, and returns the status, the seconds of `Retry-After`, and the content if it is JSON.
+ * @throws Passing, or Refused if no retry can succeed
+ */
+async function ask(url, request = {}) {
+  try {
+    const answer = await fetch(url, { ...request, signal: AbortSignal.timeout(35_000) })
+    const content = parse(await answer.text())
+    return { status: answer.status, retryAfter: Number(answer.headers.get('retry-after')), content }
   } catch (error) {
     const reason = error.cause?.code ?? error.cause?.message ?? error.name
-    const problem = `${url} cannot be reached (${reason}).${ignoresProxy() ? PROXY_HINT : ''}`
+    const problem = `${new URL(url).origin} cannot be reached (${reason}).${ignoresProxy() ? PROXY_HINT : ''}`
     // Node.js refuses to connect to this port, so a retry cannot succeed.
-    if (reason === 'bad port') return { problem }
-    return { problem, waitS: pause * (0.5 + Math.random()) }
+    throw reason === 'bad port' ? new Refused(problem) : new Passing(problem)
   }
-  const content = parse(text)
-  if (answer.status === 201 && isCredential(content)) return { credential: content }
-  const problem = describe(answer, content)
-  const isFinal = isProblem(content) && !content.retryable
-  if (isFinal || !(isProblem(content) || isPassing(answer))) return { problem, isFinal }
-  const after = Number(answer.headers.get('retry-after'))
-  return { problem, waitS: after > 0 ? after : pause }
 }
 
 const PROXY_HINT = '\nA proxy is set, but Node.js does not use it: see "Proxy" in --help.'
@@ -273,8 +485,23 @@ function parse(text) {
   }
 }
 
-function describe({ status }, content) {
+/** Returns the error for a response that is not the wanted one: {@link Passing} if a retry may succeed. */
+function failureOf({ status, retryAfter, content }) {
+  const isOurs = isProblem(content)
+  const isFinal = isOurs && !content.retryable
+  const message = describe(status, content)
+  if (!isFinal && (isOurs || isPassing({ status })))
+    return Object.assign(new Passing(message), retryAfter > 0 ? { waitS: retryAfter } : {})
+  return Object.assign(new Refused(message), { isFinal, code: content?.error ?? content?.code })
+}
+
+function describe(status, content) {
   if (status === 201) return 'The response is damaged.\nRun the same command again to get the same key.'
+  // The token endpoint has the errors of RFC 6749.
+  if (typeof content?.error === 'string')
+    return [`${content.error_description ?? 'The request was refused'} (${content.error})`, content.next_step]
+      .filter(Boolean)
+      .join('\n')
   if (!isProblem(content))
     return [
       `HTTP ${status}, not from firstkey.`,
@@ -417,9 +644,11 @@ function print(credential, { json, out }) {
 async function main() {
   const options = readOptions()
   if (options.help) return void process.stdout.write(USAGE)
-  const { name, description, plan, out, url, token } = options
+  const { name, description, plan, out, url } = options
+  const identity = findIdentity(options)
   const body = JSON.stringify({ name, description, plan })
   const target = out === undefined ? undefined : reserve(options)
+  let kept
   for (const [signal, code] of [
     ['SIGHUP', 129],
     ['SIGINT', 130],
@@ -428,16 +657,16 @@ async function main() {
     process.once(signal, () => {
       // The Idempotency-Key stays in its file: the next run gets the same key.
       target?.release()
+      if (kept?.isSent === false) kept.forget()
       process.exit(code)
     })
-  let kept
   let credential
   try {
-    kept = keepKey(url, token, body, out === undefined ? process.cwd() : dirname(resolve(out)))
-    credential = await register(options, body, kept.key)
+    kept = keepKey(url, identity.caller, body, out === undefined ? process.cwd() : dirname(resolve(out)))
+    credential = await register(options, identity, body, kept)
   } catch (error) {
     target?.release()
-    if (error.isFinal) kept.forget()
+    if (error.isFinal || kept?.isSent === false) kept.forget()
     throw error
   }
   try {

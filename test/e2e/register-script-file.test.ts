@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
@@ -14,30 +13,18 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { parseEnv } from 'node:util'
 import { z } from 'zod'
-import { dataPlane, type Service, startService, tempDir } from '../support/service.ts'
+import { fetchScript } from '../support/register-script.ts'
+import { dataPlane, type Service, startService } from '../support/service.ts'
 
-/** Writes the script into a folder of its own, and runs it there. */
-async function scriptIn(t: TestContext, service: Service, maxUses: number | null = null) {
-  const dir = join(tempDir(t), 'work')
-  mkdirSync(dir)
-  writeFileSync(join(dir, '../register.mjs'), await (await fetch(`${service.url}/register.mjs`)).text())
-  const { secret } = await service.token({ maxUses })
-  const run = async (...args: string[]) => {
-    const child = spawn(process.execPath, ['../register.mjs', ...args], {
-      cwd: dir,
-      env: { PATH: process.env['PATH'], FIRSTKEY_URL: service.url, FIRSTKEY_TOKEN: secret },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
-    if (child.exitCode === null) await once(child, 'exit')
-    return { code: child.exitCode, stdout, stderr }
-  }
+/** Fetches the script, and runs it with a token. */
+async function scriptIn(t: TestContext, service: Service) {
+  const { dir, run } = await fetchScript(t, service)
+  const { secret } = await service.token()
   const keys = () => service.gateway.account.keys.size
-  return { dir, run, keys }
+  return { dir, run: (...args: string[]) => run(args, { FIRSTKEY_TOKEN: secret }), keys }
 }
 
 /** Reads one variable of a file as a shell does, and as a loader of .env files does. */

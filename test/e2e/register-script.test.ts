@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
@@ -9,27 +9,8 @@ import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { z } from 'zod'
 import { newRegistration } from '../store/store-contract.ts'
-import { dataPlane, type Service, startService, tempDir } from '../support/service.ts'
-
-/** Fetches the script from the service into a folder of its own, as a user does. */
-async function fetchScript(t: TestContext, service: Pick<Service, 'url'>) {
-  const dir = tempDir(t)
-  const answer = await fetch(`${service.url}/register.mjs`)
-  assert.match(answer.headers.get('content-type') ?? '', /^text\/javascript/)
-  writeFileSync(join(dir, 'register.mjs'), await answer.text())
-  const run = async (args: readonly string[], env: Record<string, string> = {}) => {
-    const child = spawn(process.execPath, ['register.mjs', ...args], {
-      cwd: dir,
-      env: { PATH: process.env['PATH'], FIRSTKEY_URL: service.url, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
-    if (child.exitCode === null) await once(child, 'exit')
-    return { code: child.exitCode, stdout, stderr }
-  }
-  const kept = () => readdirSync(dir).filter((name) => name.startsWith('.firstkey-'))
-  return { dir, run, kept }
-}
+import { fetchScript } from '../support/register-script.ts'
+import { dataPlane, type Service, startService } from '../support/service.ts'
 
 const credential = z.looseObject({ api_key_id: z.string(), api_key_value: z.string() })
 
@@ -102,7 +83,6 @@ test('register.mjs reports the fault and the next step: exit code 1 for a reject
   assert.match(refused.stderr, /Request id: req_/)
   assert.deepEqual(kept(), [])
   for (const [args, env, message] of [
-    [['--name', 'a'], {}, /FIRSTKEY_TOKEN is not set/],
     [[], { FIRSTKEY_TOKEN: secret }, /--name is missing/],
     [['--name', 'a', '--token', 'x'], { FIRSTKEY_TOKEN: secret }, /Unknown option '--token'/],
     [['--name', 'a', '--url', 'ftp://x'], { FIRSTKEY_TOKEN: secret }, /must be the http\(s\) URL/],
@@ -233,7 +213,7 @@ test('register.mjs, stopped while it waits, removes its empty file and keeps its
   const { dir, run, kept } = await fetchScript(t, service)
   const { secret } = await service.token({ maxUses: 1 })
   const env = { PATH: process.env['PATH'], FIRSTKEY_URL: service.url, FIRSTKEY_TOKEN: secret }
-  const args = ['register.mjs', '--name', 'acme-agent', '--out', '.env']
+  const args = ['../register.mjs', '--name', 'acme-agent', '--out', '.env']
   const arrived = new Promise<void>((resolve) => {
     service.gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && resolve()
   })
@@ -260,8 +240,8 @@ test('register.mjs uses a token in spite of what a file left around it, says wha
     [`"${secret}"`, /a quotation mark/],
     [`'${secret}'`, /an apostrophe/],
     [`\uFEFF${secret}`, /a byte-order mark/],
-    [` ${secret}\n`, /^$/],
-    [`Bearer ${secret}`, /^$/],
+    [` ${secret}\n`, /^identity: .*\n$/],
+    [`Bearer ${secret}`, /^identity: .*\n$/],
   ] as const) {
     const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: around })
     assert.equal(done.code, 0, JSON.stringify(around.replace(secret, '…')))
