@@ -50,6 +50,10 @@ export interface Config {
   readonly apiBaseUrl: string
   /** The URL of a method of that API that requires a key, for probes; `null`: keys are not probed. */
   readonly apiProbeUrl: string | null
+  /** The file that says which identities of other issuers may register; `null`: none. */
+  readonly trustFile: string | null
+  /** The variables that are set besides those of the configuration: that file names some of them, for secrets. */
+  readonly environment: Readonly<Record<string, string>>
   /** The maximum number of requests a minute from one address; 0: no limit. */
   readonly rateLimitPerIp: number
   /** The time limit of a registration or rotation, in milliseconds. */
@@ -239,6 +243,7 @@ const variableRules = {
     .string()
     .regex(/^\/[^\s#\\]*$/, 'must be a path below API_BASE_URL that starts with a slash, for example /status')
     .optional(),
+  TRUST_FILE: z.string().optional(),
   RATE_LIMIT_PER_IP: integer(0, 1_000_000, 300),
   REGISTER_TIMEOUT_MS: integer(1_000, 29_000, 25_000),
   MINT_MODE: z.enum(mintModes, `must be one of ${mintModes.join(', ')}`).default('auto'),
@@ -274,7 +279,7 @@ const environment = variables
     path: ['TRUST_PROXY_HEADER'],
     error: 'has no effect without TRUST_PROXY: set that, or unset this',
   })
-  .transform((env): Omit<Config, 'proxies' | 'store'> & { store: LocatedStore } => {
+  .transform((env): Omit<Config, 'proxies' | 'environment' | 'store'> & { store: LocatedStore } => {
     const [first, ...others] = env.USAGE_PLANS ?? []
     return {
       host: env.HOST,
@@ -292,6 +297,7 @@ const environment = variables
       apiBaseUrl: env.API_BASE_URL,
       apiProbeUrl:
         env.API_PROBE_PATH === undefined ? null : env.API_BASE_URL.replace(/\/+$/, '') + env.API_PROBE_PATH,
+      trustFile: env.TRUST_FILE ?? null,
       rateLimitPerIp: env.RATE_LIMIT_PER_IP,
       registerTimeoutMs: env.REGISTER_TIMEOUT_MS,
       mintMode: env.MINT_MODE,
@@ -344,7 +350,9 @@ function withProxies(store: LocatedStore, proxies: ProxyVariables): StoreLocatio
 export function readConfig(env: NodeJS.ProcessEnv): Config {
   const { store, ...config } = parse(environment, env, faultsOfAws)
   const proxies = readProxies(env)
-  return Object.freeze({ ...config, proxies, store: withProxies(store, proxies) })
+  const others = Object.entries(trimmed(env)).filter(([name]) => !Object.hasOwn(variableRules, name))
+  const found = { proxies, environment: Object.fromEntries(others) }
+  return Object.freeze({ ...config, ...found, store: withProxies(store, proxies) })
 }
 
 /** The faults of the variables for calls to AWS that the SDK and the HTTP client read themselves. */
@@ -381,14 +389,18 @@ function parse<T>(
   env: NodeJS.ProcessEnv,
   moreFaults: (env: NodeJS.ProcessEnv) => string[] = () => [],
 ): T {
-  // Files of variables leave spaces, and those of Windows a carriage return, at the end of every value.
-  const trimmed = Object.entries(env).map(([name, value]) => [name, value?.trim()] as const)
-  const { data, error } = schema.safeParse(Object.fromEntries(trimmed.filter(([, value]) => value !== '')))
+  const { data, error } = schema.safeParse(trimmed(env))
   const issues = error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? []
   const faults = [...issues, ...moreFaults(env)]
   if (data !== undefined && faults.length === 0) return data
   const lines = faults.map((fault) => `  ${escapeInvisible(fault)}${shownValue(fault, env)}`)
   throw new ConfigError(`the configuration is not valid:\n${lines.join('\n')}`)
+}
+
+/** Returns the variables that are set. Files of variables leave spaces, and those of Windows a carriage return, at the end of values. */
+function trimmed(env: NodeJS.ProcessEnv): Record<string, string> {
+  const all = Object.entries(env).map(([name, value = '']) => [name, value.trim()] as const)
+  return Object.fromEntries(all.filter(([, value]) => value !== ''))
 }
 
 /** Returns the value of the variable whose name is the first word of a fault, as it stands; '' if it is not set. */

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { type Federation, openFederation } from './auth/federation/federation.ts'
 import { type ApiGateway, createApiGateway } from './aws/api-gateway.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type ClockCheck, createClockCheck } from './clock-check.ts'
@@ -30,6 +31,8 @@ export interface Deps extends IssueDeps {
   readonly refusals: Refusals
   readonly clockCheck: ClockCheck
   readonly readKeyUsage: ReadKeyUsage
+  /** `null`: no identity tokens are accepted. */
+  readonly federation: Federation | null
   /** Waits for the registrations in flight, then closes the store and the connections to AWS. */
   close(): Promise<void>
 }
@@ -37,7 +40,10 @@ export interface Deps extends IssueDeps {
 /** The time limit for asking AWS for its time (ms). */
 const ASK_TIMEOUT_MS = 5_000
 
-/** Opens the store and creates the AWS clients. @throws Error why the store cannot be used and how to fix that */
+/**
+ * Reads the trust file, opens the store and creates the AWS clients.
+ * @throws Error why the trust file or the store cannot be used and how to fix that
+ */
 export async function createDeps(
   config: Config,
   log: Logger,
@@ -50,6 +56,7 @@ export async function createDeps(
       lowPriorityApiGateway.describePlan(config.plans[0].usagePlanId, AbortSignal.timeout(ASK_TIMEOUT_MS)),
   })
   const { now: clock, observe: observeDate } = clockCheck
+  const federation = openFederationOf(config, clock, log)
   const store = await openStore(config.store, { observeDate, log })
   const { queryApiGateway, ...access } = createApiGateway({
     region: config.region,
@@ -88,6 +95,7 @@ export async function createDeps(
     checkPresentKey: createPresentKeyCheck({ ...shared, queryApiGateway }),
     readKeyUsage: createKeyUsage({ ...shared, queryApiGateway }),
     refusals,
+    federation,
     readiness: createServiceReadiness({
       known: [faultCheck(standingFaults, config.plans)],
       asked: [storeCheck(store), planCheck(apiGateway, config.plans)],
@@ -101,6 +109,16 @@ export async function createDeps(
       await store.close()
     },
   }
+}
+
+function openFederationOf(config: Config, clock: Clock, log: Logger): Federation | null {
+  const { trustFile: path, publicUrl, plans, proxies, environment } = config
+  if (path === null) return null
+  const variable = (name: string) => environment[name]
+  return openFederation({
+    ...{ path, publicUrl, proxies, variable, clock, log },
+    plans: plans.map(({ name }) => name),
+  })
 }
 
 /** Lets every deletion of a key be noted: it makes room in a full account. */

@@ -51,6 +51,12 @@ export const variableTexts = {
       'The origins of [web pages](for-operators.md#web-pages-of-other-origins) that may call firstkey: ' +
       '`https://app.example.com,http://localhost:5173`',
   },
+  TRUST_FILE: {
+    byDefault: 'none',
+    meaning:
+      'A YAML or JSON file with [the issuers and rules](for-operators.md#identity-tokens) by which callers register with an ' +
+      'identity token instead of a bootstrap token',
+  },
   RATE_LIMIT_PER_IP: { byDefault: '`300`', meaning: 'Requests a minute from one address; `0`: no limit' },
   REGISTER_TIMEOUT_MS: {
     byDefault: '`25000`',

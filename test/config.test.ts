@@ -317,3 +317,15 @@ test('STORE is the file that is meant: what only a shell replaces, and what is n
   ]
   for (const [store, reason] of refused) assert.throws(() => located(store), reason, store)
 })
+
+test('TRUST_FILE names a file, and variables that are not the configuration are kept for its secrets', () => {
+  assert.equal(readConfig(minimal).trustFile, null)
+  const { trustFile, environment } = readConfig({
+    ...minimal,
+    TRUST_FILE: ' /etc/trust.yaml ',
+    OIDC_SECRET: 'x\r',
+    EMPTY: ' ',
+  })
+  assert.equal(trustFile, '/etc/trust.yaml')
+  assert.deepEqual(environment, { OIDC_SECRET: 'x' })
+})

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander'
 import { systemClock } from '../clock.ts'
-import { parseDuration } from './duration.ts'
+import { parseDuration } from '../duration.ts'
 
 const DURATION_RULE = 'Expected a duration such as 90s, 15m, 12h, 7d, 4w or 1y'
 const TIME_RULE = 'or a time such as 2026-11-24, 2026-11-24T12:00 (both UTC) or 2026-11-24T12:00+01:00'

@@ -28,7 +28,8 @@ export function isConfigured(): boolean {
 export async function withDeps(
   work: (deps: Deps, actor: Actor, isServerRunning: boolean) => Promise<void>,
 ): Promise<void> {
-  const config = readConfig(process.env)
+  // Commands accept no identity tokens: a fault in that file must not keep an operator from revoking keys.
+  const config = { ...readConfig(process.env), trustFile: null }
   requireShared(config.store)
   const log = createLogger('warn', process.stderr)
   let deps = await createDeps({ ...config, callsPerSecond: CALLS_BESIDE_SERVER }, log)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { futureTime, pastTime } from '../../src/cli/arguments.ts'
-import { formatDuration, parseDuration } from '../../src/cli/duration.ts'
+import { formatDuration, parseDuration } from '../../src/duration.ts'
 
 process.env['TZ'] = 'America/New_York' // A time without an offset is UTC nevertheless.
 

@@ -1,6 +1,7 @@
 // npm run docs: writes the generated parts of docs/. `npm test` fails where they are outdated.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { trustJsonSchema } from '../../../src/auth/federation/trust-file.ts'
 import { withLifecycleSection } from './lifecycle-section.ts'
 import { withVariablesSection } from './variables-section.ts'
 
@@ -13,4 +14,5 @@ function rewrite(name: string, change: (document: string) => string): void {
 
 rewrite('architecture.md', withLifecycleSection)
 rewrite('for-operators.md', withVariablesSection)
+writeFileSync(join(docs, 'trust-file.schema.json'), `${JSON.stringify(trustJsonSchema(), null, 2)}\n`)
 await import('../openapi/write.ts')

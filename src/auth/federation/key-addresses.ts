@@ -1,0 +1,68 @@
+import { BlockList, isIP } from 'node:net'
+import { canonicalAddress } from '../../ip-address.ts'
+
+/**
+ * The addresses that no issuer has: link-local ones and the others at which clouds offer credentials to their machines, and those
+ * that are no destination. With the forms of IPv6 that contain an address of IPv4.
+ */
+const forbidden = new BlockList()
+const IPV4: readonly [address: string, bits: number][] = [
+  ['0.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['100.100.100.200', 32],
+  ['168.63.129.16', 32],
+  ['192.0.0.192', 32],
+  ['224.0.0.0', 3],
+]
+for (const [address, bits] of IPV4) {
+  forbidden.addSubnet(address, bits, 'ipv4')
+  // NAT64 (RFC 6052), IPv4-compatible (RFC 4291, section 2.5.5.1) and 6to4 (RFC 3056).
+  const hex = Buffer.from(address.split('.').map(Number)).toString('hex')
+  const [high, low] = [hex.slice(0, 4), hex.slice(4)]
+  forbidden.addSubnet(`64:ff9b::${high}:${low}`, 96 + bits, 'ipv6')
+  forbidden.addSubnet(`::${high}:${low}`, 96 + bits, 'ipv6')
+  forbidden.addSubnet(`2002:${high}:${low}::`, 16 + bits, 'ipv6')
+}
+forbidden.addSubnet('fe80::', 10, 'ipv6')
+forbidden.addSubnet('fd00:ec2::', 32, 'ipv6')
+forbidden.addSubnet('fd20:ce::254', 128, 'ipv6')
+forbidden.addSubnet('ff00::', 8, 'ipv6')
+
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8, 'ipv4')
+loopback.addAddress('::1', 'ipv6')
+
+function isIn(list: BlockList, text: string): boolean {
+  const address = canonicalAddress(text)
+  return address !== undefined && list.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
+}
+
+/** Reports whether a connection to an IP address for keys is refused. The compatible form `::1` is the loopback address. */
+export function isForbidden(address: string): boolean {
+  return isIn(forbidden, address) && !isLoopback(address)
+}
+
+export function isLoopback(address: string): boolean {
+  return isIn(loopback, address)
+}
+
+/** Returns the host of a URL as a name or an IP address without brackets. */
+export function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[(.*)\]$/, '$1')
+}
+
+/**
+ * Returns the reason why keys are not fetched from a URL, in words that follow its name; `undefined`: they are, if its name leads
+ * to an address that is allowed.
+ */
+export function urlFault(text: string): string | undefined {
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol)) return 'must be an https URL'
+  const host = hostOf(url)
+  if (url.protocol === 'http:' && host !== 'localhost' && !isLoopback(host))
+    return 'must be an https URL: without TLS, only a loopback address is allowed'
+  if (url.username !== '' || url.password !== '') return 'must have no user name and no password'
+  if (url.hash !== '') return 'must have no fragment'
+  if (isForbidden(host)) return 'must not have a link-local address or that of a metadata service'
+  return undefined
+}
