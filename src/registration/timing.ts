@@ -42,7 +42,7 @@ export interface Timing {
   readonly leaderLease: number
   /** The interval at which expired idempotency keys are forgotten. */
   readonly forget: number
-  /** The interval between purges of old audit entries. */
+  /** The interval between purges of old audit entries, proofs and access tokens. */
   readonly purge: number
   /** The time for which an idempotency key is remembered. */
   readonly idempotency: number

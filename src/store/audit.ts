@@ -41,6 +41,7 @@ export const SERVICE: Actor = {
 export const AUDIT_ACTIONS = [
   'token.created',
   'token.revoked',
+  'access_token.created',
   'registration.created',
   'registration.rotated',
   'registration.replayed',
@@ -125,9 +126,9 @@ export function entryOf(
   return { at, actor, action, detail, tokenId, registrationId: rotation?.of ?? id, apiKeyId }
 }
 
-/** The entry of a change of a bootstrap token. */
+/** The entry of a change of a bootstrap token, or of an access token of it. */
 export function tokenEntry(
-  action: 'token.created' | 'token.revoked',
+  action: 'token.created' | 'token.revoked' | 'access_token.created',
   tokenId: string,
   at: number,
   actor: Actor,

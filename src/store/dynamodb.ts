@@ -4,6 +4,7 @@ import { dynamoDbAudit } from './dynamodb/audit.ts'
 import { connect, type DynamoDbOptions } from './dynamodb/connection.ts'
 import { createTable } from './dynamodb/create-table.ts'
 import { put } from './dynamodb/expressions.ts'
+import { dynamoDbFederation } from './dynamodb/federation.ts'
 import {
   keyOf,
   managerOf,
@@ -116,6 +117,7 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
     countRequest: (tokenId, window) =>
       db.count(keyOf(`requests#${tokenId}#${window}`), (window + 1) * 60 + REQUESTS_TTL_S),
 
+    ...dynamoDbFederation(db, audit),
     ...dynamoDbMinting(db, audit),
     ...dynamoDbOwners(db, audit),
     ...dynamoDbSuspensions(db, audit),

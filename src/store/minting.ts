@@ -45,6 +45,10 @@ export type BeginOutcome =
   | { readonly outcome: 'begun' }
   /** The token already has a registration or rotation with this idempotency key. If it has none any more, begin again. */
   | { readonly outcome: 'duplicate' }
+  /** The proof is claimed, by the registration or rotation `holder`, which has not failed; `null`: for an access token. */
+  | { readonly outcome: 'replayed'; readonly holder: string | null }
+  /** A registration of the token that holds its place has this name. If it holds it no more, begin again. */
+  | { readonly outcome: 'name_taken'; readonly registrationId: string }
   /** The token cannot be used. `token` is its present record; `null`: it does not exist. */
   | { readonly outcome: 'refused'; readonly token: BootstrapToken | null }
   | { readonly outcome: RotationRefusal }
@@ -84,12 +88,14 @@ export interface HeldUses {
  */
 export interface MintingStore {
   /**
-   * Records registrations as `pending` under the lease and spends one use of its token for each. The outcomes are those of
-   * beginning one after the other, in this order; a refused one does not affect the others. A rotation spends no use, and
-   * takes the idempotency key away from an unanswered rotation of the same registration, which recovery then undoes. A
-   * rotation needs no usable token, but a key that has not expired; one that is being undone counts as pending.
+   * Records registrations as `pending` under the lease, spends one use of its token for each, and claims its proof and its name,
+   * see {@link Federated}. The outcomes are those of beginning one after the other, in this order; a refused one does not affect
+   * the others. A rotation spends no use, and takes the idempotency key away from an unanswered rotation of the same
+   * registration, which recovery then undoes. A rotation needs no usable token, but a key that has not expired; one that is being
+   * undone counts as pending.
    *
-   * `duplicate` is decided before all other outcomes, even for a used-up token. Tokens and keys are judged at `createdAt`.
+   * `duplicate` is decided before all other outcomes, even for a used-up token; then `replayed`, then `name_taken`. Tokens and
+   * keys are judged at `createdAt`; a proof is claimed until it is purged, also after it has expired.
    * A registration whose outcome is not `begun` writes nothing. Ids are new; beginning the same record again is an error.
    *
    * Atomic per registration. If it throws, or after a crash, some may be begun: undo them with {@link failRegistrations},
@@ -116,7 +122,7 @@ export interface MintingStore {
 
   /**
    * Moves `pending`, or `active` without an answer, to `failed` and refunds its use, for lease holders only. Forgets its
-   * idempotency key, so that a retry begins anew. An answered registration never fails.
+   * idempotency key, and gives its name and its proof back, so that a retry begins anew. An answered registration never fails.
    *
    * Atomic per registration. Audit: `registration.undone` with the failure, without a key id.
    * @param ending.sweepAt the time of the sweep for a key that is created late; `null`: no key can be
@@ -177,6 +183,9 @@ export interface MintingStore {
 
   /** The registration or rotation of a token with this idempotency key, unless it failed or was forgotten. Reads only. */
   findByIdempotencyKey(tokenId: string, keyHash: Uint8Array): Promise<Registration | undefined>
+
+  /** The registration of a token that holds this name, see {@link Registration.holdsPlace}. Reads only. */
+  findLiveByName(tokenId: string, name: string): Promise<Registration | undefined>
 
   /**
    * Reads what holds the uses of a token that can still be refunded, see `holdsUse` of lifecycle.ts. If no use is left,

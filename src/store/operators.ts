@@ -81,7 +81,8 @@ export interface OperatorStore {
 
   /**
    * Ends single keys that are gone from API Gateway: those that are `active` become `ending` as revoked, and a pending
-   * rotation that was to replace one of them can only be undone. An unanswered one is forgotten, and recovered.
+   * rotation that was to replace one of them can only be undone. An unanswered one is forgotten, and recovered. A registration
+   * whose present key ends gives its place and its name back, see {@link Registration.holdsPlace}.
    *
    * Atomic per id. A crash may leave the rotation unmarked: it cannot be completed, and is marked before the ending is
    * finished. Audit: `registration.revoked` with the detail `key_missing`.

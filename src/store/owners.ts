@@ -11,7 +11,8 @@ export interface OwnerStore {
   /**
    * Revokes a registration with all its keys. `active` and `ending` ones, of the registration and its rotations, become
    * `ending` as revoked; `pending` ones can only be undone. Those that are revoked already keep the time of their next
-   * deletion attempt. Write it before the first deletion: from here on no retry receives the key, and no rotation replaces it.
+   * deletion attempt. A registration that was active gives its place and its name back, see {@link Registration.holdsPlace}. Write
+   * it before the first deletion: from here on no retry receives the key, and no rotation replaces it.
    *
    * Atomic as a whole for keys that are `active` or `pending`; per registration for the reason of those that are already
    * `ending`, which a crash may leave as it was. Audit: one `registration.revoked`, with the key of the newest record that

@@ -127,6 +127,16 @@ export interface Proof {
   readonly expiresAt: number
 }
 
+/** A token that an identity was exchanged for: it registers once, for its virtual token. The record has no secret. */
+export interface AccessToken {
+  /** SHA-256 of the secret. */
+  readonly secretHash: Uint8Array
+  readonly tokenId: string
+  readonly expiresAt: number
+  /** Claimed as it was issued; `null`: the credential may be used again. */
+  readonly proof: Proof | null
+}
+
 /** What a registration or rotation of a federated caller claims as it begins. */
 export interface Federated {
   /** Claimed for this record, and given back if it fails; `null`: the credential may be used again. */

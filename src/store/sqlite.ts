@@ -1,6 +1,7 @@
 import type { Log } from '../log.ts'
 import { sqliteAudit } from './sqlite/audit.ts'
 import { connect } from './sqlite/connection.ts'
+import { sqliteFederation } from './sqlite/federation.ts'
 import { sqliteMinting } from './sqlite/minting.ts'
 import { sqliteOperators } from './sqlite/operators.ts'
 import { sqliteOwners } from './sqlite/owners.ts'
@@ -36,6 +37,7 @@ export function openSqliteStore(path: string, log?: Log): Store {
         return countRow.parse(sql.countRequest.get({ tokenId, window })).count
       }),
 
+    ...sqliteFederation(connection, sql, audit),
     ...sqliteMinting(connection, sql, audit),
     ...sqliteOwners(connection, sql, audit),
     ...sqliteSuspensions(connection, sql, audit),

@@ -1,5 +1,6 @@
 import type { AuditTrail } from './audit.ts'
 import type { AuthenticationStore } from './authentication.ts'
+import type { FederationStore } from './federation.ts'
 import type { MintingStore } from './minting.ts'
 import type { OperatorStore } from './operators.ts'
 import type { OwnerStore } from './owners.ts'
@@ -29,6 +30,7 @@ import type { UpkeepStore } from './upkeep.ts'
 export interface Store
   extends RecordReader,
     AuthenticationStore,
+    FederationStore,
     MintingStore,
     OwnerStore,
     SuspensionStore,

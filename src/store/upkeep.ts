@@ -57,7 +57,8 @@ export interface UpkeepStore extends UpkeepQueries {
 
   /**
    * Moves those of these keys that are `active` and whose end has come to `ending`. A pending rotation of a registration that
-   * has no active key any more can only be undone; an unanswered one is forgotten, and recovered.
+   * has no active key any more can only be undone; an unanswered one is forgotten, and recovered. A registration whose present key
+   * expires gives its place and its name back, see {@link Registration.holdsPlace}.
    *
    * Atomic per key. A crash may leave a rotation unmarked: it cannot be completed, and is marked before the ending is
    * finished. Audit: `registration.expired` for those that expired, nothing for those that were replaced.
@@ -70,6 +71,13 @@ export interface UpkeepStore extends UpkeepQueries {
   finishEndings(ids: readonly string[], now: number): Promise<void>
   /** Records why the key of an `ending` registration could not be deleted, and that it is due again at `until`. Atomic. */
   postponeEnding(id: string, failure: Failure, until: number): Promise<void>
+
+  /**
+   * Removes up to `limit` proofs that expired before `before`, and as many access tokens; none where the database removes them by
+   * itself. Atomic.
+   * @returns the larger number of the two
+   */
+  purgeProofs(before: number, limit: number): Promise<number>
 
   /**
    * Takes or renews the leader lease `name`.

@@ -2,6 +2,7 @@ import { auditContract } from './audit-contract.ts'
 import { clocksContract } from './clocks-contract.ts'
 import { deliveryContract } from './delivery-contract.ts'
 import { edgesContract } from './edges-contract.ts'
+import { federationContract } from './federation-contract.ts'
 import { lifecycleContract } from './lifecycle-contract.ts'
 import { rotationsContract } from './rotations-contract.ts'
 import { type OpenStore, storeContract } from './store-contract.ts'
@@ -17,6 +18,7 @@ export function contract(name: string, open: OpenStore): void {
   rotationsContract(name, open)
   lifecycleContract(name, open)
   usesContract(name, open)
+  federationContract(name, open)
   edgesContract(name, open)
   clocksContract(name, open)
   deliveryContract(name, open)

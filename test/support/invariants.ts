@@ -8,7 +8,7 @@ import { settleDoubts } from '../../src/registration/jobs/settle-doubts.ts'
 import { switchDueKeys } from '../../src/registration/jobs/switch-keys.ts'
 import { isInDoubt } from '../../src/registration/lifecycle.ts'
 import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
-import type { Registration } from '../../src/store/records.ts'
+import type { NewRegistration, Proof, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Service } from './service.ts'
 
@@ -51,7 +51,8 @@ export interface ReceivedCredential {
  * 1. Every received key works, or its registration or rotation has ended.
  * 2. Every key in the gateway belongs to an active registration or rotation, is on its plan, and is enabled unless it is
  *    suspended.
- * 3. The uses of every token are the number of its registrations that have not failed, and at most `maxUses`.
+ * 3. The uses of every ordinary token are the number of its registrations that have not failed, and at most `maxUses`.
+ * 4. Virtual tokens: see {@link assertPlaces}.
  *
  * And no record is `pending` or `ending`.
  */
@@ -88,13 +89,70 @@ export async function assertInvariants(
     assert.equal(one?.status, 'active', `the received key of ${registration_id} is not active`)
     assert.equal(gateway.account.key(api_key_id).value, api_key_value)
   }
-  for (const token of await store.listTokens()) {
+  await assertPlaces(store)
+  for (const token of (await store.listTokens()).filter(({ federation }) => federation === null)) {
     const uses = registrations.filter(
       ({ tokenId, status, rotation }) => tokenId === token.id && status !== 'failed' && rotation === null,
     ).length
     assert.equal(token.uses, uses, `uses of ${token.label}`)
     assert.ok(token.maxUses === null || uses <= token.maxUses, `${token.label} is overspent`)
   }
+}
+
+/**
+ * Asserts of every virtual token that its uses are the number of its registrations that are pending or alive, that each name is
+ * held by at most one of them, and that no failed registration or rotation holds its proof.
+ */
+export async function assertPlaces(store: Store): Promise<void> {
+  const registrations = await store.listRegistrations({ limit: 100_000 })
+  const byId = new Map(registrations.map((one) => [one.id, one]))
+  const isAlive = (one: Registration) => {
+    const current = byId.get(one.currentId ?? one.id)
+    return current?.status === 'pending' || current?.status === 'active'
+  }
+  for (const token of (await store.listTokens()).filter(({ federation }) => federation !== null)) {
+    const own = registrations.filter((one) => one.tokenId === token.id && one.rotation === null)
+    const holders = own.filter(isAlive).filter(({ federated }) => federated !== null)
+    const ids = (all: readonly Registration[]) => all.map(({ id }) => id).sort()
+    assert.deepEqual(
+      ids(own.filter(({ holdsPlace }) => holdsPlace)),
+      ids(holders),
+      `places of ${token.label}`,
+    )
+    const ordinary = own.filter((one) => one.federated === null && one.status !== 'failed')
+    assert.equal(token.uses, holders.length + ordinary.length, `uses of ${token.label}`)
+    for (const name of new Set(own.map((one) => one.name))) {
+      const holding = holders.filter((one) => one.name === name && one.federated?.holdsName)
+      assert.ok(holding.length <= 1, `${holding.length} hold the name ${name}`)
+      assert.equal((await store.findLiveByName(token.id, name))?.id, holding[0]?.id, `holder of ${name}`)
+    }
+  }
+  for (const one of registrations) {
+    const proof = one.status === 'failed' ? one.federated?.proof : null
+    if (proof) assert.notEqual(await holderOf(store, proof), one.id, `the proof of ${one.id}, which failed`)
+  }
+}
+
+/** Reports whether a proof is claimed. Writes nothing: no token is there to begin a registration with it. */
+export async function isClaimed(store: Store, proof: Proof): Promise<boolean> {
+  return (await holderOf(store, proof)) !== undefined
+}
+
+async function holderOf(store: Store, proof: Proof): Promise<string | null | undefined> {
+  const probe: NewRegistration = {
+    ...{ id: 'reg_probe', tokenId: 'tok_none', name: 'probe', description: '', plan: '', usagePlanId: '' },
+    ...{
+      managementHash: new Uint8Array(32),
+      createdAt: 1,
+      expiresAt: null,
+      idempotency: null,
+      rotation: null,
+    },
+    ...{ clientMetadata: null, federated: { proof, holdsName: false } },
+  }
+  const [begun] = await store.beginRegistrations([probe], { owner: 'probe', until: 2 })
+  assert.ok(begun?.outcome === 'replayed' || begun?.outcome === 'refused')
+  return begun.outcome === 'replayed' ? begun.holder : undefined
 }
 
 /** Reports whether the jobs have work left on a registration or rotation. */

@@ -3,7 +3,7 @@ import type { Registration } from '../../store/records.ts'
 import { forgetOld } from '../idempotency/forget-old.ts'
 import { deleteDueKeys } from './delete-keys.ts'
 import { createLeaderLease } from './leader-lease.ts'
-import { type PurgeDeps, purgeAudit } from './purge-audit.ts'
+import { type PurgeDeps, purgeAudit, purgeProofs } from './purge.ts'
 import { type RecoverDeps, recover } from './recover.ts'
 import { type SettleDeps, settleDoubts } from './settle-doubts.ts'
 import { switchDueKeys } from './switch-keys.ts'
@@ -16,8 +16,8 @@ export interface Scheduler {
 /**
  * Starts the jobs, each repeated at its own interval. Every process renews the leases of its own work. The leader, one
  * process of all that share the store, also recovers what dead processes left, settles doubts, deletes keys that are due,
- * disables the keys of suspended registrations, forgets old idempotency keys and purges old audit entries. A job that fails is
- * logged and repeated.
+ * disables the keys of suspended registrations, forgets old idempotency keys, and purges old audit entries, proofs and
+ * access tokens. A job that fails is logged and repeated.
  */
 export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Scheduler {
   const { clockCheck, leases, log, timing } = deps
@@ -53,7 +53,10 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
     ),
     repeat(
       timing.purge,
-      whileLeading(() => purgeAudit(deps, stopping.signal)),
+      whileLeading(async () => {
+        await purgeAudit(deps, stopping.signal)
+        await purgeProofs(deps, stopping.signal)
+      }),
     ),
   ]
 

@@ -103,6 +103,10 @@ function refusalOf(
       return undefined
     case 'duplicate':
       return idempotencyInProgress(deps.timing)
+    case 'replayed':
+      return new ServiceError('token_replayed', 'The identity token was used before.')
+    case 'name_taken':
+      return new ServiceError('already_registered', 'A registration with this name is alive already.')
     case 'refused':
       return whyRefused(deps, outcome.token)
     default:

@@ -1,11 +1,12 @@
 import type { BeginOutcome } from '../minting.ts'
 import type { Lease, NewRegistration } from '../records.ts'
 import { beginRotation } from './begin-rotation.ts'
-import { beginWrites, writeLease } from './begin-writes.ts'
+import { type BeginWrite, beginWrites, countBeginWrites, writeLease } from './begin-writes.ts'
 import { chunkBySize, MAX_WRITES } from './chunk.ts'
+import { findHolder } from './claims.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
-import { idempotencyKey } from './item-codec.ts'
+import { idempotencyKey, nameKey, proofKey } from './item-codec.ts'
 import {
   type Reservation,
   refund,
@@ -56,10 +57,16 @@ export async function beginRegistrations(
   for (const one of fresh) {
     if (one.rotation !== null) outcomes.set(one, await beginRotation(db, one, one.rotation, lease))
   }
-  for (const [twin, first] of twins) {
-    const outcome = outcomes.get(first)
-    if (outcome !== undefined)
-      outcomes.set(twin, outcome.outcome === 'begun' ? { outcome: 'duplicate' } : outcome)
+  const left: NewRegistration[] = []
+  for (const [twin, others] of twins) {
+    const outcome = outcomeOfTwin(others, outcomes)
+    if (outcome === undefined) left.push(twin)
+    else outcomes.set(twin, outcome)
+  }
+  const later = left.length === 0 ? [] : await beginRegistrations(db, left, lease)
+  for (const [i, outcome] of later.entries()) {
+    const twin = left[i]
+    if (twin !== undefined) outcomes.set(twin, outcome)
   }
   return registrations.map((one) => {
     const outcome = outcomes.get(one)
@@ -68,19 +75,48 @@ export async function beginRegistrations(
   })
 }
 
-/** Sets aside the second of two registrations with one idempotency key: a transaction writes each item once. */
+/** The earlier registrations of a batch that claim the same as another one. */
+interface Firsts {
+  readonly idempotency: NewRegistration | undefined
+  readonly proof: NewRegistration | undefined
+  readonly name: NewRegistration | undefined
+}
+
+/** Sets aside the second of two registrations with one idempotency key, proof or name: a transaction writes each item once. */
 function withoutTwins(registrations: readonly NewRegistration[]) {
   const seen = new Map<string, NewRegistration>()
-  const twins = new Map<NewRegistration, NewRegistration>()
+  const twins = new Map<NewRegistration, Firsts>()
   const fresh = registrations.filter((one) => {
-    if (one.idempotency === null) return true
-    const { pk } = idempotencyKey(one.tokenId, one.idempotency.keyHash)
-    const first = seen.get(pk)
-    if (first === undefined) seen.set(pk, one)
-    else twins.set(one, first)
-    return first === undefined
+    const { tokenId, name, idempotency, federated } = one
+    const keys = {
+      idempotency: idempotency && idempotencyKey(tokenId, idempotency.keyHash).pk,
+      proof: federated?.proof && proofKey(federated.proof.hash).pk,
+      name: federated?.holdsName ? nameKey(tokenId, name).pk : null,
+    }
+    const firstOf = (key: string | null | undefined) => (key ? seen.get(key) : undefined)
+    const firsts: Firsts = {
+      idempotency: firstOf(keys.idempotency),
+      proof: firstOf(keys.proof),
+      name: firstOf(keys.name),
+    }
+    if (Object.values(firsts).some((first) => first !== undefined)) {
+      twins.set(one, firsts)
+      return false
+    }
+    for (const key of Object.values(keys)) if (key) seen.set(key, one)
+    return true
   })
   return { fresh, twins }
+}
+
+/** The outcome of a registration that was set aside; `undefined`: it is to be begun, because no other one claimed the same. */
+function outcomeOfTwin({ idempotency, proof, name }: Firsts, outcomes: Outcomes): BeginOutcome | undefined {
+  const outcomeOf = (first: NewRegistration | undefined) => first && outcomes.get(first)
+  const isBegun = (first: NewRegistration | undefined) => outcomeOf(first)?.outcome === 'begun'
+  if (isBegun(idempotency)) return { outcome: 'duplicate' }
+  if (proof && isBegun(proof)) return { outcome: 'replayed', holder: proof.id }
+  if (name && isBegun(name)) return { outcome: 'name_taken', registrationId: name.id }
+  return proof || name ? undefined : outcomeOf(idempotency)
 }
 
 function groupByToken(registrations: readonly NewRegistration[]): TokenGroup[] {
@@ -92,10 +128,8 @@ function groupByToken(registrations: readonly NewRegistration[]): TokenGroup[] {
 /** The number of writes: those of the registrations, and those of their tokens. */
 function sizeOf(registrations: readonly NewRegistration[]): number {
   const tokens = new Set(registrations.map(({ tokenId }) => tokenId)).size
-  return registrations.reduce((sum, one) => sum + writesOf(one), tokens * WRITES_OF_A_TOKEN)
+  return registrations.reduce((sum, one) => sum + countBeginWrites(one), tokens * WRITES_OF_A_TOKEN)
 }
-
-const writesOf = ({ idempotency }: NewRegistration): number => (idempotency === null ? 1 : 2)
 
 /**
  * Spends the uses and writes the registrations in one transaction. Registrations whose condition is not met drop out, and
@@ -115,14 +149,12 @@ async function beginTogether(
       ...tokens.map(([tokenId, own]) => spend(tokenId, own)),
       ...tokens.map(([tokenId, own]) => put(spendRecord(tokenId, own))),
     ]
-    const begun = left.flatMap((one) => beginWrites(one, lease).map((write) => ({ one, write })))
+    const begun = left.flatMap((one) => beginWrites(one, lease))
     const unmet = await db.transact([...spends, ...begun.map(({ write }) => write), ...more])
     if (unmet.length === 0) return settle(left, { outcome: 'begun' }, outcomes)
-    // Duplicates first: they need no use.
-    for (const place of unmet) {
-      const duplicate = begun[place - spends.length]?.one
-      if (duplicate !== undefined) outcomes.set(duplicate, { outcome: 'duplicate' })
-    }
+    // First those that need no use.
+    const own = unmet.flatMap((place) => begun[place - spends.length] ?? [])
+    await settleHeld(db, own, outcomes)
     for (const [place, [tokenId, own]] of tokens.entries()) {
       if (!unmet.includes(place)) continue
       const others = own.filter((one) => !outcomes.has(one))
@@ -143,7 +175,7 @@ async function beginReserved(
   while (left.length > 0) {
     const now = Math.max(...left.map(({ createdAt }) => createdAt))
     // Two writes are kept free: for the reservation that each chunk takes, and for a refund.
-    const chunks = chunkBySize(left, writesOf, MAX_WRITES - 2)
+    const chunks = chunkBySize(left, countBeginWrites, MAX_WRITES - 2)
       .flatMap(groupByToken)
       .map(([, own]) => ({
         own,
@@ -155,10 +187,16 @@ async function beginReserved(
       await db.each(chunks, ({ own, reserved }) => beginChunk(db, own, reserved, lease, outcomes))
       return
     }
-    // Duplicates first: they need no use.
+    // First those that need no use.
     const duplicates = await withKnownKey(db, left)
-    if (duplicates.length > 0) settle(duplicates, { outcome: 'duplicate' }, outcomes)
-    else await refuse(db, tokenId, left, outcomes)
+    settle(duplicates, { outcome: 'duplicate' }, outcomes)
+    const claiming = left.filter((one) => one.federated !== null && !outcomes.has(one))
+    await settleHeld(
+      db,
+      claiming.map((one) => ({ one, isClaim: true })),
+      outcomes,
+    )
+    if (!left.some((one) => outcomes.has(one))) await refuse(db, tokenId, left, outcomes)
     left = left.filter((one) => !outcomes.has(one))
   }
 }
@@ -184,7 +222,7 @@ async function beginChunk(
   outcomes: Outcomes,
 ): Promise<void> {
   for (let left = chunk; ; left = left.filter((one) => !outcomes.has(one))) {
-    const begun = left.flatMap((one) => beginWrites(one, lease).map((write) => ({ one, write })))
+    const begun = left.flatMap((one) => beginWrites(one, lease))
     const unused = chunk.length - left.length
     const unmet = await db.transact([
       ...begun.map(({ write }) => write),
@@ -194,11 +232,31 @@ async function beginChunk(
     if (unmet.length === 0) return settle(left, { outcome: 'begun' }, outcomes)
     // The lease expired, and another process refunded the reservation: none was begun, a retry may begin.
     if (unmet.includes(begun.length)) return settle(left, { outcome: 'duplicate' }, outcomes)
-    for (const place of unmet) {
-      const duplicate = begun[place]?.one
-      if (duplicate !== undefined) outcomes.set(duplicate, { outcome: 'duplicate' })
-    }
+    await settleHeld(
+      db,
+      unmet.flatMap((place) => begun[place] ?? []),
+      outcomes,
+    )
   }
+}
+
+/**
+ * Settles those whose write was not made because another registration holds the same. One whose claims were given back meanwhile
+ * is left to be tried again.
+ */
+async function settleHeld(
+  db: DynamoDbConnection,
+  unmet: readonly Pick<BeginWrite, 'one' | 'isClaim'>[],
+  outcomes: Outcomes,
+): Promise<void> {
+  const byOne = [...Map.groupBy(unmet, ({ one }) => one)]
+  await db.each(byOne, async ([one, own]) => {
+    const isDuplicate = own.some(({ isClaim }) => !isClaim)
+    const outcome: BeginOutcome | undefined = isDuplicate
+      ? { outcome: 'duplicate' }
+      : await findHolder(db, one)
+    if (outcome !== undefined) outcomes.set(one, outcome)
+  })
 }
 
 /** Settles those of `registrations` that the token does not allow. */

@@ -2,9 +2,10 @@ import { awaitsDeletion, hasLiveKey, isSuspended } from '../../registration/life
 import type { BeginOutcome, RotationRefusal } from '../minting.ts'
 import type { Lease, NewRegistration, Rotation } from '../records.ts'
 import { beginWrites } from './begin-writes.ts'
+import { findHolder } from './claims.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, put, update } from './expressions.ts'
-import { idempotencyKey, keyOf, listedAt, type StoredRegistration } from './item-codec.ts'
+import { keyOf, listedAt, type StoredRegistration } from './item-codec.ts'
 import { type Pair, readAll, readPair } from './reads.ts'
 import { forgetUnanswered, readUnanswered, sameCurrent } from './rotations.ts'
 
@@ -18,10 +19,10 @@ export async function beginRotation(
   { of }: Rotation,
   lease: Lease,
 ): Promise<BeginOutcome> {
-  const { id, createdAt, tokenId, idempotency } = rotation
+  const { id, createdAt } = rotation
   for (;;) {
-    if (idempotency !== null && (await db.get(idempotencyKey(tokenId, idempotency.keyHash))) !== undefined)
-      return { outcome: 'duplicate' }
+    const held = await findHolder(db, rotation)
+    if (held !== undefined) return held
     const found = await readRotatable(db, of, createdAt)
     if (typeof found === 'string') return { outcome: found }
     const { root, current } = found
@@ -32,7 +33,7 @@ export async function beginRotation(
       values: { active: 'active', now: createdAt },
     }
     const unmet = await db.transact([
-      ...beginWrites(rotation, lease),
+      ...beginWrites(rotation, lease).map(({ write }) => write),
       put({ pk: of, sk: `rotation#${listedAt(id, createdAt)}`, rotationId: id }),
       update(
         keyOf(of),

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { isAbandoned, isUndelivered } from '../../registration/lifecycle.ts'
 import { federationJson, parseRecord } from '../parse-record.ts'
 import {
+  type AccessToken,
   type BootstrapToken,
   END_REASONS,
   FAILURES,
@@ -19,6 +20,11 @@ export const keyOf = (pk: string): Key => ({ pk, sk: SINGLE })
 export const secretKey = (secretHash: Uint8Array): Key => keyOf(`secret#${hex(secretHash)}`)
 export const idempotencyKey = (tokenId: string, keyHash: Uint8Array): Key =>
   keyOf(`idem#${tokenId}#${hex(keyHash)}`)
+export const proofKey = (hash: Uint8Array): Key => keyOf(`proof#${hex(hash)}`)
+export const nameKey = (tokenId: string, name: string): Key => keyOf(`name#${tokenId}#${name}`)
+export const accessTokenKey = (secretHash: Uint8Array): Key => keyOf(`access#${hex(secretHash)}`)
+/** The attributes by which access tokens are listed. There are few: one partition is enough. */
+export const accessUntil = (at: number) => ({ work: 'access', workAt: at })
 export const leaseKey = (owner: string): Key => keyOf(`lease#${owner}`)
 
 /** Partitions over which an index spreads simultaneous writes: DynamoDB takes 1,000 writes a second in each. */
@@ -104,7 +110,7 @@ const tokenItem = z.object({
 })
 
 /** The uses left of a token without a limit: more than can ever be spent. */
-const ANY_NUMBER = Number.MAX_SAFE_INTEGER
+export const ANY_NUMBER = Number.MAX_SAFE_INTEGER
 
 /** A token as an item. A spend tests `usesLeft`, because a condition cannot calculate it. */
 export function toTokenItem(token: BootstrapToken): Item & Key {
@@ -122,6 +128,8 @@ export function toTokenItem(token: BootstrapToken): Item & Key {
 export function readToken(item: Item | undefined): BootstrapToken | undefined {
   return item === undefined ? undefined : parse(tokenItem, item, 'token')
 }
+
+const proof = z.object({ hash: bytes, expiresAt: time })
 
 const registrationItem = z
   .object({
@@ -159,9 +167,7 @@ const registrationItem = z
     switchAt: orNull(time),
     finalUsage: orNull(z.record(text, z.number())),
     clientMetadata: orNull(text),
-    federated: orNull(
-      z.object({ proof: z.object({ hash: bytes, expiresAt: time }).nullable(), holdsName: z.boolean() }),
-    ),
+    federated: orNull(z.object({ proof: proof.nullable(), holdsName: z.boolean() })),
     holdsPlace: z.boolean().default(false),
     pendingRotation: text.optional(),
     unansweredRotation: text.optional(),
@@ -291,6 +297,13 @@ const spendItem = z.object({
   /** Until they are written: the owner of the lease under which they are. */
   leaseOwner: text.optional(),
 })
+const holderItem = z.object({ holder: text.optional() })
+const accessTokenItem = z.object({
+  secretHash: bytes,
+  tokenId: text,
+  expiresAt: time,
+  proof: orNull(proof),
+})
 const keyItem = z.object({ pk: text, sk: text })
 const listedItem = z.object({ pk: text, listedAt: text })
 
@@ -304,6 +317,10 @@ export const readLease = (item: Item) => parse(leaseItem, item, 'lease')
 export const readLink = (item: Item): string => parse(linkItem, item, 'link to a rotation').rotationId
 /** Uses that are spent together. */
 export const readSpend = (item: Item) => parse(spendItem, item, 'spend of uses')
+/** The registration or rotation that holds a name or a proof; `null`: an access token. */
+export const readHolder = (item: Item): string | null => parse(holderItem, item, 'claim').holder ?? null
+/** An item as an access token, validated. */
+export const readAccessToken = (item: Item): AccessToken => parse(accessTokenItem, item, 'access token')
 /** The id of an item that an index refers to. */
 export const readId = (item: Item): string => readKey(item).pk
 /** The primary key of an item. */

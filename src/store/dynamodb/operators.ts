@@ -20,7 +20,8 @@ import {
   toRestoredItem,
   toTokenItem,
 } from './item-codec.ts'
-import { endAsRevoked } from './owners.ts'
+import { revokedNow } from './owners.ts'
+import { endWrites } from './places.ts'
 import { readAll, readOne, readRotations } from './reads.ts'
 import { stopRotations } from './rotations.ts'
 
@@ -67,18 +68,18 @@ export function dynamoDbOperators(db: DynamoDbConnection, audit: DynamoDbAudit):
     async endKeys(ids, actor, now) {
       const ended: Registration[] = []
       for (const id of ids) {
-        const one = await readOne(db, id)
-        if (one?.status !== 'active') continue
-        const ending: Registration = {
-          ...toRegistration(one),
-          status: 'ending',
-          endReason: 'revoked',
-          endsAt: now,
+        for (;;) {
+          const one = await readOne(db, id)
+          if (one?.status !== 'active') break
+          const revoked = { status: 'ending', endReason: 'revoked', endsAt: now } as const
+          const ending: Registration = { ...toRegistration(one), ...revoked }
+          const entry = entryOf('registration.revoked', ending, { at: now, actor, detail: 'key_missing' })
+          const writes = await endWrites(db, one, revokedNow(id, now), IS_ACTIVE)
+          if ((await db.transact([...writes, audit.write(entry)])).length > 0) continue
+          await stopRotations(db, one.rotation?.of ?? id)
+          ended.push(ending)
+          break
         }
-        const entry = entryOf('registration.revoked', ending, { at: now, actor, detail: 'key_missing' })
-        if ((await db.transact([endAsRevoked(id, now, IS_ACTIVE), audit.write(entry)])).length > 0) continue
-        await stopRotations(db, one.rotation?.of ?? id)
-        ended.push(ending)
       }
       return ended
     },

@@ -6,6 +6,7 @@ import { sameStatus } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, update, type Write } from './expressions.ts'
 import { keyOf, NOT_OPEN, revokedAt, type StoredRegistration, toRegistration } from './item-codec.ts'
+import { HOLDS_PLACE, NO_PLACE, releaseWrites } from './places.ts'
 import { readAll, readOne, readPair, readRotations } from './reads.ts'
 import { sameRotations } from './rotations.ts'
 
@@ -26,8 +27,10 @@ export function dynamoDbOwners(db: DynamoDbConnection, audit: DynamoDbAudit): Ow
         if (pair === undefined) return []
         const all = [pair.root, ...(await readRotations(db, id))]
         // A rotation that began since it was read changed the registration: then everything is read again.
-        const unchanged = sameRotations(pair.root)
-        const own = revoke(pair.root, now, ...unchanged)
+        const { root, current } = pair
+        const unchanged = sameRotations(root)
+        const releases = root.holdsPlace && current.status === 'active'
+        const own = releases ? release(root, now, ...unchanged) : revoke(root, now, ...unchanged)
         const writes = [...own, ...all.slice(1).flatMap((one) => revoke(one, now))]
         const newest = all.filter(isRevocable).at(-1)
         if (newest !== undefined)
@@ -37,7 +40,9 @@ export function dynamoDbOwners(db: DynamoDbConnection, audit: DynamoDbAudit): Ow
         const ids = all.map((one) => one.id)
         const ending = [...(await readAll(db, ids)).values()].filter(({ status }) => status === 'ending')
         // Those that were ending already are deleted in any case: only the reason changes.
-        await db.each(ending, (one) => db.write(endAsRevoked(one.id, now, IS_ENDING_OTHERWISE)))
+        await db.each(ending, ({ id: each }) =>
+          db.write(update(keyOf(each), { set: revokedNow(each, now) }, IS_ENDING_OTHERWISE)),
+        )
         const after = await readAll(db, ids)
         return ids.flatMap((each) => {
           const one = after.get(each)
@@ -53,7 +58,18 @@ function revoke(one: StoredRegistration, now: number, ...conditions: Condition[]
   const { id, status } = one
   if (status === 'pending')
     return [update(keyOf(id), { set: { undoing: true } }, sameStatus(one), ...conditions)]
-  return status === 'active' ? [endAsRevoked(id, now, sameStatus(one), ...conditions)] : []
+  return status === 'active'
+    ? [update(keyOf(id), { set: revokedNow(id, now) }, sameStatus(one), ...conditions)]
+    : []
+}
+
+/** The same for a registration that holds a place, which comes back with its name: its present key is active. */
+function release(root: StoredRegistration, now: number, ...conditions: Condition[]): Write[] {
+  const set = { ...(root.status === 'active' ? revokedNow(root.id, now) : {}), ...NO_PLACE }
+  return [
+    update(keyOf(root.id), { set }, sameStatus(root), HOLDS_PLACE, ...conditions),
+    ...releaseWrites(root),
+  ]
 }
 
 const IS_ENDING_OTHERWISE: Condition = {
@@ -61,8 +77,7 @@ const IS_ENDING_OTHERWISE: Condition = {
   values: { ending: 'ending', revoked: 'revoked' },
 }
 
-/** Ends a key as revoked, at once. */
-export function endAsRevoked(id: string, now: number, ...conditions: Condition[]): Write {
-  const set = { status: 'ending', endReason: 'revoked', ...revokedAt(id, now), ...NOT_OPEN }
-  return update(keyOf(id), { set }, ...conditions)
+/** The attributes of a key that ends as revoked, at once. */
+export function revokedNow(id: string, now: number) {
+  return { status: 'ending', endReason: 'revoked', ...revokedAt(id, now), ...NOT_OPEN }
 }

@@ -10,6 +10,9 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | `reg_…`, `rot_…` | `-` | a registration, a rotation | id |
  * | `reg_…` | `rotation#<created>#rot_…` | a link to a rotation of it | all rotations of a registration |
  * | `idem#<token>#<hash>` | `-` | the registration of an idempotency key | token and hash of the key |
+ * | `proof#<hash>` | `-` | a proof that was used, and the registration, rotation or access token (none) that it was used for | hash of the proof |
+ * | `name#<token>#<name>` | `-` | the registration of a virtual token that holds a name | token and name |
+ * | `access#<hash>` | `-` | an access token | hash of the secret |
  * | `lease#<owner>` | `-` | the end of an owner's lease | owner |
  * | `duty#<name>` | `-` | a leader lease: its owner and its end | name |
  * | `requests#<token>#<window>` | `-` | the number of requests of a token in a minute | token and minute |
@@ -25,6 +28,7 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | --- | --- | --- | --- |
  * | `work` | `open#<shard>` | due time | recovery: pending and abandoned registrations, sweeps |
  * | | `spent` | time of the spend | recovery: uses that are spent for registrations about to be written |
+ * | | `access` | end of the access token | the copy of a store |
  * | | `switch` | due time | keys to switch off or on in API Gateway |
  * | | `remembered#<shard>` | created | idempotency keys to forget |
  * | | `undelivered#<shard>` | answered | responses that are not recorded as delivered |
@@ -45,7 +49,10 @@ export const INDEXES = {
 
 export type IndexName = keyof typeof INDEXES
 
-/** The attribute by which DynamoDB removes expired items: leases, leader leases, counts, spends. Seconds since the epoch. */
+/**
+ * The attribute by which DynamoDB removes expired items: leases, leader leases, counts, spends, proofs, access tokens. Seconds
+ * since the epoch.
+ */
 export const TTL_ATTRIBUTE = 'ttl'
 
 type KeySchema = Readonly<Record<string, 'S' | 'N'>>

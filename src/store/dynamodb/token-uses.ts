@@ -1,6 +1,6 @@
 import { holdsUse, LONGEST_AHEAD_MS } from '../../registration/lifecycle.ts'
 import type { HeldUses } from '../minting.ts'
-import { type BootstrapToken, hasUseLeft, type NewRegistration } from '../records.ts'
+import { type BootstrapToken, hasUseLeft, mostUses, type NewRegistration } from '../records.ts'
 import type { AbandonedUses } from '../upkeep.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, type Item, type Key, put, remove, update, type Write } from './expressions.ts'
@@ -50,9 +50,10 @@ export async function whyRefused(
 ): Promise<{ allowed: number; token: BootstrapToken | null }> {
   const token = readToken(await db.get(keyOf(tokenId)))
   if (token === undefined) return { allowed: 0, token: null }
-  const { expiresAt, maxUses, uses, revokedAt } = token
+  const { expiresAt, uses, revokedAt } = token
+  const most = mostUses(token)
   const inTime = registrations.filter(({ createdAt }) => expiresAt === null || expiresAt > createdAt).length
-  const left = revokedAt === null ? Math.min(inTime, maxUses === null ? inTime : maxUses - uses) : 0
+  const left = revokedAt === null ? Math.min(inTime, most === null ? inTime : most - uses) : 0
   const allowed = Math.max(0, left)
   return { allowed, token: { ...token, uses: uses + allowed } }
 }

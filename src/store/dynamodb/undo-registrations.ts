@@ -3,6 +3,7 @@ import type { MintingStore } from '../minting.ts'
 import type { Failure } from '../records.ts'
 import type { DynamoDbAudit } from './audit.ts'
 import { writeLease } from './begin-writes.ts'
+import { giveNameBack, giveProofBack, readProofs } from './claims.ts'
 import {
   HAS_IDEMPOTENCY_KEY,
   heldBy,
@@ -16,6 +17,7 @@ import {
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, remove, update, type Write } from './expressions.ts'
 import { FORGOTTEN, idempotencyKey, keyOf, NOT_OPEN, openAt, type StoredRegistration } from './item-codec.ts'
+import { NO_PLACE } from './places.ts'
 import { readAll, readReferenced } from './reads.ts'
 import { refund } from './token-uses.ts'
 import { transactInChunks, writeEach } from './transact-in-chunks.ts'
@@ -48,18 +50,22 @@ export function dynamoDbUndoing(db: DynamoDbConnection, audit: DynamoDbAudit): U
           const one = read.get(id)
           return one && mayFail(one, owner) ? [{ one, owner }] : []
         })
+        const proofs = await readProofs(
+          db,
+          parts.map(({ one }) => one),
+        )
         const [rotations, own] = [parts.filter(isRotation), parts.filter((part) => !isRotation(part))]
         const { written, errors } = await transactInChunks(
           db,
           own,
-          ({ one, owner }) => fail(audit, one, owner, ending),
+          ({ one, owner }) => fail(audit, one, owner, ending, proofs),
           { shared: (chunk) => refundUses(chunk.map(({ one }) => one)) },
         )
         for (const { one } of written) failed.add(one.id)
         // One by one: the registration that each rotates is written too, and may be among the others.
         await db.each(rotations, async ({ one, owner }) => {
           try {
-            const writes = [...fail(audit, one, owner, ending), ...(await releaseRoot(db, one))]
+            const writes = [...fail(audit, one, owner, ending, proofs), ...(await releaseRoot(db, one))]
             if ((await db.transact(writes)).length === 0) failed.add(one.id)
           } catch (error) {
             errors.push(error)
@@ -137,15 +143,17 @@ function mayFail({ status, answeredAt, leaseOwner }: StoredRegistration, owner: 
 
 /**
  * An answered registration never fails: a replay that marks it answered races here with the undoing of an unanswered one.
- * Failing frees the idempotency key, so that a retry begins anew.
+ * Failing frees the idempotency key, the name and the proof, so that a retry begins anew.
+ * @param proofs the ids of those that hold a proof still
  */
 function fail(
   audit: DynamoDbAudit,
   one: StoredRegistration,
   owner: string,
   { failure, sweepAt, now }: { failure: Failure; sweepAt: number | null; now: number },
+  proofs: ReadonlySet<string>,
 ): Write[] {
-  const { id, tokenId, idempotency } = one
+  const { id, tokenId, idempotency, holdsPlace } = one
   const ended = {
     status: 'failed',
     failure,
@@ -154,6 +162,7 @@ function fail(
     leaseOwner: undefined,
     ends: undefined,
     ...FORGOTTEN,
+    ...(holdsPlace ? NO_PLACE : {}),
     ...(sweepAt === null ? NOT_OPEN : openAt(id, sweepAt)),
   }
   const isUnanswered: Condition = { when: 'attribute_not_exists(#answeredAt)' }
@@ -165,6 +174,8 @@ function fail(
   return [
     update(keyOf(id), { set: ended }, sameStatus(one), isUnanswered, sameIdempotency(one), heldBy(owner)),
     ...(idempotency === null ? [] : [remove(idempotencyKey(tokenId, idempotency.keyHash))]),
+    ...giveNameBack(one),
+    ...(proofs.has(id) ? giveProofBack(one) : []),
     audit.write(entry),
   ]
 }

@@ -7,6 +7,7 @@ import { hasCome, IS_ACTIVE, IS_ENDING, IS_FAILED, leaseIsOver } from './conditi
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, remove, update } from './expressions.ts'
 import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration } from './item-codec.ts'
+import { endWrites } from './places.ts'
 import { readAll, readChosen, readOne } from './reads.ts'
 import { stopRotations } from './rotations.ts'
 import { readAbandoned, refundAbandoned } from './token-uses.ts'
@@ -79,6 +80,9 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
       await db.write(update(keyOf(id), { set: { failure, endsAt: until } }, IS_ENDING))
     },
 
+    // The items expire.
+    purgeProofs: async () => 0,
+
     takeLeaderLease(name, { owner, until }, now) {
       // Compare-and-swap: of two processes that take an expired leader lease one gets it.
       const isOver = leaseIsOver(now)
@@ -123,7 +127,12 @@ async function startEnding(
   const endReason = one.endReason ?? 'expired'
   const isOver: Condition = { when: '#endsAt <= :now', values: { now } }
   const set = { status: 'ending', endReason, ...NOT_OPEN }
-  const writes = [update(keyOf(one.id), { set }, IS_ACTIVE, isOver)]
+  // A rotation that is answered meanwhile gives the key another reason.
+  const isPresent: Condition = { when: 'attribute_not_exists(#endReason)' }
+  const writes =
+    endReason === 'expired'
+      ? await endWrites(db, one, set, IS_ACTIVE, isOver, isPresent)
+      : [update(keyOf(one.id), { set }, IS_ACTIVE, isOver)]
   if (endReason === 'expired')
     writes.push(audit.write(entryOf('registration.expired', one, { at: now, actor: SERVICE })))
   if ((await db.transact(writes)).length > 0) return undefined

@@ -1,10 +1,18 @@
 import { entryOf, SERVICE } from '../audit.ts'
 import type { BeginOutcome, Completed, Completion, MintingStore } from '../minting.ts'
-import { hasUseLeft, type Lease, type NewRegistration } from '../records.ts'
+import { hasUseLeft, type Lease, type NewRegistration, type Proof } from '../records.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
 import { sqliteRotations } from './rotations.ts'
-import { leaseRow, originRow, readRegistration, readRegistrations, readToken } from './rows.ts'
+import {
+  failedRow,
+  holderRow,
+  leaseRow,
+  originRow,
+  readRegistration,
+  readRegistrations,
+  readToken,
+} from './rows.ts'
 import type { Statements } from './statements.ts'
 
 /** {@link MintingStore} on SQLite. Every method is one transaction, so that each is atomic as a whole. */
@@ -14,6 +22,12 @@ export function sqliteMinting(
   audit: SqliteAudit,
 ): MintingStore {
   const rotations = sqliteRotations(sql)
+
+  /** The outcome for a proof that is claimed already, within a transaction; `undefined`: it is not. */
+  function whoHolds({ hash }: Proof): BeginOutcome | undefined {
+    const row = holderRow.optional().parse(sql.proofHolder.get(hash))
+    return row && { outcome: 'replayed', holder: row.holder }
+  }
 
   /** Begins one registration or rotation, within a transaction. */
   function begin(
@@ -25,6 +39,12 @@ export function sqliteMinting(
     if (idempotency !== null && sql.registrationByKey.get(tokenId, idempotency.keyHash) !== undefined) {
       return { outcome: 'duplicate' }
     }
+    const replayed = federated?.proof && whoHolds(federated.proof)
+    if (replayed) return replayed
+    if (federated?.holdsName) {
+      const holder = readRegistration(sql.nameHolder.get(tokenId, registration.name))
+      if (holder !== undefined) return { outcome: 'name_taken', registrationId: holder.id }
+    }
     if (rotation !== null) {
       const refusal = rotations.refusal(rotation.of, createdAt)
       if (refusal !== undefined) return { outcome: refusal }
@@ -32,6 +52,7 @@ export function sqliteMinting(
     } else if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
       return { outcome: 'refused', token: readToken(sql.tokenById.get(tokenId)) ?? null }
     }
+    if (federated?.proof) sql.claimProof.run({ ...federated.proof, holder: registration.id })
     const { keyHash, requestHash, sealed } = idempotency ?? { keyHash: null, requestHash: null, sealed: null }
     sql.insertRegistration.run({
       ...registration,
@@ -83,8 +104,9 @@ export function sqliteMinting(
         for (const { id, owner } of held) {
           const row = sql.fail.get({ id, owner, failure, now, sweepAt })
           if (row === undefined) continue
-          const { tokenId, rotation } = originRow.parse(row)
+          const { tokenId, rotation, proofHash } = failedRow.parse(row)
           if (rotation === null) sql.giveUseBack.run(tokenId)
+          if (proofHash !== null) sql.giveProofBack.run({ hash: proofHash, holder: id })
           const undone = { id, tokenId, rotation, apiKeyId: null }
           audit.add(entryOf('registration.undone', undone, { at: now, actor: SERVICE, detail: failure }))
           failed.add(id)
@@ -121,6 +143,7 @@ export function sqliteMinting(
       }),
     findByIdempotencyKey: (tokenId, keyHash) =>
       use(() => readRegistration(sql.registrationByKey.get(tokenId, keyHash))),
+    findLiveByName: (tokenId, name) => use(() => readRegistration(sql.nameHolder.get(tokenId, name))),
     // One transaction: a use that is refunded and spent again between two reads would be seen by neither.
     findHeldUses: (tokenId, limit) =>
       transact(() => {

@@ -3,6 +3,7 @@ import { entryOf, tokenEntry } from '../audit.ts'
 import { type OperatorStore, PUBLIC_STATUSES } from '../operators.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
+import { sqlitePlaces } from './places.ts'
 import { countRow, readRegistration, readRegistrations, readToken, tokenColumns } from './rows.ts'
 import type { Statements } from './statements.ts'
 
@@ -15,6 +16,7 @@ export function sqliteOperators(
   sql: Statements,
   audit: SqliteAudit,
 ): OperatorStore {
+  const places = sqlitePlaces(sql)
   return {
     listingLagMs: 0,
     createToken: (token, actor) =>
@@ -33,7 +35,7 @@ export function sqliteOperators(
       }),
     endKeys: (ids, actor, now) =>
       transact(() => {
-        const ending = ids.flatMap((id) => readRegistration(sql.endKey.get({ id, now })) ?? [])
+        const ending = places.releaseAll(ids.map((id) => sql.endKey.get({ id, now })))
         for (const one of ending) {
           sql.undoRotations.run({ id: one.rotation?.of ?? one.id })
           audit.add(entryOf('registration.revoked', one, { at: now, actor, detail: 'key_missing' }))

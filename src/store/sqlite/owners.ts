@@ -3,6 +3,7 @@ import { entryOf } from '../audit.ts'
 import type { OwnerStore } from '../owners.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
+import { sqlitePlaces } from './places.ts'
 import { readRegistration, readRegistrations } from './rows.ts'
 import type { Statements } from './statements.ts'
 
@@ -14,11 +15,12 @@ export function sqliteOwners(
   sql: Statements,
   audit: SqliteAudit,
 ): OwnerStore {
+  const places = sqlitePlaces(sql)
   return {
     revokeRegistration: (id, actor, now) =>
       transact(() => {
         const newest = readRegistration(sql.newestToRevoke.get({ id }))
-        sql.revoke.run({ id, now })
+        places.releaseAll(sql.revoke.all({ id, now }))
         sql.undoPending.run({ id })
         if (newest !== undefined) audit.add(entryOf('registration.revoked', newest, { at: now, actor }))
         return readRegistrations(sql.endingOf.all({ id }))

@@ -1,9 +1,11 @@
 import { z } from 'zod'
 import { federationJson, parseRecord } from '../parse-record.ts'
 import {
+  type AccessToken,
   type BootstrapToken,
   END_REASONS,
   FAILURES,
+  type Proof,
   REGISTRATION_STATUSES,
   type Registration,
 } from '../records.ts'
@@ -155,19 +157,25 @@ function rotationOf({ id, rotation_of: of, overlap_ms, renews_management }: Rota
   return { of, overlapMs: overlap_ms, renewsManagement: renews_management === 1 }
 }
 
-interface FederatedColumns {
-  readonly id: string
+interface ProofColumns {
   readonly proof_hash: Uint8Array | null
   readonly proof_expires_at: number | null
+}
+
+interface FederatedColumns extends ProofColumns {
   readonly holds_name: number | null
 }
 
-/** `holds_name` is there for a federated caller; the two columns of a proof are both there or both absent. */
-function federatedOf({ id, proof_hash: hash, proof_expires_at: expiresAt, holds_name }: FederatedColumns) {
-  if (holds_name === null) return null
-  if ((hash === null) !== (expiresAt === null)) throw new Error(`${id} has only a part of a proof`)
-  const proof = hash === null || expiresAt === null ? null : { hash, expiresAt }
-  return { proof, holdsName: holds_name === 1 }
+/** `holds_name` is there for a federated caller. */
+function federatedOf(row: FederatedColumns) {
+  if (row.holds_name === null) return null
+  return { proof: proofOf(row), holdsName: row.holds_name === 1 }
+}
+
+/** Two columns that are both there or both absent. @throws Error for a row in which one is */
+function proofOf({ proof_hash: hash, proof_expires_at: expiresAt }: ProofColumns): Proof | null {
+  if ((hash === null) !== (expiresAt === null)) throw new Error('a record has only a part of a proof')
+  return hash === null || expiresAt === null ? null : { hash, expiresAt }
 }
 
 /** A row of `tokens`, validated. `undefined`: there is no such row. */
@@ -194,13 +202,46 @@ function nameOf(kind: string, row: unknown): string {
   return `${kind} ${row !== null && typeof row === 'object' && 'id' in row ? row.id : 'without an id'}`
 }
 
+const originColumns = z.object({ token_id: z.string(), rotation_of: z.string().nullable() })
+const toOrigin = ({ token_id, rotation_of }: z.infer<typeof originColumns>) => ({
+  tokenId: token_id,
+  rotation: rotation_of === null ? null : { of: rotation_of },
+})
+
 /** The token and the rotated registration of a row that returns `token_id` and `rotation_of`. */
-export const originRow = z
-  .object({ token_id: z.string(), rotation_of: z.string().nullable() })
-  .transform(({ token_id, rotation_of }) => ({
-    tokenId: token_id,
-    rotation: rotation_of === null ? null : { of: rotation_of },
-  }))
+export const originRow = originColumns.transform(toOrigin)
+
+/** The same of a row that fails, with the hash of its proof. */
+export const failedRow = originColumns
+  .extend({ proof_hash: bytes.nullable() })
+  .transform((row) => ({ ...toOrigin(row), proofHash: row.proof_hash }))
+
+/** A row of `registrations` that ends, with the column that says whether its registration holds a place. */
+export const endingRow = z.object({ root_holds_place: z.number() })
+
+const accessTokenRow = z
+  .object({
+    secret_hash: bytes,
+    token_id: z.string(),
+    expires_at: z.number(),
+    proof_hash: bytes.nullable(),
+    proof_expires_at: z.number().nullable(),
+  })
+  .transform(
+    (row): AccessToken => ({
+      secretHash: row.secret_hash,
+      tokenId: row.token_id,
+      expiresAt: row.expires_at,
+      proof: proofOf(row),
+    }),
+  )
+
+/** A row of `access_tokens`, validated. `undefined`: there is no such row. */
+export function readAccessToken(row: unknown): AccessToken | undefined {
+  return row === undefined ? undefined : parseRecord(accessTokenRow, row, 'access token')
+}
+
+export const holderRow = z.object({ holder: z.string().nullable() })
 
 /** The end of the lease of a row of `registrations`. */
 export const leaseRow = z.object({ lease_until: z.number().nullable() })

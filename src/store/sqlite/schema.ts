@@ -195,7 +195,9 @@ export const migrations: readonly string[] = [
    CREATE TABLE access_tokens (
      secret_hash BLOB PRIMARY KEY,
      token_id TEXT NOT NULL REFERENCES tokens (id),
-     expires_at INTEGER NOT NULL
+     expires_at INTEGER NOT NULL,
+     proof_hash BLOB,
+     proof_expires_at INTEGER
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX access_tokens_expiry ON access_tokens (expires_at);`,
 ]

@@ -29,6 +29,11 @@ const MAY_HAVE_KEY = `key.status IN ('pending', 'active', 'ending')`
 const hasCome = (time: string, now = ':now') =>
   `(${time} <= ${now} OR ${time} > ${now} + ${LONGEST_AHEAD_MS})`
 
+/** Column: the registration of a row holds a place, so that its end may give it back. */
+const ROOT_HOLDS_PLACE = `(
+        SELECT root.holds_place FROM registrations AS root
+        WHERE root.id = coalesce(registrations.rotation_of, registrations.id)) AS root_holds_place`
+
 /** The end of a lease that is renewed to `:until`. */
 const RENEWED = `CASE WHEN ${hasCome('lease_until', ':until')} THEN :until ELSE lease_until END`
 
@@ -44,7 +49,7 @@ export function prepareStatements(db: DatabaseSync) {
       VALUES (:id, :secretHash, :label, :plans, :maxUses, :uses, :expiresAt, :keyTtlMs, :namePrefix,
               :ratePerMinute, :createdAt, :revokedAt, :federation)
       ON CONFLICT DO NOTHING`),
-    tokenByHash: db.prepare('SELECT * FROM tokens WHERE secret_hash = ?'),
+    tokenByHash: db.prepare('SELECT * FROM tokens WHERE secret_hash = ? AND federation IS NULL'),
     tokenById: db.prepare('SELECT * FROM tokens WHERE id = ?'),
     allTokens: db.prepare('SELECT * FROM tokens ORDER BY created_at DESC, id DESC'),
     revokeToken: db.prepare(
@@ -60,7 +65,40 @@ export function prepareStatements(db: DatabaseSync) {
       UPDATE tokens SET uses = uses + 1
       WHERE id = :token AND revoked_at IS NULL
         AND (expires_at IS NULL OR expires_at > :now)
-        AND (max_uses IS NULL OR uses < max_uses)`),
+        AND (max_uses IS NULL OR uses < max_uses)
+        AND (federation ->> '$.maxLive' IS NULL OR uses < federation ->> '$.maxLive')`),
+    updateGrant: db.prepare(`
+      UPDATE tokens
+      SET label = :label, plans = :plans, max_uses = :maxUses, expires_at = :expiresAt, key_ttl_ms = :keyTtlMs,
+          name_prefix = :namePrefix, rate_per_minute = :ratePerMinute, federation = :federation
+      WHERE id = :id RETURNING *`),
+    proofHolder: db.prepare('SELECT holder FROM proofs WHERE hash = ?'),
+    // Of two that claim the same proof, for a registration, a rotation or an access token, the second inserts nothing.
+    claimProof: db.prepare(`
+      INSERT INTO proofs (hash, holder, expires_at) VALUES (:hash, :holder, :expiresAt) ON CONFLICT DO NOTHING`),
+    giveProofBack: db.prepare('DELETE FROM proofs WHERE hash = :hash AND holder = :holder'),
+    purgeProofs: db.prepare(`
+      DELETE FROM proofs WHERE hash IN (
+        SELECT hash FROM proofs WHERE expires_at < :before ORDER BY expires_at LIMIT :limit)`),
+    insertAccessToken: db.prepare(`
+      INSERT INTO access_tokens (secret_hash, token_id, expires_at, proof_hash, proof_expires_at)
+      VALUES (:secretHash, :tokenId, :expiresAt, :proofHash, :proofExpiresAt) ON CONFLICT DO NOTHING`),
+    accessTokenByHash: db.prepare('SELECT * FROM access_tokens WHERE secret_hash = ?'),
+    accessTokens: db.prepare('SELECT * FROM access_tokens ORDER BY expires_at, secret_hash'),
+    purgeAccessTokens: db.prepare(`
+      DELETE FROM access_tokens WHERE secret_hash IN (
+        SELECT secret_hash FROM access_tokens WHERE expires_at < :before ORDER BY expires_at LIMIT :limit)`),
+    // By the unique index of held names.
+    nameHolder: db.prepare(`
+      SELECT * FROM registrations WHERE token_id = ? AND name = ? AND holds_place = 1 AND holds_name = 1`),
+    // Exactly once: of two ends of a registration, by whatever path, the second finds no place. A rotation that was answered
+    // before has another present key.
+    releasePlace: db.prepare(`
+      UPDATE registrations SET holds_place = 0
+      WHERE id = ? AND holds_place = 1 AND EXISTS (
+        SELECT 1 FROM registrations AS current
+        WHERE current.id = coalesce(registrations.current_id, registrations.id) AND current.status IN ('ending', 'ended'))
+      RETURNING token_id, rotation_of`),
     giveUseBack: db.prepare('UPDATE tokens SET uses = uses - 1 WHERE id = ?'),
     // `holdsUse` of lifecycle.ts, in the words of its index: unfinished registrations only.
     refundable: db.prepare(`
@@ -111,9 +149,10 @@ export function prepareStatements(db: DatabaseSync) {
     fail: db.prepare(`
       UPDATE registrations
       SET status = 'failed', failure = :failure, ended_at = :now, sweep_at = :sweepAt,
-          idempotency_hash = NULL, request_hash = NULL, sealed = NULL, lease_owner = NULL, lease_until = NULL
+          idempotency_hash = NULL, request_hash = NULL, sealed = NULL, lease_owner = NULL, lease_until = NULL,
+          holds_place = 0
       WHERE id = :id AND status IN ('pending', 'active') AND answered_at IS NULL AND lease_owner = :owner
-      RETURNING token_id, rotation_of`),
+      RETURNING token_id, rotation_of, proof_hash`),
     // Written before the first deletion: a deletion whose response is lost may take effect late, so from here on no
     // retry and no recovery may return this key.
     startUndoing: db.prepare(`
@@ -268,7 +307,8 @@ export function prepareStatements(db: DatabaseSync) {
     revoke: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
       WHERE (id = :id OR rotation_of = :id)
-        AND (status = 'active' OR (status = 'ending' AND end_reason <> 'revoked'))`),
+        AND (status = 'active' OR (status = 'ending' AND end_reason <> 'revoked'))
+      RETURNING *, ${ROOT_HOLDS_PLACE}`),
     newestToRevoke: db.prepare(`
       SELECT * FROM registrations
       WHERE (id = :id OR rotation_of = :id)
@@ -280,7 +320,7 @@ export function prepareStatements(db: DatabaseSync) {
       UPDATE registrations SET undoing = 1 WHERE (id = :id OR rotation_of = :id) AND status = 'pending'`),
     endKey: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = 'revoked', ends_at = :now
-      WHERE id = :id AND status = 'active' RETURNING *`),
+      WHERE id = :id AND status = 'active' RETURNING *, ${ROOT_HOLDS_PLACE}`),
     endingOf: db.prepare(`
       SELECT * FROM registrations WHERE (id = :id OR rotation_of = :id) AND status = 'ending'
       ORDER BY rotation_of IS NOT NULL, created_at, id`),
@@ -307,7 +347,7 @@ export function prepareStatements(db: DatabaseSync) {
     startEnding: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
       WHERE id = :id AND status = 'active' AND ends_at <= :now
-      RETURNING *`),
+      RETURNING *, ${ROOT_HOLDS_PLACE}`),
     saveUsage: db.prepare(
       `UPDATE registrations SET final_usage = :usage WHERE id = :id AND status = 'ending'`,
     ),

@@ -2,6 +2,7 @@ import { entryOf, SERVICE } from '../audit.ts'
 import type { UpkeepStore } from '../upkeep.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
+import { sqlitePlaces } from './places.ts'
 import { readRegistration, readRegistrations } from './rows.ts'
 import type { Statements } from './statements.ts'
 
@@ -11,6 +12,7 @@ export function sqliteUpkeep(
   sql: Statements,
   audit: SqliteAudit,
 ): UpkeepStore {
+  const places = sqlitePlaces(sql)
   return {
     listRecoverable: (now, limit) => use(() => readRegistrations(sql.recoverable.all({ now, limit }))),
     // A use is spent in the transaction that records its registration: none can be abandoned.
@@ -27,7 +29,7 @@ export function sqliteUpkeep(
       use(() => readRegistrations(sql.due.all({ now, limit, endedBy }))),
     startEndings: (ids, now) =>
       transact(() => {
-        const started = ids.flatMap((id) => readRegistration(sql.startEnding.get({ id, now })) ?? [])
+        const started = places.releaseAll(ids.map((id) => sql.startEnding.get({ id, now })))
         for (const one of started) {
           sql.undoRotations.run({ id: one.rotation?.of ?? one.id })
           if (one.endReason === 'expired')
@@ -50,6 +52,14 @@ export function sqliteUpkeep(
     postponeEnding: (id, failure, until) =>
       transact(() => {
         sql.postponeEnding.run({ id, failure, until })
+      }),
+
+    purgeProofs: (before, limit) =>
+      transact(() => {
+        const removed = [sql.purgeProofs, sql.purgeAccessTokens].map(
+          (one) => one.run({ before, limit }).changes,
+        )
+        return Math.max(...removed.map(Number))
       }),
 
     takeLeaderLease: (name, lease, now) =>
