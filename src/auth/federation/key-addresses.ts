@@ -37,13 +37,16 @@ function isIn(list: BlockList, text: string): boolean {
   return address !== undefined && list.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
 }
 
-/** Reports whether a connection to an IP address for keys is refused. The compatible form `::1` is the loopback address. */
-export function isForbidden(address: string): boolean {
-  return isIn(forbidden, address) && !isLoopback(address)
-}
-
 export function isLoopback(address: string): boolean {
   return isIn(loopback, address)
+}
+
+/** Returns the reason why an address that a name leads to is not connected to; `undefined`: it is. */
+export function addressFault(address: string, protocol: string): string | undefined {
+  if (canonicalAddress(address) === undefined) return 'is no IP address'
+  if (isLoopback(address)) return undefined
+  if (isIn(forbidden, address)) return 'is link-local, that of a metadata service, or no destination'
+  return protocol === 'https:' ? undefined : 'is no loopback address, which is needed without TLS'
 }
 
 /** Returns the host of a URL as a name or an IP address without brackets. */
@@ -63,6 +66,6 @@ export function urlFault(text: string): string | undefined {
     return 'must be an https URL: without TLS, only a loopback address is allowed'
   if (url.username !== '' || url.password !== '') return 'must have no user name and no password'
   if (url.hash !== '') return 'must have no fragment'
-  if (isForbidden(host)) return 'must not have a link-local address or that of a metadata service'
-  return undefined
+  const fault = isIP(host) === 0 ? undefined : addressFault(host, url.protocol)
+  return fault === undefined ? undefined : `must have another host: ${host} ${fault}`
 }

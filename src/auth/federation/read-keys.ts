@@ -5,7 +5,7 @@ import https from 'node:https'
 import type { LookupFunction } from 'node:net'
 import { z } from 'zod'
 import { createRoutes, type ProxyVariables, throughProxy } from '../../egress-proxy.ts'
-import { hostOf, isForbidden, isLoopback, urlFault } from './key-addresses.ts'
+import { addressFault, hostOf, isLoopback, urlFault } from './key-addresses.ts'
 import { type KeySet, parseKeySet } from './key-set.ts'
 import type { Issuer } from './trust-file.ts'
 
@@ -113,17 +113,18 @@ function whyFailed(error: unknown, signal: AbortSignal): string {
     : String(error)
 }
 
-/** Resolves a name, and refuses it if one of its addresses is forbidden. The connection uses the addresses that were checked. */
+/** Resolves a name, and refuses it if one of its addresses is not allowed. The connection uses the addresses that were checked. */
 function checkedLookup(protocol: string): LookupFunction {
   return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      const [first] = addresses ?? []
-      const wrong = addresses?.find(
-        ({ address }) => isForbidden(address) || (protocol === 'http:' && !isLoopback(address)),
-      )
-      if (error !== null || first === undefined) callback(error ?? new Error('no address'), '', 0)
-      else if (wrong !== undefined)
-        callback(new Error(`${hostname} leads to ${wrong.address}, which is not allowed`), '', 0)
+    lookup(hostname, { ...options, all: true }, (error, addresses = []) => {
+      const faults = addresses.flatMap(({ address }) => {
+        const fault = addressFault(address, protocol)
+        return fault === undefined ? [] : [`${hostname} leads to ${address}, which ${fault}`]
+      })
+      const [first] = addresses
+      if (error !== null || first === undefined)
+        callback(error ?? new Error(`${hostname} has no address`), '', 0)
+      else if (faults[0] !== undefined) callback(new Error(faults[0]), '', 0)
       else if (options.all) callback(null, addresses)
       else callback(null, first.address, first.family)
     })

@@ -79,11 +79,12 @@ export interface SignOptions {
 export type Claims = Readonly<Record<string, unknown>>
 
 export interface TestIssuer {
-  /** The claim `iss`: the address of this server, unless the options name another. */
-  readonly url: string
+  /** The claim `iss` and the issuer of the discovery document: the address of this server, unless it is set to another. */
+  url: string
   /** The address of this server, without the path of the issuer. */
   readonly origin: string
-  readonly jwksUri: string
+  /** The address of its keys, as the discovery document says it. */
+  jwksUri: string
   /** How it answers from now on. */
   behaviour: Behaviour
   /** The destination of `redirecting`. */
