@@ -38,6 +38,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
     store: deps.store,
     readiness: deps.readiness,
     clockCheck: deps.clockCheck,
+    federation: deps.federation,
   })
   await app.register(pageRoutes, { deps })
   await app.register(documentRoutes, { config })

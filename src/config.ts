@@ -285,8 +285,7 @@ const environment = variables
       host: env.HOST,
       port: env.PORT,
       logLevel: env.LOG_LEVEL,
-      // Without repeated slashes, which requests lose, too, and none at its end.
-      publicUrl: (env.PUBLIC_URL ?? `http://localhost:${env.PORT}`).replace(/(?<!:)\/+(?=\/|$)/g, ''),
+      publicUrl: publicUrlOf(env.PUBLIC_URL, env.PORT),
       trustProxy: env.TRUST_PROXY,
       trustProxyHeader: env.TRUST_PROXY_HEADER,
       corsOrigins: env.CORS_ORIGINS,
@@ -308,6 +307,11 @@ const environment = variables
       auditRetentionMs: env.AUDIT_RETENTION_DAYS * DAY_MS,
     }
   })
+
+/** Without repeated slashes, which requests lose, too, and none at its end. */
+function publicUrlOf(url: string | undefined, port: number): string {
+  return (url ?? `http://localhost:${port}`).replace(/(?<!:)\/+(?=\/|$)/g, '')
+}
 
 /** The paths at the root of an API with a custom domain that never reach it. */
 const RESERVED_PATHS = ['/ping', '/sping']
@@ -376,6 +380,34 @@ export function readPlanNames(env: NodeJS.ProcessEnv): string[] | undefined {
     env,
   )
   return USAGE_PLANS?.map(({ name }) => name) ?? (USAGE_PLAN_ID === undefined ? undefined : [ONLY_PLAN])
+}
+
+/** The part of the configuration that the trust file depends on. */
+export interface TrustSettings {
+  readonly trustFile: string | null
+  readonly publicUrl: string
+  readonly isPublicUrlSet: boolean
+  /** The names of the plans; `null`: neither `USAGE_PLANS` nor `USAGE_PLAN_ID` is set. */
+  readonly plans: readonly string[] | null
+  readonly proxies: ProxyVariables
+  readonly variable: (name: string) => string | undefined
+}
+
+/** Reads only what the trust file depends on, for commands that need no more of the configuration. @throws ConfigError */
+export function readTrustSettings(env: NodeJS.ProcessEnv): TrustSettings {
+  const { TRUST_FILE, PUBLIC_URL, PORT } = parse(
+    variables.pick({ TRUST_FILE: true, PUBLIC_URL: true, PORT: true }),
+    env,
+    proxyFaults,
+  )
+  return {
+    trustFile: TRUST_FILE ?? null,
+    publicUrl: publicUrlOf(PUBLIC_URL, PORT),
+    isPublicUrlSet: PUBLIC_URL !== undefined,
+    plans: readPlanNames(env) ?? null,
+    proxies: readProxies(env),
+    variable: (name) => env[name],
+  }
 }
 
 /** Reads only `IN_DOUBT_HOURS`, for commands that need no more of the configuration. @returns milliseconds @throws ConfigError */

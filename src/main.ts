@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import pkg from '../package.json' with { type: 'json' }
 import { buildApp } from './app.ts'
+import { type TrustFileWatch, watchTrustFile } from './auth/federation/watch-trust-file.ts'
 import { preventsStart } from './aws/errors.ts'
 import { readConfig } from './config.ts'
 import { configWarnings } from './config-warnings.ts'
@@ -106,6 +107,11 @@ const config = reserved === undefined ? written : readConfig({ ...process.env, P
 const log = createLogger(config.logLevel)
 for (const { variable, message } of configWarnings(process.env, config, readMounts()))
   log.warn({ variable }, message)
+let trustFileWatch: TrustFileWatch | null = null
+process.on('SIGHUP', () => {
+  if (config.trustFile === null) log.info({}, 'SIGHUP has no effect, because TRUST_FILE is not set')
+  else trustFileWatch?.reload()
+})
 const deps = await orRefuse(() => createDeps(config, log))
 await checkUpstream(deps)
 log.info(
@@ -118,6 +124,11 @@ log.info(
   'starting',
 )
 await warnOfRestore(deps)
+if (deps.federation !== null && config.trustFile !== null)
+  trustFileWatch = watchTrustFile(deps.federation, {
+    ...{ path: config.trustFile, publicUrl: config.publicUrl, log },
+    isPublicUrlSet: (process.env['PUBLIC_URL']?.trim() ?? '') !== '',
+  })
 const app = await buildApp(deps)
 try {
   await app.listen({
@@ -145,6 +156,7 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
     },
     config.registerTimeoutMs + deps.timing.undo + STOP_RESERVE_MS,
   ).unref()
+  trustFileWatch?.stop()
   await app.close()
   await background.stop()
   await deps.close()

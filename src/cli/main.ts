@@ -9,6 +9,7 @@ import { addReconcileCommand } from './reconcile.ts'
 import { addRegistrationCommands } from './registrations.ts'
 import { addStoreCommands } from './store.ts'
 import { addTokenCommands } from './tokens.ts'
+import { addTrustCommands } from './trust.ts'
 
 watchOutput()
 const program = new Command('firstkey')
@@ -25,6 +26,7 @@ const program = new Command('firstkey')
   // Usage errors quote their argument, which may be a secret. Commands that are added later inherit this.
   .configureOutput({ writeErr: (text) => void process.stderr.write(redact(text)) })
 addTokenCommands(program)
+addTrustCommands(program)
 addRegistrationCommands(program)
 addReconcileCommand(program)
 addAuditCommand(program)

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import type { Federation } from '../auth/federation/federation.ts'
 import type { ClockCheck } from '../clock-check.ts'
 import { tagged } from '../http/openapi.ts'
 import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
@@ -23,6 +24,13 @@ const readySchema = z.object({
       'Only after the store was restored, until an operator has dealt with that: the time of the backup. What was ' +
         'unfinished in it is left alone.',
     ),
+  trust_file_refused_at: z.iso
+    .datetime()
+    .optional()
+    .describe(
+      'Only while the trust file has faults: when it was read and refused. The rules before it stay in force; the log has ' +
+        'the faults.',
+    ),
 })
 
 /** `GET /livez` and `GET /readyz`, for monitoring. Only failed requests are logged; rate limits do not count them. */
@@ -30,7 +38,8 @@ export const healthRoutes: FastifyPluginAsyncZod<{
   store: RestoreStore
   readiness: ServiceReadiness
   clockCheck: Pick<ClockCheck, 'ahead'>
-}> = async (app, { store, readiness, clockCheck }) => {
+  federation: Pick<Federation, 'state'> | null
+}> = async (app, { store, readiness, clockCheck, federation }) => {
   app.route({
     method: 'GET',
     url: '/livez',
@@ -77,12 +86,14 @@ export const healthRoutes: FastifyPluginAsyncZod<{
     handler: async () => {
       await readiness.check()
       const restoredAsOf = await store.findRestore()
-      const restored = restoredAsOf === null ? {} : { restored_as_of: new Date(restoredAsOf).toISOString() }
+      const refused = federation?.state().refused ?? null
+      const time = (ms: number) => new Date(ms).toISOString()
       const aheadS = Math.round(clockCheck.ahead() / 1_000)
       return {
         status: 'ready' as const,
         ...(aheadS === 0 ? {} : { clock_ahead_seconds: aheadS }),
-        ...restored,
+        ...(restoredAsOf === null ? {} : { restored_as_of: time(restoredAsOf) }),
+        ...(refused === null ? {} : { trust_file_refused_at: time(refused.at) }),
       }
     },
   })

@@ -8,6 +8,7 @@ import { addReconcileCommand } from '../../src/cli/reconcile.ts'
 import { addRegistrationCommands } from '../../src/cli/registrations.ts'
 import { addStoreCommands } from '../../src/cli/store.ts'
 import { addTokenCommands } from '../../src/cli/tokens.ts'
+import { addTrustCommands } from '../../src/cli/trust.ts'
 
 const root = join(import.meta.dirname, '../..')
 
@@ -23,7 +24,8 @@ function namedCommands(): Map<string, Set<string>> {
   const commands = new Map<string, Set<string>>()
   for (const file of documents) {
     const text = readFileSync(join(root, file), 'utf8')
-    const pattern = /firstkey (?:-- )?((?:tokens|registrations|store) [a-z]+|audit|reconcile)\b([^`\n#|,;]*)/g
+    const pattern =
+      /firstkey (?:-- )?((?:tokens|registrations|store|trust) [a-z]+|audit|reconcile)\b([^`\n#|,;]*)/g
     for (const [, command = '', rest = ''] of text.matchAll(pattern)) {
       const options = commands.get(command) ?? new Set()
       for (const [option] of rest.matchAll(/--[a-z-]+/g)) options.add(option)
@@ -37,6 +39,7 @@ test('the operator commands that the documents name exist, with their options', 
   const program = new Command()
   for (const add of [
     addTokenCommands,
+    addTrustCommands,
     addRegistrationCommands,
     addReconcileCommand,
     addAuditCommand,
