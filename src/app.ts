@@ -11,6 +11,7 @@ import { recordRefusals } from './http/record-refusals.ts'
 import { limitRequests } from './http/request-deadline.ts'
 import { logRequests } from './http/request-log.ts'
 import { createHttpServer } from './http/server.ts'
+import { identitiesOf } from './routes/accepted-identities.ts'
 import { connectRoutes } from './routes/connect.ts'
 import { discoveryRoutes } from './routes/discovery.ts'
 import { documentRoutes } from './routes/documents.ts'
@@ -42,11 +43,11 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   })
   await app.register(pageRoutes, { deps })
   await app.register(documentRoutes, { config })
-  await app.register(discoveryRoutes, { config })
+  await app.register(discoveryRoutes, { deps })
   await app.register(registerRoute, { deps, limits })
   await app.register(registrationRoutes, { deps, limits })
   await app.register(connectRoutes, { deps, limits })
-  await explainNoFlow(app, config.publicUrl)
+  await explainNoFlow(app, config.publicUrl, () => identitiesOf(deps.federation))
   methods.answerOthers()
   app.addHook('preClose', async () => deps.keyProbe?.stopWaiting())
   return app

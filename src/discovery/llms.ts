@@ -1,8 +1,24 @@
 import type { Config } from '../config.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
+import type { Identities } from './identities.ts'
 import { linksOf } from './links.ts'
 
-/** Returns `/llms.txt` (llmstxt.org): an introduction, the request, the response, and the next step for every error. */
+/** Where a program gets an identity token, by the kind of its issuer. `AUDIENCE` stands for the audience. */
+const SOURCES: Readonly<Record<string, string>> = {
+  github:
+    'GitHub Actions: in a job with `permissions: id-token: write`, from `$ACTIONS_ID_TOKEN_REQUEST_URL`',
+  gitlab: 'GitLab CI/CD: `id_tokens:` with `aud: AUDIENCE`',
+  kubernetes: 'Kubernetes: a projected `serviceAccountToken` volume with `audience: AUDIENCE`',
+  aws: 'AWS: `sts:GetWebIdentityToken` with `"Audience": ["AUDIENCE"]`',
+  gcp: "Google Cloud: the metadata server's `identity?audience=AUDIENCE&format=full`",
+  entra: 'Microsoft Entra ID: a token of an application or managed identity for AUDIENCE',
+  oidc: 'OpenID Connect: an issuer that the operator named to you',
+}
+
+/**
+ * Returns `/llms.txt` (llmstxt.org): an introduction, the request, the response, and the next step for every error.
+ * @param identities `null`: only bootstrap tokens are accepted
+ */
 export function llmsText(
   {
     publicUrl,
@@ -11,6 +27,7 @@ export function llmsText(
     plans,
   }: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'apiProbeUrl' | 'plans'>,
   statusOf: Readonly<Record<ErrorCode, number>>,
+  identities: Identities | null,
 ): string {
   const links = linksOf(publicUrl)
   const errors = Object.entries(errorCatalogue).map(
@@ -48,7 +65,7 @@ With Node.js 20 or newer, a script does all of this, including retries:
     curl -O ${links.script}
     FIRSTKEY_TOKEN=fkb_… node register.mjs --name acme-agent
 
-## Manage
+${identities === null ? '' : withoutToken(publicUrl, identities)}## Manage
 
 Send \`Authorization: Bearer fkm_…\` with the management token: \`GET ${links.register}/<registration_id>\` returns the
 status of the registration, \`GET …/usage\` its usage, \`POST …/rotate\` mints a new key, and \`DELETE\` revokes the key.
@@ -70,5 +87,35 @@ ${errors.join('\n')}
 - [OpenAPI](${links.openapi}): every path, field and error
 - [API Onboarding Descriptor](${links.onboarding}): the registration for a generic engine
 - [API catalog](${links.catalog})
+`
+}
+
+/** Returns the section about identity tokens and the login. */
+function withoutToken(publicUrl: string, { audience, kinds, hasLogin }: Identities): string {
+  const links = linksOf(publicUrl)
+  const program =
+    kinds.length === 0
+      ? ''
+      : `A program that has an identity of its own sends an identity token (a JWT) in place of the bootstrap token, if the operator
+allows the identity. Request it for exactly the audience \`${audience}\`, and send an Idempotency-Key that is a UUID of version
+4: a retry with the same key may have a fresh token. It comes from one of these issuers:
+
+${kinds.map((kind) => `- ${(SOURCES[kind] ?? kind).replaceAll('AUDIENCE', () => audience)}`).join('\n')}
+
+`
+  const person = hasLogin
+    ? `A person logs in with the browser; the key belongs to their account:
+
+    curl -O ${links.script}
+    node register.mjs --name acme-agent --login
+
+`
+    : ''
+  return `## Register without a bootstrap token
+
+${program}${person}Without FIRSTKEY_TOKEN, \`register.mjs\` finds the identity of a GitHub Actions job, or of a pod with a projected token, by itself.
+OAuth clients exchange an identity token${hasLogin ? ' or a login' : ''} at ${links.token} for a bootstrap token that is good for one
+registration: see the [metadata](${links.authorizationServer}), RFC 8414.${hasLogin ? ' The client id is `firstkey`.' : ''}
+
 `
 }

@@ -1,34 +1,69 @@
 import type { Config } from '../config.ts'
+import type { Identities } from './identities.ts'
 import { linksOf } from './links.ts'
 
 /** The environment variable from which a program reads the bootstrap token. */
 const TOKEN_VARIABLE = 'FIRSTKEY_TOKEN'
+/** The ids of the authentication methods. */
 const BOOTSTRAP = 'bootstrap-token'
+const BROWSER = 'browser-login'
+const WORKLOAD = 'workload-identity'
+/** The ids of the steps that register. */
+const LOGIN_STEP = 'register_after_login'
+const TOKEN_STEP = 'register'
 
 /**
  * Returns the API Onboarding Descriptor (AOD 0.1, apionboarding.org) of this deployment: everything that a generic
- * engine needs to turn a bootstrap token into a working API key.
+ * engine needs to turn a bootstrap token, or a login, into a working API key.
  */
-export function onboardingDescriptor({
-  publicUrl,
-  apiBaseUrl,
-  plans,
-}: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'plans'>): object {
+export function onboardingDescriptor(
+  { publicUrl, apiBaseUrl, plans }: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'plans'>,
+  identities: Identities | null,
+): object {
   const links = linksOf(publicUrl)
+  const hasLogin = identities?.hasLogin ?? false
+  const register = {
+    method: 'POST',
+    url: links.register,
+    headers: { 'content-type': 'application/json', accept: 'application/json' },
+    body: { name: '{arg.name}', description: '{arg.description}', plan: '{arg.plan}' },
+  }
+  /** Returns the template of a field of the response, whichever step got it. */
+  const field = (path: string) =>
+    `{${[...(hasLogin ? [LOGIN_STEP] : []), TOKEN_STEP].map((step) => `steps.${step}.${path}`).join(' || ')}}`
   return {
     aod: '0.1',
     provider: { name: new URL(apiBaseUrl).hostname, url: apiBaseUrl, portalUrl: links.home },
-    maturity: 'bootstrap-token',
+    maturity: hasLogin ? 'self-serve' : 'bootstrap-token',
     account: {
-      required: false,
+      required: hasLogin,
       agentPolicy: 'allowed',
-      prerequisites: ['A bootstrap token (fkb_…) from the operator'],
+      prerequisites: [
+        hasLogin
+          ? "An account at the operator's identity provider, or a bootstrap token (fkb_…) from the operator"
+          : 'A bootstrap token (fkb_…) from the operator',
+      ],
       plans: plans.map(({ name }) => ({ name, requiredFor: `The limits of the usage plan "${name}"` })),
     },
     registration: {
       applicationNoun: 'API key',
       owner: 'developer',
       mechanisms: [
+        ...(hasLogin
+          ? [
+              {
+                type: 'browser-oauth',
+                description: 'A login in the browser; the access token is good for one registration.',
+                baseUrl: publicUrl,
+                authorizationEndpoint: links.authorize,
+                tokenEndpoint: links.token,
+                publicClientId: 'firstkey',
+                redirectUri: 'http://127.0.0.1:8976/callback',
+                docsUrls: [links.llms],
+                auth: BROWSER,
+              },
+            ]
+          : []),
         {
           type: 'management-api',
           description: 'One request turns a bootstrap token into an API key on a usage plan.',
@@ -47,6 +82,7 @@ export function onboardingDescriptor({
     },
     authentication: {
       methods: [
+        ...(hasLogin ? [{ id: BROWSER, type: 'oauth-pkce-browser' }] : []),
         {
           id: BOOTSTRAP,
           type: 'bearer-env',
@@ -55,6 +91,21 @@ export function onboardingDescriptor({
           bootstrap: 'The operator creates a bootstrap token (firstkey tokens create) and hands it out.',
           notes: 'A token may allow several registrations; a rejected or failed registration costs no use.',
         },
+        ...(identities === null || identities.kinds.length === 0
+          ? []
+          : [
+              {
+                id: WORKLOAD,
+                type: 'cloud-iam',
+                env: [TOKEN_VARIABLE],
+                tokenEndpoint: links.token,
+                audience: identities.audience,
+                notes:
+                  `An identity token (JWT) for the audience above, of an issuer of a kind that is accepted: ${identities.kinds.join(', ')}. ` +
+                  'Send it in place of the bootstrap token, with an Idempotency-Key that is a UUID of version 4, or exchange it at the ' +
+                  'token endpoint (RFC 7523).',
+              },
+            ]),
       ],
     },
     credentials: [
@@ -83,37 +134,45 @@ export function onboardingDescriptor({
         },
       ],
       steps: [
+        ...(hasLogin
+          ? [
+              {
+                id: LOGIN_STEP,
+                description:
+                  'Lets a person log in and mints the key. It is skipped if there is a bootstrap token.',
+                skipIf: `{env.${TOKEN_VARIABLE}}`,
+                auth: BROWSER,
+                request: register,
+                onStatus: onStatus(),
+              },
+            ]
+          : []),
         {
-          id: 'register',
+          id: TOKEN_STEP,
           description: 'Mints the key. To make retries safe, add an Idempotency-Key header with a new UUID.',
+          ...(hasLogin ? { skipIf: `{steps.${LOGIN_STEP}.registration_id}` } : {}),
           auth: BOOTSTRAP,
           request: {
-            method: 'POST',
-            url: links.register,
-            headers: {
-              authorization: `Bearer {env.${TOKEN_VARIABLE}}`,
-              'content-type': 'application/json',
-              accept: 'application/json',
-            },
-            body: { name: '{arg.name}', description: '{arg.description}', plan: '{arg.plan}' },
+            ...register,
+            headers: { authorization: `Bearer {env.${TOKEN_VARIABLE}}`, ...register.headers },
           },
           onStatus: onStatus(),
         },
       ],
       outputs: {
-        api_key: '{steps.register.api_key_value}',
-        client_id: '{steps.register.api_key_id}',
-        client_secret: '{steps.register.api_key_value}',
-        api_key_id: '{steps.register.api_key_id}',
-        usage_plan_id: '{steps.register.usage_plan_id}',
-        registration_id: '{steps.register.registration_id}',
-        management_token: '{steps.register.management.token}',
-        management_url: '{steps.register.management.url}',
-        header: '{steps.register.use.header}',
-        base_url: '{steps.register.use.base_url}',
+        api_key: field('api_key_value'),
+        client_id: field('api_key_id'),
+        client_secret: field('api_key_value'),
+        api_key_id: field('api_key_id'),
+        usage_plan_id: field('usage_plan_id'),
+        registration_id: field('registration_id'),
+        management_token: field('management.token'),
+        management_url: field('management.url'),
+        header: field('use.header'),
+        base_url: field('use.base_url'),
       },
     },
-    gaps: ['A human operator hands out the bootstrap token.'],
+    ...(hasLogin ? {} : { gaps: ['A human operator hands out the bootstrap token.'] }),
   }
 }
 
@@ -131,13 +190,16 @@ function onStatus(): Record<string, { action: 'continue' | 'fail'; message?: str
     },
     403: {
       action: 'fail',
-      message: 'The token has no uses left, or does not allow this name or plan: see "detail".',
+      message:
+        'The token has no uses left, the identity has all the keys that it may have, or the name or plan is not ' +
+        'allowed: see "detail".',
     },
     408: { action: 'fail', message: 'The request took too long to arrive: send it again.' },
     409: {
       action: 'fail',
       message:
-        'The same request is still in progress, or its key expired, was revoked or was replaced: see "code".',
+        'The same request is still in progress, its key expired, was revoked or was replaced, or the identity is ' +
+        'already registered: see "code".',
     },
     413: { action: 'fail', message: 'The request is too large: send at most 16 KiB.' },
     415: { action: 'fail', message: 'Send the body uncompressed, as application/json.' },

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Identities } from '../discovery/identities.ts'
 import { linksOf } from '../discovery/links.ts'
 import type { ErrorCode } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
@@ -36,22 +37,51 @@ const REDIRECTED = [
  * clients mean for an endpoint of theirs. A client that finds no metadata registers at `/register` (MCP specification
  * 2025-03-26, authorization, section 2.3.3).
  */
-export function redirectOauthClients(app: FastifyInstance, publicUrl: string): void {
+export function redirectOauthClients(
+  app: FastifyInstance,
+  publicUrl: string,
+  identities: () => Identities | null,
+): void {
   app.setErrorHandler(async (error: Error, request, reply) => {
-    const { code, message } = toServiceError(error)
-    const isClient = isRedirected(code) && isClientMetadata(await peekBody(request))
+    const found = toServiceError(error)
+    const isClient = isRedirected(found.code) && isClientMetadata(await peekBody(request))
     if (reply.sent) return reply // The body did not arrive in time.
     if (!isClient) throw error
-    const { connect } = linksOf(publicUrl)
-    const redirection = new ServiceError(
-      code,
-      `${message} OAuth clients register at ${connect} (RFC 7591), with the bootstrap token as initial access token.`,
-      {
-        nextStep: `Send the same request to ${connect}, with "Authorization: Bearer fkb_…": a bootstrap token from the operator.`,
-      },
-    )
-    return sendOauthError(reply, request, redirection, publicUrl, error)
+    return sendOauthError(reply, request, withRegistration(found, publicUrl, identities()), publicUrl, error)
   })
+}
+
+/**
+ * Returns the error handler of the endpoint where clients register. Those that found it in metadata send no token at first:
+ * the response says where one comes from.
+ */
+export function explainMissingToken(publicUrl: string, identities: () => Identities | null) {
+  return (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const found = toServiceError(error)
+    if (found.code !== 'missing_token') throw error
+    return sendOauthError(reply, request, withRegistration(found, publicUrl, identities()), publicUrl, error)
+  }
+}
+
+/** Adds to the error of an OAuth client where clients register, and with what. */
+function withRegistration(
+  { code, message }: ServiceError,
+  publicUrl: string,
+  identities: Identities | null,
+): ServiceError {
+  const { connect, authorizationServer } = linksOf(publicUrl)
+  const login = identities?.hasLogin
+    ? ` A login as the client "firstkey" gives a bootstrap token for one registration: ${authorizationServer} describes it (RFC 8414).`
+    : ''
+  return new ServiceError(
+    code,
+    `${message} OAuth clients register at ${connect} (RFC 7591), with the bootstrap token as initial access token.${login}`,
+    {
+      nextStep: `Send the same request to ${connect}, with "Authorization: Bearer fkb_…": a bootstrap token from the operator${
+        login === '' ? '' : ' or from a login'
+      }.`,
+    },
+  )
 }
 
 /** Adds to the `responses` of a route of {@link redirectOauthClients} those that OAuth clients get. */
@@ -74,18 +104,28 @@ function isClientMetadata(body: unknown): boolean {
   return Object.keys(body).some((member) => metadata.some((one) => one === member.split('#', 1)[0]))
 }
 
-/** Explains at the other two endpoints that such clients assume, `/authorize` and `/token`, that there is no OAuth flow. */
-export async function explainNoFlow(app: FastifyInstance, publicUrl: string): Promise<void> {
-  const { connect } = linksOf(publicUrl)
-  const nextStep = `Register at ${connect} (RFC 7591): "client_secret" in the response is an API key for the header x-api-key.`
+/**
+ * Explains at the other two endpoints that such clients assume, `/authorize` and `/token`, where the endpoint is, or that
+ * there is no OAuth flow.
+ */
+export async function explainNoFlow(
+  app: FastifyInstance,
+  publicUrl: string,
+  identities: () => Identities | null,
+): Promise<void> {
+  const { connect, authorize, token, authorizationServer } = linksOf(publicUrl)
+  const elsewhere = (kind: string, url: string) =>
+    new ServiceError('not_found', `The ${kind} endpoint is ${url}.`, {
+      nextStep: `Read the metadata of the authorization server: ${authorizationServer} (RFC 8414).`,
+    })
   const absent = (kind: string) =>
     new ServiceError('not_found', `There is no ${kind} endpoint: the client secret is an API key.`, {
-      nextStep,
+      nextStep: `Register at ${connect} (RFC 7591): "client_secret" in the response is an API key for the header x-api-key.`,
     })
   await app.register(
     async (endpoint) => {
       endpoint.setNotFoundHandler(() => {
-        throw absent('authorization')
+        throw identities()?.hasLogin ? elsewhere('authorization', authorize) : absent('authorization')
       })
     },
     { prefix: '/authorize' },
@@ -96,7 +136,7 @@ export async function explainNoFlow(app: FastifyInstance, publicUrl: string): Pr
         sendOauthError(reply, request, toServiceError(error), publicUrl, error),
       )
       endpoint.setNotFoundHandler(() => {
-        throw absent('token')
+        throw identities() === null ? absent('token') : elsewhere('token', token)
       })
     },
     { prefix: '/token' },

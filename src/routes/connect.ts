@@ -6,6 +6,7 @@ import { ServiceError } from '../errors.ts'
 import { actorOf, authenticate, authenticated, authenticateManager, managing } from '../http/authenticate.ts'
 import { readIdempotencyKey } from '../http/idempotency-key.ts'
 import { answerOauthErrors, oauthErrorResponses } from '../http/oauth-error.ts'
+import { explainMissingToken } from '../http/oauth-fallbacks.ts'
 import { tagged } from '../http/openapi.ts'
 import { UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
 import type { RateLimits } from '../http/rate-limit.ts'
@@ -14,6 +15,7 @@ import { pageContent } from '../http/send-page.ts'
 import { viewRegistration } from '../registration/queries/registration-view.ts'
 import { register } from '../registration/register.ts'
 import { revoke } from '../registration/revoke.ts'
+import { identitiesOf } from './accepted-identities.ts'
 import {
   clientExample,
   clientInformation,
@@ -39,12 +41,13 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app,
   { deps, limits },
 ) => {
-  const { config, store, clock, deliveries } = deps
+  const { config, store, clock, deliveries, federation } = deps
   answerOauthErrors(app, config.publicUrl)
   app.route({
     method: 'POST',
     url: '/connect/register',
     onRequest: [authenticate(deps), limits.byToken],
+    errorHandler: explainMissingToken(config.publicUrl, () => identitiesOf(federation)),
     schema: {
       operationId: 'registerClient',
       summary: 'Register an OAuth client and get an API key (RFC 7591)',

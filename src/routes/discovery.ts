@@ -1,6 +1,8 @@
+import type { FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { Config } from '../config.ts'
+import type { Deps } from '../deps.ts'
+import { authorizationServerMetadata } from '../discovery/authorization-server.ts'
 import { apiCatalog, CATALOG_TYPE, linkHeader, resourceMetadata } from '../discovery/catalog.ts'
 import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
@@ -11,20 +13,22 @@ import { OPEN } from '../http/openapi.ts'
 import { problemResponses } from '../http/openapi-errors.ts'
 import { problemStatus } from '../http/problem.ts'
 import { headersOf } from '../http/response-headers.ts'
+import { identitiesOf } from './accepted-identities.ts'
 
 const ERRORS = problemResponses('rate_limited')
-const WELL_KNOWN = '/.well-known/oauth-protected-resource'
+const RESOURCE = '/.well-known/oauth-protected-resource'
+const AUTHORIZATION_SERVER = '/.well-known/oauth-authorization-server'
 
 /**
  * The documents from which a client that has only the base URL finds everything else: well-known documents, a guide for
  * language models, and the registration script.
  */
-export const discoveryRoutes: FastifyPluginAsyncZod<{
-  config: Pick<Config, 'publicUrl' | 'apiBaseUrl' | 'apiProbeUrl' | 'plans'>
-}> = async (app, { config }) => {
+export const discoveryRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'federation'> }> = async (
+  app,
+  { deps: { config, federation } },
+) => {
   const { publicUrl } = config
-  const script = registerScript(publicUrl)
-  const guide = llmsText(config, problemStatus)
+  const identities = () => identitiesOf(federation)
   const document = (description: string, example: object) => ({
     200: { description, content: { 'application/json': { schema: z.looseObject({}), example } } },
     ...ERRORS,
@@ -37,14 +41,15 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
       ...OPEN,
       summary: 'API Onboarding Descriptor',
       description:
-        'Everything that a generic engine needs to turn a bootstrap token into a working API key (apionboarding.org).',
+        'Everything that a generic engine needs to turn a bootstrap token, or a login, into a working API key ' +
+        '(apionboarding.org).',
       response: document('The API Onboarding Descriptor (AOD 0.1).', {
         aod: '0.1',
         provider: { name: 'api.example.com', url: 'https://api.example.com/v1' },
         maturity: 'bootstrap-token',
       }),
     },
-    handler: async () => ({ ...onboardingDescriptor(config) }),
+    handler: async () => ({ ...onboardingDescriptor(config, identities()) }),
   })
   app.route({
     method: 'GET',
@@ -60,7 +65,7 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
           description: 'The API catalog (RFC 9727).',
           headers: headersOf('Link'),
           content: {
-            'application/linkset+json': { schema: z.looseObject({}), example: apiCatalog(publicUrl) },
+            'application/linkset+json': { schema: z.looseObject({}), example: apiCatalog(publicUrl, null) },
           },
         },
         ...ERRORS,
@@ -68,22 +73,23 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
     },
     handler: async (_request, reply) => {
       reply.header('link', `<${linksOf(publicUrl).catalog}>; rel="api-catalog"`)
-      return reply.type(CATALOG_TYPE).send({ ...apiCatalog(publicUrl) })
+      return reply.type(CATALOG_TYPE).send({ ...apiCatalog(publicUrl, identities()) })
     },
   })
   app.route({
     method: 'GET',
-    url: WELL_KNOWN,
+    url: RESOURCE,
     schema: {
       operationId: 'protectedResource',
       ...OPEN,
       summary: 'OAuth protected resource metadata',
       description:
         'The challenge of every 401 response refers to this document. It describes how to send a token and links to the ' +
-        'guide.',
-      response: document('The protected resource metadata (RFC 9728).', resourceMetadata(publicUrl)),
+        'guide. While identity tokens are accepted, it names the authorization server, which is this service, and ' +
+        '`identity_token_audience`, the audience to request an identity token for.',
+      response: document('The protected resource metadata (RFC 9728).', resourceMetadata(publicUrl, null)),
     },
-    handler: async () => ({ ...resourceMetadata(publicUrl) }),
+    handler: async () => ({ ...resourceMetadata(publicUrl, identities()) }),
   })
   // A client that knows only the URL of a resource inserts the well-known path into it (RFC 9728, section 3.1).
   const { basePath } = linksOf(publicUrl)
@@ -95,12 +101,56 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
   )
   app.route({
     method: 'GET',
-    url: `${WELL_KNOWN}/*`,
+    url: `${RESOURCE}/*`,
     schema: { hide: true, params: z.object({ '*': z.string() }) },
     handler: async (request) => {
       const path = resources.get(`/${request.params['*']}`)
       if (path === undefined) throw new ServiceError('not_found', 'This path does not exist.')
-      return { ...resourceMetadata(publicUrl, path) }
+      return { ...resourceMetadata(publicUrl, identities(), path) }
+    },
+  })
+  const readAuthorizationServer = ({ headers }: FastifyRequest) => {
+    const accepted = identities()
+    if (accepted === null)
+      throw new ServiceError(
+        'not_found',
+        'This service is no authorization server: it accepts no identity tokens.',
+      )
+    // MCP's SDK for TypeScript fails on metadata without an authorization endpoint. Without metadata it tries to register,
+    // and that error has the next step.
+    if (!accepted.hasLogin && headers['mcp-protocol-version'] !== undefined)
+      throw new ServiceError('not_found', 'This authorization server has no authorization endpoint.')
+    return authorizationServerMetadata(publicUrl, accepted)
+  }
+  app.route({
+    method: 'GET',
+    url: AUTHORIZATION_SERVER,
+    schema: {
+      operationId: 'authorizationServer',
+      ...OPEN,
+      summary: 'OAuth authorization server metadata',
+      description:
+        'Describes the endpoints that turn an identity token or a login into a bootstrap token for one registration. It ' +
+        'exists only while the service accepts identity tokens.',
+      response: {
+        ...document(
+          'The authorization server metadata (RFC 8414).',
+          authorizationServerMetadata(publicUrl, { audience: publicUrl, kinds: [], hasLogin: true }),
+        ),
+        ...problemResponses('not_found', 'rate_limited'),
+      },
+    },
+    handler: async (request) => readAuthorizationServer(request),
+  })
+  app.route({
+    method: 'GET',
+    url: `${AUTHORIZATION_SERVER}/*`,
+    schema: { hide: true, params: z.object({ '*': z.string() }) },
+    handler: async (request) => {
+      // The issuer's path follows the well-known path (RFC 8414, section 3.1).
+      if (`/${request.params['*']}` !== basePath)
+        throw new ServiceError('not_found', 'This path does not exist.')
+      return readAuthorizationServer(request)
     },
   })
   app.route({
@@ -115,12 +165,15 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
       response: {
         200: {
           description: 'The script, as JavaScript.',
-          content: { 'text/javascript': { schema: z.string(), example: firstLines(script) } },
+          content: {
+            'text/javascript': { schema: z.string(), example: firstLines(registerScript(publicUrl, null)) },
+          },
         },
         ...ERRORS,
       },
     },
-    handler: async (_request, reply) => reply.type('text/javascript; charset=utf-8').send(script),
+    handler: async (_request, reply) =>
+      reply.type('text/javascript; charset=utf-8').send(registerScript(publicUrl, identities())),
   })
   app.route({
     method: 'GET',
@@ -134,14 +187,16 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{
         200: {
           description: 'The guide, as Markdown.',
           headers: headersOf('Link'),
-          content: { 'text/plain': { schema: z.string(), example: firstLines(guide) } },
+          content: {
+            'text/plain': { schema: z.string(), example: firstLines(llmsText(config, problemStatus, null)) },
+          },
         },
         ...ERRORS,
       },
     },
     handler: async (_request, reply) => {
       reply.header('link', linkHeader(publicUrl))
-      return reply.type('text/plain; charset=utf-8').send(guide)
+      return reply.type('text/plain; charset=utf-8').send(llmsText(config, problemStatus, identities()))
     },
   })
 }

@@ -13,15 +13,14 @@ import { negotiate, pageContent, sendPage } from '../http/send-page.ts'
 import { assets } from '../pages/assets.ts'
 import { homePage } from '../pages/home.ts'
 import { referencePage } from '../pages/reference.ts'
+import { identitiesOf } from './accepted-identities.ts'
 
 /** The pages for people, and the assets that those pages load. */
-export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'planLimits'> }> = async (
-  app,
-  { deps: { config, planLimits } },
-) => {
+export const pageRoutes: FastifyPluginAsyncZod<{
+  deps: Pick<Deps, 'config' | 'planLimits' | 'federation'>
+}> = async (app, { deps: { config, planLimits, federation } }) => {
   const { publicUrl, apiBaseUrl } = config
   const { basePath } = linksOf(publicUrl)
-  const guide = llmsText(config, problemStatus)
   let reference: string | undefined
   app.route({
     method: 'GET',
@@ -41,8 +40,8 @@ export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'pl
           content: {
             ...pageContent,
             'text/plain': { schema: z.string(), example: '# firstkey' },
-            'application/json': { schema: z.looseObject({}), example: apiCatalog(publicUrl) },
-            'application/linkset+json': { schema: z.looseObject({}), example: apiCatalog(publicUrl) },
+            'application/json': { schema: z.looseObject({}), example: apiCatalog(publicUrl, null) },
+            'application/linkset+json': { schema: z.looseObject({}), example: apiCatalog(publicUrl, null) },
           },
         },
         ...problemResponses('rate_limited'),
@@ -56,11 +55,14 @@ export const pageRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' | 'pl
         'application/json',
         'application/linkset+json',
       ])
-      if (type === 'text/plain') return reply.type('text/plain; charset=utf-8').send(guide)
+      if (type === 'text/plain')
+        return reply
+          .type('text/plain; charset=utf-8')
+          .send(llmsText(config, problemStatus, identitiesOf(federation)))
       if (type !== 'text/html')
         return reply
           .type(type === 'application/json' ? type : CATALOG_TYPE)
-          .send({ ...apiCatalog(publicUrl) })
+          .send({ ...apiCatalog(publicUrl, identitiesOf(federation)) })
       const plans = await planLimits()
       return sendPage(reply, homePage({ basePath, links: linksOf(publicUrl), apiBaseUrl, plans }))
     },

@@ -9,6 +9,7 @@ import type { RateLimits } from '../http/rate-limit.ts'
 import { headersOf } from '../http/response-headers.ts'
 import { negotiate } from '../http/send-page.ts'
 import { register } from '../registration/register.ts'
+import { identitiesOf } from './accepted-identities.ts'
 import {
   credentialExample,
   credentialSchema,
@@ -48,8 +49,8 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app,
   { deps, limits },
 ) => {
-  const { config } = deps
-  redirectOauthClients(app, config.publicUrl)
+  const { config, federation } = deps
+  redirectOauthClients(app, config.publicUrl, () => identitiesOf(federation))
   app.route({
     method: 'POST',
     url: '/register',

@@ -1,17 +1,21 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import {
+  auth,
   exchangeAuthorization,
   registerClient,
   startAuthorization,
 } from '@modelcontextprotocol/sdk/client/auth.js'
+import getPort from 'get-port'
 import { z } from 'zod'
 import { createSecret } from '../../src/auth/token-format.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { assertMetadata, readProblem } from '../support/problem.ts'
-import { startService } from '../support/service.ts'
+import { startService, tempDir } from '../support/service.ts'
 
 const PUBLIC_URL = 'https://keys.example.com/base'
 const REGISTRATION = `${PUBLIC_URL}/connect/register`
@@ -128,6 +132,91 @@ test('an unmodified MCP SDK without metadata reports where to register, and that
   assert.equal(code, 'not_found')
   assert.match(detail, /There is no authorization endpoint/)
   assert.ok(next_step.includes(REGISTRATION))
+})
+
+const ISSUERS = {
+  workloads: '{ kind: github }',
+  login:
+    '{ kind: oidc, issuer: https://login.example.com, login: { client_id: x, client_secret_env: OIDC_SECRET } }',
+}
+const PINS = { workloads: '{ repository_id: "42" }', login: '{ email: alice@example.com }' }
+
+/** Starts a service at its own address that trusts an issuer of workloads, one at which people log in, or none. */
+async function startTrusting(t: TestContext, kind: keyof typeof ISSUERS | null) {
+  const PORT = String(await getPort())
+  const url = `http://127.0.0.1:${PORT}`
+  const TRUST_FILE = join(tempDir(t), 'trust.yaml')
+  if (kind !== null)
+    writeFileSync(
+      TRUST_FILE,
+      `issuers: { it: ${ISSUERS[kind]} }
+rules: [{ id: all, issuer: it, match: ${PINS[kind]}, grant: { plans: [free], key_ttl: 24h } }]`,
+    )
+  const trust = kind === null ? {} : { TRUST_FILE, OIDC_SECRET: 'x'.repeat(32) }
+  await startService(t, { env: { PORT, PUBLIC_URL: url, ...trust } })
+  return url
+}
+
+/** Runs the whole flow of the MCP SDK. @returns the URL at which it lets a person log in */
+async function runMcpClient(serverUrl: string, clientId?: string): Promise<URL | undefined> {
+  let authorizationUrl: URL | undefined
+  await auth(
+    {
+      redirectUrl: 'http://localhost:3334/oauth/callback',
+      clientMetadata: { client_name: 'acme-agent', redirect_uris: ['http://localhost:3334/oauth/callback'] },
+      clientInformation: () => (clientId === undefined ? undefined : { client_id: clientId }),
+      saveClientInformation: () => undefined,
+      tokens: () => undefined,
+      saveTokens: () => undefined,
+      redirectToAuthorization: (url) => {
+        authorizationUrl = url
+      },
+      saveCodeVerifier: () => undefined,
+      codeVerifier: () => '',
+    },
+    { serverUrl },
+  )
+  return authorizationUrl
+}
+
+test('an unmodified MCP SDK ends with the same next step whatever identities are accepted, and can log in as firstkey', async (t) => {
+  const [plain, workloads, login] = await Promise.all([
+    startTrusting(t, null),
+    startTrusting(t, 'workloads'),
+    startTrusting(t, 'login'),
+  ])
+  for (const url of [plain, workloads, login])
+    for (const path of ['', '/register'])
+      await assert.rejects(runMcpClient(`${url}${path}`), (error: Error) => {
+        assert.match(error.message, /\/connect\/register .*bootstrap token as initial access token/, url)
+        return true
+      })
+  const address = await runMcpClient(login, 'firstkey')
+  assert.equal(address?.href.split('?')[0], `${login}/connect/authorize`)
+  assert.equal(address?.searchParams.get('code_challenge_method'), 'S256')
+})
+
+test('the endpoints that clients without metadata assume name the real ones, where there are any', async (t) => {
+  const workloads = await startTrusting(t, 'workloads')
+  const login = await startTrusting(t, 'login')
+  const detailAt = async (url: string) => (await readProblem(await fetch(url))).detail
+  const tokenError = async (url: string) => {
+    const answer = await fetch(`${url}/token`, { method: 'POST', body: new URLSearchParams({ code: 'a' }) })
+    return oauthError.parse(await answer.json())
+  }
+  assert.match(await detailAt(`${workloads}/authorize`), /There is no authorization endpoint/)
+  assert.equal(
+    await detailAt(`${login}/authorize?a=b`),
+    `The authorization endpoint is ${login}/connect/authorize.`,
+  )
+  for (const url of [workloads, login]) {
+    const { error, error_description, next_step } = await tokenError(url)
+    assert.deepEqual(
+      [error, error_description],
+      ['unsupported_grant_type', `The token endpoint is ${url}/connect/token.`],
+    )
+    assert.match(next_step, /\/\.well-known\/oauth-authorization-server/)
+  }
 })
 
 test('a body that does not arrive after a rejection ends the request, and is no fault', async (t) => {

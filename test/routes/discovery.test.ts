@@ -1,20 +1,22 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
+import * as oauth from 'oauth4webapi'
 import { z } from 'zod'
+import { ISSUER_KINDS } from '../../src/auth/federation/issuer-kinds.ts'
 import { errorCatalogue } from '../../src/error-catalogue.ts'
 import { readProblem } from '../support/problem.ts'
-import { dataPlane, startService } from '../support/service.ts'
+import { dataPlane, startService, tempDir } from '../support/service.ts'
 
 const PUBLIC_URL = 'https://keys.example.com/base'
 
 /** Starts a service that callers reach at {@link PUBLIC_URL}. `reach` fetches such a URL from the service. */
-async function startBehindGateway(t: Parameters<typeof startService>[0]) {
-  const service = await startService(t, { env: { PUBLIC_URL } })
+async function startBehindGateway(t: TestContext, env: Record<string, string> = {}) {
+  const service = await startService(t, { env: { PUBLIC_URL, ...env } })
   const reach = (url: string, init?: RequestInit) => {
     assert.ok(url.startsWith(`${PUBLIC_URL}/`), `${url} is below PUBLIC_URL`)
     return fetch(service.url + url.slice(PUBLIC_URL.length), init)
@@ -22,8 +24,39 @@ async function startBehindGateway(t: Parameters<typeof startService>[0]) {
   return { service, reach }
 }
 
-test('the onboarding descriptor matches its schema (AOD 0.1) and describes this deployment', async (t) => {
-  const { reach } = await startBehindGateway(t)
+const WORKLOADS = `
+audience: urn:firstkey:test
+issuers:
+  ci: { kind: github }
+  pods: { kind: kubernetes, issuer: https://kubernetes.default.svc, jwks_uri: https://keys.example.com/jwks }
+rules:
+  - id: secret-rule
+    issuer: ci
+    match: { repository_id: "42424242" }
+    grant: { plans: [free], key_ttl: 24h, max_live: 5 }
+`
+const LOGIN = `
+issuers:
+  staff:
+    kind: oidc
+    issuer: https://login.example.com
+    login: { client_id: firstkey, client_secret_env: OIDC_SECRET }
+rules:
+  - id: secret-rule
+    issuer: staff
+    match: { email: alice@example.com }
+    grant: { plans: [free], key_ttl: 24h, max_live: 5 }
+`
+
+/** Writes a trust file and returns the variables of a service that uses it. */
+function trusting(t: TestContext, text: string) {
+  const file = join(tempDir(t), 'trust.yaml')
+  writeFileSync(file, text)
+  return { TRUST_FILE: file, OIDC_SECRET: 'the-secret-of-the-client-firstkey' }
+}
+
+/** Returns the onboarding descriptor, which must match the schema of AOD 0.1. */
+async function readDescriptor(reach: (url: string) => Promise<Response>): Promise<unknown> {
   const answer = await reach(`${PUBLIC_URL}/.well-known/api-onboarding`)
   assert.match(answer.headers.get('content-type') ?? '', /^application\/json/)
   const descriptor = await answer.json()
@@ -32,6 +65,11 @@ test('the onboarding descriptor matches its schema (AOD 0.1) and describes this 
   addFormats.default(ajv)
   const validate = ajv.compile(schema)
   assert.ok(validate(descriptor), JSON.stringify(validate.errors))
+  return descriptor
+}
+
+test('the onboarding descriptor matches its schema (AOD 0.1) and describes this deployment', async (t) => {
+  const { reach } = await startBehindGateway(t)
   const { maturity, account, credentials } = z
     .looseObject({
       maturity: z.string(),
@@ -41,7 +79,7 @@ test('the onboarding descriptor matches its schema (AOD 0.1) and describes this 
       }),
       credentials: z.array(z.looseObject({ type: z.string() })),
     })
-    .parse(descriptor)
+    .parse(await readDescriptor(reach))
   assert.deepEqual([maturity, account.agentPolicy], ['bootstrap-token', 'allowed'])
   assert.deepEqual(
     account.plans.map(({ name }) => name),
@@ -210,4 +248,152 @@ test('the type of a problem is the URL of a page, as JSON or HTML by Accept', as
   const unknown = await reach(`${PUBLIC_URL}/problems/%3Cscript%3E`, { headers: { accept: 'text/html' } })
   assert.equal(unknown.status, 404)
   assert.ok(!(await unknown.text()).includes('<script>'))
+})
+
+const WELL_KNOWN = `${PUBLIC_URL}/.well-known/oauth-authorization-server`
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+
+const described = z.looseObject({
+  maturity: z.string(),
+  authentication: z.object({
+    methods: z.array(z.looseObject({ type: z.string(), audience: z.string().optional() })),
+  }),
+  registration: z.object({ mechanisms: z.array(z.looseObject({ type: z.string() })) }),
+})
+
+/** Returns what the documents say about identities. */
+async function readDocuments(reach: (url: string) => Promise<Response>) {
+  const server = await reach(WELL_KNOWN)
+  const resource = z
+    .looseObject({
+      authorization_servers: z.array(z.string()).optional(),
+      identity_token_audience: z.string().optional(),
+    })
+    .parse(await (await reach(`${PUBLIC_URL}/.well-known/oauth-protected-resource`)).json())
+  const { maturity, authentication, registration } = described.parse(await readDescriptor(reach))
+  const catalog = await (await reach(`${PUBLIC_URL}/.well-known/api-catalog`)).text()
+  return {
+    server: server.status === 200 ? await server.json() : (await readProblem(server)).code,
+    servers: resource.authorization_servers,
+    audience: resource.identity_token_audience,
+    maturity,
+    methods: authentication.methods.map(({ type, audience }) => [type, audience]),
+    mechanisms: registration.mechanisms.map(({ type }) => type),
+    isListed: catalog.includes(WELL_KNOWN),
+    guide: await (await reach(`${PUBLIC_URL}/llms.txt`)).text(),
+  }
+}
+
+test('without a trust file no document speaks of identity tokens or a login', async (t) => {
+  const { reach } = await startBehindGateway(t)
+  const { guide, ...documents } = await readDocuments(reach)
+  assert.deepEqual(documents, {
+    ...{ server: 'not_found', servers: undefined, audience: undefined, isListed: false },
+    ...{
+      maturity: 'bootstrap-token',
+      methods: [['bearer-env', undefined]],
+      mechanisms: ['management-api', 'dcr'],
+    },
+  })
+  assert.doesNotMatch(guide, /without a bootstrap token/i)
+})
+
+test('with a trust file the documents name the token endpoint, the audience and the kinds, and no rule', async (t) => {
+  const { reach } = await startBehindGateway(t, trusting(t, WORKLOADS))
+  const { guide, ...documents } = await readDocuments(reach)
+  assert.deepEqual(documents, {
+    server: {
+      issuer: PUBLIC_URL,
+      token_endpoint: `${PUBLIC_URL}/connect/token`,
+      registration_endpoint: `${PUBLIC_URL}/connect/register`,
+      grant_types_supported: [JWT_BEARER],
+      response_types_supported: [],
+      code_challenge_methods_supported: ['S256'],
+      token_endpoint_auth_methods_supported: ['none'],
+      service_documentation: `${PUBLIC_URL}/llms.txt`,
+      identity_token_audience: 'urn:firstkey:test',
+    },
+    ...{ servers: [PUBLIC_URL], audience: 'urn:firstkey:test', isListed: true, maturity: 'bootstrap-token' },
+    methods: [
+      ['bearer-env', undefined],
+      ['cloud-iam', 'urn:firstkey:test'],
+    ],
+    mechanisms: ['management-api', 'dcr'],
+  })
+  assert.match(guide, /exactly the audience `urn:firstkey:test`/)
+  assert.match(guide, /^- GitHub Actions: /m)
+  assert.match(guide, /^- Kubernetes: .*`audience: urn:firstkey:test`/m)
+  assert.doesNotMatch(guide, /^- (?:AWS|GitLab|Google|Microsoft|OpenID)|--login/m)
+  assert.doesNotMatch(guide + JSON.stringify(documents), /secret-rule|42424242/)
+})
+
+test('with a login the documents describe it, and the audience is the address of the service', async (t) => {
+  const { reach } = await startBehindGateway(t, trusting(t, LOGIN))
+  const { guide, ...documents } = await readDocuments(reach)
+  assert.deepEqual(documents, {
+    server: {
+      issuer: PUBLIC_URL,
+      authorization_endpoint: `${PUBLIC_URL}/connect/authorize`,
+      token_endpoint: `${PUBLIC_URL}/connect/token`,
+      registration_endpoint: `${PUBLIC_URL}/connect/register`,
+      grant_types_supported: ['authorization_code', JWT_BEARER],
+      response_types_supported: ['code'],
+      code_challenge_methods_supported: ['S256'],
+      authorization_response_iss_parameter_supported: true,
+      token_endpoint_auth_methods_supported: ['none'],
+      service_documentation: `${PUBLIC_URL}/llms.txt`,
+      identity_token_audience: PUBLIC_URL,
+    },
+    ...{ servers: [PUBLIC_URL], audience: PUBLIC_URL, isListed: true, maturity: 'self-serve' },
+    methods: [
+      ['oauth-pkce-browser', undefined],
+      ['bearer-env', undefined],
+      ['cloud-iam', PUBLIC_URL],
+    ],
+    mechanisms: ['browser-oauth', 'management-api', 'dcr'],
+  })
+  assert.match(guide, /node register\.mjs --name acme-agent --login/)
+  assert.doesNotMatch(guide + JSON.stringify(documents), /secret-rule|login\.example\.com|the-secret/)
+})
+
+test('a trust file that changes while the service runs changes the documents', async (t) => {
+  const { service, reach } = await startBehindGateway(t, trusting(t, WORKLOADS))
+  const { federation } = service.deps
+  assert.ok(federation)
+  assert.equal((await readDocuments(reach)).maturity, 'bootstrap-token')
+  writeFileSync(service.deps.config.trustFile ?? '', LOGIN)
+  assert.deepEqual(federation.reload().faults, [])
+  assert.equal((await readDocuments(reach)).maturity, 'self-serve')
+})
+
+test('an unmodified oauth4webapi finds and accepts the metadata, below a path too (RFC 8414, section 3)', async (t) => {
+  const { service } = await startBehindGateway(t, trusting(t, LOGIN))
+  const toService = (url: string) => fetch(service.url + new URL(url).pathname)
+  const issuer = new URL(PUBLIC_URL)
+  const found = await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', [oauth.customFetch]: toService })
+  const server = await oauth.processDiscoveryResponse(issuer, found)
+  assert.equal(server.token_endpoint, `${PUBLIC_URL}/connect/token`)
+  const resource = new URL(`${PUBLIC_URL}/register`)
+  const described = await oauth.resourceDiscoveryRequest(resource, { [oauth.customFetch]: toService })
+  const { authorization_servers } = await oauth.processResourceDiscoveryResponse(resource, described)
+  assert.deepEqual(authorization_servers, [server.issuer])
+  for (const path of ['/register', '/elsewhere', '/basement', '/base/register'])
+    assert.equal((await readProblem(await toService(`${WELL_KNOWN}${path}`))).code, 'not_found', path)
+})
+
+/** The `issuer` of the kinds that have none of their own. */
+const URLS: Readonly<Record<string, string>> = {
+  kubernetes: ', issuer: https://kubernetes.default.svc',
+  aws: ', issuer: https://abcd1234-ef56-7890-abcd-ef1234567890.tokens.sts.global.api.aws',
+  entra: ', issuer: https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0',
+  oidc: ', issuer: https://login.example.com',
+}
+
+test('/llms.txt says for every kind of issuer where its tokens come from', async (t) => {
+  const issuers = ISSUER_KINDS.map((kind) => `  ${kind}: { kind: ${kind}${URLS[kind] ?? ''} }`).join('\n')
+  const rules = WORKLOADS.slice(WORKLOADS.indexOf('rules:')).replace('issuer: ci', 'issuer: github')
+  const { reach } = await startBehindGateway(t, trusting(t, `issuers:\n${issuers}\n${rules}`))
+  const text = await (await reach(`${PUBLIC_URL}/llms.txt`)).text()
+  assert.equal(text.match(/^- [A-Z][\w /]*: /gm)?.length, ISSUER_KINDS.length)
+  assert.ok(text.length < 13_000, 'it is short')
 })

@@ -30,6 +30,7 @@ test('/openapi.json is an OpenAPI 3.1 document with every route, every status an
     '/',
     '/.well-known/api-catalog',
     '/.well-known/api-onboarding',
+    '/.well-known/oauth-authorization-server',
     '/.well-known/oauth-protected-resource',
     '/connect/register',
     '/connect/register/{id}',
