@@ -5,8 +5,7 @@ import { ServiceError, type ShownIdentity } from '../../errors.ts'
 import { type Log, redact } from '../../log.ts'
 import type { BootstrapToken } from '../../store/records.ts'
 import { createIssuerKeys, type IssuerKeys } from './issuer-keys.ts'
-import { type Claims, type Identity, matchRules, readClaim } from './match-rules.ts'
-import { parseNameTemplate } from './name-template.ts'
+import { type Claims, claimsOf, type Identity, matchRules, readClaim } from './match-rules.ts'
 import { readKeys } from './read-keys.ts'
 import {
   type Issuer,
@@ -156,13 +155,6 @@ function showIdentity({ rules }: Trust, issuer: Issuer, claims: JWTPayload | Cla
     if (room >= 0) shown.push([name, value])
   }
   return { issuer: issuer.url, rule: null, claims: Object.fromEntries(shown) }
-}
-
-/** Returns the names of the claims that a rule looks at. */
-function claimsOf({ match, identity, grant }: Rule): string[] {
-  const template = grant.name === '' ? undefined : parseNameTemplate(grant.name)
-  const inName = typeof template === 'object' ? template.claims : []
-  return [...match.map(({ claim }) => claim), ...identity, ...inName]
 }
 
 function shownValue(value: unknown): unknown {

@@ -148,3 +148,10 @@ function matched(rule: Rule, issuer: Issuer, claims: Claims): MatchedRule {
     nameIsExact: template !== undefined && !template.isPrefix,
   }
 }
+
+/** Returns the names of the claims that a rule looks at. */
+export function claimsOf({ match, identity, grant }: Rule): string[] {
+  const template = grant.name === '' ? undefined : parseNameTemplate(grant.name)
+  const inName = typeof template === 'object' ? template.claims : []
+  return [...match.map(({ claim }) => claim), ...identity, ...inName]
+}
