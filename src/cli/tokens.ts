@@ -122,9 +122,7 @@ function revoke(id: string, { withKeys, yes, ...options }: RevokeOptions): Promi
     const token = requireToken(id, await store.revokeToken(id, actor, systemClock()))
     printToken(token, options)
     if (token.federation !== null)
-      note(
-        `Rule ${token.federation.rule} lets this identity register no more, whatever token of its issuer it shows.`,
-      )
+      note(`Rule ${token.federation.rule} refuses this identity from now on, with any token of its issuer.`)
   }
   if (!withKeys) return withStore(revokeToken)
   if (!yes)

@@ -137,7 +137,7 @@ async function explainEntry(
   print(`Refused at ${showTime(at)}: ${code}. ${titleOf(code)}.`)
   if (identity === null) {
     print(
-      `The request came with ${tokenId === null ? 'no identity token' : `the bootstrap token ${tokenId}`}, so no rule was asked.`,
+      `The request came with ${tokenId === null ? 'no identity token' : `the bootstrap token ${tokenId}`}, so no rule was compared.`,
     )
     return
   }
@@ -239,7 +239,12 @@ function comparisonRow({ part, claim, wanted, found, fault }: Comparison): strin
 }
 
 function showValue(value: unknown): string {
-  return value === undefined ? '-' : redact(JSON.stringify(value))
+  return value === undefined ? '-' : JSON.stringify(redacted(value))
+}
+
+/** Replaces secrets in the value of a claim: callers choose some of them. */
+function redacted(value: unknown): unknown {
+  return value === undefined ? null : JSON.parse(redact(JSON.stringify(value)))
 }
 
 /** The claims that a rule can look at, by the names that rules have for them, without those that say nothing about the caller. */
@@ -284,11 +289,11 @@ function explanationJson(explanation: Explanation | null): object {
   const proposal = decision === null ? proposeRule(issuer, claims).join('\n') : ''
   return {
     issuer: { name: issuer.name, kind: issuer.kind, url: issuer.url },
-    claims: Object.fromEntries(namedClaims(issuer, claims)),
+    claims: redacted(Object.fromEntries(namedClaims(issuer, claims))),
     rules: rules.map(({ rule, comparisons }) => ({
       id: rule.id,
       matches: comparisons.every(({ fault }) => fault === null),
-      comparisons: comparisons.map(({ found, ...comparison }) => ({ ...comparison, found: found ?? null })),
+      comparisons: comparisons.map(({ found, ...comparison }) => ({ ...comparison, found: redacted(found) })),
     })),
     decision:
       decision === null

@@ -127,7 +127,7 @@ test('tokens show has the whole identity and its grant, and tokens revoke stops 
   const revoked = await cli('tokens', 'revoke', id)
   assert.equal(revoked.code, 0)
   assert.match(revoked.stdout, /^status +revoked$/m)
-  assert.match(revoked.stderr, /Rule acme-ci lets this identity register no more/)
+  assert.match(revoked.stderr, /Rule acme-ci refuses this identity from now on/)
   assert.match((await cli('tokens', 'list')).stdout, RegExp(`${id} +revoked `))
 })
 

@@ -203,6 +203,18 @@ test('trust explain says claim by claim why each rule matches a token, or does n
   })
   assert.equal(json.decision.rule, 'acme-org')
 
+  // Two firstkey secrets and a token in claims that a caller chooses.
+  const chosen = githubClaims({
+    ref: `fkb_${'a1'.repeat(19)}`,
+    workflow: issuer.sign({}),
+    environment: 'Bearer abcdefghijkl',
+  })
+  for (const form of [[], ['--json']]) {
+    const { stdout: shown } = await explained(world, issuer.sign(chosen), ...form)
+    assert.equal(shown.match(/fkb_|eyJ|abcdefghijkl/), null)
+    assert.match(shown, /\[redacted\]/)
+  }
+
   const unknown = await explained(world, issuer.sign(githubClaims()), '--rule', 'acme')
   assert.equal(unknown.code, 1)
   assert.match(unknown.stderr, /the trust file has no rule acme; it has acme-ci, acme-org/)
