@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts'
 import { connect, type DynamoDbOptions } from './dynamodb/connection.ts'
 import { type Records, restore } from './dynamodb/restore-records.ts'
 import { openDynamoDbStore } from './dynamodb.ts'
+import { KEPT_MS } from './federation.ts'
 import type { Store } from './store.ts'
 import { JOBS_LEASE } from './upkeep.ts'
 
@@ -14,7 +15,7 @@ const LEASE_MS = 60_000
 /** The time after which the copy must be equal to the source, and the pause between comparisons (ms). */
 const COMPARE_MS = 60_000
 const COMPARE_PAUSE_MS = 2_000
-const NOTHING = { tokens: [], registrations: [] } as const
+const NOTHING = { tokens: [], registrations: [], accessTokens: [] } as const
 
 /** The number of copied records of each kind, and the SHA-256 of the store's id and all records: the same on both sides. */
 export interface Copied {
@@ -49,10 +50,10 @@ export async function copyStore(
     throw new Error('a server uses the source, or did until a moment ago: stop it and try again')
   const renewing = setInterval(() => void takeLease().catch(() => undefined), LEASE_MS / 3)
   try {
-    const records = await readAll(from)
+    const records = await readAll(from, clock())
     const known = new Set(linesOf(records))
     // Every change by a server or an operator has an entry in the audit trail.
-    const { audit } = await readTarget(target, known)
+    const { audit } = await readTarget(target, known, records.now)
     if (linesOf({ ...NOTHING, audit }).some((line) => !known.has(line)))
       throw new Error(
         `the table ${to.table} has been used: a copy would overwrite its changes. Create another table`,
@@ -69,12 +70,16 @@ export async function copyStore(
   }
 }
 
-async function readAll(store: Store): Promise<Records> {
+async function readAll(store: Store, now: number): Promise<Records> {
+  const accessTokens = await store.listAccessTokens()
   return {
     storeId: store.id,
     tokens: await store.listTokens(),
     registrations: await store.listRegistrations({ limit: ALL }),
+    // Those that are over may be removed on one side meanwhile.
+    accessTokens: accessTokens.filter(({ expiresAt }) => expiresAt > now - KEPT_MS),
     audit: await store.listAudit({ limit: ALL }),
+    now,
   }
 }
 
@@ -86,7 +91,7 @@ async function readAll(store: Store): Promise<Records> {
 async function compare(records: Records, target: Store, known: ReadonlySet<string>): Promise<Copied> {
   const expected = digest(records)
   for (const giveUpAt = performance.now() + COMPARE_MS; ; ) {
-    const actual = digest(await readTarget(target, known))
+    const actual = digest(await readTarget(target, known, records.now))
     if (actual.sha256 === expected.sha256) return actual
     if (performance.now() > giveUpAt) {
       const [have, want] = [actual, expected].map((one) => JSON.stringify(one))
@@ -100,8 +105,8 @@ async function compare(records: Records, target: Store, known: ReadonlySet<strin
  * Reads all records of the target, except the audit entries of commands that were run on it: a command may only have
  * read. If it changed something, that change has an entry of its own.
  */
-async function readTarget(target: Store, known: ReadonlySet<string>): Promise<Records> {
-  const records = await readAll(target)
+async function readTarget(target: Store, known: ReadonlySet<string>, now: number): Promise<Records> {
+  const records = await readAll(target, now)
   const audit = records.audit.filter((entry) => {
     const [line = ''] = linesOf({ ...NOTHING, audit: [entry] })
     return entry.action !== 'command.run' || known.has(line)
@@ -117,9 +122,11 @@ function digest(records: Records): Copied {
 }
 
 /** Returns one line of text for each record, without the ids of audit entries, which differ between stores. */
-function linesOf({ tokens, registrations, audit }: Omit<Records, 'storeId'>): string[] {
+function linesOf({ tokens, registrations, accessTokens, audit }: Omit<Records, 'storeId' | 'now'>): string[] {
   const entries = audit.map(({ id: _id, ...entry }) => entry)
-  return [...tokens, ...registrations, ...entries].map((record) => JSON.stringify(canonical(record)))
+  return [...tokens, ...registrations, ...accessTokens, ...entries].map((record) =>
+    JSON.stringify(canonical(record)),
+  )
 }
 
 /** Converts a value for JSON: bytes to hexadecimal, and objects to lists of fields in the order of their names. */

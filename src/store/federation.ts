@@ -18,8 +18,8 @@ export interface FederationStore {
    */
   putVirtualToken(token: BootstrapToken, actor: Actor): Promise<BootstrapToken>
   /**
-   * Records an access token of a virtual token and claims the proof that it was issued for. It is kept for a day after
-   * `expiresAt`, for retries with the same idempotency key.
+   * Records an access token of a virtual token and claims the proof that it was issued for. It is kept for {@link KEPT_MS} after
+   * `expiresAt`.
    *
    * Atomic as a whole: of two that claim the same proof, for an access token or a registration, one does. Audit:
    * `access_token.created`.
@@ -37,6 +37,12 @@ export interface FederationStore {
   /** All access tokens that are kept, the first to expire first. Reads only. May lag, see {@link OperatorStore.listingLagMs}. */
   listAccessTokens(): Promise<AccessToken[]>
 }
+
+/**
+ * The time for which access tokens and proofs are kept after they expired (ms): a retry with the idempotency key of a request is
+ * answered for a day.
+ */
+export const KEPT_MS = 24 * 3_600_000
 
 /** An access token as its holder presents it. */
 export interface FoundAccessToken {

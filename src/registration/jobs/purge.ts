@@ -1,14 +1,9 @@
 import type { Config } from '../../config.ts'
+import { KEPT_MS } from '../../store/federation.ts'
 import type { RegistrationDeps } from '../deps.ts'
 
 /** The maximum number of records that are removed at once: other writes wait meanwhile. */
 const CHUNK = 500
-
-/**
- * The time for which proofs and access tokens are kept after they expired (ms): a retry with the idempotency key of a request is
- * answered for a day.
- */
-const KEPT_MS = 24 * 3_600_000
 
 export type PurgeDeps = Pick<RegistrationDeps, 'store' | 'clockCheck' | 'log'> & {
   readonly config: Pick<Config, 'auditRetentionMs'>
@@ -27,7 +22,7 @@ export async function purgeAudit(deps: PurgeDeps, stop?: AbortSignal): Promise<v
 }
 
 /**
- * Removes proofs and access tokens that expired a day ago. Removes nothing while the clock is in doubt: a proof that is forgotten
+ * Removes proofs and access tokens that expired {@link KEPT_MS} ago. Removes nothing while the clock is in doubt: a proof that is forgotten
  * too early could be used twice.
  * @param stop ends the purge after the present chunk
  * @throws ServiceError of the store

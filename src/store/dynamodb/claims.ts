@@ -1,19 +1,16 @@
+import { KEPT_MS } from '../federation.ts'
 import type { BeginOutcome } from '../minting.ts'
 import type { NewRegistration, Proof } from '../records.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, put, remove, type Write } from './expressions.ts'
 import { idempotencyKey, nameKey, proofKey, readHolder, type StoredRegistration } from './item-codec.ts'
 
-/**
- * Seconds for which a proof is kept after it has expired, and an access token: the time in which a retry with the same
- * idempotency key is answered, and as much again, in case a clock is behind.
- */
-export const CLAIM_TTL_S = 2 * 86_400
+/** The time at which DynamoDB removes what expired at `expiresAt`: as long again after {@link KEPT_MS}, in case a clock is behind. */
+export const claimTtl = (expiresAt: number): number => Math.ceil((expiresAt + 2 * KEPT_MS) / 1_000)
 
-/** Claims a proof. @param holder the registration or rotation; `null`: an access token */
-export function claimProof({ hash, expiresAt }: Proof, holder: string | null): Write {
-  const ttl = Math.ceil(expiresAt / 1_000) + CLAIM_TTL_S
-  return put({ ...proofKey(hash), ...(holder === null ? {} : { holder }), ttl })
+/** The item that claims a proof. @param holder the registration or rotation; `null`: an access token */
+export function claimedProof({ hash, expiresAt }: Proof, holder: string | null) {
+  return { ...proofKey(hash), ...(holder === null ? {} : { holder }), ttl: claimTtl(expiresAt) }
 }
 
 /** The item that says which registration holds a name. */
@@ -29,7 +26,7 @@ export function claimWrites(one: NewRegistration): Write[] {
   const { id, federated } = one
   if (federated === null) return []
   return [
-    ...(federated.proof === null ? [] : [claimProof(federated.proof, id)]),
+    ...(federated.proof === null ? [] : [put(claimedProof(federated.proof, id))]),
     ...(federated.holdsName ? [put(heldName(one))] : []),
   ]
 }

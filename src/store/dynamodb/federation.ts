@@ -2,7 +2,7 @@ import { tokenEntry } from '../audit.ts'
 import { type FederationStore, grantOf, isSameGrant } from '../federation.ts'
 import { type AccessToken, type BootstrapToken, mostUses } from '../records.ts'
 import type { DynamoDbAudit } from './audit.ts'
-import { CLAIM_TTL_S, claimProof } from './claims.ts'
+import { claimedProof, claimTtl } from './claims.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, type Item, put, update, type Write } from './expressions.ts'
 import {
@@ -35,7 +35,7 @@ export function dynamoDbFederation(db: DynamoDbConnection, audit: DynamoDbAudit)
     },
 
     async createAccessToken(token, proof, actor, now) {
-      const claim = proof === null ? [] : [claimProof(proof, null)]
+      const claim = proof === null ? [] : [put(claimedProof(proof, null))]
       const unmet = await db.transact([
         put(toAccessTokenItem({ ...token, proof })),
         audit.write(tokenEntry('access_token.created', token.tokenId, now, actor)),
@@ -69,7 +69,7 @@ export function toAccessTokenItem({ secretHash, tokenId, expiresAt, proof }: Acc
     ...accessTokenKey(secretHash),
     ...{ secretHash, tokenId, expiresAt, ...(proof === null ? {} : { proof }) },
     ...accessUntil(expiresAt),
-    ttl: Math.ceil(expiresAt / 1_000) + CLAIM_TTL_S,
+    ttl: claimTtl(expiresAt),
   }
 }
 

@@ -1,11 +1,14 @@
 import { holdsUse, isUnanswered } from '../../registration/lifecycle.ts'
 import type { RecordedEntry } from '../audit.ts'
-import type { BootstrapToken, Registration } from '../records.ts'
+import { KEPT_MS } from '../federation.ts'
+import type { AccessToken, BootstrapToken, Registration } from '../records.ts'
 import { dynamoDbAudit } from './audit.ts'
 import { pointerOf } from './begin-writes.ts'
 import { chunk } from './chunk.ts'
+import { claimedProof, heldName } from './claims.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
+import { toAccessTokenItem } from './federation.ts'
 import { listedAt, secretKey, switchAt, toRestoredItem, toTokenItem } from './item-codec.ts'
 import { restoreStoreId } from './store-id.ts'
 import { spendRecord } from './token-uses.ts'
@@ -13,12 +16,19 @@ import { spendRecord } from './token-uses.ts'
 /** Writes of one transaction: fewer than DynamoDB allows, because these need not be atomic together. */
 const AT_ONCE = 50
 
-/** All records of a store, with its id, except leases, leader leases and counts of requests, which expire. */
+/**
+ * All records of a store, with its id, except leases, leader leases and counts of requests, which expire. Proofs are part of the
+ * records that claimed them.
+ */
 export interface Records {
   readonly storeId: string
   readonly tokens: readonly BootstrapToken[]
   readonly registrations: readonly Registration[]
+  /** Those that are kept at `now`. */
+  readonly accessTokens: readonly AccessToken[]
   readonly audit: readonly RecordedEntry[]
+  /** The time of the copy. */
+  readonly now: number
 }
 
 /**
@@ -27,7 +37,7 @@ export interface Records {
  */
 export async function restore(
   db: DynamoDbConnection,
-  { storeId, tokens, registrations, audit }: Records,
+  { storeId, tokens, registrations, accessTokens, audit, now }: Records,
   progress: (done: number, all: number) => void,
 ): Promise<void> {
   const trail = dynamoDbAudit(db, '')
@@ -35,7 +45,8 @@ export async function restore(
   const writes = [
     restoreStoreId(storeId),
     ...tokens.flatMap(tokenWrites),
-    ...registrations.flatMap((one) => registrationWrites(one, marksOf(rotations.get(one.id) ?? []))),
+    ...registrations.flatMap((one) => registrationWrites(one, marksOf(rotations.get(one.id) ?? []), now)),
+    ...accessTokens.flatMap(accessTokenWrites),
     ...audit.map(trail.restore),
   ]
   let done = 0
@@ -47,7 +58,24 @@ export async function restore(
 }
 
 function tokenWrites(token: BootstrapToken): Write[] {
-  return [put(toTokenItem(token), 'any'), put({ ...secretKey(token.secretHash), tokenId: token.id }, 'any')]
+  const own = put(toTokenItem(token), 'any')
+  if (token.federation !== null) return [own]
+  return [own, put({ ...secretKey(token.secretHash), tokenId: token.id }, 'any')]
+}
+
+function accessTokenWrites(token: AccessToken): Write[] {
+  const own = put(toAccessTokenItem(token), 'any')
+  return token.proof === null ? [own] : [own, put(claimedProof(token.proof, null), 'any')]
+}
+
+/** A registration or rotation that has not failed holds its proof and, with its place, its name. */
+function claims(one: Registration, now: number): Write[] {
+  const { id, status, federated, holdsPlace } = one
+  const proof = status === 'failed' ? null : (federated?.proof ?? null)
+  return [
+    ...(proof === null || proof.expiresAt <= now - KEPT_MS ? [] : [put(claimedProof(proof, id), 'any')]),
+    ...(holdsPlace && federated?.holdsName ? [put(heldName(one), 'any')] : []),
+  ]
 }
 
 type Marks = { readonly pendingRotation?: string; readonly unansweredRotation?: string }
@@ -62,9 +90,9 @@ function marksOf(rotations: readonly Registration[]): Marks {
   }
 }
 
-function registrationWrites(one: Registration, marks: Marks): Write[] {
+function registrationWrites(one: Registration, marks: Marks, now: number): Write[] {
   const { id, createdAt, idempotency, rotation } = one
-  const writes = [put(toRestoredItem(one, marks), 'any')]
+  const writes = [put(toRestoredItem(one, marks), 'any'), ...claims(one, now)]
   if (idempotency !== null) {
     writes.push(put(pointerOf(one, idempotency.keyHash), 'any'))
   }

@@ -163,18 +163,22 @@ interface ProofColumns {
 }
 
 interface FederatedColumns extends ProofColumns {
+  readonly id: string
   readonly holds_name: number | null
 }
 
 /** `holds_name` is there for a federated caller. */
 function federatedOf(row: FederatedColumns) {
   if (row.holds_name === null) return null
-  return { proof: proofOf(row), holdsName: row.holds_name === 1 }
+  return { proof: proofOf(row.id, row), holdsName: row.holds_name === 1 }
 }
 
 /** Two columns that are both there or both absent. @throws Error for a row in which one is */
-function proofOf({ proof_hash: hash, proof_expires_at: expiresAt }: ProofColumns): Proof | null {
-  if ((hash === null) !== (expiresAt === null)) throw new Error('a record has only a part of a proof')
+function proofOf(
+  name: string,
+  { proof_hash: hash, proof_expires_at: expiresAt }: ProofColumns,
+): Proof | null {
+  if ((hash === null) !== (expiresAt === null)) throw new Error(`${name} has only a part of a proof`)
   return hash === null || expiresAt === null ? null : { hash, expiresAt }
 }
 
@@ -232,7 +236,7 @@ const accessTokenRow = z
       secretHash: row.secret_hash,
       tokenId: row.token_id,
       expiresAt: row.expires_at,
-      proof: proofOf(row),
+      proof: proofOf('an access token', row),
     }),
   )
 

@@ -50,6 +50,7 @@ for (let version = 1; version < migrations.length; version++) {
       ],
       ['active', 'key1', 30, 30, 30, 1020, 1020],
     )
+    assert.deepEqual([token?.federation, active?.federated, active?.holdsPlace], [null, null, false])
     assert.deepEqual(await store.listInDoubt(99, 10), [])
     assert.equal((await store.getRegistration('reg_failed'))?.failure, 'internal')
     assert.deepEqual(
