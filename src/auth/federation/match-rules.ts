@@ -107,6 +107,8 @@ function whyNoIdentity(found: unknown): string | null {
   if (found === undefined) return 'is not in the token'
   if (!isSingle(found)) return 'is no single value in the token'
   if (found === '') return 'is empty in the token'
+  // Two numbers that JSON rounds to one would be one identity.
+  if (typeof found === 'number' && !Number.isSafeInteger(found)) return 'is a number that is not exact'
   // It is stored and shown as it is.
   return containsSecret(String(found)) ? 'looks like a secret, which is not stored' : null
 }

@@ -1,24 +1,32 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { z } from 'zod'
-import { didYouMean } from '../../did-you-mean.ts'
+import type { z } from 'zod'
 import { parseDuration } from '../../duration.ts'
 import { escapeInvisible } from '../../show-value.ts'
-import { ON_REPEAT } from '../../store/records.ts'
+import type { ON_REPEAT } from '../../store/records.ts'
+import { checkRules } from './check-rules.ts'
 import {
-  ALGORITHMS,
   type Algorithm,
   type ClaimValue,
-  claimFault,
-  claimType,
-  ISSUER_KINDS,
   type IssuerKind,
   type IssuerKindName,
   issuerKinds,
-  pinForm,
 } from './issuer-kinds.ts'
 import { urlFault } from './key-addresses.ts'
-import { parseNameTemplate } from './name-template.ts'
+import { parseKeySet } from './key-set.ts'
+import {
+  issuerSchema,
+  listOf,
+  type loginSchema,
+  type matchSchema,
+  memberOf,
+  membersOf,
+  type Path,
+  type Report,
+  reportIssue,
+  type ruleSchema,
+  trustSchema,
+} from './trust-schema.ts'
 import { type Fault, parseYaml } from './yaml-places.ts'
 
 /** The trust file as it was read: the issuers that are believed, and what their tokens are granted. Immutable. */
@@ -122,193 +130,6 @@ export interface TrustContext {
 }
 
 const MAX_BYTES = 256 * 1024
-const MAX_RULES = 1_000
-const NAME_RULE = 'must be 1 to 64 letters, digits, ".", "_" and "-", a letter or digit first'
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
-/** Claims that tell nothing about who the caller is, or differ from token to token. */
-const NO_IDENTITY = [
-  'iss',
-  'aud',
-  'exp',
-  'iat',
-  'nbf',
-  'jti',
-  'nonce',
-  'auth_time',
-  'at_hash',
-  'c_hash',
-  'uti',
-]
-
-/** A field: an absent one is called required, any other fault is described by what it must be. */
-const must = (rule: string) => ({
-  error: ({ input }: { input?: unknown }) =>
-    input === undefined ? `is required: it must be ${rule}` : `must be ${rule}`,
-})
-
-/** An object without other members. A mistyped name is told with the right one. */
-function strict<T extends z.ZodRawShape>(shape: T, what: string) {
-  return z.strictObject(shape, must(what))
-}
-
-const text = (what: string) => z.string(must(what)).min(1, `must be ${what}`).max(2_048, `must be ${what}`)
-const claimName = text('the name of a claim')
-const value = z.union(
-  [z.string().max(2_048), z.number(), z.boolean()],
-  must('a text, a number, true or false, or a list of them'),
-)
-const duration = (what: string) =>
-  z.string(must(what)).refine((written) => parseDuration(written) !== undefined, `must be ${what}`)
-const DURATION = 'a duration: 90s, 15m, 24h, 7d, 4w or 1y'
-
-const loginSchema = strict(
-  {
-    label: text('the name that people know the provider by')
-      .optional()
-      .describe('Shown to people: "Sign in with …". Default: the name of the issuer'),
-    client_id: text('the id of the client that is registered at the provider').describe(
-      'The client at the provider',
-    ),
-    client_secret_env: text('the name of an environment variable')
-      .optional()
-      .describe("The environment variable with the client's secret"),
-    client_secret_file: text('the path of a file').optional().describe("The file with the client's secret"),
-    scopes: z
-      .array(text('a scope'), must('a list of scopes'))
-      .min(1, 'must be a list of scopes')
-      .optional()
-      .describe('Default: openid, profile, email'),
-  },
-  'an object with client_id and client_secret_env',
-)
-
-const issuerSchema = strict(
-  {
-    kind: z
-      .enum(ISSUER_KINDS as [IssuerKindName, ...IssuerKindName[]], must(`one of ${ISSUER_KINDS.join(', ')}`))
-      .describe(
-        'The platform: it brings defaults, short names for claims, and the claims that a rule must pin',
-      ),
-    issuer: text("the issuer's URL, exactly as the claim iss has it")
-      .optional()
-      .describe('The claim iss, exactly. Required for kubernetes, aws, entra and oidc'),
-    algorithms: z
-      .array(z.enum(ALGORITHMS, must(`one of ${ALGORITHMS.join(', ')}`)), must('a list of algorithms'))
-      .min(1, 'must be a list of at least one algorithm')
-      .optional()
-      .describe(
-        'The only algorithms that tokens may be signed with. Default: those of the kind; for oidc RS256 and ES256',
-      ),
-    single_use: z
-      .boolean(must('true or false'))
-      .optional()
-      .describe('A token, known by its jti, registers once. Default: true for github, gitlab and aws'),
-    jwks_uri: text('the URL of the key set')
-      .optional()
-      .describe('The key set, instead of the discovery document'),
-    jwks_file: text('the path of a file with the key set')
-      .optional()
-      .describe('The key set, instead of the network'),
-    ca_file: text('the path of a file with certificates')
-      .optional()
-      .describe("The certificates (PEM) that vouch for the issuer's server, instead of those of the system"),
-    bearer_token_file: text('the path of a file')
-      .optional()
-      .describe('A token that the issuer requires. The file is read again for every request'),
-    login: loginSchema.optional().describe('People may log in at this issuer'),
-  },
-  'an object: { kind: … }',
-)
-
-const matchSchema = z
-  .record(
-    claimName,
-    z.union(
-      [value, z.array(value).min(1, 'must be a value, or a list of values that is not empty')],
-      must('a text, a number, true or false, or a list of them that is not empty'),
-    ),
-    must('an object of claims and their values'),
-  )
-  .describe(
-    'Claims and their values, exact and typed. A list means any of them; a final * may follow ":" or "/"',
-  )
-
-const count = (what: string) => z.int(must(what)).min(1, `must be ${what}`)
-
-const grantSchema = strict(
-  {
-    plans: z
-      .array(text('the name of a plan'), must('a list of plans'))
-      .optional()
-      .describe('The plans on offer; the first is the default. Default: the default plan of the service'),
-    name: text('a text with claims in braces, as in "gh-{repository}*"')
-      .optional()
-      .describe(
-        'The name of registrations, with claims in braces; with a final * only its beginning. Default: any',
-      ),
-    key_ttl: duration(DURATION).describe(
-      'How long a key works without a new proof of the identity, for example 24h',
-    ),
-    max_live: count('a whole number from 1')
-      .optional()
-      .describe('The keys that are alive at once. Default: unlimited'),
-    on_repeat: z
-      .enum(ON_REPEAT, must(`one of ${ON_REPEAT.join(', ')}`))
-      .optional()
-      .describe(
-        'The same identity registers the same name again: a new key replaces the old one, 409, or one more',
-      ),
-    overlap: z
-      .union([duration(DURATION), z.literal('0s')], must('a duration, as in 1h, or 0s'))
-      .optional()
-      .describe('How long a replaced key keeps working. Default: 1h'),
-    rate: count('a whole number from 1: requests a minute')
-      .optional()
-      .describe('Requests a minute. Default: unlimited'),
-  },
-  'an object with key_ttl',
-)
-
-const ruleSchema = strict(
-  {
-    id: z
-      .string(must('a name'))
-      .regex(NAME, NAME_RULE)
-      .describe('A unique name, which logs and the audit trail show'),
-    issuer: text('the name of an issuer of this file').describe('The name of an issuer'),
-    match: matchSchema,
-    identity: z
-      .array(claimName, must('a list of claims'))
-      .min(1, 'must be a list of at least one claim')
-      .optional()
-      .describe('The claims that make it the same caller. Default: sub'),
-    grant: grantSchema,
-  },
-  'an object with id, issuer, match and grant',
-)
-
-const trustSchema = strict(
-  {
-    $schema: z.string(must('the URL of a JSON Schema')).optional(),
-    audience: text('the audience that tokens must have')
-      .optional()
-      .describe('The only audience that tokens may have. Default: PUBLIC_URL'),
-    issuers: z
-      .record(z.string().regex(NAME), issuerSchema, must('an object of issuers by name'))
-      .describe('The issuers whose tokens are believed'),
-    rules: z
-      .array(ruleSchema, must('a list of rules'))
-      .max(MAX_RULES, `must be at most ${MAX_RULES} rules`)
-      .describe('Who gets what; the first rule that matches decides'),
-  },
-  'an object with issuers and rules',
-)
-
-type Path = readonly PropertyKey[]
-
-/** Collects faults by the paths of what has them. */
-type Report = (path: Path, message: string, of?: 'name' | 'value') => void
-
 /**
  * Parses a trust file, YAML or JSON.
  * @throws TrustFileError with every fault, its place, and what would be right
@@ -335,7 +156,7 @@ export function parseTrust(text: string, context: TrustContext): Trust {
     membersOf(content, 'issuers').map(([name]) => [name, undefined]),
   )
   for (const { name, kind } of issuers) kinds.set(name, kind)
-  checkRules(listOf(content, 'rules'), kinds, context, report)
+  checkRules(listOf(content, 'rules'), kinds, context.plans, report)
   faults.sort((a, b) => a.line - b.line || a.column - b.column)
   if (parsed.data === undefined || faults.length > 0) throw new TrustFileError(path, faults)
   return {
@@ -357,62 +178,10 @@ export function readTrust(context: TrustContext): Trust {
   return parseTrust(text, context)
 }
 
-/** Returns the JSON Schema of the trust file, for editors. */
-export function trustJsonSchema(): object {
-  const { $schema, ...schema } = z.toJSONSchema(trustSchema, { io: 'input' })
-  return { $schema, title: 'Trust file of firstkey', ...schema }
-}
-
 function pathText(path: Path): string {
   return path
     .map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i === 0 ? '' : '.'}${String(part)}`))
     .join('')
-}
-
-function membersOf(content: unknown, name: string): [string, unknown][] {
-  const found = memberOf(content, name)
-  return typeof found === 'object' && found !== null && !Array.isArray(found) ? Object.entries(found) : []
-}
-
-function listOf(content: unknown, name: string): unknown[] {
-  const found = memberOf(content, name)
-  return Array.isArray(found) ? found : []
-}
-
-function memberOf(content: unknown, name: string): unknown {
-  if (typeof content !== 'object' || content === null || !Object.hasOwn(content, name)) return undefined
-  return Object.entries(content).find(([key]) => key === name)?.[1]
-}
-
-/** Reports what zod found, in the words of the schema. */
-function reportIssue(issue: z.core.$ZodIssue, report: Report): void {
-  switch (issue.code) {
-    case 'unrecognized_keys':
-      for (const key of issue.keys) {
-        const known = knownMembers(issue.path)
-        const list = `it may have ${known.join(', ')}`
-        report([...issue.path, key], `is not known${didYouMean(key, known)}; ${list}`, 'name')
-      }
-      break
-    case 'invalid_key':
-      report(issue.path, `has a name that ${NAME_RULE}`, 'name')
-      break
-    default:
-      report(issue.path, issue.message)
-  }
-}
-
-/** Returns the names that an object at a path may have. */
-function knownMembers(path: Path): string[] {
-  let schema: unknown = trustSchema
-  for (const part of path) {
-    while (schema instanceof z.ZodOptional) schema = schema.unwrap()
-    if (schema instanceof z.ZodObject) schema = schema.shape[String(part)]
-    else if (schema instanceof z.ZodRecord) schema = schema.valueType
-    else if (schema instanceof z.ZodArray) schema = schema.element
-  }
-  while (schema instanceof z.ZodOptional) schema = schema.unwrap()
-  return schema instanceof z.ZodObject ? Object.keys(schema.shape) : []
 }
 
 function readIssuers(members: [string, unknown][], context: TrustContext, report: Report): Issuer[] {
@@ -429,14 +198,15 @@ function readIssuers(members: [string, unknown][], context: TrustContext, report
     if (url !== '' && other !== undefined)
       report([...at, 'issuer'], `must be another than that of "${other}": both are ${url}`)
     byUrl.set(url, name)
+    const algorithms = data.algorithms ?? kind.algorithms
     return [
       {
         name,
         kind: data.kind,
         url,
-        algorithms: data.algorithms ?? kind.algorithms,
+        algorithms,
         singleUse: data.single_use ?? kind.singleUse,
-        keys: readKeySource(data, at, context, report),
+        keys: readKeySource(data, algorithms, at, context, report),
         login: data.login === undefined ? null : readLogin(data.kind, data.login, name, context, report),
       },
     ]
@@ -474,8 +244,25 @@ function issuerUrlFault(text: string): string | undefined {
     : 'must have no query (OpenID Connect Discovery 1.0, section 2)'
 }
 
-function readKeySource(content: IssuerContent, at: Path, context: TrustContext, report: Report): KeySource {
-  const { jwks_uri, jwks_file, ca_file, bearer_token_file } = content
+function keySetFault(text: string, algorithms: readonly Algorithm[]): string | undefined {
+  try {
+    parseKeySet(text, algorithms)
+    return undefined
+  } catch (error) {
+    return `must be a file with the keys of the issuer: ${error instanceof Error ? error.message : error}`
+  }
+}
+
+const CERTIFICATE = '-----BEGIN CERTIFICATE-----'
+
+function readKeySource(
+  content: IssuerContent,
+  algorithms: readonly Algorithm[],
+  at: Path,
+  context: TrustContext,
+  report: Report,
+): KeySource {
+  const { jwks_uri, jwks_file } = content
   if (jwks_file !== undefined) {
     for (const name of ['jwks_uri', 'ca_file', 'bearer_token_file'] as const)
       if (content[name] !== undefined)
@@ -483,17 +270,27 @@ function readKeySource(content: IssuerContent, at: Path, context: TrustContext, 
   }
   const fault = jwks_uri === undefined ? undefined : urlFault(jwks_uri)
   if (fault !== undefined) report([...at, 'jwks_uri'], fault)
-  const file = (name: 'jwks_file' | 'ca_file' | 'bearer_token_file', written: string | undefined) => {
+  const file = (
+    name: 'jwks_file' | 'ca_file' | 'bearer_token_file',
+    faultOf: (text: string) => string | undefined,
+  ) => {
+    const written = content[name]
     if (written === undefined) return null
     const path = resolve(dirname(context.path), written)
-    readText(path, [...at, name], report)
+    const text = readText(path, [...at, name], report)
+    const fault = text === undefined ? undefined : faultOf(text)
+    if (fault !== undefined) report([...at, name], fault)
     return path
   }
   return {
     jwksUri: jwks_uri ?? null,
-    jwksFile: file('jwks_file', jwks_file),
-    caFile: file('ca_file', ca_file),
-    bearerTokenFile: file('bearer_token_file', bearer_token_file),
+    jwksFile: file('jwks_file', (text) => keySetFault(text, algorithms)),
+    caFile: file('ca_file', (text) =>
+      text.includes(CERTIFICATE) ? undefined : `must be a file with ${CERTIFICATE}`,
+    ),
+    bearerTokenFile: file('bearer_token_file', (text) =>
+      text.trim() === '' ? 'must not be an empty file' : undefined,
+    ),
   }
 }
 
@@ -538,134 +335,6 @@ function readLogin(
   else if (found !== undefined && clientSecret === '')
     report([...at, 'client_secret_file'], 'must not be empty')
   return { ...client, clientSecret }
-}
-
-/** @param kinds those of the issuers, by name; `undefined`: that issuer has none that is known */
-function checkRules(
-  rules: readonly unknown[],
-  kinds: ReadonlyMap<string, IssuerKindName | undefined>,
-  { plans }: TrustContext,
-  report: Report,
-): void {
-  const ids = new Map<string, number>()
-  for (const [i, content] of rules.entries()) {
-    const at = ['rules', i]
-    const id = memberOf(content, 'id')
-    if (typeof id === 'string') {
-      const first = ids.get(id)
-      if (first !== undefined) report([...at, 'id'], `must be another than that of rules[${first}]`)
-      else ids.set(id, i)
-    }
-    const grant = memberOf(content, 'grant')
-    checkPlans(listOf(grant, 'plans'), [...at, 'grant', 'plans'], plans, report)
-    const issuer = memberOf(content, 'issuer')
-    if (typeof issuer !== 'string') continue
-    if (!kinds.has(issuer)) report([...at, 'issuer'], unknownIssuer(issuer, [...kinds.keys()]))
-    const kind = kinds.get(issuer)
-    if (kind === undefined) continue
-    const match = matchSchema.safeParse(memberOf(content, 'match')).data
-    if (match !== undefined) checkMatch(toConditions(match), kind, [...at, 'match'], report)
-    for (const [j, claim] of listOf(content, 'identity').entries())
-      if (typeof claim === 'string') checkIdentityClaim(claim, kind, [...at, 'identity', j], report)
-    const name = memberOf(grant, 'name')
-    if (typeof name === 'string') checkName(name, kind, [...at, 'grant', 'name'], report)
-  }
-}
-
-function unknownIssuer(name: string, known: readonly string[]): string {
-  return `must be an issuer of this file${didYouMean(name, known)}: ${known.join(', ') || 'there is none'}`
-}
-
-function checkPlans(
-  plans: readonly unknown[],
-  at: Path,
-  offered: readonly string[] | null,
-  report: Report,
-): void {
-  for (const [i, plan] of plans.entries()) {
-    if (typeof plan !== 'string' || offered === null || offered.includes(plan)) continue
-    report([...at, i], `must be a plan of USAGE_PLANS${didYouMean(plan, offered)}: ${offered.join(', ')}`)
-  }
-}
-
-function checkIdentityClaim(claim: string, kind: IssuerKindName, at: Path, report: Report): void {
-  if (NO_IDENTITY.includes(claim))
-    report(at, `must be a claim that tells one caller from another: ${claim} does not`)
-  const fault = claimFault(kind, claim)
-  if (fault !== undefined) report(at, fault)
-}
-
-function checkName(name: string, kind: IssuerKindName, at: Path, report: Report): void {
-  const template = parseNameTemplate(name)
-  if (typeof template === 'string') {
-    report(at, template)
-    return
-  }
-  for (const claim of template.claims) {
-    const fault = claimFault(kind, claim)
-    if (fault !== undefined) report(at, `has {${claim}}, which ${fault}`)
-  }
-}
-
-function checkMatch(conditions: readonly Condition[], kind: IssuerKindName, at: Path, report: Report): void {
-  for (const { claim, values } of conditions) {
-    const fault = claimFault(kind, claim)
-    if (fault !== undefined) report([...at, claim], fault, 'name')
-    for (const value of values) {
-      const wrong = valueFault(kind, claim, value)
-      if (wrong !== undefined) report([...at, claim], wrong)
-    }
-  }
-  const missing = missingPin(conditions, kind)
-  if (missing !== undefined) report(at, missing)
-}
-
-function valueFault(kind: IssuerKindName, claim: string, value: ClaimValue): string | undefined {
-  const type = claimType(kind, claim)
-  if (type !== undefined && typeof value !== type) {
-    return type === 'string'
-      ? `must be a text: the claim never is a ${typeof value}, so write it in quotes: "${value}"`
-      : `must be a ${type}: the claim never is a ${typeof value}`
-  }
-  if (typeof value !== 'string' || !value.includes('*')) return value === '' ? 'must not be empty' : undefined
-  return /^[^*]*[^*:/][:/]\*$/.test(value)
-    ? undefined
-    : 'may have one *, at its end and after a ":" or "/" that follows a text, as in "repo:acme/*"'
-}
-
-/** Returns what a rule must pin so that it does not let in everybody who has a token of the issuer; `undefined`: it does. */
-function missingPin(conditions: readonly Condition[], kind: IssuerKindName): string | undefined {
-  const { pins }: IssuerKind = issuerKinds[kind]
-  if (pins === null) {
-    if (conditions.some(({ claim, values }) => !NO_IDENTITY.includes(claim) && values.every(pinsSomebody)))
-      return undefined
-    return 'must pin a claim besides iss and aud to a value that tells callers apart: without that, every caller of the issuer gets a key'
-  }
-  const isPinned = (claim: string) => {
-    const form = pinForm(kind, claim)
-    const values = conditions.find((condition) => condition.claim === claim)?.values ?? []
-    return (
-      values.length > 0 &&
-      values.every((value) => typeof value === 'string' && (form?.pattern.test(value) ?? true))
-    )
-  }
-  if (pins.some((set) => set.every(isPinned))) return undefined
-  const sets = pins.map((set) =>
-    set.map((claim) => `${claim} (${pinForm(kind, claim)?.words ?? 'a text'})`).join(' and '),
-  )
-  return `must pin ${sets.join(', or ')}: without that, every caller of the issuer gets a key, or one whose name can change hands`
-}
-
-/** A value tells callers apart. `repo:*` does not: it has only the kind of what it names. */
-function pinsSomebody(value: ClaimValue): boolean {
-  if (typeof value !== 'string') return typeof value === 'number'
-  return (
-    !value.endsWith('*') ||
-    value
-      .slice(0, -1)
-      .split(/[:/]/)
-      .filter((part) => part !== '').length >= 2
-  )
 }
 
 function toConditions(match: z.infer<typeof matchSchema>): Condition[] {

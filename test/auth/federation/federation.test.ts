@@ -241,6 +241,8 @@ test('the first rule that matches decides, and a rule whose identity is missing 
   assert.equal(plain.rule.id, 'first')
   assert.deepEqual([plain.token.namePrefix, plain.token.federation?.nameIsExact], ['x-a', true])
   assert.equal((await match({ user: 'u' })).rule.id, 'with-identity')
+  assert.equal((await match({ user: 7 })).rule.id, 'with-identity')
+  assert.equal((await match({ user: 2 ** 53 })).rule.id, 'first')
   assert.equal((await match({ user: ['u'] })).rule.id, 'first')
   assert.equal((await match({ user: 'fkb_abcdefghijklmnopqrstuvwxyz012345' })).rule.id, 'first')
   assert.equal((await match({ user: 'x'.repeat(3_000) })).rule.id, 'first')

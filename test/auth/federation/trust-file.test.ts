@@ -79,7 +79,7 @@ rules:
 test('a file with everything, in YAML with an alias', (t) => {
   const dir = tempDir(t)
   mkdirSync(join(dir, 'keys'))
-  writeFileSync(join(dir, 'ca.pem'), 'certificate')
+  writeFileSync(join(dir, 'ca.pem'), '-----BEGIN CERTIFICATE-----')
   writeFileSync(join(dir, 'keys/token'), 'token')
   writeFileSync(join(dir, 'keys/jwks.json'), JSON.stringify({ keys: [createSigningKey('RS256').jwk] }))
   writeFileSync(
@@ -299,6 +299,8 @@ const pins: [kind: string, match: string, fault: RegExp | undefined][] = [
   ['oidc', '{ sub: "repo:acme/*" }', undefined],
   ['oidc', '{ sub: alice }', undefined],
   ['oidc', '{ department: 42 }', undefined],
+  ['oidc', '{ department: 9007199254740993 }', /must be a whole number below/],
+  ['oidc', '{ department: .inf }', /must be a text, a number/],
 ]
 for (const [kind, match, fault] of pins)
   test(`${kind} with ${match} ${fault === undefined ? 'pins an identity' : 'is refused'}`, () => {
@@ -417,6 +419,25 @@ for (const [what, part, fault] of parts)
     if (fault === undefined) assert.deepEqual(faults, [])
     else assert.match(faults.join('\n'), fault)
   })
+
+test('files that are not what they should be are faults', (t) => {
+  const dir = tempDir(t)
+  const file = (name: string, text: string) => {
+    writeFileSync(join(dir, name), text)
+    return join(dir, name)
+  }
+  const of = (setting: string) => faultsOf(oneRule({ issuer: `{ kind: github, ${setting} }` })).join()
+  const ec = JSON.stringify({ keys: [createSigningKey('ES256').jwk] })
+  assert.match(
+    of(`jwks_file: ${file('text', 'x')}`),
+    /jwks_file must be a file with the keys of the issuer: it is no JSON Web Key Set/,
+  )
+  assert.match(of(`jwks_file: ${file('ec', ec)}`), /it has no key for RS256/)
+  assert.equal(of(`algorithms: [ES256], jwks_file: ${file('ec', ec)}`), '')
+  assert.match(of(`ca_file: ${file('ca', 'x')}`), /ca_file must be a file with -----BEGIN CERTIFICATE-----/)
+  assert.match(of(`bearer_token_file: ${file('token', '\n')}`), /bearer_token_file must not be an empty file/)
+  assert.match(of(`jwks_file: ${file('ec', ec)}, ca_file: x`), /ca_file has no effect beside jwks_file/)
+})
 
 test('two issuers with one URL are refused', () => {
   const text = oneRule().replace('rules:', '  other: { kind: github }\nrules:')

@@ -1,7 +1,7 @@
 // npm run docs: writes the generated parts of docs/. `npm test` fails where they are outdated.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { trustJsonSchema } from '../../../src/auth/federation/trust-file.ts'
+import { trustJsonSchema } from '../../../src/auth/federation/trust-schema.ts'
 import { withLifecycleSection } from './lifecycle-section.ts'
 import { withVariablesSection } from './variables-section.ts'
 
