@@ -1,5 +1,6 @@
 import type { Federation } from '../store/records.ts'
 import { printable } from './format.ts'
+import { hasRule } from './known-rules.ts'
 
 /** The most characters of claims in a cell of a table. */
 const LONGEST_CELL = 100
@@ -20,6 +21,7 @@ export function federationJson({ issuer, rule, identity, ...grant }: Federation,
   return {
     issuer,
     rule,
+    rule_exists: hasRule({ issuer, rule }),
     claims: identity,
     live,
     max_live: grant.maxLive,

@@ -15,6 +15,7 @@ import { endDryRun } from './dry-run.ts'
 import { formatRecord, isoTime, showTime } from './format.ts'
 import { cut, federationJson, showClaims } from './identities.ts'
 import { requireOffered, unknownToken } from './known-names.ts'
+import { hasRule } from './known-rules.ts'
 import { type ListForm, note, print, printJson, printList, write } from './output.ts'
 import { previewRevocation, revokeKeys } from './revoke.ts'
 import { withDeps } from './with-deps.ts'
@@ -224,12 +225,17 @@ function identityForm(now: number, offered: readonly string[] | undefined): List
       tokenStatus(token, now),
       uses(token),
       plans(token, offered),
-      token.federation?.rule ?? '-',
+      token.federation === null ? '-' : ruleOf(token.federation),
       token.federation?.issuer ?? '-',
       cut(showClaims(token.federation?.identity ?? {})),
     ],
     json: (token) => tokenJson(token, now),
   }
+}
+
+/** The rule of an identity, marked if the trust file does not have it any more, so that the identity cannot register by it. */
+function ruleOf(federation: Federation): string {
+  return hasRule(federation) === false ? `${federation.rule} (gone)` : federation.rule
 }
 
 function printToken(token: BootstrapToken, { json }: OutputOptions): void {
@@ -252,10 +258,10 @@ function describeToken(token: BootstrapToken, now: number): string {
   return formatRecord([
     ['id', token.id],
     ['label', token.label],
-    ...ofIdentity(({ issuer, rule, identity }) => [
-      ['issuer', issuer],
-      ['rule', rule],
-      ['identity', showClaims(identity)],
+    ...ofIdentity((federation) => [
+      ['issuer', federation.issuer],
+      ['rule', ruleOf(federation)],
+      ['identity', showClaims(federation.identity)],
     ]),
     ['status', tokenStatus(token, now)],
     ['plans', plans(token, readPlanNames(process.env))],
