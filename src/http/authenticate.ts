@@ -1,10 +1,19 @@
 import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
-import { authenticateBootstrapToken, type Caller, whyUnusable } from '../auth/bootstrap-token.ts'
+import {
+  authenticateBootstrapToken,
+  type Caller,
+  identityNotAllowed,
+  tokenActor,
+  whyUnusable,
+} from '../auth/bootstrap-token.ts'
+import type { Federation } from '../auth/federation/federation.ts'
+import { authenticateIdentityToken, isRuleInForce } from '../auth/identity-token.ts'
 import {
   authenticateManagementToken,
   type Manager,
   unknownManagementToken,
 } from '../auth/management-token.ts'
+import { hasJwtForm } from '../auth/token-format.ts'
 import type { Clock } from '../clock.ts'
 import { ServiceError } from '../errors.ts'
 import type { Actor } from '../store/audit.ts'
@@ -21,20 +30,30 @@ export function prepareAuthentication(app: FastifyInstance): void {
   app.decorateRequest(MANAGER, null)
 }
 
+export interface AuthenticationDeps {
+  readonly store: Store
+  readonly clock: Clock
+  /** `null`: no identity tokens are accepted, and no tokens of the token endpoint. */
+  readonly federation: Federation | null
+}
+
 /**
- * Creates a hook that authenticates a request by its bootstrap token, from the headers alone, before the body is read.
- * It also rejects a token that was revoked or has expired, unless the request can be a retry of an earlier one.
- * The hook throws ServiceError `missing_token`, `invalid_token`, `token_revoked` or `token_expired`, and the errors of
- * the store.
+ * Creates a hook that authenticates a request by its bootstrap token or identity token, from the headers alone, before the
+ * body is read. It also rejects a token that was revoked or has expired, unless the request can be a retry of an earlier one.
+ * The hook throws ServiceError `missing_token`, `invalid_token`, `token_revoked`, `token_expired`, those of
+ * {@link authenticateIdentityToken}, and those of the store.
  */
-export function authenticate({ store, clock }: { store: Store; clock: Clock }): onRequestAsyncHookHandler {
+export function authenticate({ store, clock, federation }: AuthenticationDeps): onRequestAsyncHookHandler {
   return async (request) => {
-    const secret = bearerCredential(request.headers.authorization)
-    const token = await authenticateBootstrapToken(store, secret)
-    request.setDecorator<Caller>(CALLER, { secret, token })
+    const credential = bearerCredential(request.headers.authorization)
+    const caller = hasJwtForm(credential)
+      ? await authenticateIdentityToken({ store, federation }, credential, where(request))
+      : await authenticateBootstrapToken({ store, federation }, credential)
+    request.setDecorator<Caller>(CALLER, caller)
+    if (!isRuleInForce(federation, caller.token)) throw identityNotAllowed()
     // A revoked token's requests are not repeated: their sealed secrets are destroyed.
-    const mayRetry = token.revokedAt === null && request.headers['idempotency-key'] !== undefined
-    const unusable = mayRetry ? undefined : whyUnusable(token, clock())
+    const mayRetry = caller.token.revokedAt === null && request.headers['idempotency-key'] !== undefined
+    const unusable = mayRetry ? undefined : whyUnusable(caller.token, clock(), caller)
     if (unusable !== undefined) throw unusable
   }
 }
@@ -81,23 +100,36 @@ export function managing(request: FastifyRequest): Manager {
 /** The token that a request was sent with, for the audit trail. */
 export interface Identified {
   readonly actor: Actor
-  readonly tokenId: string
-  /** The registration that the management token belongs to; `null` for a bootstrap token. */
+  /** `null`: it was an identity token that stands for no virtual token. */
+  readonly tokenId: string | null
+  /** The registration that the management token belongs to; `null` for all other tokens. */
   readonly registrationId: string | null
 }
 
-/** Returns the known token of a request, even if the request was rejected; `undefined` if it had none. */
-export function identified(request: FastifyRequest): Identified | undefined {
+/**
+ * Returns the known token of a request, even if the request was rejected, or the identity token with which it was;
+ * `undefined` if it had neither.
+ * @param error why the request was rejected
+ */
+export function identified(request: FastifyRequest, error?: ServiceError): Identified | undefined {
   const caller = request.getDecorator<Caller | null>(CALLER)
   const manager = request.getDecorator<Manager | null>(MANAGER)
-  const where = { requestId: request.id, clientAddress: clientAddress(request), identity: null }
   if (caller !== null) {
-    const { id } = caller.token
-    return { actor: { kind: 'token', id, ...where }, tokenId: id, registrationId: null }
+    const { token } = caller
+    return { actor: tokenActor(token, where(request)), tokenId: token.id, registrationId: null }
   }
-  if (manager === null) return undefined
-  const { id, tokenId } = manager.registration
-  return { actor: { kind: 'registration', id, ...where }, tokenId, registrationId: id }
+  if (manager !== null) {
+    const { id, tokenId } = manager.registration
+    const actor: Actor = { kind: 'registration', id, identity: null, ...where(request) }
+    return { actor, tokenId, registrationId: id }
+  }
+  if (error?.identity === undefined) return undefined
+  const actor: Actor = { kind: 'identity', id: null, identity: error.identity, ...where(request) }
+  return { actor, tokenId: null, registrationId: null }
+}
+
+function where(request: FastifyRequest): Pick<Actor, 'requestId' | 'clientAddress'> {
+  return { requestId: request.id, clientAddress: clientAddress(request) }
 }
 
 /**

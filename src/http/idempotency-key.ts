@@ -1,3 +1,4 @@
+import type { Caller } from '../auth/bootstrap-token.ts'
 import { ServiceError } from '../errors.ts'
 
 const RULE =
@@ -11,6 +12,29 @@ export const idempotencyKeyShape = {
   minLength: 16,
   maxLength: 255,
   pattern: String.raw`^([!#-~]{16,255}|\x22[!#-\x5b\x5d-~]{16,253}\x22)$`,
+}
+
+const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i
+
+/**
+ * Reads the `Idempotency-Key` of a registration. With an identity token it is required and a UUIDv4 (RFC 9562): the response is
+ * sealed under it, and the identity is no secret.
+ * @throws ServiceError `invalid_idempotency_key`
+ */
+export function readCallersKey(
+  header: string | string[] | undefined,
+  { kind }: Pick<Caller, 'kind'>,
+): string | undefined {
+  const key = readIdempotencyKey(header)
+  if (kind === 'identity token' && (key === undefined || !UUID_V4.test(key))) {
+    const detail =
+      'With an identity token the Idempotency-Key is required and must be a random UUID (version 4): it protects the response.'
+    throw new ServiceError('invalid_idempotency_key', detail, {
+      nextStep:
+        'Send a new random UUID as the Idempotency-Key, and reuse it for every retry of this request.',
+    })
+  }
+  return key
 }
 
 /**

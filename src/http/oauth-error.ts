@@ -41,6 +41,9 @@ const NAMES: Partial<Record<ErrorCode, string>> = {
   missing_token: 'invalid_token',
   token_expired: 'invalid_token',
   token_revoked: 'invalid_token',
+  issuer_not_trusted: 'invalid_token',
+  audience_mismatch: 'invalid_token',
+  token_replayed: 'invalid_token',
   not_found: 'unsupported_grant_type',
 }
 

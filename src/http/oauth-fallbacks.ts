@@ -29,6 +29,7 @@ const CLIENT_METADATA = [
 /** The codes of the requests that are read for client metadata: those without a valid token, and those with an invalid body. */
 const REDIRECTED = [
   ...(['missing_token', 'invalid_token', 'token_expired', 'token_revoked'] as const),
+  ...(['issuer_not_trusted', 'audience_mismatch', 'token_replayed'] as const),
   'invalid_request',
 ] as const
 

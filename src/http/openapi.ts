@@ -69,7 +69,10 @@ export async function describeApi(app: FastifyInstance, publicUrl: string): Prom
           bootstrapToken: {
             type: 'http',
             scheme: 'bearer',
-            description: 'A bootstrap token (`fkb_…`), which the operator issues.',
+            description:
+              'A bootstrap token (`fkb_…`), which the operator issues, or a token of the token endpoint. Where the operator ' +
+              "trusts an issuer, also an identity token: a JWT of this issuer for exactly this service's audience (llms.txt " +
+              'names the kinds of issuers and the audience).',
           },
           managementToken: {
             type: 'http',

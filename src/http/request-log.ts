@@ -1,32 +1,36 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorCode } from '../error-catalogue.ts'
-import type { ServiceError } from '../errors.ts'
+import { ServiceError } from '../errors.ts'
+import type { AuditIdentity } from '../store/audit.ts'
 import { identified } from './authenticate.ts'
 import { clientAddress } from './client-address.ts'
 
 /** The status that the log shows for a request whose client disconnected before it had the response, as in nginx. */
 const CLIENT_CLOSED = 499
 
-/** The codes of the errors with which requests were answered; `client_closed` if the client had disconnected before. */
-const codes = new WeakMap<FastifyRequest, ErrorCode | 'client_closed'>()
+/** The errors with which requests were answered; the code is `client_closed` if the client had disconnected before. */
+const errors = new WeakMap<FastifyRequest, { error: ServiceError; code: ErrorCode | 'client_closed' }>()
 
 /**
  * Logs one line for each request, when its response is sent or its client has disconnected: with the code of an error, and
- * with the token and the registration that it was authenticated for. Applies to routes added afterwards.
+ * with the token, the identity's issuer and rule, and the registration that it was authenticated for. Applies to routes added
+ * afterwards.
  */
 export function logRequests(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     const ip = clientAddress(request)
     reply.raw.once('close', () => {
-      const who = identified(request)
-      const code = hasLeft(reply) ? 'client_closed' : codes.get(request)
+      const failure = errors.get(request)
+      const who = identified(request, failure?.error)
+      const code = hasLeft(reply) ? 'client_closed' : failure?.code
       request.log.info(
         {
           method: request.method,
           route: request.routeOptions.url ?? 'none',
           status: code === 'client_closed' ? CLIENT_CLOSED : reply.statusCode,
           ...(code === undefined ? {} : { code }),
-          ...(who === undefined ? {} : { token_id: who.tokenId }),
+          ...(who?.tokenId ? { token_id: who.tokenId } : {}),
+          ...(who?.actor.identity ? issuerAndRule(who.actor.identity) : {}),
           ...(who?.registrationId ? { registration_id: who.registrationId } : {}),
           ms: Math.round(reply.elapsedTime * 10) / 10,
           ip,
@@ -35,6 +39,10 @@ export function logRequests(app: FastifyInstance): void {
       )
     })
   })
+}
+
+function issuerAndRule({ issuer, rule }: AuditIdentity) {
+  return { ...(issuer === null ? {} : { issuer }), ...(rule === null ? {} : { rule }) }
 }
 
 /** Reports whether the client disconnected before it had the response. */
@@ -58,13 +66,17 @@ const LEVELS: Partial<Record<ErrorCode, 'warn' | 'debug'>> = { overloaded: 'warn
 export function logError(
   request: FastifyRequest,
   reply: FastifyReply,
-  { code, alreadyLogged, clientClosed }: ServiceError,
+  mapped: ServiceError,
   status: number,
   error: Error,
 ): void {
+  const { code, alreadyLogged, clientClosed } = mapped
   // A response may still be written to a client that left while it sent its body: it is lost all the same.
   const isLost = hasLeft(reply) || isCutOff(error)
-  codes.set(request, isLost ? 'client_closed' : code)
+  errors.set(request, {
+    error: error instanceof ServiceError ? error : mapped,
+    code: isLost ? 'client_closed' : code,
+  })
   const isOfClient = clientClosed || (isLost && code !== 'internal')
   if (status >= 500 && !isOfClient && !alreadyLogged)
     request.log[LEVELS[code] ?? 'error']({ err: error, code }, 'request failed')

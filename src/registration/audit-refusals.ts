@@ -7,11 +7,12 @@ import type { Store } from '../store/store.ts'
 import { createRefusalCounts, type Repeats } from './count-refusals.ts'
 import type { Timing } from './timing.ts'
 
-/** A rejected request whose token is known. */
+/** A rejected request whose token is known, or that has an identity token. */
 export interface Refusal {
   readonly actor: Actor
   readonly code: ErrorCode
-  readonly tokenId: string
+  /** `null`: it was an identity token that stands for no virtual token. */
+  readonly tokenId: string | null
   /** The registration whose management token was sent; `null`: it was a bootstrap token. */
   readonly registrationId: string | null
 }
@@ -25,7 +26,8 @@ export interface Refusals {
    * Records a refusal. Resolves when that is done or has failed, but after a second at the latest; the write then
    * continues. Never throws: a failure is logged, and the response stays the same.
    *
-   * Repeats with the same token, code and network are counted, and recorded together at the end of a period.
+   * Repeats with the same token, code and network are counted, and recorded together at the end of a period; without a known
+   * token those with the same verified identity, and all with an identity token that could not be verified.
    */
   record(refusal: Refusal): Promise<void>
   /** Records the repeats that were counted so far. Never throws. */
@@ -42,6 +44,13 @@ export interface RefusalDeps {
 interface Waiting {
   readonly entry: AuditEntry
   readonly done: () => void
+}
+
+/** The identity of an actor that has no id, as far as it is not the caller's own word: that may be another each time. */
+function unknownIdentity({ kind, identity }: Actor): string {
+  if (kind !== 'identity' || identity === null) return ''
+  const { issuer, claims } = identity
+  return Object.keys(claims).length === 0 ? '' : JSON.stringify([issuer, claims])
 }
 
 /** Writes refusals that arrive during a write together in the next one, so that a flood of them costs few commits. */
@@ -98,7 +107,7 @@ export function createRefusals({ store, clock, timing, log }: RefusalDeps): Refu
       const { actor, code, registrationId } = refusal
       // A store that cannot be used cannot record this either. The rejected request is in the log.
       if (code === 'store_unavailable') return
-      const name = [actor.kind, actor.id, registrationId, code].join(' ')
+      const name = [actor.kind, actor.id, registrationId, code, unknownIdentity(actor)].join(' ')
       if (!counts.isFirst(name, networkOf(actor.clientAddress ?? ''), refusal)) return
       const written = write(entryOf(refusal))
       await new Promise<void>((resolve) => {

@@ -1,5 +1,5 @@
 import { failureOf } from '../errors.ts'
-import type { BootstrapToken, Registration } from '../store/records.ts'
+import type { BootstrapToken, NewRegistration, Registration } from '../store/records.ts'
 import { carryQuota } from './carry-quota.ts'
 import type { Credential, RegistrationCall, RegistrationDeps } from './deps.ts'
 import { withDeadline } from './idempotency/deadline.ts'
@@ -35,7 +35,10 @@ export interface IssueDeps extends RegistrationDeps {
 }
 
 /** The content of a mint request: a registration, or a rotation of one. */
-type KeyContent = Pick<MintRequest, 'name' | 'description' | 'plan' | 'rotation' | 'clientMetadata'>
+export type KeyContent = Pick<
+  MintRequest,
+  'name' | 'description' | 'plan' | 'rotation' | 'clientMetadata' | 'federated' | 'expiresAt'
+>
 
 /** A request for a credential, by a registration or a rotation. */
 export interface CredentialRequest {
@@ -43,12 +46,14 @@ export interface CredentialRequest {
   readonly token: BootstrapToken
   /** `null`: the request has no idempotency key. */
   readonly identity: RequestIdentity | null
+  /** See {@link MintRequest.shown}. */
+  readonly shown: MintRequest['shown']
   /** An earlier response to the same request may be returned again. */
   readonly mayReplay: boolean
   /** Returns what to mint, if no earlier response can be returned. @throws ServiceError why it is refused */
   authorize(): Promise<KeyContent>
   /** Checks that what an earlier request began may still be answered. @throws ServiceError why not */
-  reauthorize(): Promise<void>
+  reauthorize(earlier: NewRegistration): Promise<void>
 }
 
 /** A request with its deadline and its waiting callers. */
@@ -133,14 +138,17 @@ async function continueEarlier(
   // Pending: another process is minting it, or died, and this one continues where it stopped.
   const { clock, leases, store, timing } = deps
   const lease = leases.hold()
-  const { id, name, description, plan, usagePlanId, rotation, clientMetadata } = earlier
+  const { id, name, description, plan, usagePlanId, rotation, clientMetadata, federated } = earlier
   try {
     if (!(await store.takeLeases([id], 'pending', lease, clock())).has(id))
       throw idempotencyInProgress(timing)
-    await attempt.request.reauthorize()
+    await attempt.request.reauthorize(earlier)
     const secrets = unsealEarlier(earlier, identity, timing)
     const begun = { id, owner: lease.owner, registration: earlier, secrets }
-    const content = { name, description, plan: { name: plan, usagePlanId }, rotation, clientMetadata }
+    const content = {
+      ...{ name, description, plan: { name: plan, usagePlanId } },
+      ...{ rotation, clientMetadata, federated },
+    }
     return await deps.mintQueue.submit(toMintRequest(attempt, content, begun))
   } catch (error) {
     // If this fails, the lease expires.
@@ -156,11 +164,11 @@ async function mint(deps: IssueDeps, attempt: Attempt): Promise<Credential> {
 }
 
 function toMintRequest(
-  { request: { token, identity }, call, waiters, answerBy }: Attempt,
+  { request: { token, identity, shown }, call, waiters, answerBy }: Attempt,
   content: KeyContent,
   begun: MintRequest['begun'],
 ): NewMintRequest {
-  return { ...content, token, identity, begun, call, waiters, answerBy }
+  return { ...content, token, identity, shown, begun, call, waiters, answerBy }
 }
 
 /** Returns the credential of an active registration again, to a caller that can unseal it. */
@@ -179,7 +187,7 @@ async function replay(
     throw beingUndone(deps.timing)
   const secrets = unsealEarlier(registration, identity, deps.timing)
   if (registration.rotation !== null && registration.answeredAt === null) {
-    await request.reauthorize()
+    await request.reauthorize(registration)
     // Once more: the present key was used since the key of this rotation was minted.
     await carryQuota(deps, registration, apiKeyId, AbortSignal.timeout(deps.timing.undo))
   }

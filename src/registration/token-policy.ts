@@ -13,7 +13,7 @@ export function choosePlan(
   policy: TokenPolicy,
   requested: string | undefined,
 ): Plan {
-  const allowed = policy.plans.length > 0 ? policy.plans : [plans[0].name]
+  const allowed = allowedPlans(plans, policy)
   const name = requested ?? allowed[0]
   if (name === undefined || !allowed.includes(name)) {
     throw new ServiceError('plan_not_allowed', `The token allows these plans: ${allowed.join(', ')}.`, {
@@ -28,6 +28,11 @@ export function choosePlan(
     )
   }
   return plan
+}
+
+/** Returns the names of the plans that a token allows, its default first. @param plans those of this deployment */
+export function allowedPlans(plans: readonly [Plan, ...Plan[]], policy: TokenPolicy): readonly string[] {
+  return policy.plans.length > 0 ? policy.plans : [plans[0].name]
 }
 
 /** Returns the plans that a token allows and this service does not have. @param offered the names of its plans */
@@ -45,11 +50,19 @@ export function tokenStatus(
   return token.maxUses !== null && token.uses >= token.maxUses ? 'exhausted' : 'usable'
 }
 
-/** Checks a name, in NFC, against the token's prefix. @throws ServiceError `name_not_allowed` if it does not start with it */
-export function checkName(policy: TokenPolicy, name: string): void {
+/**
+ * Checks a name, in NFC, against the token's prefix or, for an identity with a name of its own, that name.
+ * @throws ServiceError `name_not_allowed`
+ */
+export function checkName({ namePrefix, federation }: BootstrapToken, name: string): void {
   // A token of an earlier version may have a prefix that is not normalized.
-  if (name.startsWith(policy.namePrefix.normalize('NFC'))) return
-  throw new ServiceError('name_not_allowed', `The name must start with "${policy.namePrefix}".`, {
-    errors: [{ path: '/name', message: `must start with "${policy.namePrefix}"` }],
+  const prefix = namePrefix.normalize('NFC')
+  const isExact = federation?.nameIsExact === true
+  if (isExact ? name === prefix : name.startsWith(prefix)) return
+  const rule = isExact ? `must be "${namePrefix}"` : `must start with "${namePrefix}"`
+  const nextStep = isExact ? 'Register under the name in "detail".' : undefined
+  throw new ServiceError('name_not_allowed', `The name ${rule}.`, {
+    errors: [{ path: '/name', message: rule }],
+    nextStep,
   })
 }

@@ -13,10 +13,11 @@ import {
   isDisplaceable,
   isUnanswered,
   isUndelivered,
+  isUseFinal,
   waitsForOperator,
 } from './lifecycle.ts'
 import { doubtOf } from './queries/doubt.ts'
-import { inSeconds, UNDO_MS, untilRecovered, untilSettled, untilTakenOver } from './retry-after.ts'
+import { CLOCK_MS, inSeconds, UNDO_MS, untilRecovered, untilSettled, untilTakenOver } from './retry-after.ts'
 import type { Timing } from './timing.ts'
 
 /** The held uses of a token that are read to find the one that comes back first. */
@@ -29,7 +30,10 @@ const MOST_REMEMBERED = 10_000
 const OPERATOR_MS = 3_600_000
 
 export interface TokenUsesDeps {
-  readonly store: Pick<Store, 'findHeldUses' | 'displaceUnanswered' | 'findRestore'>
+  readonly store: Pick<
+    Store,
+    'findHeldUses' | 'displaceUnanswered' | 'findRestore' | 'getRegistration' | 'listDue' | 'startEndings'
+  >
   readonly deliveries: Pick<Deliveries, 'flush'>
   readonly clock: Clock
   readonly clockCheck: Pick<ClockCheck, 'certainNow'>
@@ -43,13 +47,20 @@ export interface TokenUsesDeps {
 /** The uses of tokens that have none left. */
 export interface TokenUses {
   /**
-   * Explains why a request is refused whose token has no use left: `token_exhausted` if all its uses are spent for good,
-   * `token_uses_pending` if one can come back. If only registrations stand in the way whose keys no caller has received in
+   * Explains why a request is refused whose token has no use left: `token_exhausted` if all its uses are spent for good
+   * (`identity_limit_reached` if living registrations of the identity hold all of them), `token_uses_pending` if one can come back. If only registrations stand in the way whose keys no caller has received in
    * time, it displaces the oldest: its use comes back.
    * @returns `undefined`: a use is left after all
    * @throws ServiceError of the store
    */
   whyNoneLeft(token: BootstrapToken): Promise<ServiceError | undefined>
+  /**
+   * Returns the time (ms) until what a registration holds can be free, because it is not finished or no caller is known to
+   * have received its key; `undefined`: it is not undone any more. It displaces a registration whose key no caller has received
+   * in time.
+   * @throws ServiceError of the store
+   */
+  untilFree(registration: Registration): Promise<number | undefined>
 }
 
 /** `freeAt`: when a use can be free, on the clock of `performance.now()`. */
@@ -59,22 +70,27 @@ export function createTokenUses(deps: TokenUsesDeps): TokenUses {
   const findings = new LRUCache<string, Promise<Finding>>({ max: MOST_REMEMBERED, ttl: REMEMBERED_MS })
 
   /** Requests that come together share one reading. */
-  function find(tokenId: string): Promise<Finding> {
-    const known = findings.get(tokenId)
+  function find({ id, federation }: BootstrapToken): Promise<Finding> {
+    const known = findings.get(id)
     if (known !== undefined) return known
-    const finding = readUses(deps, tokenId)
-    findings.set(tokenId, finding)
+    const finding = federation === null ? readUses(deps, id) : readPlaces(deps, id)
+    findings.set(id, finding)
     const forget = () => {
-      if (findings.peek(tokenId) === finding) findings.delete(tokenId)
+      if (findings.peek(id) === finding) findings.delete(id)
     }
     finding.then((found) => found === 'one left' && forget(), forget)
     return finding
   }
 
   return {
-    async whyNoneLeft({ id, maxUses }) {
-      const finding = await find(id)
+    async whyNoneLeft(token) {
+      const { maxUses, federation } = token
+      const finding = await find(token)
       if (finding === 'one left') return undefined
+      if (finding === 'all spent' && federation !== null) {
+        const detail = `The identity may have ${federation.maxLive} registrations at once, and has them.`
+        return new ServiceError('identity_limit_reached', detail)
+      }
       if (finding === 'all spent') {
         const detail =
           maxUses === 1
@@ -84,6 +100,15 @@ export function createTokenUses(deps: TokenUsesDeps): TokenUses {
       }
       return usesPending(finding.freeAt - performance.now())
     },
+    async untilFree(found) {
+      if (isUndelivered(found)) await deps.deliveries.flush()
+      const one = await deps.store.getRegistration(found.id)
+      if (one === undefined || one.status === 'failed') return 0
+      if (isUseFinal(one)) return undefined
+      const use = { registration: one, leaseUntil: null }
+      if (mayDisplace(deps, use, (await deps.clockCheck.certainNow()) ?? 0)) await displace(deps, one)
+      return untilFree(deps, use)
+    },
   }
 }
 
@@ -91,6 +116,22 @@ export function createTokenUses(deps: TokenUsesDeps): TokenUses {
 export function usesPending(ms: number): ServiceError {
   const detail = 'No use of the token is left for now: some are held by registrations that are not finished.'
   return new ServiceError('token_uses_pending', detail, { retryAfter: inSeconds(ms) })
+}
+
+/** The same of a virtual token: a place is free as soon as its key has expired, also before the job that ends it comes by. */
+async function readPlaces(deps: TokenUsesDeps, tokenId: string): Promise<Finding> {
+  const finding = await readUses(deps, tokenId)
+  if (finding !== 'all spent') return finding
+  const due = await deps.store.listDue(deps.clock(), MOST_READ)
+  const expired = due.filter((one) => one.tokenId === tokenId && one.status === 'active')
+  if (expired.length === 0)
+    return due.length < MOST_READ ? finding : { freeAt: performance.now() + deps.timing.end }
+  const now = await deps.clockCheck.certainNow()
+  const ids = expired.map(({ id }) => id)
+  if (now === undefined) return { freeAt: performance.now() + CLOCK_MS }
+  if ((await deps.store.startEndings(ids, now)).length > 0) return 'one left'
+  // By AWS's time they expire in a moment only.
+  return { freeAt: performance.now() + REMEMBERED_MS }
 }
 
 async function readUses(deps: TokenUsesDeps, tokenId: string): Promise<Finding> {
@@ -109,11 +150,16 @@ async function readUses(deps: TokenUsesDeps, tokenId: string): Promise<Finding> 
   if (oldest) oldest = displaceableAt((await deps.clockCheck.certainNow()) ?? 0)
   if (oldest) {
     // A retry may receive its key at this moment, here or in another process: one of the two wins.
-    if (!(await deps.store.displaceUnanswered(oldest.id))) return readUses(deps, tokenId)
-    deps.log.info({ registration_id: oldest.id, token_id: tokenId }, 'unanswered registration displaced')
+    if (!(await displace(deps, oldest))) return readUses(deps, tokenId)
   }
   const soonest = own.length === 0 ? OPERATOR_MS : Math.min(...own.map((use) => untilFree(deps, use)))
   return { freeAt: performance.now() + soonest + comeBack.length * UNDO_MS }
+}
+
+async function displace({ store, log }: TokenUsesDeps, { id, tokenId }: Registration): Promise<boolean> {
+  const isDisplaced = await store.displaceUnanswered(id)
+  if (isDisplaced) log.info({ registration_id: id, token_id: tokenId }, 'unanswered registration displaced')
+  return isDisplaced
 }
 
 async function readHeld(deps: TokenUsesDeps, tokenId: string): Promise<HeldUses> {

@@ -1,10 +1,12 @@
+import type { Caller } from '../auth/bootstrap-token.ts'
 import { ServiceError } from '../errors.ts'
 import type { RotationRefusal } from '../store/minting.ts'
 import type { Registration } from '../store/records.ts'
 import type { RegistrationDeps } from './deps.ts'
-import { isDue, isSuspended } from './lifecycle.ts'
+import { isAbandoned, isDue, isSuspended } from './lifecycle.ts'
 import { CLOCK_MS, inSeconds, SLOWNESS_MS, untilRecovered, untilUndone } from './retry-after.ts'
 import type { Timing } from './timing.ts'
+import { usesPending } from './token-uses.ts'
 
 /** The key of the registration was revoked or has expired. Final. */
 export function registrationEnded(): ServiceError {
@@ -80,6 +82,57 @@ export function idempotencyInProgress({ lease }: Timing): ServiceError {
 export function beingUndone(timing: Timing): ServiceError {
   const detail = 'The earlier request with this Idempotency-Key is being undone.'
   return new ServiceError('idempotency_in_progress', detail, { retryAfter: inSeconds(untilUndone(timing)) })
+}
+
+/**
+ * The credential of a federated caller can be used once, and was used. As a bootstrap token with one use, a token of the token
+ * endpoint may become free again.
+ * @param holder the registration or rotation that it was used for; `undefined`: a token of the token endpoint
+ * @throws ServiceError of the store
+ */
+export async function whyReplayed(
+  { tokenUses }: Pick<RegistrationDeps, 'tokenUses'>,
+  kind: Caller['kind'] | null,
+  holder: Registration | undefined,
+): Promise<ServiceError> {
+  if (kind === 'identity token') {
+    return new ServiceError(
+      'token_replayed',
+      'This identity token was already used, with another Idempotency-Key.',
+    )
+  }
+  const ms = holder && (await tokenUses.untilFree(holder))
+  if (ms !== undefined) return usesPending(ms)
+  return new ServiceError('token_exhausted', 'The only use of the token is spent.', {
+    nextStep: 'Get a new token from the token endpoint.',
+  })
+}
+
+/** Another request registers the same name of the same identity. Retryable. @param ms until it is finished, in milliseconds */
+export function nameInProgress(ms: number): ServiceError {
+  const detail = 'Another request of this identity for the same name is in progress.'
+  return new ServiceError('idempotency_in_progress', detail, { retryAfter: inSeconds(ms) })
+}
+
+/** A registration of the same identity took the name since it was looked for. Retryable: if it is alive, at once. */
+export async function nameTaken(
+  { store, timing }: Pick<RegistrationDeps, 'store' | 'timing'>,
+  registrationId: string,
+): Promise<ServiceError> {
+  const holder = await store.getRegistration(registrationId)
+  if (holder?.status === 'pending') return nameInProgress(timing.lease)
+  return nameInProgress(holder !== undefined && isAbandoned(holder) ? untilRecovered(timing) : 0)
+}
+
+/** A response with the key of this name may be on its way. Retryable. @param ms until that is settled, in milliseconds */
+export function unreceived(ms: number): ServiceError {
+  const detail = 'This identity has just registered this name, and may be receiving the key.'
+  return new ServiceError('idempotency_in_progress', detail, { retryAfter: inSeconds(ms) })
+}
+
+/** The identity has a registration with this name, and its rule refuses another. @param url where it is managed */
+export function alreadyRegistered(url: string): ServiceError {
+  return new ServiceError('already_registered', `This identity has a registration with this name: ${url}`)
 }
 
 /** The deadline of the callers passed before the key could be recorded. @param ms when a retry can succeed, in milliseconds */

@@ -110,7 +110,7 @@ export function toClientInformation(
     client_id_issued_at: seconds(registration.createdAt),
     client_secret_expires_at: seconds(registration.expiresAt),
     registration_access_token: secrets.managementToken,
-    registration_client_uri: `${linksOf(secrets.publicUrl).connect}/${registration.id}`,
+    registration_client_uri: `${linksOf(secrets.publicUrl).connect}/${registration.rotation?.of ?? registration.id}`,
     ...(ready === null ? {} : { ready }),
   }
 }
@@ -121,7 +121,7 @@ export function toReadClientInformation(
   { secret, publicUrl }: { secret: string; publicUrl: string },
 ): z.infer<typeof readClientInformation> {
   return {
-    ...registeredMetadata.parse(JSON.parse(registration.clientMetadata ?? '{}')),
+    ...registeredMetadata.parse(JSON.parse(current.clientMetadata ?? registration.clientMetadata ?? '{}')),
     client_name: registration.name,
     plan: current.plan,
     client_id: apiKeyId,

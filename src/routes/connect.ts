@@ -4,7 +4,7 @@ import type { Deps } from '../deps.ts'
 import { errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import { actorOf, authenticate, authenticated, authenticateManager, managing } from '../http/authenticate.ts'
-import { readIdempotencyKey } from '../http/idempotency-key.ts'
+import { readCallersKey } from '../http/idempotency-key.ts'
 import { answerOauthErrors, oauthErrorResponses } from '../http/oauth-error.ts'
 import { explainMissingToken } from '../http/oauth-fallbacks.ts'
 import { tagged } from '../http/openapi.ts'
@@ -68,15 +68,16 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       },
     },
     handler: async (request, reply) => {
+      const caller = authenticated(request)
       const metadata = request.body
       const credential = await register(
         deps,
-        authenticated(request),
+        caller,
         {
           name: metadata.client_name,
           description: '',
           plan: metadata.plan ?? '',
-          idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
+          idempotencyKey: readCallersKey(request.headers['idempotency-key'], caller),
           // An empty plan means the same as none, also to a retry.
           clientMetadata: JSON.stringify({ ...metadata, plan: metadata.plan || undefined }),
         },

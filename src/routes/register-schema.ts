@@ -15,7 +15,8 @@ export const registerHeaders = z.looseObject({
     .optional()
     .describe(
       '16 to 255 visible ASCII characters, for example a UUID, bare or in double quotes. For a day, a retry with the ' +
-        'same key returns the same credential, whatever failed in between.',
+        'same key returns the same credential, whatever failed in between. With an identity token it is required and must ' +
+        'be a random UUID (version 4).',
     )
     .meta({ ...idempotencyKeyShape, examples: ['9c5b94b1-35ad-49bb-b118-8e8fc24abf80'] }),
   prefer: z

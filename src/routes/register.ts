@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Deps } from '../deps.ts'
 import { authenticate, authenticated } from '../http/authenticate.ts'
-import { readIdempotencyKey } from '../http/idempotency-key.ts'
+import { readCallersKey } from '../http/idempotency-key.ts'
 import { redirectedResponses, redirectOauthClients } from '../http/oauth-fallbacks.ts'
 import { tagged } from '../http/openapi.ts'
 import { STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
@@ -31,8 +31,9 @@ export const MINT_ERRORS = [
   ...STORE_ERRORS,
   ...UPSTREAM_ERRORS,
 ]
-/** The codes that a registration with an identity token can return besides. */
+/** The codes that a registration of a federated caller can return besides. */
 const IDENTITY_ERRORS = [
+  ...(['rotation_in_progress'] as const),
   ...(['issuer_not_trusted', 'audience_mismatch', 'token_replayed', 'identity_not_allowed'] as const),
   ...(['identity_limit_reached', 'already_registered', 'identity_provider_unavailable'] as const),
 ]
@@ -44,7 +45,7 @@ export const REGISTER_ERRORS = [
   ...MINT_ERRORS,
 ]
 
-/** `POST /register`: turns a bootstrap token into a working API key. */
+/** `POST /register`: turns a bootstrap token, or an identity token, into a working API key. */
 export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits }> = async (
   app,
   { deps, limits },
@@ -59,7 +60,9 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       operationId: 'register',
       summary: 'Get an API key',
       description:
-        'Mints an API key on a usage plan. The key value and the management token are shown only in this response.',
+        'Mints an API key on a usage plan. The key value and the management token are shown only in this response. With an ' +
+        'identity token, a name that is registered already may get a new key and a new management token (the rule of the ' +
+        'identity decides): then `registration_id` is the same as before.',
       tags: tagged('Register'),
       security: [{ bootstrapToken: [] }],
       headers: registerHeaders,
@@ -78,13 +81,14 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
       },
     },
     handler: async (request, reply) => {
+      const caller = authenticated(request)
       const { name, description = '', plan = '' } = request.body
       const credential = await register(
         deps,
-        authenticated(request),
+        caller,
         {
           ...{ name, description, plan, clientMetadata: null },
-          idempotencyKey: readIdempotencyKey(request.headers['idempotency-key']),
+          idempotencyKey: readCallersKey(request.headers['idempotency-key'], caller),
         },
         requestContext(request, reply, config),
       )

@@ -106,7 +106,7 @@ export function toRegistrationAnswer(
   return {
     registration_id: registration.id,
     name: registration.name,
-    description: registration.description,
+    description: current.description,
     ...planOf(current, usagePlanId, plans),
     status,
     created_at: toTimestamp(registration.createdAt),

@@ -34,6 +34,8 @@ export interface FederationStore {
   ): Promise<'created' | 'replayed'>
   /** Finds an access token, which may have expired, by the SHA-256 of its secret, with its virtual token. Reads only. */
   findAccessToken(secretHash: Uint8Array): Promise<FoundAccessToken | undefined>
+  /** Returns who claimed a proof, as the outcome `replayed` does; `undefined`: it is free. Reads only. */
+  findProof(hash: Uint8Array): Promise<{ readonly holder: string | null } | undefined>
   /** All access tokens that are kept, the first to expire first. Reads only. May lag, see {@link OperatorStore.listingLagMs}. */
   listAccessTokens(): Promise<AccessToken[]>
 }

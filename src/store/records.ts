@@ -161,7 +161,7 @@ export interface NewRegistration {
   readonly idempotency: Idempotency | null
   /** `null`: a registration of its own. */
   readonly rotation: Rotation | null
-  /** The metadata that an OAuth client registered (RFC 7591), as JSON; `null`: a rotation, or it is no OAuth client. */
+  /** The metadata that an OAuth client registered (RFC 7591), as JSON; `null`: it is no OAuth client, or a rotation of an earlier version. */
   readonly clientMetadata: string | null
   /** `null`: no federated caller asked for it. */
   readonly federated: Federated | null

@@ -274,8 +274,7 @@ test('a flood of requests with a used-up token costs one reading a second', asyn
   let readings = 0
   const { store } = service.deps
   const counted = {
-    displaceUnanswered: store.displaceUnanswered,
-    findRestore: store.findRestore,
+    ...store,
     findHeldUses(...args: Parameters<typeof store.findHeldUses>) {
       readings += 1
       return store.findHeldUses(...args)

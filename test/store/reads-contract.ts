@@ -32,6 +32,7 @@ const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unkno
   listRotations: (store) => store.listRotations('reg_other'),
   findTokenByHash: (store) => store.findTokenByHash(hashSecret('other')),
   findAccessToken: (store) => store.findAccessToken(hashSecret('other')),
+  findProof: (store) => store.findProof(hashSecret('other')),
   listAccessTokens: (store) => store.listAccessTokens(),
   findLiveByName: (store, token) => store.findLiveByName(token, 'acme-agent'),
   findByManagementHash: (store) => store.findByManagementHash(hashSecret('other')),

@@ -127,7 +127,7 @@ export const unlimitedPolicy: TokenPolicy = {
   ratePerMinute: null,
 }
 
-const registeredSchema = z.looseObject({
+export const registeredSchema = z.looseObject({
   registration_id: z.string(),
   api_key_id: z.string(),
   api_key_value: z.string(),

@@ -1,6 +1,7 @@
+import type { Caller } from '../../auth/bootstrap-token.ts'
 import type { Plan } from '../../config.ts'
 import { ServiceError } from '../../errors.ts'
-import type { BootstrapToken, Held, NewRegistration, Rotation } from '../../store/records.ts'
+import type { BootstrapToken, Federated, Held, NewRegistration, Rotation } from '../../store/records.ts'
 import type { Credential, RegistrationCall } from '../deps.ts'
 import type { Waiter } from '../idempotency/in-flight.ts'
 import type { CredentialSecrets, RequestIdentity } from '../idempotency/request-identity.ts'
@@ -18,6 +19,12 @@ export interface MintRequest {
   readonly rotation: Rotation | null
   /** As in the record. */
   readonly clientMetadata: string | null
+  /** As in the record. */
+  readonly federated: Federated | null
+  /** The credential of a registration; `null`: it is a rotation by the owner or an operator. */
+  readonly shown: Caller['kind'] | null
+  /** The time at which the key expires (ms since the epoch; `null`: never), where it is not the token's lifetime that decides. */
+  readonly expiresAt?: number | null
   /** `null`: the request has no idempotency key, so that no retry can ask for its result. */
   readonly identity: RequestIdentity | null
   /** The record that an earlier request left `pending`, under a lease of this process. */

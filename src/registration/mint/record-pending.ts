@@ -10,7 +10,14 @@ import { type CredentialSecrets, sealCredential } from '../idempotency/request-i
 import { newRegistrationIds, rotationId } from '../key-names.ts'
 import { inSeconds, untilUndone } from '../retry-after.ts'
 import { usesPending } from '../token-uses.ts'
-import { idempotencyInProgress, rotationRefused } from '../use-case-errors.ts'
+import {
+  idempotencyInProgress,
+  nameInProgress,
+  nameTaken,
+  registrationEnded,
+  rotationRefused,
+  whyReplayed,
+} from '../use-case-errors.ts'
 import { isAwaited, type MintRequest, notAwaited, type PendingMint } from './mint-request.ts'
 
 /** The length of a key's value: 238 random bits in letters and digits, the characters that API Gateway documents. */
@@ -39,7 +46,7 @@ export async function recordPending(
     const registrations = fresh.map(({ registration }) => registration)
     const outcomes = await deps.store.beginRegistrations(registrations, lease)
     for (const [i, mint] of fresh.entries()) {
-      const refusal = refusalOf(deps, outcomes[i])
+      const refusal = refusalOf(deps, mint.request, outcomes[i])
       if (refusal === undefined) recorded.push(mint)
       // Not awaited: the others are minted meanwhile.
       else Promise.resolve(refusal).then(mint.request.reject, mint.request.reject)
@@ -66,8 +73,9 @@ function prepare(
   id: string,
   { owner }: Lease,
 ): PendingMint {
-  const { token, name, description, plan, identity, rotation, clientMetadata } = request
+  const { token, name, description, plan, identity, rotation, clientMetadata, federated } = request
   const now = clock()
+  const lifetimeEnd = token.keyTtlMs === null ? null : now + token.keyTtlMs
   const secrets: CredentialSecrets = {
     apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
     managementToken: createSecret('fkm_'),
@@ -83,11 +91,11 @@ function prepare(
     usagePlanId: plan.usagePlanId,
     managementHash: hashSecret(secrets.managementToken),
     createdAt: now,
-    expiresAt: token.keyTtlMs === null ? null : now + token.keyTtlMs,
+    expiresAt: request.expiresAt === undefined ? lifetimeEnd : request.expiresAt,
     idempotency: identity === null ? null : sealCredential(identity, id, secrets),
     rotation,
     clientMetadata,
-    federated: null,
+    federated,
   }
   return { id, owner, registration, secrets, request, keyMayExist: false }
 }
@@ -95,6 +103,7 @@ function prepare(
 /** The error of an outcome; `undefined`: the registration is recorded. */
 function refusalOf(
   deps: RegistrationDeps,
+  request: MintRequest,
   outcome: BeginOutcome | undefined,
 ): ServiceError | Promise<ServiceError> | undefined {
   if (outcome === undefined) throw new Error('the store returned fewer outcomes than registrations')
@@ -103,15 +112,27 @@ function refusalOf(
       return undefined
     case 'duplicate':
       return idempotencyInProgress(deps.timing)
-    case 'replayed':
-      return new ServiceError('token_replayed', 'The identity token was used before.')
-    case 'name_taken':
-      return new ServiceError('already_registered', 'A registration with this name is alive already.')
     case 'refused':
       return whyRefused(deps, outcome.token)
+    case 'replayed':
+      return whyUsed(deps, request, outcome.holder)
+    case 'name_taken':
+      return nameTaken(deps, outcome.registrationId)
+    case 'ended':
+      // Its name is free since then, and the same request may have it.
+      return request.federated === null ? registrationEnded() : nameInProgress(0)
     default:
       return rotationRefused(outcome.outcome, deps)
   }
+}
+
+/** The credential was used since it was looked at, or by a registration that is pending. @param holder `null`: at the token endpoint */
+async function whyUsed(
+  deps: RegistrationDeps,
+  { shown }: MintRequest,
+  holder: string | null,
+): Promise<ServiceError> {
+  return whyReplayed(deps, shown, holder === null ? undefined : await deps.store.getRegistration(holder))
 }
 
 /** The token lost its last use, or was revoked, after it was read. */

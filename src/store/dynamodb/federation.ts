@@ -10,7 +10,9 @@ import {
   accessTokenKey,
   accessUntil,
   keyOf,
+  proofKey,
   readAccessToken,
+  readHolder,
   readKey,
   readToken,
   toTokenItem,
@@ -50,6 +52,10 @@ export function dynamoDbFederation(db: DynamoDbConnection, audit: DynamoDbAudit)
       const { tokenId, expiresAt } = readAccessToken(item)
       const token = readToken(await db.get(keyOf(tokenId)))
       return token && { token, expiresAt }
+    },
+    async findProof(hash) {
+      const item = await db.get(proofKey(hash))
+      return item && { holder: readHolder(item) }
     },
     async listAccessTokens() {
       const found: AccessToken[] = []

@@ -2,7 +2,7 @@ import { tokenEntry } from '../audit.ts'
 import { type FederationStore, isSameGrant } from '../federation.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
-import { readAccessToken, readToken, tokenColumns } from './rows.ts'
+import { holderRow, readAccessToken, readToken, tokenColumns } from './rows.ts'
 import type { Statements } from './statements.ts'
 
 /** {@link FederationStore} on SQLite. Every writing method is one transaction. */
@@ -45,6 +45,7 @@ export function sqliteFederation(
         const token = found && find(found.tokenId)
         return found && token && { token, expiresAt: found.expiresAt }
       }),
+    findProof: (hash) => use(() => holderRow.optional().parse(sql.proofHolder.get(hash))),
     listAccessTokens: () => use(() => sql.accessTokens.all().flatMap((row) => readAccessToken(row) ?? [])),
   }
 }

@@ -1,0 +1,3 @@
+import { federatedCases } from '../support/identity/federated-cases.ts'
+
+federatedCases('SQLite', async () => ({}))
