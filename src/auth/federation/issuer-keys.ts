@@ -66,7 +66,8 @@ export function createIssuerKeys(
   async function update(): Promise<void> {
     const age = keys === undefined ? Number.POSITIVE_INFINITY : since(readAt)
     if (age < FRESH_MS || !isOver(failedAt)) return
-    if (age >= LONGEST_MS) await refresh()
+    // While the issuer is down, known keys are used at once: a server that hangs would cost every caller its time limit.
+    if (keys === undefined || (age >= LONGEST_MS && failedAt === undefined)) await refresh()
     else void refresh()
   }
 

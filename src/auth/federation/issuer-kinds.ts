@@ -47,6 +47,9 @@ const AWS = 'https://sts.amazonaws.com/'
 const KUBERNETES = 'kubernetes.io'
 const COMPUTE = ['google', 'compute_engine']
 
+/** The claims that every token has (RFC 7519, section 4.1). A rule may name them, although they are checked already. */
+const registered = { ...texts('iss', 'aud', 'sub', 'jti'), ...claims('number', ['exp', 'iat', 'nbf']) }
+
 /** The claims of a login (OpenID Connect Core 1.0, section 5.1). */
 const person = {
   ...texts('sub', 'email', 'name', 'preferred_username', 'azp'),
@@ -144,7 +147,7 @@ export const issuerKinds = {
     singleUse: false,
     offersLogin: false,
     claims: {
-      ...texts('sub'),
+      ...registered,
       namespace: text([KUBERNETES, 'namespace']),
       service_account: text([KUBERNETES, 'serviceaccount', 'name']),
       service_account_uid: text([KUBERNETES, 'serviceaccount', 'uid']),
@@ -163,7 +166,7 @@ export const issuerKinds = {
     offersLogin: false,
     // Not `request_tags`: they are the caller's own words.
     claims: {
-      ...texts('sub'),
+      ...registered,
       ...Object.fromEntries(
         [
           ...[

@@ -1,4 +1,4 @@
-import { containsSecret } from '../../log.ts'
+import { containsToken } from '../token-format.ts'
 import { type ClaimValue, claimPath } from './issuer-kinds.ts'
 import { parseNameTemplate } from './name-template.ts'
 import type { Issuer, Rule, Trust } from './trust-file.ts'
@@ -110,7 +110,7 @@ function whyNoIdentity(found: unknown): string | null {
   // Two numbers that JSON rounds to one would be one identity.
   if (typeof found === 'number' && !Number.isSafeInteger(found)) return 'is a number that is not exact'
   // It is stored and shown as it is.
-  return containsSecret(String(found)) ? 'looks like a secret, which is not stored' : null
+  return containsToken(String(found)) ? 'contains a token, which is not stored' : null
 }
 
 function identityOf(rule: Rule, issuer: Issuer, claims: Claims): Identity {

@@ -5,6 +5,8 @@ import { ON_REPEAT } from '../../store/records.ts'
 import { ALGORITHMS, ISSUER_KINDS, type IssuerKindName } from './issuer-kinds.ts'
 
 const MAX_RULES = 1_000
+/** The audit trail shows the issuer beside the identity in at most 4 KiB. */
+const MAX_URL = 500
 const NAME_RULE = 'must be 1 to 64 letters, digits, ".", "_" and "-", a letter or digit first'
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
@@ -25,6 +27,7 @@ const value = z.union(
   [z.string().max(2_048), z.number(), z.boolean()],
   must('a text, a number, true or false, or a list of them'),
 )
+const AUDIENCE = 'the audience that tokens must have, without white space'
 const duration = (what: string) =>
   z.string(must(what)).refine((written) => parseDuration(written) !== undefined, `must be ${what}`)
 const DURATION = 'a duration: 90s, 15m, 24h, 7d, 4w or 1y'
@@ -58,6 +61,7 @@ export const issuerSchema = strict(
         'The platform: it brings defaults, short names for claims, and the claims that a rule must pin',
       ),
     issuer: text("the issuer's URL, exactly as the claim iss has it")
+      .max(MAX_URL, `must have at most ${MAX_URL} characters`)
       .optional()
       .describe('The claim iss, exactly. Required for kubernetes, aws, entra and oidc'),
     algorithms: z
@@ -158,7 +162,9 @@ export const ruleSchema = strict(
 export const trustSchema = strict(
   {
     $schema: z.string(must('the URL of a JSON Schema')).optional(),
-    audience: text('the audience that tokens must have')
+    audience: z
+      .string(must(AUDIENCE))
+      .regex(/^\S{1,500}$/, `must be ${AUDIENCE}`)
       .optional()
       .describe('The only audience that tokens may have. Default: PUBLIC_URL'),
     issuers: z

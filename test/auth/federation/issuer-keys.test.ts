@@ -140,6 +140,18 @@ test('known keys are used while their issuer is down, for as long as it lasts', 
   assert.equal(total(issuer), before, 'failures have a cooldown, too')
 })
 
+test('an issuer that hangs costs one caller its time, and the others nothing', async (t) => {
+  const issuer = await startIssuer(t)
+  const { verify, time } = trusting(t, issuer)
+  assert.equal(await verify(), 'ok')
+  issuer.behaviour = 'slow'
+  time.now += 20 * MINUTE
+  assert.equal(await verify(), 'ok')
+  time.now += 20 * MINUTE
+  assert.equal(await verify(), 'ok')
+  while (issuer.requests.discovery < 3) await new Promise(setImmediate)
+})
+
 test('keys are read again after five minutes, beside the requests that use them', async (t) => {
   const issuer = await startIssuer(t)
   const { verify, time } = trusting(t, issuer)
@@ -264,6 +276,17 @@ test('keys that share an id, or have none, are all tried', async (t) => {
   const { verify } = trusting(t, issuer)
   assert.equal(await verify({ key: second, kid: 'same' }), 'ok')
   assert.equal(await verify({ key: second, kid: undefined }), 'ok')
+})
+
+test('an issuer of the network cannot lead to a service of this machine', async (t) => {
+  const proxy = await startForwardProxy(t)
+  const issuer = await startIssuer(t)
+  const front = await startTlsFront(t, 'idp.example.com', issuer.origin)
+  issuer.url = `https://idp.example.com:${front.port}`
+  const { verify, logLines } = trusting(t, issuer, { ca_file: front.file }, { HTTPS_PROXY: proxy.url })
+  assert.equal(await verify(), 'identity_provider_unavailable')
+  assert.match(logLines.join(), /its jwks_uri must not have a loopback address/)
+  assert.equal(issuer.requests.jwks, 0)
 })
 
 test('jwks_uri skips the discovery document, with a slash at the end of the issuer too', async (t) => {

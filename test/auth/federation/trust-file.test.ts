@@ -133,6 +133,21 @@ test('JSON is read, too', () => {
   assert.equal(parseTrust(JSON.stringify(file, null, 2), context).rules.length, 1)
 })
 
+test('JSON may be indented with tabs, and any file may have a BOM and the line ends of Windows', () => {
+  const file = { issuers: { g: { kind: 'github' } }, rules: [] }
+  assert.equal(parseTrust(JSON.stringify(file, null, '\t'), context).issuers.size, 1)
+  assert.deepEqual(faultsOf(`\ufeff${oneRule().replaceAll('\n', '\r\n')}`), [])
+})
+
+test('an audience that others may share, or that is blank, is refused', () => {
+  for (const audience of ["''", "' '", '"\\t"', "'a b'", '[a, b]', '42', 'null'])
+    assert.match(
+      faultsOf(`audience: ${audience}\n${oneRule()}`).join(),
+      /^1:11: audience must be the audience that tokens/,
+      audience,
+    )
+})
+
 test('all faults are reported at once, each with its place and what would be right', () => {
   const faults = faultsOf(`issuer: {}
 issuers:
@@ -271,6 +286,7 @@ const pins: [kind: string, match: string, fault: RegExp | undefined][] = [
     /principal_tags is an object: name one of its members/,
   ],
   ['aws', '{ aws_account: "123456789012", principal_tags.team: data }', undefined],
+  ['aws', '{ aws_account: "123456789012", iss: "https://issuer.example.com/x" }', undefined],
   ['aws', '{ sub: "arn:aws-us-gov:iam::123456789012:role/*" }', undefined],
   ['gcp', '{ email: crawler@acme.iam.gserviceaccount.com }', /must pin sub/],
   ['gcp', '{ sub: "crawler" }', /must pin sub/],
