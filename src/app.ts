@@ -16,9 +16,11 @@ import { connectRoutes } from './routes/connect.ts'
 import { discoveryRoutes } from './routes/discovery.ts'
 import { documentRoutes } from './routes/documents.ts'
 import { healthRoutes } from './routes/health.ts'
+import { loginRoutes } from './routes/login.ts'
 import { pageRoutes } from './routes/pages.ts'
 import { registerRoute } from './routes/register.ts'
 import { registrationRoutes } from './routes/registration.ts'
+import { tokenRoute } from './routes/token.ts'
 
 /** Builds the HTTP service with all plugins and routes. It does not listen yet; closing it does not close `deps`. */
 export async function buildApp(deps: Deps): Promise<FastifyInstance> {
@@ -47,6 +49,8 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   await app.register(registerRoute, { deps, limits })
   await app.register(registrationRoutes, { deps, limits })
   await app.register(connectRoutes, { deps, limits })
+  await app.register(tokenRoute, { deps, limits })
+  await app.register(loginRoutes, { deps })
   await explainNoFlow(app, config.publicUrl, () => identitiesOf(deps.federation))
   methods.answerOthers()
   app.addHook('preClose', async () => deps.keyProbe?.stopWaiting())

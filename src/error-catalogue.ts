@@ -74,6 +74,28 @@ export const errorCatalogue = {
     nextStep:
       'Wait the number of seconds in Retry-After, then send the request again, with a fresh identity token if that one has expired.',
   },
+  invalid_client: {
+    title: 'The client is not known, or proves itself in a way that is not supported',
+    retryable: false,
+    nextStep: 'Send "client_id=firstkey" in the body, and neither a secret nor an Authorization header.',
+  },
+  invalid_grant: {
+    title: 'The code of the login is not valid',
+    retryable: false,
+    nextStep: 'Start the login again to get a new code.',
+  },
+  unsupported_grant_type: {
+    title: 'The grant type is not supported',
+    retryable: false,
+    nextStep: "Use a grant type of the service's metadata (/.well-known/oauth-authorization-server).",
+  },
+  login_failed: {
+    title: 'The login did not succeed',
+    retryable: false,
+    nextStep:
+      'Go back to the program or the page from which you came, and start the login again. If it keeps failing, give the ' +
+      'operator the request id in "instance".',
+  },
   token_exhausted: {
     title: 'The bootstrap token has no uses left',
     retryable: false,

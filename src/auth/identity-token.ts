@@ -4,6 +4,7 @@ import type { BootstrapToken } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { type Caller, identitySecret, tokenActor } from './bootstrap-token.ts'
 import type { Federation } from './federation/federation.ts'
+import type { VerifiedToken } from './federation/verify-identity-token.ts'
 
 /**
  * Verifies an identity token, finds the rule that allows its identity, and stores the virtual token of the two.
@@ -25,7 +26,18 @@ export async function authenticateIdentityToken(
       },
     )
   }
-  const { issuer, claims, proof } = await federation.verify(jwt)
+  return federatedCaller({ store, federation }, await federation.verify(jwt), where)
+}
+
+/**
+ * Finds the rule that allows a verified identity, of an identity token or of a login, and stores the virtual token of the two.
+ * @throws ServiceError `identity_not_allowed`, `issuer_not_trusted`, and those of the store
+ */
+export async function federatedCaller(
+  { store, federation }: { store: Store; federation: Federation },
+  { issuer, claims, proof }: VerifiedToken,
+  where: Pick<Actor, 'requestId' | 'clientAddress'>,
+): Promise<Caller> {
   const match = federation.match(issuer, claims)
   const token = await store.putVirtualToken(match.token, tokenActor(match.token, where))
   return { token, kind: 'identity token', secret: identitySecret(token.id), proof, expiresAt: null }

@@ -8,6 +8,10 @@ export function linksOf(publicUrl: string) {
     connect: `${publicUrl}/connect/register`,
     authorize: `${publicUrl}/connect/authorize`,
     token: `${publicUrl}/connect/token`,
+    /** The redirect URI of this service at the identity providers. */
+    loginCallback: `${publicUrl}/connect/callback`,
+    /** The page that shows the code of a login. */
+    loginCode: `${publicUrl}/connect/code`,
     openapi: `${publicUrl}/openapi.json`,
     /** The API reference, for people. */
     docs: `${publicUrl}/docs`,

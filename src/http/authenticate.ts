@@ -47,9 +47,9 @@ export function authenticate({ store, clock, federation }: AuthenticationDeps): 
   return async (request) => {
     const credential = bearerCredential(request.headers.authorization)
     const caller = hasJwtForm(credential)
-      ? await authenticateIdentityToken({ store, federation }, credential, where(request))
+      ? await authenticateIdentityToken({ store, federation }, credential, whereOf(request))
       : await authenticateBootstrapToken({ store, federation }, credential)
-    request.setDecorator<Caller>(CALLER, caller)
+    identify(request, caller)
     if (!isRuleInForce(federation, caller.token)) throw identityNotAllowed()
     // A revoked token's requests are not repeated: their sealed secrets are destroyed.
     const mayRetry = caller.token.revokedAt === null && request.headers['idempotency-key'] !== undefined
@@ -58,7 +58,12 @@ export function authenticate({ store, clock, federation }: AuthenticationDeps): 
   }
 }
 
-/** Returns the caller that {@link authenticate} identified. Only for routes with that hook. */
+/** Notes the caller of a request, also for the log and for the audit trail if it is refused. */
+export function identify(request: FastifyRequest, caller: Caller): void {
+  request.setDecorator<Caller>(CALLER, caller)
+}
+
+/** Returns the caller that {@link authenticate} or {@link identify} noted. */
 export function authenticated(request: FastifyRequest): Caller {
   return request.getDecorator<Caller>(CALLER)
 }
@@ -116,19 +121,20 @@ export function identified(request: FastifyRequest, error?: ServiceError): Ident
   const manager = request.getDecorator<Manager | null>(MANAGER)
   if (caller !== null) {
     const { token } = caller
-    return { actor: tokenActor(token, where(request)), tokenId: token.id, registrationId: null }
+    return { actor: tokenActor(token, whereOf(request)), tokenId: token.id, registrationId: null }
   }
   if (manager !== null) {
     const { id, tokenId } = manager.registration
-    const actor: Actor = { kind: 'registration', id, identity: null, ...where(request) }
+    const actor: Actor = { kind: 'registration', id, identity: null, ...whereOf(request) }
     return { actor, tokenId, registrationId: id }
   }
   if (error?.identity === undefined) return undefined
-  const actor: Actor = { kind: 'identity', id: null, identity: error.identity, ...where(request) }
+  const actor: Actor = { kind: 'identity', id: null, identity: error.identity, ...whereOf(request) }
   return { actor, tokenId: null, registrationId: null }
 }
 
-function where(request: FastifyRequest): Pick<Actor, 'requestId' | 'clientAddress'> {
+/** Returns what identifies a request in the audit trail. */
+export function whereOf(request: FastifyRequest): Pick<Actor, 'requestId' | 'clientAddress'> {
   return { requestId: request.id, clientAddress: clientAddress(request) }
 }
 

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { linksOf } from '../discovery/links.ts'
 import { type ErrorCode, errorCatalogue } from '../error-catalogue.ts'
-import { ServiceError } from '../errors.ts'
+import { type FieldError, ServiceError } from '../errors.ts'
 import { codePoint } from '../show-value.ts'
 import { type Dialect, responsesOf } from './openapi-errors.ts'
 import { metadataOf, problemStatus, resourceMetadata, sendError, toServiceError } from './problem.ts'
@@ -77,28 +77,58 @@ function asClientError(error: ServiceError): ServiceError {
 }
 
 function toOauthError(error: ServiceError, instance: string, publicUrl: string) {
-  const { code, message, errors, nextStep } = error
+  const { code, errors } = error
   // The use cases know the member by its name at /register.
   const ofClient = errors?.map(({ path, message }) => ({
     path: path === '/name' ? '/client_name' : path,
     message,
   }))
   const isRedirectUri = errors?.[0]?.path.startsWith('/redirect_uris') ?? false
-  const { retryable } = errorCatalogue[code]
+  return oauthErrorBody(error, {
+    name: isRedirectUri ? 'invalid_redirect_uri' : (NAMES[code] ?? code),
+    errors: ofClient,
+    instance,
+    publicUrl,
+  })
+}
+
+/** Returns the body of an error for an OAuth client. @param options.name its name in the RFC of the endpoint */
+export function oauthErrorBody(
+  error: ServiceError,
+  {
+    name,
+    errors,
+    instance,
+    publicUrl,
+    status,
+  }: {
+    name: string
+    errors: readonly FieldError[] | undefined
+    instance: string
+    publicUrl: string
+    status?: number
+  },
+): z.infer<typeof oauthErrorSchema> {
+  const { code, message, nextStep } = error
   return {
-    error: isRedirectUri ? 'invalid_redirect_uri' : (NAMES[code] ?? code),
-    error_description: message
-      .replaceAll('"', "'")
-      .replaceAll('…', '...')
-      .replace(NOT_PRINTABLE, (character) => `(${codePoint(character)})`),
+    error: name,
+    error_description: inAscii(message),
     code,
-    retryable,
+    retryable: errorCatalogue[code].retryable,
     next_step: nextStep.replaceAll('"detail"', '"error_description"'),
     error_uri: linksOf(publicUrl).problem(code),
     instance,
-    ...(ofClient === undefined ? {} : { errors: ofClient }),
-    ...metadataOf(error, publicUrl),
+    ...(errors === undefined ? {} : { errors: [...errors] }),
+    ...metadataOf(error, publicUrl, status),
   }
+}
+
+/** Returns a text in the characters that an error description may have. */
+export function inAscii(text: string): string {
+  return text
+    .replaceAll('"', "'")
+    .replaceAll('…', '...')
+    .replace(NOT_PRINTABLE, (character) => `(${codePoint(character)})`)
 }
 
 /** The OAuth dialect, for the OpenAPI document. */
@@ -109,6 +139,7 @@ export const oauthDialect: Dialect = {
   toBody: toOauthError,
   field: 'client_name',
   instead: { not_found: 'invalid_token' },
+  statusOf: (code) => problemStatus[code],
 }
 
 /** Returns the `responses` of a route's schema for these codes and those of any route, in the OAuth dialect. */

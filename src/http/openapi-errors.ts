@@ -36,6 +36,8 @@ export interface Dialect {
   readonly field: string
   /** The codes that these routes replace, with their replacements. */
   readonly instead: Partial<Record<ErrorCode, ErrorCode>>
+  /** Returns the status of a code on these routes. */
+  statusOf(code: ErrorCode): number
 }
 
 const problems: Dialect = {
@@ -45,6 +47,7 @@ const problems: Dialect = {
   toBody: toProblem,
   field: 'name',
   instead: {},
+  statusOf: (code) => problemStatus[code],
 }
 
 /** Returns the `responses` of a route's schema for these codes and for the codes that any route can return. */
@@ -57,7 +60,7 @@ export function responsesOf(dialect: Dialect, codes: readonly ErrorCode[]) {
   const all = new Set([...ANY_ROUTE, ...codes].map((code) => dialect.instead[code] ?? code))
   const byStatus = Map.groupBy(
     codesInOrder.filter((code) => all.has(code)),
-    (code) => problemStatus[code],
+    dialect.statusOf,
   )
   return Object.fromEntries(
     [...byStatus].map(([status, group]) => [
@@ -66,7 +69,8 @@ export function responsesOf(dialect: Dialect, codes: readonly ErrorCode[]) {
         description: `${STATUS_CODES[status]}: ${group.map((code) => `\`${code}\``).join(', ')}`,
         headers: headersOf(
           'Vary',
-          ...(status === 401 ? (['WWW-Authenticate', 'Link'] as const) : []),
+          ...(status === 401 ? (['WWW-Authenticate'] as const) : []),
+          ...(status === 401 && !group.includes('invalid_client') ? (['Link'] as const) : []),
           ...(status === 415 ? (['Accept', 'Accept-Encoding'] as const) : []),
           ...(group.some((code) => errorCatalogue[code].retryable) ? (['Retry-After'] as const) : []),
         ),

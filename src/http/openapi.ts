@@ -11,6 +11,7 @@ import { errorExamples } from './openapi-errors.ts'
 import { problemStatus } from './problem.ts'
 import { headersOf, responseHeaders } from './response-headers.ts'
 import { tidyDocument } from './tidy-openapi.ts'
+import { tokenDialect } from './token-error.ts'
 
 /** The groups of routes in the OpenAPI document, with their descriptions. */
 const TAGS = {
@@ -64,7 +65,7 @@ export async function describeApi(app: FastifyInstance, publicUrl: string): Prom
       tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
       components: {
         headers: responseHeaders,
-        examples: errorExamples([oauthDialect], publicUrl),
+        examples: errorExamples([oauthDialect, tokenDialect], publicUrl),
         securitySchemes: {
           bootstrapToken: {
             type: 'http',

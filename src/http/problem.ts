@@ -22,6 +22,10 @@ export const problemStatus = {
   identity_limit_reached: 403,
   already_registered: 409,
   identity_provider_unavailable: 503,
+  invalid_client: 401,
+  invalid_grant: 400,
+  unsupported_grant_type: 400,
+  login_failed: 400,
   token_exhausted: 403,
   token_uses_pending: 409,
   plan_not_allowed: 403,
@@ -113,9 +117,13 @@ export function toProblem(error: ServiceError, instance: string, publicUrl: stri
   }
 }
 
-/** Returns {@link resourceMetadata} of an error, if its status is 401. */
-export function metadataOf({ code }: ServiceError, publicUrl: string): { resource_metadata?: string } {
-  return problemStatus[code] === 401 ? { resource_metadata: linksOf(publicUrl).resource } : {}
+/** Returns {@link resourceMetadata} of an error, if its status is 401 for want of a token. */
+export function metadataOf(
+  { code }: ServiceError,
+  publicUrl: string,
+  status: number = problemStatus[code],
+): { resource_metadata?: string } {
+  return status === 401 && code !== 'invalid_client' ? { resource_metadata: linksOf(publicUrl).resource } : {}
 }
 
 /**
@@ -146,19 +154,29 @@ export function sendProblem(
   })
 }
 
+/** The form of an error in its dialect. */
+export interface ErrorForm {
+  readonly type: string
+  readonly body: object
+  /** The status, where it is not that of the code. */
+  readonly status?: number
+  /** The content type that a body must have, where it is not JSON. */
+  readonly accepts?: string
+}
+
 /** Sends an error, with its status and headers: as a page if the request prefers HTML, otherwise as it is in its dialect. */
 export function sendError(
   reply: FastifyReply,
   request: FastifyRequest,
   error: ServiceError,
   publicUrl: string,
-  { type, body }: { type: string; body: object },
+  { type, body, status = problemStatus[error.code], accepts = 'application/json' }: ErrorForm,
 ): FastifyReply {
-  answerHeaders(reply, error, publicUrl)
-  reply.code(problemStatus[error.code])
+  answerHeaders(reply, error, publicUrl, status, accepts)
+  reply.code(status)
   if (negotiate(request, reply, ['application/json', type, 'text/html']) !== 'text/html')
     return reply.type(type).send(body)
-  const problem = toProblem(error, request.id, publicUrl)
+  const problem = { ...toProblem(error, request.id, publicUrl), status }
   return sendPage(reply, errorPage({ problem, basePath: linksOf(publicUrl).basePath }))
 }
 
@@ -183,8 +201,16 @@ export function rawError(
 }
 
 /** Sets the headers that an error has in every dialect: `WWW-Authenticate` and `Link` for status 401, and `Retry-After`. */
-function answerHeaders(reply: FastifyReply, error: ServiceError, publicUrl: string): void {
-  const { resource_metadata: metadata } = metadataOf(error, publicUrl)
+function answerHeaders(
+  reply: FastifyReply,
+  error: ServiceError,
+  publicUrl: string,
+  status: number,
+  accepts: string,
+): void {
+  // RFC 6749, section 5.2.
+  if (error.code === 'invalid_client') reply.header('www-authenticate', 'Basic realm="firstkey"')
+  const { resource_metadata: metadata } = metadataOf(error, publicUrl, status)
   if (metadata !== undefined) {
     reply.headers({
       'www-authenticate': challenge(error, metadata),
@@ -193,7 +219,7 @@ function answerHeaders(reply: FastifyReply, error: ServiceError, publicUrl: stri
   }
   // A 415 names the supported type and codings (RFC 9110, section 15.5.16).
   if (error.code === 'unsupported_media_type')
-    reply.headers({ accept: 'application/json', 'accept-encoding': 'identity' })
+    reply.headers({ accept: accepts, 'accept-encoding': 'identity' })
   const retryAfter = retryAfterOf(error)
   if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
 }

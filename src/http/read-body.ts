@@ -63,7 +63,7 @@ export async function peekBody({
 }
 
 /** Reports whether a `Content-Encoding`, a list whose items are case-insensitive (RFC 9110, section 8.4), has a coding. */
-function isCompressed(codings = ''): boolean {
+export function isCompressed(codings = ''): boolean {
   return codings.split(',').some((coding) => !['', 'identity'].includes(coding.trim().toLowerCase()))
 }
 

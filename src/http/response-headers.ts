@@ -34,7 +34,7 @@ export const responseHeaders = {
       'Bearer realm="firstkey", resource_metadata="https://keys.example.com/.well-known/oauth-protected-resource"',
   },
   Location: {
-    description: 'The URL to manage the registration.',
+    description: 'The URL to manage the registration, or the one that a redirect leads to.',
     schema: { type: 'string', format: 'uri' },
     example: 'https://keys.example.com/register/reg_4f1c09ab3e_pyJ4MCUwP1RpDiJX72D7',
   },
@@ -62,7 +62,7 @@ export const responseHeaders = {
   },
   Accept: {
     description: 'The content type that a body must have (RFC 9110, section 15.5.16).',
-    schema: { type: 'string', enum: ['application/json'] },
+    schema: { type: 'string', enum: ['application/json', 'application/x-www-form-urlencoded'] },
     example: 'application/json',
   },
   'Accept-Encoding': {

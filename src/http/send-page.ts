@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { PAGE_POLICY } from '../pages/layout.ts'
+import { formPolicy, PAGE_POLICY } from '../pages/layout.ts'
 import { preferredType } from './accept.ts'
 
 /** The `content` of an HTML response, for the schema of its route. */
@@ -35,4 +35,22 @@ export function negotiate<Type extends string>(
 export function varyByAccept(reply: FastifyReply): void {
   const vary = String(reply.getHeader('vary') ?? '')
   if (!/\baccept\b/i.test(vary)) reply.header('vary', vary === '' ? 'Accept' : `${vary}, Accept`)
+}
+
+/**
+ * Sends a page with a form that the browser sends itself. Without a referrer its `Origin` would be `null`.
+ * @param redirectOrigin the origin to which the form may lead outside this service
+ */
+export function sendFormPage(
+  reply: FastifyReply,
+  page: string,
+  redirectOrigin: string | undefined,
+): FastifyReply {
+  return reply
+    .headers({
+      ...PAGE_HEADERS,
+      'content-security-policy': formPolicy(redirectOrigin),
+      'referrer-policy': 'same-origin',
+    })
+    .send(page)
 }

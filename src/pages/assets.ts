@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const TYPES = {
+  'code.js': 'text/javascript; charset=utf-8',
+  'copy.js': 'text/javascript; charset=utf-8',
   'error-messages.js': 'text/javascript; charset=utf-8',
   'form.js': 'text/javascript; charset=utf-8',
   'icon.svg': 'image/svg+xml',
@@ -9,6 +11,7 @@ const TYPES = {
   'manage.js': 'text/javascript; charset=utf-8',
   'register.js': 'text/javascript; charset=utf-8',
   'request.js': 'text/javascript; charset=utf-8',
+  'sign-in.js': 'text/javascript; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
 } as const
 

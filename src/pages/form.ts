@@ -2,7 +2,7 @@ import { html } from 'ghtml'
 
 /** Renders the field for a token, in a form of `assets/form.js`. @param hint HTML */
 export function tokenField(label: string, hint: string): string {
-  return html`<div class="field">
+  return html`<div class="field" id="token-field">
 <label for="token">${label}</label>
 <p class="hint" id="token-hint">!${hint}</p>
 <div class="row">

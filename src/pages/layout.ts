@@ -17,6 +17,18 @@ export const PAGE_POLICY = [
   "trusted-types 'none'",
 ].join('; ')
 
+/**
+ * Returns the policy of a page with a form that the browser sends itself: to this service, which then redirects to a program on the
+ * same computer. Browsers apply it to that redirect, too, and have no way to name an IPv6 address in it.
+ */
+export function formPolicy(redirectOrigin: string | undefined): string {
+  const redirect = redirectOrigin?.includes('[') ? 'http:' : redirectOrigin
+  return PAGE_POLICY.replace(
+    "form-action 'none'",
+    `form-action 'self'${redirect === undefined ? '' : ` ${redirect}`}`,
+  )
+}
+
 export interface PageContent {
   readonly title: string
   /** The path of `PUBLIC_URL` without a trailing slash; empty if the service is at the root of its host. */

@@ -82,7 +82,7 @@ export function errorPage({ problem, basePath }: ErrorPageContent): string {
 }
 
 /** Returns a next step that names members of the problem document with the words that fit the page. */
-function asOnPage(nextStep: string): string {
+export function asOnPage(nextStep: string): string {
   return nextStep
     .replaceAll('"detail"', 'the text above')
     .replaceAll('in "instance"', 'below')

@@ -14,6 +14,7 @@ import { assets } from '../pages/assets.ts'
 import { homePage } from '../pages/home.ts'
 import { referencePage } from '../pages/reference.ts'
 import { identitiesOf } from './accepted-identities.ts'
+import { loginIssuers } from './login-issuers.ts'
 
 /** The pages for people, and the assets that those pages load. */
 export const pageRoutes: FastifyPluginAsyncZod<{
@@ -64,7 +65,8 @@ export const pageRoutes: FastifyPluginAsyncZod<{
           .type(type === 'application/json' ? type : CATALOG_TYPE)
           .send({ ...apiCatalog(publicUrl, identitiesOf(federation)) })
       const plans = await planLimits()
-      return sendPage(reply, homePage({ basePath, links: linksOf(publicUrl), apiBaseUrl, plans }))
+      const logins = loginIssuers(federation).map(({ name, login }) => ({ name, label: login.label }))
+      return sendPage(reply, homePage({ basePath, links: linksOf(publicUrl), apiBaseUrl, plans, logins }))
     },
   })
   app.route({

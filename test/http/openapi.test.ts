@@ -18,15 +18,23 @@ test('docs/openapi.json is the OpenAPI document of the service; npm run openapi 
 
 test('every code is an error of an operation, under its status; only 405 belongs to none', () => {
   const told = new Map<string, Set<string>>()
-  for (const { responses } of operations)
+  // Statuses of its own: whatever is wrong with a grant is 400 (RFC 6749, section 5.2).
+  for (const { responses } of operations.filter(({ path }) => path !== '/connect/token'))
     for (const [status, response] of Object.entries(responses))
       for (const code of codesOf(response)) told.set(code, (told.get(code) ?? new Set()).add(status))
   for (const code of Object.keys(errorCatalogue)) assert.ok(description.includes(`\`${code}\``), code)
   const { method_not_allowed, ...others } = problemStatus
+  const { invalid_client, invalid_grant, unsupported_grant_type, ...elsewhere } = others
   assert.deepEqual(
     Object.fromEntries([...told].map(([code, statuses]) => [code, [...statuses].join()])),
-    Object.fromEntries(Object.entries(others).map(([code, status]) => [code, String(status)])),
+    Object.fromEntries(Object.entries(elsewhere).map(([code, status]) => [code, String(status)])),
   )
+  const token = operations.find(({ path }) => path === '/connect/token')
+  const codesAt = (status: number) => codesOf(token?.responses[status] ?? { headers: {}, content: {} })
+  const ofGrant = ['invalid_grant', 'unsupported_grant_type', 'token_replayed', 'identity_not_allowed']
+  for (const code of ofGrant) assert.ok(codesAt(400).includes(code), code)
+  assert.deepEqual(codesAt(401), ['invalid_client'])
+  assert.deepEqual([invalid_client, invalid_grant, unsupported_grant_type], [401, 400, 400])
   assert.equal(method_not_allowed, 405)
 })
 

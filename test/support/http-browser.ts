@@ -22,23 +22,27 @@ export interface HttpBrowser {
     fields?: Readonly<Record<string, string>>,
     until?: (url: string) => boolean,
   ): Promise<Visit>
-  /** The cookies of a host, by name. */
+  /** The cookies for a URL, by name. */
   cookiesOf(url: string): Map<string, string>
+}
+
+interface Cookie {
+  readonly name: string
+  readonly value: string
+  readonly path: string
 }
 
 /** Opens a browser with no cookies. */
 export function openHttpBrowser(): HttpBrowser {
-  // As in browsers, the hosts have cookies in common on all their ports.
-  const jar = new Map<string, Map<string, string>>()
-  const cookiesOf = (url: string) => {
-    const host = new URL(url).hostname
-    const cookies = jar.get(host) ?? new Map<string, string>()
-    jar.set(host, cookies)
-    return cookies
-  }
+  // As in browsers, the hosts have cookies in common on all their ports, and a path has those of the paths above it.
+  const jar = new Map<string, Cookie[]>()
+  const cookiesFor = ({ hostname, pathname }: URL) =>
+    (jar.get(hostname) ?? []).filter(({ path }) => `${pathname}/`.startsWith(path.replace(/\/?$/, '/')))
   const visit = async (url: string, init: RequestInit, until?: (url: string) => boolean): Promise<Visit> => {
-    const cookies = cookiesOf(url)
-    const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+    const place = new URL(url)
+    const cookie = cookiesFor(place)
+      .map(({ name, value }) => `${name}=${value}`)
+      .join('; ')
     const response = await fetch(url, {
       ...init,
       redirect: 'manual',
@@ -46,8 +50,10 @@ export function openHttpBrowser(): HttpBrowser {
     })
     for (const line of response.headers.getSetCookie()) {
       const [, name = '', value = ''] = line.match(/^([^=]+)=([^;]*)/) ?? []
-      if (value === '' || /max-age=0|expires=Thu, 01 Jan 1970/i.test(line)) cookies.delete(name)
-      else cookies.set(name, value)
+      const [, path = '/'] = line.match(/; *path=([^;]*)/i) ?? []
+      const others = (jar.get(place.hostname) ?? []).filter((one) => one.name !== name || one.path !== path)
+      const isOver = value === '' || /max-age=0|expires=Thu, 01 Jan 1970/i.test(line)
+      jar.set(place.hostname, [...others, ...(isOver ? [] : [{ name, value, path }])])
     }
     const body = await response.text()
     const { status, headers } = response
@@ -58,7 +64,7 @@ export function openHttpBrowser(): HttpBrowser {
     return visit(next, {}, until)
   }
   return {
-    cookiesOf,
+    cookiesOf: (url) => new Map(cookiesFor(new URL(url)).map(({ name, value }) => [name, value])),
     get: (url, until) => visit(url, {}, until),
     submit: (page, fields = {}, until) => {
       const form = formOf(page)

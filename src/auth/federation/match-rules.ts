@@ -157,3 +157,12 @@ export function claimsOf({ match, identity, grant }: Rule): string[] {
   const inName = typeof template === 'object' ? template.claims : []
   return [...match.map(({ claim }) => claim), ...identity, ...inName]
 }
+
+/** Returns the claims that the rules of an issuer look at, as far as they can match. The others are left out. */
+export function claimsForRules({ rules }: Trust, issuer: Issuer, claims: Claims): Claims {
+  const names = rules.filter((rule) => rule.issuer === issuer.name).flatMap(claimsOf)
+  const paths = names.map((name) => claimPath(issuer.kind, name))
+  const isRead = ([name, value]: [string, unknown]) =>
+    paths.some(([first, ...inner]) => first === name && (inner.length > 0 || isSingle(value)))
+  return Object.fromEntries(Object.entries(claims).filter(isRead))
+}

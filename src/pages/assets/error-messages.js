@@ -10,6 +10,11 @@ const MESSAGES = {
   token_revoked: ['token', `This token was revoked. ${NEW_TOKEN}`],
   token_exhausted: ['token', `This token has no uses left. ${NEW_TOKEN}`],
   token_uses_pending: [undefined, 'All uses of this token are taken for now. One may come back.'],
+  identity_not_allowed: [undefined, 'The operator does not allow this account to get a key.'],
+  identity_limit_reached: [
+    undefined,
+    'Your account has as many keys as it may have. Open the management URL of one that you do not need, and delete it.',
+  ],
   idempotency_in_progress: [undefined, 'Your key is still being created.'],
   idempotency_mismatch: [
     undefined,

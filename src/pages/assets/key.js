@@ -1,4 +1,5 @@
 // Shows the new key, and reports whether the API accepts it.
+import { onCopy } from './copy.js'
 import { element, list } from './form.js'
 
 /** The first and the longest pause between checks of the key, and the time after which they stop (ms). */
@@ -103,31 +104,7 @@ function noteCopy(copied) {
   uncopied.delete(copied === 'use' ? 'api-key' : copied)
 }
 
-for (const button of document.querySelectorAll('[data-copy]')) {
-  const { textContent: name, firstChild: label } = button
-  const before = label.textContent
-  button.setAttribute('aria-label', name)
-  button.addEventListener('click', async () => {
-    const source = element(button.dataset.copy)
-    let outcome = 'Copied'
-    try {
-      await navigator.clipboard.writeText(source.value ?? source.textContent)
-      noteCopy(source.id)
-    } catch {
-      // Clipboard access is denied, or the page was not loaded over HTTPS: select the text for copying by hand.
-      outcome = 'Selected'
-      if (source.select) source.select()
-      else getSelection().selectAllChildren(source)
-    }
-    label.textContent = outcome
-    element('copied').textContent =
-      outcome === 'Copied' ? `Copied${name.slice(before.length)}.` : 'Selected. Copy it with your keyboard.'
-    setTimeout(() => {
-      label.textContent = before
-      element('copied').textContent = ''
-    }, 3_000)
-  })
-}
+onCopy(noteCopy)
 
 for (const id of ['api-key', 'management-token'])
   element(id)?.addEventListener('copy', ({ currentTarget: { id, selectionStart, selectionEnd, value } }) => {

@@ -14,15 +14,19 @@ import {
 } from './form.js'
 import { showKey, watch, wouldLose } from './key.js'
 import { mint } from './request.js'
+import { signedInToken, signOut } from './sign-in.js'
 
 const form = element('register')
+/** The errors of a login that can give no key any more. */
+const LOGIN_OVER = ['invalid_token', 'token_expired', 'token_exhausted', 'token_revoked']
 
 /** `true` while a request is in flight or may have created a key: only this page can still recover that key. */
 let wouldLoseKey = false
 
 async function submitted() {
   clearProblem()
-  const [token, name, plan] = [readToken(), readField('name'), readField('plan')]
+  const login = signedInToken()
+  const [token, name, plan] = [login ?? readToken(), readField('name'), readField('plan')]
   const faults = findFaults({ token, name }, 'fkb_')
   if (faults.length > 0) return showProblem('Check what you entered', { faults })
   setBusy(true)
@@ -33,6 +37,13 @@ async function submitted() {
   setBusy(false)
   wouldLoseKey = mayExist === true
   if (credential === undefined) {
+    if (login !== undefined && LOGIN_OVER.includes(problem.code)) {
+      signOut()
+      return showProblem('Sign in again', {
+        faults: [],
+        texts: ['Your login was used for a key already, or is over.'],
+      })
+    }
     const fields = ['token', 'name', 'plan'].filter((name) => form.elements[name] !== undefined)
     return showProblem('Could not get your key', explain(problem, { mayExist, retryAfter, fields }))
   }

@@ -1,0 +1,3 @@
+import { testLoginAtReplicas } from '../support/identity/login-replicas.ts'
+
+testLoginAtReplicas(async () => ({}))
