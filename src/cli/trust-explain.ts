@@ -154,6 +154,7 @@ async function explainEntry(
     print(
       'The audit trail has the claims that the rules of that time looked at; a claim that is missing here may be in the token.',
     )
+    if (code !== 'identity_not_allowed') print('The rules were not the reason. They say:')
     printExplanation(explanation, true)
     return
   }
