@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import {
   isDue,
@@ -16,10 +16,13 @@ import {
 import { SERVICE } from '../../src/store/audit.ts'
 import type { NewRegistration, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
+import { assertPlaces } from '../support/invariants.ts'
 import { unlimitedPolicy } from '../support/service.ts'
+import { newProof, newVirtualToken } from './federation-contract.ts'
 import {
   lease as expiredLease,
   newCompletion,
+  newIdempotency,
   newIdempotentRegistration,
   newRegistration,
   newRotation,
@@ -48,6 +51,7 @@ function watchTransitions(store: Store) {
       }
       before = new Map(all.map((one) => [one.id, phaseOf(one)]))
       await assertPredicates(store, all, now)
+      await assertPlaces(store)
     },
   }
 }
@@ -99,10 +103,20 @@ async function assertPredicates(store: Store, all: readonly Registration[], now:
 
 /** The part of the contract about the phases, transitions and predicates of lifecycle.ts. */
 export function lifecycleContract(name: string, open: OpenStore): void {
-  test(`${name}: records make every transition of lifecycle.ts, and no other`, async (t) => {
+  const everyTransition = async (t: TestContext, isFederated: boolean) => {
     const store = await open(t)
-    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const token = isFederated
+      ? await store.putVirtualToken(newVirtualToken(), SERVICE)
+      : (await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)).token
     const { seen, observe } = watchTransitions(store)
+    const plain = (createdAt?: number): NewRegistration => {
+      const one = newRegistration(token.id, createdAt)
+      return isFederated ? { ...one, name: one.id, federated: { proof: newProof(), holdsName: true } } : one
+    }
+    const idempotent = (key: string, createdAt?: number) => ({
+      ...plain(createdAt),
+      idempotency: newIdempotency(key),
+    })
     const begin = async <T extends readonly NewRegistration[]>(...some: T): Promise<T> => {
       const outcomes = await store.beginRegistrations(some, expiredLease)
       assert.ok(outcomes.every(({ outcome }) => outcome === 'begun'))
@@ -128,7 +142,6 @@ export function lifecycleContract(name: string, open: OpenStore): void {
       assert.ok((await store.completeRegistrations([newCompletion(one, more)], 2_000)).has(one.id))
       await observe()
     }
-    const plain = (createdAt?: number) => newRegistration(token.id, createdAt)
     const held = (one: NewRegistration) => [{ id: one.id, owner: expiredLease.owner }]
     const fail = async (one: NewRegistration, sweepAt: number | null, owner = expiredLease.owner) => {
       const failing = { failure: 'internal', sweepAt, now: 3_000 } as const
@@ -162,10 +175,7 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     await observe()
     await fail(withdrawn, 5_000, recovery.owner)
 
-    const [replayed, forgotten] = await begin(
-      newIdempotentRegistration(token.id, 'replayed'),
-      newIdempotentRegistration(token.id, 'forgotten', 500),
-    )
+    const [replayed, forgotten] = await begin(idempotent('replayed'), idempotent('forgotten', 500))
     await complete(replayed, NOT_AWAITED)
     await complete(forgotten, NOT_AWAITED)
     assert.ok(await store.markAnswered(replayed.id, SERVICE, 3_000))
@@ -204,11 +214,11 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     await observe()
 
     const unanswered = [
-      newIdempotentRegistration(token.id, 'revoked', 600),
-      { ...newIdempotentRegistration(token.id, 'expires', 600), expiresAt: 12_000 },
-      newIdempotentRegistration(token.id, 'then revoked', 500),
-      { ...newIdempotentRegistration(token.id, 'then expires', 500), expiresAt: 12_000 },
-      newIdempotentRegistration(token.id, 'rotated', 600),
+      idempotent('revoked', 600),
+      { ...idempotent('expires', 600), expiresAt: 12_000 },
+      idempotent('then revoked', 500),
+      { ...idempotent('then expires', 500), expiresAt: 12_000 },
+      idempotent('rotated', 600),
     ] as const
     const [goneByOwner, goneByClock, thenRevoked, thenExpired, rotated] = await begin(...unanswered)
     for (const one of unanswered) await complete(one, NOT_AWAITED)
@@ -232,7 +242,7 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     await begin(next)
     await complete(next)
     await store.forgetIdempotency(9_000)
-    const late = newIdempotentRegistration(token.id, 'late')
+    const late = idempotent('late')
     await begin(late)
     await complete(late, NOT_AWAITED)
     await store.forgetIdempotency(9_000)
@@ -244,8 +254,8 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     const [served, answered, retried, dropped, revokedAfter, expiredAfter] = await begin(
       plain(),
       plain(),
-      newIdempotentRegistration(token.id, 'retried', 9_000),
-      newIdempotentRegistration(token.id, 'dropped', 8_000),
+      idempotent('retried', 9_000),
+      idempotent('dropped', 8_000),
       plain(),
       { ...plain(), expiresAt: 13_000 },
     )
@@ -278,7 +288,13 @@ export function lifecycleContract(name: string, open: OpenStore): void {
       [...seen].sort(),
       [...new Set(transitions.map(({ from, to }) => `${from} → ${to}`))].sort(),
     )
-  })
+  }
+  for (const [of, isFederated] of [
+    ['an ordinary token', false],
+    ['an identity', true],
+  ] as const)
+    test(`${name}: records of ${of} make every transition of lifecycle.ts, and no other`, (t) =>
+      everyTransition(t, isFederated))
 
   test(`${name}: markAnswered answers exactly the records that isReplayable selects`, async (t) => {
     const store = await open(t)

@@ -10,6 +10,7 @@ import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
 import { newTable } from '../../support/dynamodb/new-table.ts'
+import { checkFederation } from '../../support/federation-model.ts'
 import { assertPlaces, isClaimed } from '../../support/invariants.ts'
 import {
   accessToken,
@@ -251,6 +252,28 @@ test('a key that expires while a rotation takes its place leaves the registratio
   await assertPlaces(other)
 })
 
+test('a key that is gone, or is revoked, while a rotation takes its place ends with it, or leaves the registration its place', async (t) => {
+  const { proxy, store, other } = await openTwo(t)
+  const token = await other.putVirtualToken(newVirtualToken(), SERVICE)
+  for (const what of ['gone', 'revoked']) {
+    const one = newFederated(token)
+    await beginOne(other, one)
+    await complete(other, one)
+    const rotation = newRotation(one, { createdAt: 2_500, overlapMs: 60_000 })
+    beforeWrite(proxy, one.id, async () => {
+      await beginOne(other, rotation)
+      await complete(other, rotation)
+    })
+    if (what === 'gone') await store.endKeys([one.id], SERVICE, 3_000)
+    else await store.revokeRegistration(one.id, SERVICE, 3_000)
+    assert.equal((await other.getRegistration(one.id))?.status, 'ending')
+    const present = (await other.getRegistration(rotation.id))?.status
+    assert.equal(present, what === 'gone' ? 'active' : 'ending')
+    await assertPlaces(other)
+  }
+  assert.equal((await other.getToken(token.id))?.uses, 1)
+})
+
 test('a rotation that was never answered and expires while a caller receives it gives the place back', async (t) => {
   const { proxy, store, other } = await openTwo(t)
   const token = await other.putVirtualToken(newVirtualToken(), SERVICE)
@@ -330,3 +353,6 @@ test('a proof whose item was removed and claimed by another does not keep its re
   assert.equal((await store.failRegistrations([{ id: one.id, owner: lease.owner }], FAILED)).size, 1)
   assert.equal(await isClaimed(store, proof), true)
 })
+
+test('places, names and proofs agree with the records after random histories (fixed seed)', () =>
+  checkFederation(async () => openDynamoDbStore(await newTable()), { numRuns: 5, seed: 20_261_128 }))

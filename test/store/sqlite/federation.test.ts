@@ -8,6 +8,7 @@ import { KEPT_MS } from '../../../src/store/federation.ts'
 import type { NewRegistration } from '../../../src/store/records.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import type { Store } from '../../../src/store/store.ts'
+import { checkFederation } from '../../support/federation-model.ts'
 import { assertPlaces, isClaimed } from '../../support/invariants.ts'
 import { startService, tempDir } from '../../support/service.ts'
 import { accessToken, newFederated, newProof, newVirtualToken } from '../federation-contract.ts'
@@ -99,3 +100,6 @@ test('a row with only a part of a proof, or a federation that is none, causes an
     await assert.rejects(store.getToken(token.id), RegExp(token.id))
   }
 })
+
+test('places, names and proofs agree with the records after random histories (fixed seed)', () =>
+  checkFederation(async () => openSqliteStore(':memory:'), { numRuns: 60, seed: 20_261_128 }))
