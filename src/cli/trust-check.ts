@@ -1,7 +1,11 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { askIssuer } from '../auth/federation/ask-issuer.ts'
 import { readKeys } from '../auth/federation/read-keys.ts'
 import { type Issuer, type Rule, TrustFileError } from '../auth/federation/trust-file.ts'
-import { readTrustSettings } from '../config.ts'
+import { createIdentityProviders } from '../auth/login/identity-provider.ts'
+import { readTrustSettings, type TrustSettings } from '../config.ts'
 import { formatDuration } from '../duration.ts'
+import { ServiceError } from '../errors.ts'
 import { formatRecord, formatTable } from './format.ts'
 import { type OpenTrust, openTrust, trustFileOf } from './open-trust.ts'
 import { note, printJson, write } from './output.ts'
@@ -18,6 +22,7 @@ interface CheckedIssuer {
   readonly keyIds: readonly (string | null)[] | null
   /** The reasons why its callers cannot register or log in. */
   readonly faults: readonly string[]
+  readonly warnings: readonly string[]
 }
 
 /**
@@ -36,12 +41,16 @@ export async function checkTrust(file: string | undefined, options: CheckOptions
     process.exitCode = 1
     return
   }
-  const { federation, settings, path, warnings } = open
+  const { federation, settings, path } = open
   const trust = federation.trust()
   const checked = await Promise.all(
     [...trust.issuers.values()].map((issuer) => checkIssuer(issuer, open, options)),
   )
   const faults = checked.flatMap(({ issuer, faults }) => faults.map((fault) => `${issuer.name}: ${fault}`))
+  const warnings = [
+    ...open.warnings,
+    ...checked.flatMap(({ issuer, warnings }) => warnings.map((warning) => `${issuer.name}: ${warning}`)),
+  ]
   if (options.json) {
     printJson({
       file: path,
@@ -73,13 +82,52 @@ async function checkIssuer(
   { settings }: OpenTrust,
   { offline }: CheckOptions,
 ): Promise<CheckedIssuer> {
-  if (offline) return { issuer, keyIds: null, faults: [] }
-  try {
-    const { ids } = await readKeys(issuer, settings.proxies)
-    return { issuer, keyIds: ids, faults: [] }
-  } catch (error) {
-    return { issuer, keyIds: null, faults: [error instanceof Error ? error.message : String(error)] }
+  if (offline) return { issuer, keyIds: null, faults: [], warnings: [] }
+  const [keys, login] = await Promise.all([
+    readKeys(issuer, settings.proxies).then(({ ids }) => ids, messageOf),
+    checkLogin(issuer, settings),
+  ])
+  return {
+    issuer,
+    keyIds: typeof keys === 'string' ? null : keys,
+    faults: [...(typeof keys === 'string' ? [keys] : []), ...login.faults],
+    warnings: login.warnings,
   }
+}
+
+/** Begins a login as a browser would, up to the provider's first page. */
+async function checkLogin(
+  issuer: Issuer,
+  { publicUrl, proxies }: TrustSettings,
+): Promise<Pick<CheckedIssuer, 'faults' | 'warnings'>> {
+  const { login } = issuer
+  if (login === null) return { faults: [], warnings: [] }
+  const callbackUrl = redirectUri(publicUrl)
+  const providers = createIdentityProviders(callbackUrl, proxies)
+  const progress = {
+    id: randomUUID(),
+    nonce: randomUUID(),
+    codeVerifier: randomBytes(32).toString('base64url'),
+  }
+  try {
+    const url = await providers.loginUrl({ ...issuer, login }, progress, { forcesLogin: false })
+    const status = await askIssuer(url, { headers: { accept: 'text/html' } }, issuer.keys, proxies).then(
+      (response) => response.status,
+      // It redirects to its login form, or does not respond as this command can judge it.
+      () => 0,
+    )
+    const refusal = `the provider refuses a login (status ${status}): register the client "${login.clientId}" there, with the redirect URI ${callbackUrl}`
+    return { faults: [], warnings: status >= 400 ? [refusal] : [] }
+  } catch (error) {
+    return { faults: [`login: ${messageOf(error)}`], warnings: [] }
+  }
+}
+
+/** The reason of an error, with its cause where the error itself is for callers. */
+function messageOf(error: unknown): string {
+  if (error instanceof ServiceError && error.cause !== undefined)
+    return `${error.message} ${messageOf(error.cause)}`
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** @param publicUrl the base of the redirect URI that the operator registers at a login provider */
@@ -95,7 +143,7 @@ function describeIssuer({ issuer, keyIds, faults }: CheckedIssuer, publicUrl: st
     ...(login === null
       ? []
       : [
-          ['login', `"Sign in with ${login.label}", client ${login.clientId}`] as const,
+          ['login', `"Sign in with ${login.label}", client ${login.clientId}, whose secret is set`] as const,
           ['redirect uri', `${redirectUri(publicUrl)} (register it at the provider)`] as const,
         ]),
     ...faults.map((fault) => ['fault', fault] as const),

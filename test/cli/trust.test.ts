@@ -8,6 +8,7 @@ import type { Actor } from '../../src/store/audit.ts'
 import { openStore } from '../../src/store/open.ts'
 import { awsClaims, githubClaims } from '../support/identity/claims.ts'
 import { startIssuer } from '../support/identity/issuer.ts'
+import { startProvider } from '../support/identity/provider.ts'
 import { runCli } from '../support/server-process.ts'
 import { tempDir } from '../support/service.ts'
 
@@ -141,6 +142,44 @@ test('trust check warns of what is likely a mistake', async (t) => {
   const none = await unset.cli(['check'], { TRUST_FILE: '' })
   assert.equal(none.code, 1)
   assert.match(none.stderr, /TRUST_FILE is not set/)
+})
+
+test('trust check begins a login at each login provider, and names the redirect URI to register there', async (t) => {
+  const dir = tempDir(t)
+  const provider = await startProvider({ clientSecret: 'x'.repeat(40) })
+  t.after(() => provider.close())
+  const file = join(dir, 'trust.yaml')
+  writeFileSync(
+    file,
+    `issuers:
+  staff:
+    { kind: oidc, issuer: "${provider.issuer}", login: { client_id: firstkey, client_secret_env: OIDC_SECRET, label: Acme SSO } }
+rules:
+  - { id: staff, issuer: staff, match: { email: alice@example.com }, grant: { key_ttl: 90d } }
+`,
+  )
+  const env = { TRUST_FILE: file, PUBLIC_URL: `${AUDIENCE}/prod/`, OIDC_SECRET: 'x'.repeat(40) }
+  const check = (...args: string[]) => runCli(t, ['trust', 'check', ...args], env)
+  const callback = `${AUDIENCE}/prod/connect/callback`
+  const unregistered = await check()
+  assert.equal(unregistered.code, 0, unregistered.stderr)
+  assert.match(unregistered.stdout, /^login +"Sign in with Acme SSO", client firstkey, whose secret is set$/m)
+  assert.match(unregistered.stdout, RegExp(`^redirect uri +${callback} `, 'm'))
+  assert.match(unregistered.stderr, RegExp(`Warning: staff: the provider refuses a login .*${callback}\\n`))
+  provider.redirectUris.push(callback)
+  const registered = await check('--json')
+  assert.equal(registered.code, 0)
+  assert.deepEqual(JSON.parse(registered.stdout).warnings, [])
+  assert.equal(JSON.parse(registered.stdout).issuers[0].login.redirect_uri, callback)
+  assert.ok(!`${registered.stdout}${registered.stderr}`.includes(env.OIDC_SECRET))
+
+  provider.intercept = (_, response) => {
+    response.writeHead(503).end()
+    return true
+  }
+  const down = await check()
+  assert.equal(down.code, 1)
+  assert.match(down.stderr, /staff: login: Acme SSO cannot be reached right now\./)
 })
 
 /** Writes a token into a file, explains it, and checks that it is not printed. */

@@ -25,7 +25,11 @@ export interface IdentityProviders {
    * Returns the URL at the provider to which the browser is sent.
    * @throws ServiceError `identity_provider_unavailable`
    */
-  loginUrl(issuer: LoginIssuer, progress: LoginProgress, options: { forcesLogin: boolean }): Promise<string>
+  loginUrl(
+    issuer: LoginIssuer,
+    progress: Pick<LoginProgress, 'id' | 'nonce' | 'codeVerifier'>,
+    options: { forcesLogin: boolean },
+  ): Promise<string>
   /**
    * Checks the answer of the provider and exchanges its code.
    * @param query the parameters with which the browser came back
