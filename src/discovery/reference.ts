@@ -12,20 +12,22 @@ export function referenceText(publicUrl: string, statusOf: Readonly<Record<Error
     )
     return `| ${status} | ${cells.join(', ')} |`
   })
-  return `\`POST /register\` turns a bootstrap token into an API key. The key is attached to a usage plan and works seconds
-later. With the management token from the response you view, rotate and revoke the key.
+  return `\`POST /register\` turns a bootstrap token, or the identity of a workload, into an API key. The key is attached to a
+usage plan and works seconds later. With the management token from the response you view, rotate and revoke the key.
 
 ## Authentication
 
 Send \`Authorization: Bearer …\`: with the bootstrap token (\`fkb_…\`) from the operator to register, or with the management
-token (\`fkm_…\`) of a registration to manage it. The operations under Discovery and Health need no credentials. The key
-and the management token are shown only once: store them at once.
+token (\`fkm_…\`) of a registration to manage it. Where the operator trusts their issuers, identity tokens (JWTs) register too,
+and people log in: [the guide](${links.llms}) names the kinds of issuers and the audience. The operations under Discovery and
+Health need no credentials. The key and the management token are shown only once: store them at once.
 
 ## Idempotency
 
 Send an \`Idempotency-Key\` (a new UUID) with every \`POST\`. For a day, a retry of the request with the same key returns the
 same credential with \`Idempotency-Replayed: true\`. This recovers a lost response, for example after a time-out or a
-crash of the service. A rejected or failed registration costs no use of the token.
+crash of the service. A rejected or failed registration costs no use of the token. With an identity token the header is
+required, and its value is a UUID of version 4.
 
 ## Errors
 

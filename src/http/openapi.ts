@@ -15,11 +15,12 @@ import { tokenDialect } from './token-error.ts'
 
 /** The groups of routes in the OpenAPI document, with their descriptions. */
 const TAGS = {
-  Register: 'Get an API key with a bootstrap token.',
+  Register: 'Get an API key with a bootstrap token or an identity token.',
   Manage: 'View, rotate and revoke a registration with its management token.',
   'OAuth clients':
     'The same registrations for clients that support only OAuth dynamic client registration (RFC 7591, RFC 7592). ' +
-    'There is no authorization endpoint and no token endpoint: the client secret is an API key.',
+    'The client secret is an API key. The authorization endpoint and the token endpoint, if the service has them, give a ' +
+    'bootstrap token for one registration.',
   Discovery: 'Descriptions of this service for programs, language models and people.',
   Health: 'Health checks for monitoring. The rate limits do not count them.',
 }
@@ -70,10 +71,15 @@ export async function describeApi(app: FastifyInstance, publicUrl: string): Prom
           bootstrapToken: {
             type: 'http',
             scheme: 'bearer',
+            description: 'A bootstrap token (`fkb_…`), which the operator or the token endpoint issues.',
+          },
+          identityToken: {
+            type: 'http',
+            scheme: 'bearer',
+            bearerFormat: 'JWT',
             description:
-              'A bootstrap token (`fkb_…`), which the operator issues, or a token of the token endpoint. Where the operator ' +
-              "trusts an issuer, also an identity token: a JWT of this issuer for exactly this service's audience (llms.txt " +
-              'names the kinds of issuers and the audience).',
+              'A JWT of an issuer that the operator trusts, for the audience that `/llms.txt` names. It needs an ' +
+              '`Idempotency-Key` that is a UUID of version 4.',
           },
           managementToken: {
             type: 'http',

@@ -61,6 +61,7 @@ export function errorBodies(operations: readonly Operation[], resolve: Resolve):
 
 const CREDENTIALS: Record<string, string> = {
   bootstrapToken: 'a bootstrap token (fkb_…)',
+  identityToken: 'an identity token (JWT)',
   managementToken: 'the management token of the registration (fkm_…)',
 }
 

@@ -55,7 +55,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
         'The client secret is the API key, and the client id is the id of the key. Store the secret and the registration ' +
         'access token: they cannot be retrieved later.',
       tags: tagged('OAuth clients'),
-      security: [{ bootstrapToken: [] }],
+      security: [{ bootstrapToken: [] }, { identityToken: [] }],
       headers: registerHeaders,
       body: clientMetadata.meta({ examples: [metadataExample] }),
       response: {

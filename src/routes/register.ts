@@ -64,7 +64,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
         'identity token, a name that is registered already may get a new key and a new management token (the rule of the ' +
         'identity decides): then `registration_id` is the same as before.',
       tags: tagged('Register'),
-      security: [{ bootstrapToken: [] }],
+      security: [{ bootstrapToken: [] }, { identityToken: [] }],
       headers: registerHeaders,
       body: registerBody.meta({ examples: [registerExample] }),
       response: {
