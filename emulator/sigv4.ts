@@ -14,6 +14,9 @@ export interface SignedRequest {
   readonly body: Buffer
 }
 
+/** The credentials that are known, and the time that signatures are compared with. */
+type SignatureOptions = Pick<GatewayOptions, 'region' | 'accessKeyId' | 'secretAccessKey' | 'clock'>
+
 /** The hash interface that the signer requires, on `node:crypto`. */
 class Sha256 {
   #hash
@@ -40,9 +43,14 @@ function toBytes(data: unknown): Uint8Array {
 
 /**
  * Verifies an AWS Signature Version 4: signs the request again with the configured secret and compares the signatures.
+ * @param service the service that the client has to sign for
  * @throws ApiError 403, with AWS's error types and messages
  */
-export async function verifySignature(request: SignedRequest, options: GatewayOptions): Promise<void> {
+export async function verifySignature(
+  request: SignedRequest,
+  options: SignatureOptions,
+  service = 'apigateway',
+): Promise<void> {
   const authorization = single(request.headers['authorization'])
   const parts = authorization?.match(
     /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$/,
@@ -51,11 +59,11 @@ export async function verifySignature(request: SignedRequest, options: GatewayOp
   if (parts === null || parts === undefined || date === undefined) {
     throw denied('MissingAuthenticationTokenException', 'Missing Authentication Token')
   }
-  const [, accessKeyId, , region = '', service = '', signedHeaders = '', signature = ''] = parts
+  const [, accessKeyId, , region = '', signedService = '', signedHeaders = '', signature = ''] = parts
   if (accessKeyId !== options.accessKeyId) {
     throw denied('UnrecognizedClientException', 'The security token included in the request is invalid.')
   }
-  if (region !== options.region || service !== 'apigateway') {
+  if (region !== options.region || signedService !== service) {
     throw denied(
       'InvalidSignatureException',
       `Credential should be scoped to a valid region, not '${region}'.`,
@@ -66,7 +74,7 @@ export async function verifySignature(request: SignedRequest, options: GatewayOp
   if (Math.min(...skews) > MAX_SKEW_MS) {
     throw denied('InvalidSignatureException', 'Signature expired or not yet current.')
   }
-  const expected = await sign(request, signedHeaders.split(';'), date, options)
+  const expected = await sign(request, signedHeaders.split(';'), date, options, service)
   if (!timingSafeEqual(Buffer.from(signature), Buffer.from(expected)) || !bodyMatches(request)) {
     throw denied(
       'InvalidSignatureException',
@@ -79,13 +87,14 @@ async function sign(
   request: SignedRequest,
   signedHeaders: readonly string[],
   signingDate: Date,
-  options: GatewayOptions,
+  options: SignatureOptions,
+  service: string,
 ): Promise<string> {
   const headers: Record<string, string> = {}
   for (const name of signedHeaders) headers[name] = single(request.headers[name]) ?? ''
   const url = new URL(request.url, 'http://local')
   const signer = new SignatureV4({
-    service: 'apigateway',
+    service,
     region: options.region,
     credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
     sha256: Sha256,

@@ -136,10 +136,24 @@ export async function follow(recipe: Recipe, code: string, place: Place) {
       mode: 0o755,
     })
   }
-  const [program = '', ...args] = command
+  const ended = await runIn(place.dir, command, {
+    PATH: `${dirname(curl)}${delimiter}${path}`,
+    HOME: home,
+    ...(env ?? place.env),
+  })
+  const argsFile = join(home, 'args')
+  return { ...ended, curlArgs: existsSync(argsFile) ? readFileSync(argsFile, 'utf8') : '' }
+}
+
+/** Runs a command in a folder to its end. @param env all variables of the command; `PATH` has a default */
+export async function runIn(
+  dir: string,
+  [program = '', ...args]: readonly string[],
+  env: Readonly<Record<string, string>>,
+) {
   const child = spawn(program, args, {
-    cwd: place.dir,
-    env: { PATH: `${dirname(curl)}${delimiter}${path}`, HOME: home, ...(env ?? place.env) },
+    cwd: dir,
+    env: { PATH: path, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const [[exitCode], stdout, stderr] = await Promise.all([
@@ -147,6 +161,5 @@ export async function follow(recipe: Recipe, code: string, place: Place) {
     text(child.stdout),
     text(child.stderr),
   ])
-  const argsFile = join(home, 'args')
-  return { exitCode, stdout, stderr, curlArgs: existsSync(argsFile) ? readFileSync(argsFile, 'utf8') : '' }
+  return { exitCode: Number(exitCode), stdout, stderr }
 }
