@@ -42,6 +42,9 @@ const MAX_LIFETIME_S = 24 * 3_600
 const MAX_ID_LENGTH = 512
 const MAX_SHOWN_ISSUER = 200
 
+const GET_ANOTHER =
+  'Get a fresh identity token from its issuer and send it unchanged. If it is refused again, correct the request for it, as "detail" says.'
+
 /** The types of tokens (RFC 7515, section 4.1.9) that prove an identity to an API: any JWT, and access tokens (RFC 9068). */
 const TYPES = ['jwt', 'at+jwt']
 /** The parameters of the header by which a token would choose the key that verifies it, or change what is signed. */
@@ -132,10 +135,8 @@ async function verifySignature(
       if (!(error instanceof errors.JOSEError)) throw error
     }
   }
-  throw new ServiceError(
-    'invalid_token',
-    `The signature of the identity token is not that of its issuer ${issuer.url}.`,
-  )
+  const detail = `The signature of the identity token is not that of its issuer ${issuer.url}.`
+  throw new ServiceError('invalid_token', detail, { nextStep: GET_ANOTHER })
 }
 
 /** Checks the claims of RFC 7519, section 4.1, in the order in which a caller can do most about them. */
@@ -215,5 +216,8 @@ function cut(text: string, length = MAX_SHOWN_ISSUER): string {
 }
 
 function refusal(code: ErrorCode, detail: string, identity: ShownIdentity, nextStep?: string): ServiceError {
-  return new ServiceError(code, detail, { identity, nextStep })
+  return new ServiceError(code, detail, {
+    identity,
+    nextStep: nextStep ?? (code === 'invalid_token' ? GET_ANOTHER : undefined),
+  })
 }
