@@ -1,6 +1,6 @@
 import { type CryptoKey, importJWK, type JWK } from 'jose'
 import { z } from 'zod'
-import { ALGORITHMS, type Algorithm } from './issuer-kinds.ts'
+import type { Algorithm } from './issuer-kinds.ts'
 
 /** The keys that an issuer publishes, as far as its tokens may be signed with them. */
 export interface KeySet {
@@ -40,19 +40,22 @@ export function parseKeySet(text: string, algorithms: readonly Algorithm[]): Key
   if (data === undefined) throw new Error('it is no JSON Web Key Set')
   const keys = data.keys.flatMap((content) => {
     const jwk = jwkSchema.safeParse(content).data
-    return jwk !== undefined && algorithms.some((alg) => fits(jwk, alg))
-      ? [{ jwk, imported: new Map<string, Import>() }]
-      : []
+    const fitting = jwk === undefined ? [] : algorithms.filter((alg) => fits(jwk, alg))
+    return jwk === undefined || fitting.length === 0
+      ? []
+      : [{ jwk, fitting, imported: new Map<Algorithm, Import>() }]
   })
   if (keys.length === 0) throw new Error(`it has no key for ${algorithms.join(', ')}`)
   return {
     ids: keys.map(({ jwk }) => jwk.kid ?? null),
     async candidates(named, kid) {
-      const alg = ALGORITHMS.find((known) => known === named)
+      const alg = algorithms.find((allowed) => allowed === named)
       if (alg === undefined) return []
-      const fitting = keys.filter(({ jwk }) => fits(jwk, alg) && (kid === undefined || jwk.kid === kid))
+      const usable = keys.filter(
+        ({ jwk, fitting }) => fitting.includes(alg) && (kid === undefined || jwk.kid === kid),
+      )
       const found = await Promise.all(
-        fitting.slice(0, MAX_CANDIDATES).map(({ jwk, imported }) => {
+        usable.slice(0, MAX_CANDIDATES).map(({ jwk, imported }) => {
           const known = imported.get(alg) ?? importKey(jwk, alg)
           imported.set(alg, known)
           return known

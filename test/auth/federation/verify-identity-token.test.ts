@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { test } from 'node:test'
+import { ALGORITHMS } from '../../../src/auth/federation/issuer-kinds.ts'
 import { ServiceError } from '../../../src/errors.ts'
 import {
   type Claims,
@@ -48,6 +49,18 @@ test('a token of a trusted issuer', async (t) => {
   assert.deepEqual(issuer.requests, { discovery: 1, jwks: 1 })
 })
 
+test('every algorithm that a trust file may name', async (t) => {
+  const issuer = await startIssuer(t, { clock })
+  for (const alg of ALGORITHMS) issuer.addKey(alg)
+  const rules = [{ id: 'all', issuer: 'ci', match: { sub: 'caller' }, grant: { key_ttl: '1h' } }]
+  const ci = { kind: 'oidc', issuer: issuer.url, algorithms: ALGORITHMS }
+  const { federation } = testFederation(t, { issuers: { ci }, rules }, { clock })
+  for (const alg of ALGORITHMS)
+    await t.test(alg, async () => {
+      assert.equal((await federation.verify(issuer.sign({}, { alg }))).claims.sub, 'caller')
+    })
+})
+
 test('the proof depends on the issuer and jti alone', async (t) => {
   const { issuer, federation } = await setUp(t)
   const hashOf = async (claims: Claims, options?: SignOptions) => {
@@ -55,8 +68,14 @@ test('the proof depends on the issuer and jti alone', async (t) => {
     return Buffer.from(proof?.hash ?? []).toString('hex')
   }
   const first = await hashOf({ jti: 'a' })
-  assert.equal(await hashOf({ jti: 'a', sub: 'other', iat: now - 5 }, { alg: 'ES384' }), first)
+  assert.equal(
+    await hashOf({ jti: 'a', sub: 'other', iat: now - 5, exp: now + 100 }, { alg: 'ES384' }),
+    first,
+  )
   assert.notEqual(await hashOf({ jti: 'A' }), first)
+  const other = await setUp(t)
+  const { proof } = await other.federation.verify(other.issuer.sign({ jti: 'a' }))
+  assert.notEqual(Buffer.from(proof?.hash ?? []).toString('hex'), first)
 })
 
 const accepted: [what: string, claims: Claims, options?: SignOptions][] = [

@@ -47,12 +47,13 @@ export interface IssuerOptions {
   readonly bearer?: string
 }
 
+const rsa = () => generateKeyPairSync('rsa', { modulusLength: 2048 })
+const ec = (namedCurve: string) => () => generateKeyPairSync('ec', { namedCurve })
+const ed25519 = () => generateKeyPairSync('ed25519')
+
 const algorithms = {
-  RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
-  PS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
-  ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
-  ES384: () => generateKeyPairSync('ec', { namedCurve: 'P-384' }),
-  EdDSA: () => generateKeyPairSync('ed25519'),
+  ...{ RS256: rsa, RS384: rsa, RS512: rsa, PS256: rsa, PS384: rsa, PS512: rsa },
+  ...{ ES256: ec('P-256'), ES384: ec('P-384'), ES512: ec('P-521'), EdDSA: ed25519, Ed25519: ed25519 },
 }
 export type SigningAlgorithm = keyof typeof algorithms
 
@@ -241,7 +242,7 @@ const encode = (text: string) => Buffer.from(text).toString('base64url')
 function signatureOf(alg: string, input: Buffer, key: KeyObject | Buffer): string {
   if (alg.toLowerCase() === 'none') return ''
   if (Buffer.isBuffer(key)) return createHmac('sha256', key).update(input).digest('base64url')
-  const digest = key.asymmetricKeyType === 'ed25519' ? null : alg.endsWith('384') ? 'sha384' : 'sha256'
+  const digest = key.asymmetricKeyType === 'ed25519' ? null : `sha${alg.match(/384|512/)?.[0] ?? 256}`
   const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
   const options: SignKeyObjectInput = { key, dsaEncoding: 'ieee-p1363', ...(alg.startsWith('PS') ? pss : {}) }
   return signBytes(digest, input, options).toString('base64url')
