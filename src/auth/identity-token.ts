@@ -1,6 +1,6 @@
 import { ServiceError } from '../errors.ts'
 import type { Actor } from '../store/audit.ts'
-import type { BootstrapToken } from '../store/records.ts'
+import type { BootstrapToken, Proof } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { type Caller, identitySecret, tokenActor } from './bootstrap-token.ts'
 import type { Federation } from './federation/federation.ts'
@@ -40,6 +40,11 @@ export async function federatedCaller(
 ): Promise<Caller> {
   const match = federation.match(issuer, claims)
   const token = await store.putVirtualToken(match.token, tokenActor(match.token, where))
+  return identityCaller(token, proof)
+}
+
+/** Returns the caller that a virtual token stands for. */
+export function identityCaller(token: BootstrapToken, proof: Proof | null): Caller {
   return { token, kind: 'identity token', secret: identitySecret(token.id), proof, expiresAt: null }
 }
 

@@ -54,7 +54,7 @@ export function confirmationPage({
 <dl class="details">
 <dt>Asked by</dt><dd>!${describeAsking(asking)}</dd>
 <dt>Gets</dt><dd>one API key for <code>${apiBaseUrl}</code>, in your name</dd>
-<dt>Plan</dt><dd>${plan}${others.length === 0 ? '' : `, or if it is asked for ${others.join(' or ')}`}</dd>
+<dt>Plan</dt><dd>${plan}${others.length === 0 ? '' : ` (or ${others.join(', ')}, if that is asked for)`}</dd>
 <dt>The key works for</dt><dd>${keyTtlMs === null ? 'as long as it is not deleted' : inWords(keyTtlMs)}</dd>
 </dl>
 <p class="warning"><strong>Allow this only if you started it yourself, a moment ago.</strong> If somebody sent you a link to

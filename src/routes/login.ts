@@ -2,7 +2,10 @@ import cookies from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { identityNotAllowed } from '../auth/bootstrap-token.ts'
+import type { Federation } from '../auth/federation/federation.ts'
 import { claimsForRules } from '../auth/federation/match-rules.ts'
+import { identityCaller } from '../auth/identity-token.ts'
 import {
   type AuthorizationRequest,
   CLIENT_ID,
@@ -23,8 +26,9 @@ import type { Deps } from '../deps.ts'
 import { linksOf } from '../discovery/links.ts'
 import { errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
+import { identify } from '../http/authenticate.ts'
 import { tagged } from '../http/openapi.ts'
-import { problemResponses } from '../http/openapi-errors.ts'
+import { problemResponses, STORE_ERRORS } from '../http/openapi-errors.ts'
 import { problemStatus, toServiceError } from '../http/problem.ts'
 import { readForms } from '../http/read-form.ts'
 import { logError } from '../http/request-log.ts'
@@ -39,6 +43,7 @@ import {
   type Person,
   refusedLoginPage,
 } from '../pages/login.ts'
+import type { BootstrapToken } from '../store/records.ts'
 import { loginIssuers } from './login-issuers.ts'
 
 /** The most logins that a browser may have in progress, and the most characters of their cookies: proxies limit the headers of a request. */
@@ -55,7 +60,7 @@ interface Ways {
 
 /** The login in the browser, at a provider of the operator (OpenID Connect), with this service as its client. */
 export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { deps }) => {
-  const { config, federation, clock } = deps
+  const { config, federation, store, clock } = deps
   const { publicUrl } = config
   const links = linksOf(publicUrl)
   const { basePath } = links
@@ -102,6 +107,23 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
       room -= name.length + value.length
       if (i + 1 >= MOST_LOGINS || room < 0) clearCookie(reply, name.slice(prefix.length))
     }
+  }
+
+  /**
+   * Returns the virtual token of a login, as the rules grant it now.
+   * @throws ServiceError `identity_not_allowed`, also if an operator stopped the identity
+   */
+  async function grantedTo(
+    request: FastifyRequest,
+    federation: Federation,
+    issuer: LoginIssuer,
+    claims: Readonly<Record<string, unknown>>,
+  ): Promise<BootstrapToken> {
+    const { token } = federation.match(issuer, claims)
+    const stored = await store.getToken(token.id)
+    if (stored === undefined || stored.revokedAt === null) return token
+    identify(request, identityCaller(stored, null))
+    throw identityNotAllowed()
   }
 
   /** Redirects with a GET, and without the address of this page as referrer. */
@@ -190,7 +212,13 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
       response: {
         ...redirection,
         ...page,
-        ...problemResponses('login_failed', 'identity_not_allowed', 'not_found', 'rate_limited'),
+        ...problemResponses(
+          'login_failed',
+          'identity_not_allowed',
+          'not_found',
+          'rate_limited',
+          ...STORE_ERRORS,
+        ),
       },
     },
     handler: async (request, reply) => {
@@ -214,7 +242,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
           request.log.warn({ err: reason, issuer: issuer.name }, 'the identity provider refused a login')
         return redirect(reply, refusalOf(progress.request, publicUrl, error, describe(error, issuer)))
       }
-      const { token } = federation.match(issuer, result.claims)
+      const token = await grantedTo(request, federation, issuer, result.claims)
       const confirmation = {
         ...{ id, request: progress.request },
         claims: claimsForRules(federation.trust(), issuer, result.claims),
@@ -259,7 +287,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
           refusalOf(confirmation.request, publicUrl, 'access_denied', 'The person refused.'),
         )
       ways.set(request, waysFrom(confirmation.request, issuer))
-      federation.match(issuer, confirmation.claims)
+      await grantedTo(request, federation, issuer, confirmation.claims)
       const code = createLoginCode(issuer, publicUrl, confirmation.request, confirmation.claims, clock())
       return redirect(reply, withParameters(redirectUri, { code, state, iss: publicUrl }))
     },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import { z } from 'zod'
+import { SERVICE } from '../../src/store/audit.ts'
 import { formOf, type HttpBrowser, openHttpBrowser } from '../support/http-browser.ts'
 import { createSigningKey, startIssuer } from '../support/identity/issuer.ts'
 import {
@@ -159,7 +160,7 @@ test('an ID token counts only with its nonce, for this client, of this issuer, s
     const { nonce } = Object.fromEntries(asked.searchParams)
     const standard = { iss: provider.issuer, aud: 'firstkey', sub: 'alice-1', team: 'dev', nonce }
     return JSON.stringify({
-      ...{ access_token: 'x', token_type: 'Bearer' },
+      ...{ access_token: 'an-opaque-token', token_type: 'Bearer' },
       id_token: forged.sign({ ...standard, ...claims }, options),
     })
   }
@@ -206,7 +207,7 @@ test('an ID token counts only with its nonce, for this client, of this issuer, s
       'signed with the client secret',
       () => answerWith({}, { alg: 'HS256', key: Buffer.from(provider.clientSecret) }),
     ],
-    ['no ID token', () => JSON.stringify({ access_token: 'x', token_type: 'Bearer' })],
+    ['no ID token', () => JSON.stringify({ access_token: 'an-opaque-token', token_type: 'Bearer' })],
   ]
   for (const [what, content] of cases) {
     body = content
@@ -220,6 +221,9 @@ test('an ID token counts only with its nonce, for this client, of this issuer, s
   const stranger = createSigningKey('RS256')
   body = () => answerWith({}, { key: stranger, kid: forged.keys[0]?.kid })
   assert.equal((await attempt()).status, 400, 'signed with another key')
+  assert.ok(service.logLines.some((line) => line.includes('a login failed')))
+  for (const secret of ['an-opaque-token', 'eyJ', 'alice-1'])
+    assert.ok(!service.logLines.some((line) => line.includes(secret)), `${secret} is in no log line`)
 })
 
 test('an error of the provider goes back to the program, and so does an outage', async (t) => {
@@ -256,7 +260,7 @@ test('an error of the provider goes back to the program, and so does an outage',
   const misconfigured = (response: ServerResponse) =>
     response.writeHead(401, { 'content-type': 'application/json' }).end('{"error":"invalid_client"}')
   assert.equal(await outage('/token', misconfigured), 'server_error')
-  assert.ok(logLines.some((line) => line.includes('the identity provider refused a login')))
+  assert.ok(logLines.some((line) => /refused a login/.test(line) && /invalid_client/.test(line)))
   assert.ok(!logLines.some((line) => line.includes(provider.clientSecret)))
 })
 
@@ -299,6 +303,26 @@ test('an identity that no rule allows is told so with the request id, and the pr
   assert.equal(service.gateway.account.keys.size, 0)
 })
 
+test('an identity that an operator stopped gets no confirmation, and no code for one that it has', async (t) => {
+  const service = await startLoginService(t)
+  const { publicUrl, deps } = service
+  const { code, verifier } = await obtainCode(service)
+  assert.equal((await exchange(publicUrl, codeForm(code, verifier))).status, 200)
+  const early = await logIn(startProgram(publicUrl).url)
+  const [virtual] = await deps.store.listTokens()
+  await deps.store.revokeToken(virtual?.id ?? '', SERVICE, Date.now())
+  const confirmed = await early.browser.submit(early.page, { decision: 'allow' })
+  assert.equal(confirmed.status, 403, confirmed.body)
+  const { page } = await logIn(startProgram(publicUrl).url)
+  assert.equal(page.status, 403)
+  assert.match(page.body, /<code>identity_not_allowed<\/code>/)
+  const entries = await deps.store.listAudit({ limit: 10, tokenId: virtual?.id ?? '' })
+  assert.deepEqual(
+    entries.filter(({ action }) => action === 'request.refused').map(({ detail }) => detail),
+    ['identity_not_allowed'],
+  )
+})
+
 test('the confirmation names the person, the plan, the lifetime and the program, and cannot be framed', async (t) => {
   const { publicUrl, deps } = await startLoginService(t)
   const { page } = await logIn(startProgram(publicUrl).url)
@@ -306,7 +330,7 @@ test('the confirmation names the person, the plan, the lifetime and the program,
   for (const part of [
     'You are logged in at Example as Alice (alice@example.com).',
     'Asked bya program on this computer (127.0.0.1, port 5123)',
-    'Plangold, or if it is asked for free',
+    'Plangold (or free, if that is asked for)',
     'The key works for24 hours',
     deps.config.apiBaseUrl,
   ])

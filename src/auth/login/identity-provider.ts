@@ -150,7 +150,7 @@ function resultOf(error: unknown, issuer: LoginIssuer): LoginResult {
   if (error instanceof ServiceError) throw error
   if (error instanceof oidc.AuthorizationResponseError) {
     const known = (['access_denied', 'temporarily_unavailable'] as const).find((one) => one === error.error)
-    return { error: known ?? 'server_error', reason: error }
+    return { error: known ?? 'server_error', reason: described(error) }
   }
   if (error instanceof oidc.ResponseBodyError) {
     if (error.error === 'invalid_grant')
@@ -159,11 +159,20 @@ function resultOf(error: unknown, issuer: LoginIssuer): LoginResult {
         'The provider does not accept the code any more with which it sent you here.',
         error,
       )
-    return { error: error.status >= 500 ? 'temporarily_unavailable' : 'server_error', reason: error }
+    return {
+      error: error.status >= 500 ? 'temporarily_unavailable' : 'server_error',
+      reason: described(error),
+    }
   }
   if (error instanceof oidc.WWWAuthenticateChallengeError) return { error: 'server_error', reason: error }
   if (isOutage(error)) return { error: 'temporarily_unavailable', reason: error }
   throw failed(issuer, 'The answer of the provider does not belong to this login, or proves nothing.', error)
+}
+
+/** Returns an error with the words of the provider, for the log. */
+function described(cause: oidc.AuthorizationResponseError | oidc.ResponseBodyError): Error {
+  const { error, error_description: description = '' } = cause
+  return new Error(`the provider says: ${error} ${description}`.slice(0, 300), { cause })
 }
 
 /** Reports whether no answer came, or none of an OAuth server. */
