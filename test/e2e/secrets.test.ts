@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { FaultOrder } from '../../emulator/faults.ts'
 import { createSecret } from '../../src/auth/token-format.ts'
+import { startIssuer } from '../support/identity/issuer.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -21,7 +22,23 @@ const faults: (FaultOrder | undefined)[] = [
 test('invariant 5: no output or file of the process contains a secret, at log level trace, errors included', async (t) => {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
-  const env = { ...serverEnv(gateway, dir), LOG_LEVEL: 'trace', API_PROBE_PATH: '/probe' }
+  const issuer = await startIssuer(t, { audience: 'http://localhost:0' })
+  const trustFile = join(tempDir(t), 'trust.json')
+  const grant = { key_ttl: '1h', overlap: '0s' }
+  writeFileSync(
+    trustFile,
+    JSON.stringify({
+      audience: 'http://localhost:0',
+      issuers: { ci: { kind: 'oidc', issuer: issuer.url, algorithms: ['ES256'], single_use: true } },
+      rules: [{ id: 'ci', issuer: 'ci', match: { sub: 'caller' }, grant }],
+    }),
+  )
+  const env = {
+    ...serverEnv(gateway, dir),
+    LOG_LEVEL: 'trace',
+    API_PROBE_PATH: '/probe',
+    TRUST_FILE: trustFile,
+  }
   const server = await startServer(t, env)
   const secret = (await runCli(t, ['tokens', 'create', '--label', 'x'], env)).stdout.trim()
   const secrets = new Set([secret, createSecret('fkb_')])
@@ -54,6 +71,39 @@ test('invariant 5: no output or file of the process contains a secret, at log le
       if (api_key_value) secrets.add(api_key_value).add(management.token)
     }
   }
+  // Identity tokens: accepted, used again, refused, and in unexpected places. No part of them is written.
+  const jwt = () => {
+    const token = issuer.sign()
+    for (const part of token.split('.').slice(1)) secrets.add(part)
+    return token
+  }
+  const foreign = issuer.sign({ iss: 'https://idp.example', sub: 'stranger' })
+  for (const part of foreign.split('.').slice(1)) secrets.add(part)
+  const used = jwt()
+  const uuid = randomUUID()
+  secrets.add(uuid)
+  for (const [token, name, idempotencyKey] of [
+    [used, 'a', uuid],
+    [used, 'a', uuid],
+    [jwt(), 'a', uuid],
+    [used, 'b', randomUUID()],
+    [jwt(), 'a', randomUUID()],
+    [jwt(), 'a', undefined],
+    [foreign, 'a', randomUUID()],
+    [`${used.slice(0, -6)}AAAAAA`, 'a', randomUUID()],
+    [jwt(), used.slice(0, 100), randomUUID()],
+  ] as const) {
+    for (const path of ['/register', '/connect/register']) {
+      const body = JSON.stringify({ [path === '/register' ? 'name' : 'client_name']: name })
+      const { api_key_value, client_secret, management } = JSON.parse(
+        await send(path, token, body, idempotencyKey),
+      )
+      for (const secret of [api_key_value, client_secret, management?.token]) if (secret) secrets.add(secret)
+    }
+  }
+  await send(`/${used}?assertion=${used}`, used, '{}')
+  await send('/register', used, `{"name":"${used}`)
+  assert.ok(answers.some((answer) => answer.includes('token_replayed')))
   // Secrets in unexpected places: in the path, in the query, in the name, and in a body that is not JSON.
   const [, lost = ''] = secrets
   await send(`/${secret}?token=${secret}`, secret, '{}')

@@ -505,9 +505,11 @@ export function federationContract(name: string, open: OpenStore): void {
       'before the name',
     )
     assert.equal(await store.createAccessToken(accessToken(token), proof, SERVICE, 1_000), 'replayed')
+    assert.deepEqual(await store.findProof(proof.hash), { holder: one.id })
     assert.equal(await usesOf(store, token), 1)
 
     await fail(store, one)
+    assert.equal(await store.findProof(proof.hash), undefined)
     const next = newFederated(token, { proof, key: 'k' })
     assert.deepEqual(await begin(store, next), [{ outcome: 'begun' }])
     await fail(store, one)
@@ -538,6 +540,7 @@ export function federationContract(name: string, open: OpenStore): void {
     assert.deepEqual(await begin(store, newFederated(token, { proof: third })), [
       { outcome: 'replayed', holder: null },
     ])
+    assert.deepEqual(await store.findProof(third.hash), { holder: null })
     await assertPlaces(store)
   })
 

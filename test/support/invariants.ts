@@ -8,7 +8,7 @@ import { settleDoubts } from '../../src/registration/jobs/settle-doubts.ts'
 import { switchDueKeys } from '../../src/registration/jobs/switch-keys.ts'
 import { isInDoubt } from '../../src/registration/lifecycle.ts'
 import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
-import type { NewRegistration, Proof, Registration } from '../../src/store/records.ts'
+import type { Proof, Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Service } from './service.ts'
 
@@ -129,33 +129,16 @@ export async function assertPlaces(store: Store): Promise<void> {
   }
   for (const { id, status, federated } of registrations) {
     if (!federated?.proof) continue
-    const holder = await holderOf(store, federated.proof)
+    const holder = (await store.findProof(federated.proof.hash))?.holder
     if (status === 'failed') assert.notEqual(holder, id, `the proof of ${id}, which failed`)
     // `undefined`: it has expired and is forgotten.
     else assert.ok(holder === id || holder === undefined, `${holder} has the proof of ${id} too`)
   }
 }
 
-/** Reports whether a proof is claimed. Writes nothing: no token is there to begin a registration with it. */
+/** Reports whether a proof is claimed. */
 export async function isClaimed(store: Store, proof: Proof): Promise<boolean> {
-  return (await holderOf(store, proof)) !== undefined
-}
-
-async function holderOf(store: Store, proof: Proof): Promise<string | null | undefined> {
-  const probe: NewRegistration = {
-    ...{ id: 'reg_probe', tokenId: 'tok_none', name: 'probe', description: '', plan: '', usagePlanId: '' },
-    ...{
-      managementHash: new Uint8Array(32),
-      createdAt: 1,
-      expiresAt: null,
-      idempotency: null,
-      rotation: null,
-    },
-    ...{ clientMetadata: null, federated: { proof, holdsName: false } },
-  }
-  const [begun] = await store.beginRegistrations([probe], { owner: 'probe', until: 2 })
-  assert.ok(begun?.outcome === 'replayed' || begun?.outcome === 'refused')
-  return begun.outcome === 'replayed' ? begun.holder : undefined
+  return (await store.findProof(proof.hash)) !== undefined
 }
 
 /** Reports whether the jobs have work left on a registration or rotation. */
