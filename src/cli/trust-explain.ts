@@ -18,6 +18,7 @@ import type { RecordedEntry } from '../store/audit.ts'
 import type { Store } from '../store/store.ts'
 import { columnWidths, formatRows, formatTable, isoTime, showTime } from './format.ts'
 import { cut, showClaims } from './identities.ts'
+import { hasRule } from './known-rules.ts'
 import { openTrust } from './open-trust.ts'
 import { inPages, note, print, printJson, write } from './output.ts'
 import { withStore } from './with-store.ts'
@@ -62,6 +63,7 @@ export async function explainToken(file: string, options: ExplainOptions): Promi
   const trust = federation.trust()
   const jwt = (await readBounded(file)).trim().replace(/^Bearer +/i, '')
   const claims = decode(jwt, file)
+  const { iss, aud, iat, exp } = claims
   const refusal = await federation.verify(jwt).then(
     () => null,
     (error: unknown) => {
@@ -75,6 +77,7 @@ export async function explainToken(file: string, options: ExplainOptions): Promi
     printJson({
       verified: refusal === null,
       refusal: refusal === null ? null : { code: refusal.code, detail: refusal.message },
+      token: redacted({ iss, aud, iat, exp }),
       ...explanationJson(explanation),
     })
     return
@@ -85,6 +88,9 @@ export async function explainToken(file: string, options: ExplainOptions): Promi
     print(`Next step of the caller: ${refusal.nextStep}`)
     print('What follows is not verified: it is what the token says of itself.')
   }
+  print(
+    `Issuer ${showValue(iss)}, audience ${showValue(aud)}, issued ${showDate(iat)}, expires ${showDate(exp)}.`,
+  )
   if (explanation !== null) printExplanation(explanation, refusal === null)
   else print(`Issuers of the trust file: ${[...trust.issuers.values()].map(({ url }) => url).join(', ')}`)
 }
@@ -145,6 +151,8 @@ async function explainEntry(
     print(
       `The rule ${identity.rule} matched, for the identity ${showClaims(identity.claims)} of ${identity.issuer}.`,
     )
+    if (hasRule({ issuer: identity.issuer ?? '', rule: identity.rule }) === false)
+      print('The trust file does not have this rule any more.')
     if (tokenId !== null) print(`It registers as ${tokenId}: firstkey tokens show ${tokenId}`)
     if (typeof token?.revokedAt === 'number')
       print(`You revoked this identity at ${showTime(token.revokedAt)}.`)
@@ -160,7 +168,9 @@ async function explainEntry(
   }
   const urls = [...trust.issuers.values()].map(({ url }) => url)
   print(
-    `The token named the issuer ${identity.issuer ?? '(none)'}. It was not verified, so its claims were not recorded.`,
+    isVerified
+      ? `The issuer ${identity.issuer} is not in the trust file any more. Its token had ${showClaims(identity.claims)}.`
+      : `The token named the issuer ${identity.issuer ?? '(none)'}. It was not verified, so its claims were not recorded.`,
   )
   print(`Issuers of the trust file: ${urls.join(', ')}`)
   print(`Audience of the trust file: ${trust.audience}`)
@@ -241,6 +251,12 @@ function comparisonRow({ part, claim, wanted, found, fault }: Comparison): strin
 
 function showValue(value: unknown): string {
   return value === undefined ? '-' : JSON.stringify(redacted(value))
+}
+
+/** Formats a NumericDate (RFC 7519, section 2). */
+function showDate(value: unknown): string {
+  const isDate = typeof value === 'number' && Math.abs(value) <= 8.64e12
+  return isDate ? showTime(value * 1_000) : showValue(value)
 }
 
 /** Replaces secrets in the value of a claim: callers choose some of them. */

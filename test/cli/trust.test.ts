@@ -279,7 +279,11 @@ test('trust explain explains a token that is refused, as not verified', async (t
   const other = await startIssuer(t, { alg: 'RS256', audience: AUDIENCE })
   const cases: [jwt: string, refusal: RegExp][] = [
     [issuer.sign(githubClaims({ iat: now - 900, exp: now - 600 })), /REFUSED: token_expired/],
-    [issuer.sign(githubClaims({ aud: 'https://other.example' })), /REFUSED: audience_mismatch/],
+    [
+      issuer.sign(githubClaims({ aud: 'https://other.example' })),
+      /REFUSED: audience_mismatch[\s\S]*^Issuer "http:\S+", audience "https:\/\/other\.example", issued 20\S+, expires 20\S+\.$/m,
+    ],
+    [issuer.sign(githubClaims({ exp: 'never' })), /REFUSED: invalid_token[\s\S]* expires "never"\.$/m],
     [other.sign(githubClaims({ iss: issuer.url })), /REFUSED: invalid_token/],
     [issuer.sign(githubClaims(), { alg: 'none' }), /REFUSED: invalid_token/],
   ]
@@ -359,6 +363,8 @@ test('trust explain explains a refused request by its audit entry', async (t) =>
     entry(2, 'issuer_not_trusted', { issuer: 'https://evil.example', rule: null, claims: {} }),
     entry(3, 'token_replayed', { issuer: issuer.url, rule: 'acme-ci', claims: { repository_id: '42' } }),
     entry(4, 'token_expired', null),
+    entry(6, 'identity_not_allowed', { issuer: 'https://gone.example', rule: null, claims: { sub: 'x' } }),
+    entry(7, 'token_replayed', { issuer: issuer.url, rule: 'old', claims: { sub: 'x' } }),
     entry(5, 'identity_not_allowed: 7 more in 60 s', { issuer: issuer.url, rule: null, claims }, null),
   ])
   await store.close()
@@ -383,6 +389,11 @@ test('trust explain explains a refused request by its audit entry', async (t) =>
     /The rule acme-ci matched, for the identity repository_id="42"/,
   )
   assert.match((await cli(['explain', 'req_4'])).stdout, /no identity token/)
+  assert.match(
+    (await cli(['explain', 'req_6'])).stdout,
+    /The issuer https:\/\/gone\.example is not in the trust file any more\. Its token had sub="x"\./,
+  )
+  assert.match((await cli(['explain', 'req_7'])).stdout, /The trust file does not have this rule any more\./)
 
   const missing = await cli(['explain', 'req_none'])
   assert.equal(missing.code, 1)

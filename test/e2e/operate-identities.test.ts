@@ -76,6 +76,17 @@ rules:
     /^identity +repository_id="42"$/m,
   )
 
+  // A token of the token endpoint is no token of the list: it stands for its identity.
+  const exchanged = await fetch(`${url}/connect/token`, {
+    method: 'POST',
+    body: new URLSearchParams({
+      grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
+      assertion: issuer.sign(githubClaims()),
+    }),
+  })
+  assert.equal(exchanged.status, 200)
+  assert.deepEqual((await cli('tokens', 'list')).stdout.match(/tok_\w{20}/g), [id])
+
   const dev = await explain(await register({ environment: 'dev' }))
   assert.equal(dev.code, 'identity_not_allowed')
   assert.match(dev.stdout, /NO +match +environment +"prod" +"dev" +environment has another value/, dev.stderr)
