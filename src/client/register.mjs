@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 // Registers at a firstkey service and prints the API key. One file, no dependencies, Node.js 20 or newer.
-import { createHash, randomUUID } from 'node:crypto'
+import { spawn } from 'node:child_process'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -14,8 +16,11 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:http'
 import { dirname, join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ReadStream } from 'node:tty'
 import { parseArgs } from 'node:util'
 
 /** The URL of the service that served this file. The service fills it in. */
@@ -34,6 +39,9 @@ Registers at a firstkey service and prints an API key.
   --description TEXT   what the key is for
   --plan NAME          a plan that the service allows you
                        (default: your default plan)
+  --login              log in with the browser if no other identity is found
+  --no-browser         with --login: print an address to open on any computer,
+                       and read the code that it shows from the terminal
   --json               print only JSON; with --out, write JSON to FILE
   --out FILE           write the response to FILE as variables, such as
                        FIRSTKEY_API_KEY=…, for a shell or a .env file, and print
@@ -46,7 +54,8 @@ Registers at a firstkey service and prints an API key.
   }
   --audience TEXT      GitHub Actions: the audience of the identity token
                        (default: as the service says)
-  --max-wait SECONDS   how long to keep retrying (default: 300)
+  --max-wait SECONDS   how long to keep retrying, and to wait for the login
+                       (default: 300)
   -h, --help           print this help
 
 Your identity is the first of these that exists:
@@ -59,12 +68,14 @@ Your identity is the first of these that exists:
                        id-token: write
   Kubernetes           a projected token in
                        ${KUBERNETES_TOKEN}
+  --login              you, in the browser
 No option takes a token: other users can see command-line arguments.
 
 FILE can be read only by you. With --append an existing one keeps its mode.
 
 While the outcome of a request is unknown, its Idempotency-Key is kept in a file
-.firstkey-… in the current folder, or beside FILE with --out. Run the same
+.firstkey-… in the current folder, or beside FILE with --out. With --login, the
+token of the login is kept with it. Only you can read the file. Run the same
 command again to get the same key instead of a second one.
 
 Proxy: Node.js uses HTTPS_PROXY, HTTP_PROXY and NO_PROXY only if you also set
@@ -115,6 +126,8 @@ function readOptions() {
         append: { type: 'boolean', default: false },
         force: { type: 'boolean', default: false },
         url: { type: 'string' },
+        login: { type: 'boolean', default: false },
+        'no-browser': { type: 'boolean', default: false },
         audience: { type: 'string' },
         'max-wait': { type: 'string', default: '300' },
         help: { type: 'boolean', short: 'h', default: false },
@@ -135,6 +148,7 @@ function readOptions() {
   if (values.append && values.force) throw new WrongUsage('--append and --force exclude each other')
   if (values.append && values.json)
     throw new WrongUsage('--append adds variables and --json writes JSON: choose one')
+  if (values['no-browser'] && !values.login) throw new WrongUsage('--no-browser requires --login')
   if (values.out === '') throw new WrongUsage('--out requires a file, such as firstkey.env')
   return { ...values, url, maxWaitMs }
 }
@@ -163,7 +177,7 @@ function readUrl(text) {
 /**
  * Returns the caller's way to prove who it is: the first that exists.
  *
- * - `token()` returns the token for one try.
+ * - `token(kept)` returns the token for one try.
  * - `nameOf(token)` names the identity, without secrets.
  * - `caller` is the same in the next run of the same command, also where the token is another one.
  * - `canRenew`: `token` may return another token after this one was refused.
@@ -181,10 +195,20 @@ function findIdentity(options) {
       nameOf: () => `FIRSTKEY_TOKEN (${kindOf(token)})`,
     }
   if (file) return tokenInFile(file, (text) => `FIRSTKEY_TOKEN_FILE (${kindOf(text)})`)
-  const { ACTIONS_ID_TOKEN_REQUEST_URL: actionsUrl, ACTIONS_ID_TOKEN_REQUEST_TOKEN: actionsToken } =
+  const { ACTIONS_ID_TOKEN_REQUEST_URL: actionsUrl = '', ACTIONS_ID_TOKEN_REQUEST_TOKEN: actionsToken } =
     process.env
-  if (actionsUrl && actionsToken) return gitHubActions(options, actionsUrl, actionsToken)
+  if (URL.canParse(actionsUrl) && actionsToken) return gitHubActions(options, actionsUrl, actionsToken)
   if (existsSync(KUBERNETES_TOKEN)) return tokenInFile(KUBERNETES_TOKEN, nameOfServiceAccount)
+  if (options.login)
+    return {
+      caller: 'login',
+      canRenew: true,
+      async token(kept) {
+        if (kept.token === undefined) kept.save(await logIn(options))
+        return kept.token
+      },
+      nameOf: () => `login at ${options.url}`,
+    }
   throw new WrongUsage(`no identity was found:\n${whatIsMissing(options.url)}`)
 }
 
@@ -202,6 +226,7 @@ function whatIsMissing(url) {
     hasClusterToken
       ? `  ${KUBERNETES_TOKEN} does not exist: mount a projected token there whose audience\n    is the one in ${url}/llms.txt. The default token of the pod is for the API of\n    the cluster, and is not sent`
       : `  ${KUBERNETES_TOKEN} does not exist: not a pod with a token for this service`,
+    '  --login was not given: add it to log in with the browser',
   ].join('\n')
 }
 
@@ -351,17 +376,252 @@ async function readMetadata(url) {
   throw failureOf(answer)
 }
 
+/** The public client of the service that stands for this script. */
+const CLIENT_ID = 'firstkey'
+
 /**
- * Returns the Idempotency-Key of this request, kept in a file until the request has succeeded or failed for good.
+ * Lets a person log in, and returns the token of the login: authorization code with PKCE (RFC 6749, 7636, 8252).
+ * @throws Refused
+ */
+async function logIn({ url, maxWaitMs, 'no-browser': withoutBrowser }) {
+  const metadata = await retry(maxWaitMs, () => readMetadata(url))
+  const { authorization_endpoint: endpoint = '' } = metadata
+  if (!/^https?:$/.test(URL.canParse(endpoint) ? new URL(endpoint).protocol : ''))
+    throw new Refused(
+      `${url} offers no login.\nAsk the operator for a bootstrap token (fkb_…), and set FIRSTKEY_TOKEN to it.`,
+    )
+  const verifier = randomBytes(32).toString('base64url')
+  const state = randomBytes(32).toString('base64url')
+  const login = {
+    state,
+    issuer: metadata.issuer,
+    addressFor(redirectUri) {
+      const address = new URL(endpoint)
+      for (const [name, value] of Object.entries({
+        response_type: 'code',
+        client_id: CLIENT_ID,
+        redirect_uri: redirectUri,
+        code_challenge: createHash('sha256').update(verifier).digest('base64url'),
+        code_challenge_method: 'S256',
+        state,
+      }))
+        address.searchParams.set(name, value)
+      return address.href
+    },
+    redeem: (code, redirectUri) =>
+      retry(maxWaitMs, () => redeem(metadata.token_endpoint, code, redirectUri, verifier)),
+  }
+  // A timer holds at most this.
+  const signal = AbortSignal.timeout(Math.min(maxWaitMs, 2 ** 31 - 1))
+  try {
+    return await (withoutBrowser || !hasBrowser()
+      ? logInWithCode(login, signal)
+      : logInWithBrowser(login, signal))
+  } catch (error) {
+    if (error !== signal.reason) throw error
+    throw new Refused(
+      `Gave up: no login within --max-wait (${maxWaitMs / 1000} s).\nRun the same command again.`,
+    )
+  }
+}
+
+/** Exchanges a code for a token (RFC 6749, section 4.1.3). @throws Refused, Passing */
+async function redeem(endpoint, code, redirectUri, verifier) {
+  const answer = await ask(endpoint, {
+    method: 'POST',
+    headers: { accept: 'application/json' },
+    body: new URLSearchParams({
+      grant_type: 'authorization_code',
+      client_id: CLIENT_ID,
+      code,
+      redirect_uri: redirectUri,
+      code_verifier: verifier,
+    }),
+  })
+  const token = answer.content?.access_token
+  if (answer.status === 200 && typeof token === 'string') return token
+  throw failureOf(answer)
+}
+
+/** Reports whether a browser on this computer can reach this process. */
+function hasBrowser() {
+  const { env, platform } = process
+  if (env.SSH_CONNECTION || env.SSH_TTY) return false
+  return platform === 'darwin' || platform === 'win32' || Boolean(env.DISPLAY || env.WAYLAND_DISPLAY)
+}
+
+function openBrowser(address) {
+  const openers = { darwin: ['open'], win32: ['rundll32', 'url.dll,FileProtocolHandler'] }
+  const [command, ...args] = openers[process.platform] ?? ['xdg-open']
+  // Without a shell: the address is one argument, whatever is in it.
+  const opener = spawn(command, [...args, address], { stdio: 'ignore', detached: true })
+  const explain = () =>
+    process.stderr.write(
+      'No browser was opened. Open the address on this computer; for a browser on another one, stop this (Ctrl-C) and add --no-browser.\n',
+    )
+  opener.on('error', explain).on('exit', (code) => code !== 0 && explain())
+  opener.unref()
+}
+
+/** Logs in with a browser on this computer: it brings the code to a loopback address (RFC 8252, section 7.3). */
+async function logInWithBrowser(login, signal) {
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const host = `127.0.0.1:${server.address().port}`
+  const redirectUri = `http://${host}/callback`
+  const address = login.addressFor(redirectUri)
+  const callback = nextCallback(server, host, login.state, signal)
+  process.stderr.write(
+    `Log in with the browser that opens now. If none does, open this address on this computer:\n\n  ${address}\n\n`,
+  )
+  openBrowser(address)
+  try {
+    const { query, show } = await callback
+    try {
+      const token = await login.redeem(codeOf(query, login.issuer), redirectUri)
+      await show(200, 'You are logged in', 'The script in your terminal continues. You can close this page.')
+      return token
+    } catch (error) {
+      await show(400, 'The login failed', 'The terminal says why. You can close this page.')
+      throw error
+    }
+  } finally {
+    server.close()
+    // A browser opens more connections than it uses.
+    server.closeAllConnections()
+  }
+}
+
+/** Waits for the one response with our state. Everything else that arrives is turned away. */
+function nextCallback(server, host, state, signal) {
+  return new Promise((accept, reject) => {
+    let isOver = false
+    signal.addEventListener('abort', () => reject(signal.reason))
+    server.on('request', (request, response) => {
+      const show = (...page) => sendPage(response, ...page)
+      // Another name for this address may be that of a foreign page (DNS rebinding).
+      if (request.headers.host !== host) return void show(421, 'Wrong address', `This is ${host}.`)
+      const [path, search] = request.url.split('?')
+      const query = new URLSearchParams(search)
+      if (path !== '/callback') return void show(404, 'Not found', 'There is nothing here.')
+      if (request.method !== 'GET') return void show(405, 'Wrong method', 'Only GET is allowed here.')
+      if (query.get('state') !== state)
+        return void show(400, 'Not your login', 'This is not the login that the script waits for.')
+      if (isOver) return void show(400, 'This login is over', 'The terminal has its result.')
+      isOver = true
+      accept({ query, show })
+    })
+  })
+}
+
+/** Sends a page, and resolves when it has left. */
+async function sendPage(response, status, title, text) {
+  if (response.destroyed) return
+  const sent = new Promise((done) => response.on('close', done))
+  response
+    .writeHead(status, {
+      'content-type': 'text/html; charset=utf-8',
+      'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+      'cache-control': 'no-store',
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff',
+      connection: 'close',
+    })
+    .end(`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${title}</title>
+<style>:root { color-scheme: light dark; font: 1.1rem/1.5 system-ui, sans-serif } main { max-width: 32rem; margin: 15vh auto; padding: 0 1rem }</style>
+<main><h1>${title}</h1><p>${text}</p></main>
+</html>
+`)
+  await sent
+}
+
+/** Returns the code in an authorization response, if it is one of the issuer (RFC 9207). @throws Refused */
+function codeOf(query, issuer) {
+  const [error, description, iss, code] = ['error', 'error_description', 'iss', 'code'].map((name) =>
+    query.get(name),
+  )
+  if (iss !== issuer)
+    throw new Refused(`The login came back from ${visible(iss)} and not from ${issuer}: it is not used.`)
+  if (error !== null)
+    throw new Refused(`The login failed: ${visible(description ?? error)} (${visible(error)})`)
+  if (!code) throw new Refused('The login came back without a code.')
+  return code
+}
+
+/** Logs in with a browser anywhere: the service shows the code, and the person enters it here. */
+async function logInWithCode(login, signal) {
+  const redirectUri = `${login.issuer}/connect/code`
+  const input = openTerminal()
+  // A code may be longer than a line that the terminal itself would edit, so this process does.
+  const lines = createInterface({ input, output: process.stderr, terminal: input.isTTY === true, signal })
+  lines.on('SIGINT', () => process.emit('SIGINT'))
+  const prompt = (text) => {
+    process.stderr.write(`${text}\n`)
+    lines.prompt()
+  }
+  lines.setPrompt('Code: ')
+  prompt(
+    `Open this address in a browser, log in, and enter the code that it shows:\n\n  ${login.addressFor(redirectUri)}\n`,
+  )
+  try {
+    for await (const line of lines) {
+      const code = line.trim()
+      // Without a terminal, what arrives is not shown.
+      if (!lines.terminal) process.stderr.write('\n')
+      try {
+        if (code !== '') return await login.redeem(code, redirectUri)
+        prompt('No code was entered.')
+      } catch (error) {
+        if (error.code !== 'invalid_grant') throw error
+        prompt(
+          `${error.message.split('\n')[0]}\nCopy the code again, or open the address again for another one.`,
+        )
+      }
+    }
+  } finally {
+    lines.close()
+    input.destroy()
+  }
+  process.stderr.write('\n')
+  signal.throwIfAborted()
+  throw new Refused('The input ended before a code was entered.')
+}
+
+/** Returns where a person types: the terminal itself if the standard input is this script. @throws Refused */
+function openTerminal() {
+  const isScript = process.argv[1] === undefined || process.argv[1] === '-'
+  if (!isScript) return process.stdin
+  try {
+    return new ReadStream(openSync('/dev/tty', 'r'))
+  } catch {
+    throw new Refused('There is no terminal to read the code from: save the script to a file, and run that.')
+  }
+}
+
+/**
+ * Returns the Idempotency-Key of this request, kept in a file until the request has succeeded or failed for good. `save`
+ * keeps the token of a login with it: the response is only for that token. `isSent`: the outcome may be unknown.
  * @throws WrongUsage
  */
 function keepKey(url, caller, body, folder) {
   const name = createHash('sha256').update(`${url}\n${caller}\n${body}`).digest('hex').slice(0, 16)
   const file = join(folder, `.firstkey-${name}`)
-  const kept = { ...readKept(file), forget: () => rmSync(file, { force: true }) }
+  const kept = {
+    ...readKept(file),
+    save(token) {
+      kept.token = token
+      const { key, at } = kept
+      writeFileSync(file, JSON.stringify({ key, at, token }), { mode: 0o600 })
+    },
+    forget: () => rmSync(file, { force: true }),
+  }
   try {
-    const { key, at } = kept
-    writeFileSync(file, JSON.stringify({ key, at }), { mode: 0o600 })
+    kept.save(kept.token)
   } catch (error) {
     throw new WrongUsage(
       `the Idempotency-Key cannot be kept in ${folder} (${error.code}): run the script in a folder that you can write`,
@@ -372,9 +632,9 @@ function keepKey(url, caller, body, folder) {
 
 function readKept(file) {
   try {
-    const { key, at } = JSON.parse(readFileSync(file, 'utf8'))
+    const { key, at, token } = JSON.parse(readFileSync(file, 'utf8'))
     // The service remembers a key for a day; an hour less leaves time for the retries.
-    if (Date.now() - at < 23 * 3_600_000) return { key, at, isSent: true }
+    if (Date.now() - at < 23 * 3_600_000) return { key, at, token, isSent: true }
   } catch {
     // No key is kept.
   }
@@ -406,7 +666,7 @@ async function retry(maxWaitMs, attempt) {
 function register({ url, maxWaitMs }, identity, body, kept) {
   let isNamed = false
   return retry(maxWaitMs, async () => {
-    const token = await identity.token()
+    const token = await identity.token(kept)
     if (!isNamed) process.stderr.write(`identity: ${identity.nameOf(token)}\n`)
     isNamed = true
     kept.isSent = true
@@ -425,8 +685,11 @@ function register({ url, maxWaitMs }, identity, body, kept) {
     if (answer.status === 201 && isCredential(answer.content)) return answer.content
     const failure = failureOf(answer)
     const isOver = failure.code === 'token_expired' || failure.code === 'token_replayed'
-    if (!isOver || !isJwt(token)) throw failure
-    if (identity.canRenew) throw new Passing(failure.message)
+    if (!isOver || !(isJwt(token) || kept.token !== undefined)) throw failure
+    if (identity.canRenew) {
+      if (kept.token !== undefined) kept.save(undefined)
+      throw new Passing(failure.message)
+    }
     // Another token continues the same request: its Idempotency-Key stays.
     failure.isFinal = false
     throw failure
@@ -492,7 +755,7 @@ function failureOf({ status, retryAfter, content }) {
   const message = describe(status, content)
   if (!isFinal && (isOurs || isPassing({ status })))
     return Object.assign(new Passing(message), retryAfter > 0 ? { waitS: retryAfter } : {})
-  return Object.assign(new Refused(message), { isFinal, code: content?.error ?? content?.code })
+  return Object.assign(new Refused(message), { isFinal, code: content?.code ?? content?.error })
 }
 
 function describe(status, content) {

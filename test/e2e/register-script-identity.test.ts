@@ -1,66 +1,18 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { type TestContext, test } from 'node:test'
-import { githubClaims, kubernetesClaims } from '../support/identity/claims.ts'
+import { test } from 'node:test'
+import { reservePort } from '../../src/reserve-port.ts'
+import { startFaultyFront } from '../support/faulty-front.ts'
+import { startForwardProxy } from '../support/forward-proxy.ts'
+import { kubernetesClaims } from '../support/identity/claims.ts'
+import { startFederated } from '../support/identity/federated.ts'
 import { startGitHubActions } from '../support/identity/github-actions.ts'
-import { startIssuer } from '../support/identity/issuer.ts'
 import { fetchScript } from '../support/register-script.ts'
 import { startService, tempDir } from '../support/service.ts'
 
-const CREDENTIAL = {
-  registration_id: 'reg_1',
-  api_key_id: 'keyid',
-  api_key_value: 'keyvalue',
-  name: 'a',
-  use: { header: 'x-api-key', base_url: 'http://api.example.com', curl: 'curl' },
-  management: { token: 'fkm_1', url: 'http://keys.example.com/register/reg_1' },
-}
-
-const refusal = (status: number, code: string, retryable = false) =>
-  [
-    status,
-    { code, retryable, title: 'Refused', detail: 'so', instance: 'req_1', next_step: 'Go on.' },
-  ] as const
-
-/** Starts a service that answers `POST /register` as ordered, then with a credential. */
-async function startScripted(t: TestContext, metadata: object | null) {
-  const requests: { bearer: string; key: string; body: string }[] = []
-  const answers: (readonly [number, object])[] = []
-  const server = createServer(async (request, response) => {
-    const send = (status: number, content: object) =>
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(content))
-    if (request.url === '/.well-known/oauth-authorization-server')
-      return void (metadata === null ? send(404, {}) : send(200, metadata))
-    const { authorization = '', 'idempotency-key': key } = request.headers
-    requests.push({
-      bearer: authorization.replace('Bearer ', ''),
-      key: String(key),
-      body: await text(request),
-    })
-    const [status, content] = answers.shift() ?? [201, CREDENTIAL]
-    send(status, content)
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests, answers }
-}
-
-async function startAll(t: TestContext, metadata: object | null) {
-  const issuer = await startIssuer(t)
-  const service = await startScripted(t, metadata)
-  const script = await fetchScript(t, await startService(t))
-  const env = { FIRSTKEY_URL: service.url }
-  return { issuer, service, script, env }
-}
+/** The audience that the service of these tests wants. */
+const AUDIENCE = 'https://keys.example.com'
 
 test('register.mjs without an identity lists what it looked for and what to do', async (t) => {
   const { run } = await fetchScript(t, await startService(t))
@@ -93,39 +45,44 @@ test('register.mjs --help has at most 80 columns', async (t) => {
 })
 
 test('register.mjs names the identity that it uses, which is the first in its order', async (t) => {
-  const { issuer, service, env } = await startAll(t, { issuer: 'x', token_endpoint: 'x' })
+  const service = await startFederated(t)
+  const { issuer } = service
   const actions = await startGitHubActions(t, issuer)
+  actions.claims = { team: 'agents' }
   const dir = tempDir(t)
   const [file, projected] = [join(dir, 'token'), join(dir, 'projected')]
-  const script = await fetchScript(t, await startService(t), (source) => {
+  const script = await fetchScript(t, service, (source) => {
     assert.ok(source.includes("'/var/run/secrets/tokens/firstkey'"))
     return source.replace('/var/run/secrets/tokens/firstkey', projected)
   })
-  const gitlab = issuer.sign({ sub: 'project_path:acme/api:ref_type:branch:ref:main' })
-  writeFileSync(file, `${issuer.sign({ sub: 'in\u001b[31m a file' })}\n`)
-  writeFileSync(projected, issuer.sign(kubernetesClaims()))
-  const all = { ...env, FIRSTKEY_TOKEN: 'fkb_x', FIRSTKEY_TOKEN_FILE: file, ...actions.env }
+  const { secret } = await service.token()
+  const gitlab = service.jwt({ sub: 'project_path:acme/api:ref_type:branch:ref:main' })
+  writeFileSync(file, `${service.jwt({ sub: 'in\u001b[31m a file' })}\n`)
+  writeFileSync(projected, service.jwt(kubernetesClaims('agents', 'crawler')))
+  const all = { FIRSTKEY_TOKEN: secret, FIRSTKEY_TOKEN_FILE: file, ...actions.env }
   const { FIRSTKEY_TOKEN: _, ...withoutToken } = all
-  for (const [given, line] of [
+  for (const [env, line] of [
     [all, 'FIRSTKEY_TOKEN (a bootstrap token)'],
     [
       { ...all, FIRSTKEY_TOKEN: gitlab },
       `FIRSTKEY_TOKEN (an identity token of ${issuer.url} for project_path:acme/api:ref_type:branch:ref:main)`,
     ],
     [withoutToken, `FIRSTKEY_TOKEN_FILE (an identity token of ${issuer.url} for in\uFFFD[31m a file)`],
-    [{ ...env, ...actions.env }, 'GitHub Actions (repository acme/agents)'],
-    [env, 'Kubernetes (service account agents/crawler)'],
+    [actions.env, 'GitHub Actions (repository acme/agents)'],
+    [{}, 'Kubernetes (service account agents/crawler)'],
   ] as const) {
-    const { code, stderr } = await script.run(['--name', 'a'], given)
+    const { code, stderr } = await script.run(['--login', '--name', 'acme-agent'], env)
     assert.equal(code, 0, stderr)
     assert.equal(stderr, `identity: ${line}\n`)
   }
   assert.deepEqual(script.kept(), [])
-  assert.equal(service.requests.length, 5)
+  assert.equal(service.gateway.account.keys.size, 5)
 })
 
 test('register.mjs sends no token that is for the API of its Kubernetes cluster', async (t) => {
-  const { issuer, service, script, env } = await startAll(t, null)
+  const service = await startFederated(t)
+  const { issuer } = service
+  const script = await fetchScript(t, service)
   const file = join(tempDir(t), 'token')
   for (const claims of [
     kubernetesClaims('agents', 'default', { aud: ['https://kubernetes.default.svc.cluster.local', 'k3s'] }),
@@ -134,100 +91,142 @@ test('register.mjs sends no token that is for the API of its Kubernetes cluster'
     { iss: 'kubernetes/serviceaccount', aud: undefined },
   ]) {
     writeFileSync(file, issuer.sign(claims))
-    const { code, stderr } = await script.run(['--name', 'a'], { ...env, FIRSTKEY_TOKEN_FILE: file })
+    const { code, stderr } = await script.run(['--name', 'a'], { FIRSTKEY_TOKEN_FILE: file })
     assert.equal(code, 2)
     assert.match(stderr, /is not sent\. Use a projected token whose audience/)
   }
-  assert.deepEqual(service.requests, [])
+  assert.ok(!service.logLines.some((line) => line.includes('"POST"')), 'no request was sent')
 })
 
 test('register.mjs reads FIRSTKEY_TOKEN_FILE again at every try, and waits for a fresh token', async (t) => {
-  const { issuer, service, script, env } = await startAll(t, null)
+  const service = await startFederated(t)
+  const front = await startFaultyFront(t, service.url, ['busy'])
+  const script = await fetchScript(t, service)
   const file = join(tempDir(t), 'token')
-  const [first, second, third] = ['1', '2', '3'].map((sub) => issuer.sign({ sub })) as [
-    string,
-    string,
-    string,
-  ]
-  writeFileSync(file, first)
-  service.answers.push(
-    refusal(503, 'identity_provider_unavailable', true),
-    refusal(401, 'token_expired'),
-    refusal(401, 'token_replayed'),
-  )
-  const running = script.start(['--name', 'a'], { ...env, FIRSTKEY_TOKEN_FILE: file })
-  await running.seen(/identity_provider_unavailable.*Retrying/)
-  writeFileSync(file, second)
+  const now = Math.floor(Date.now() / 1_000)
+  const used = service.jwt()
+  await service.joined({ jwt: used, name: 'other' })
+
+  writeFileSync(file, service.jwt({ iat: now - 900, exp: now - 600 }))
+  const env = { FIRSTKEY_URL: front.url, FIRSTKEY_TOKEN_FILE: file }
+  const running = script.start(['--name', 'acme-agent'], env)
+  await running.seen(/overloaded.*Retrying/)
   await running.seen(/token_expired.*Retrying/)
-  writeFileSync(file, third)
+  writeFileSync(file, used)
+  await running.seen(/token_replayed.*Retrying/)
+  writeFileSync(file, service.jwt())
   const { code, stderr } = await running.ended()
   assert.equal(code, 0, stderr)
-  assert.deepEqual(
-    service.requests.map(({ bearer }) => bearer),
-    [first, second, third, third],
-  )
-  assert.equal(new Set(service.requests.map(({ key }) => key)).size, 1, 'one Idempotency-Key')
+  assert.equal(new Set(front.seen.map(({ key }) => key)).size, 1, 'one Idempotency-Key')
   assert.deepEqual(script.kept(), [])
+  assert.equal(service.gateway.account.keys.size, 2)
 })
 
-test('register.mjs keeps its Idempotency-Key for another run with another identity token', async (t) => {
-  const { issuer, service, script, env } = await startAll(t, null)
-  const actions = await startGitHubActions(t, issuer)
+test('register.mjs gets the same key in another run with another identity token', async (t) => {
+  const service = await startFederated(t)
+  const script = await fetchScript(t, service)
+  const actions = await startGitHubActions(t, service.issuer)
+  actions.claims = { team: 'agents' }
   const file = join(tempDir(t), 'token')
-  for (const [title, identity] of [
-    ['FIRSTKEY_TOKEN', () => ({ FIRSTKEY_TOKEN: issuer.sign(githubClaims()) })],
+  const now = Math.floor(Date.now() / 1_000)
+  const old = { iat: now - 900, exp: now - 600 }
+  for (const [sub, prove] of [
     [
-      'FIRSTKEY_TOKEN_FILE',
-      () => {
-        writeFileSync(file, issuer.sign())
+      'by a variable',
+      (claims: object) => ({ FIRSTKEY_TOKEN: service.jwt({ sub: 'by a variable', ...claims }) }),
+    ],
+    [
+      'by a file',
+      (claims: object) => {
+        writeFileSync(file, service.jwt({ sub: 'by a file', ...claims }))
         return { FIRSTKEY_TOKEN_FILE: file }
       },
     ],
-    ['GitHub Actions', () => actions.env],
+    [
+      'by GitHub Actions',
+      (claims: object) => {
+        actions.claims = { team: 'agents', ...claims }
+        return actions.env
+      },
+    ],
   ] as const) {
-    service.requests.length = 0
-    for (const answer of [refusal(503, 'overloaded', true), refusal(401, 'token_expired'), undefined]) {
-      if (answer !== undefined) service.answers.push(answer)
-      const args = ['--name', 'a', '--audience', 'it', '--max-wait', '0']
-      const { code, stderr } = await script.run(args, { ...env, ...identity() })
-      assert.equal(code, answer === undefined ? 0 : 1, stderr)
-      assert.equal(script.kept().length, answer === undefined ? 0 : 1, title)
+    const before = service.gateway.account.keys.size
+    const front = await startFaultyFront(t, service.url, ['lost'])
+    const args = ['--name', 'acme-agent', '--audience', AUDIENCE, '--max-wait', '0']
+    for (const [claims, message] of [
+      [{}, /cannot be reached/],
+      [old, /token_expired/],
+      [{}, /^identity: .*\n$/],
+    ] as const) {
+      const { code, stderr } = await script.run(args, { ...prove(claims), FIRSTKEY_URL: front.url })
+      assert.match(stderr, message, sub)
+      const isLast = front.seen.length === 3
+      assert.equal(code, isLast ? 0 : 1, stderr)
+      assert.equal(script.kept().length, isLast ? 0 : 1, sub)
     }
-    const [one, ...others] = service.requests
-    for (const other of others) {
-      assert.equal(other.key, one?.key, title)
-      assert.notEqual(other.bearer, one?.bearer, title)
-    }
-    assert.match(one?.key ?? '', /^[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/)
+    assert.equal(front.seen.at(-1)?.isReplayed, true, sub)
+    assert.match(front.seen[0]?.key ?? '', /^[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/)
+    assert.equal(service.gateway.account.keys.size, before + 1, sub)
   }
-  // An ordinary token that has expired is final.
-  service.answers.push(refusal(401, 'token_expired'))
-  assert.equal((await script.run(['--name', 'a'], { ...env, FIRSTKEY_TOKEN: 'fkb_x' })).code, 1)
-  assert.deepEqual(script.kept(), [])
 })
 
 test('register.mjs gets a fresh token for each try from GitHub Actions, for the audience that the service names', async (t) => {
-  const metadata = { issuer: '', token_endpoint: 'x', identity_token_audience: 'https://keys.example.com' }
-  const { issuer, service, script, env } = await startAll(t, metadata)
-  const actions = await startGitHubActions(t, issuer)
+  const service = await startFederated(t)
+  const script = await fetchScript(t, service)
+  const actions = await startGitHubActions(t, service.issuer)
+  actions.claims = { team: 'agents' }
+  // The first request is for the audience.
+  const front = await startFaultyFront(t, service.url, ['busy'])
   actions.failures.push(503, 0)
-  service.answers.push(refusal(401, 'token_replayed'))
-  const done = await script.run(['--name', 'a'], { ...env, ...actions.env })
+  const done = await script.run(['--name', 'acme-agent'], { ...actions.env, FIRSTKEY_URL: front.url })
   assert.equal(done.code, 0, done.stderr)
-  assert.deepEqual(actions.audiences, Array(2).fill('https://keys.example.com'))
-  assert.deepEqual(
-    service.requests.map(({ bearer }) => bearer),
-    actions.tokens,
-  )
-  assert.equal(new Set(service.requests.map(({ key }) => key)).size, 1, 'one Idempotency-Key')
-  assert.ok(!actions.tokens.some((token) => `${done.stderr}${done.stdout}`.includes(token)))
+  assert.deepEqual(actions.audiences, [AUDIENCE])
+
+  const losing = await startFaultyFront(t, service.url, ['lost', 'busy'])
+  const args = ['--name', 'acme-other', '--audience', AUDIENCE]
+  const again = await script.run(args, { ...actions.env, FIRSTKEY_URL: losing.url })
+  assert.equal(again.code, 0, again.stderr)
+  assert.equal(new Set(actions.tokens).size, 4)
+  assert.equal(losing.seen.at(-1)?.isReplayed, true)
+  assert.equal(service.gateway.account.keys.size, 2)
+  const printed = [done, again].map(({ stdout, stderr }) => stdout + stderr).join()
+  assert.ok(!actions.tokens.some((token) => printed.includes(token)))
 
   for (const status of [401, 403, 404]) {
     actions.failures.push(status)
-    const { code, stderr } = await script.run(['--name', 'a'], { ...env, ...actions.env })
+    const { code, stderr } = await script.run(['--name', 'a'], actions.env)
     assert.equal(code, 1)
     assert.match(stderr, new RegExp(`HTTP ${status}[\\s\\S]*id-token: write`))
     assert.deepEqual(script.kept(), [], 'no request was sent')
   }
-  assert.equal(service.requests.length, 2)
+  const plain = await fetchScript(t, await startService(t))
+  const refused = await plain.run(['--name', 'a'], actions.env)
+  assert.equal(refused.code, 1)
+  assert.match(refused.stderr, /takes neither identity tokens nor logins/)
+  assert.equal(actions.tokens.length, 4)
+})
+
+test("register.mjs requests no token for another service's audience, unless its script or its caller names it", async (t) => {
+  const { port, release } = await reservePort('127.0.0.1')
+  release()
+  const url = `http://keys.invalid:${port}`
+  const service = await startFederated(t, { env: { PORT: String(port), PUBLIC_URL: url } })
+  const actions = await startGitHubActions(t, service.issuer)
+  actions.claims = { team: 'agents' }
+  // Only the proxy knows the host of the service.
+  const proxy = await startForwardProxy(t)
+  const proxied = { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.1' }
+  const env = { ...actions.env, ...proxied, FIRSTKEY_URL: url }
+  const foreign = await fetchScript(t, service, (source) => source.replace(JSON.stringify(AUDIENCE), "''"))
+  const refused = await foreign.run(['--name', 'acme-agent'], env)
+  assert.equal(refused.code, 1)
+  assert.match(refused.stderr, /may be another service[\s\S]*--audience 'https:\/\/keys\.example\.com'/)
+  assert.deepEqual(actions.audiences, [])
+
+  const named = await foreign.run(['--name', 'acme-agent', '--audience', AUDIENCE], env)
+  assert.equal(named.code, 0, named.stderr)
+  const own = await fetchScript(t, service)
+  const known = await own.run(['--name', 'acme-agent'], { ...env, FIRSTKEY_URL: '' })
+  assert.equal(known.code, 0, known.stderr)
+  assert.deepEqual(actions.audiences, [AUDIENCE, AUDIENCE])
 })

@@ -8,7 +8,7 @@ export interface Run {
   readonly child: ChildProcess
   /** All output so far. */
   readonly output: { stdout: string; stderr: string }
-  /** Resolves when stderr contains a match; rejects when the script ends without one. */
+  /** Resolves when the output contains a match, in stderr or stdout; rejects when the script ends without one. */
   seen(pattern: RegExp): Promise<RegExpMatchArray>
   /** Resolves at the end of the script. */
   ended(): Promise<{ code: number | null; stdout: string; stderr: string }>
@@ -52,32 +52,28 @@ export async function fetchScript(
     if (input !== undefined && input !== 'pipe') child.stdin?.end(input)
     const output = { stdout: '', stderr: '' }
     const watchers = new Set<() => void>()
-    child.stdout?.on('data', (chunk) => {
-      output.stdout += chunk
-    })
-    child.stderr?.on('data', (chunk) => {
-      output.stderr += chunk
-      for (const look of watchers) look()
-    })
+    for (const name of ['stdout', 'stderr'] as const)
+      child[name]?.on('data', (chunk) => {
+        output[name] += chunk
+        for (const look of watchers) look()
+      })
     const closed = new Promise<void>((resolve) => child.on('close', () => resolve()))
     return {
       child,
       output,
       seen(pattern) {
-        const found = new Promise<RegExpMatchArray>((resolve) => {
+        const match = () => output.stderr.match(pattern) ?? output.stdout.match(pattern)
+        return new Promise((resolve, reject) => {
           const look = () => {
-            const match = output.stderr.match(pattern)
-            if (match !== null) resolve(match)
+            const found = match()
+            if (found !== null) resolve(found)
           }
           watchers.add(look)
           look()
+          void closed.then(() =>
+            reject(new Error(`ended without ${pattern}:\n${output.stdout}${output.stderr}`)),
+          )
         })
-        const missed = closed.then(() => {
-          const match = output.stderr.match(pattern)
-          if (match === null) throw new Error(`ended without ${pattern}:\n${output.stdout}${output.stderr}`)
-          return match
-        })
-        return Promise.race([found, missed])
       },
       async ended() {
         await closed
