@@ -68,8 +68,11 @@ export function register(
       await requireFreshProof(deps, wanted)
       // Last: only a request that would be served may displace a registration.
       const noneLeft = await deps.tokenUses.whyNoneLeft(token)
-      if (noneLeft !== undefined) throw noneLeft
-      return content
+      if (noneLeft === undefined) return content
+      // The registration that was pending under this name may be the one that lives now, and can be repeated.
+      const late = await repeatRegistration(deps, wanted)
+      if (late === undefined) throw noneLeft
+      return late
     },
     reauthorize: (earlier) => checkAgain(deps, earlier),
   }
