@@ -10,7 +10,6 @@ import {
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { TestContext } from 'node:test'
 import { type Clock, systemClock } from '../../../src/clock.ts'
 
 /** How the issuer answers requests for its documents. */
@@ -125,7 +124,7 @@ export function createSigningKey(alg: SigningAlgorithm = 'ES256', kid: string = 
  * with any header, claims and signature. The tokens are put together here by `node:crypto`, not by the library under test.
  */
 export async function startIssuer(
-  t: Pick<TestContext, 'after'>,
+  t: { after(close: () => void): void },
   options: IssuerOptions = {},
 ): Promise<TestIssuer> {
   const { path = '', alg = 'ES256', audience = 'http://localhost:3000', lifetime = 300 } = options
