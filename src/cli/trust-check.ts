@@ -84,7 +84,7 @@ async function checkIssuer(
 ): Promise<CheckedIssuer> {
   if (offline) return { issuer, keyIds: null, faults: [], warnings: [] }
   const [keys, login] = await Promise.all([
-    readKeys(issuer, settings.proxies).then(({ ids }) => ids, messageOf),
+    readKeys(issuer, settings.proxies).then(({ ids, fault }) => fault ?? ids, messageOf),
     checkLogin(issuer, settings),
   ])
   return {

@@ -94,9 +94,9 @@ function whyFailed(error: unknown, signal: AbortSignal): string {
 }
 
 /** Resolves a name, and refuses it if one of its addresses is not allowed. The connection uses the addresses that were checked. */
-function checkedLookup(protocol: string): LookupFunction {
+export function checkedLookup(protocol: string, resolve: typeof lookup = lookup): LookupFunction {
   return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses = []) => {
+    resolve(hostname, { ...options, all: true }, (error, addresses = []) => {
       const faults = addresses.flatMap(({ address }) => {
         const fault = addressFault(address, protocol)
         return fault === undefined ? [] : [`${hostname} leads to ${address}, which ${fault}`]

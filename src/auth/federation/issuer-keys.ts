@@ -39,7 +39,11 @@ export function createIssuerKeys(
 
   async function readOnce(): Promise<void> {
     try {
+      const had = keys?.fault ?? null
       keys = await read()
+      // Keys that are withdrawn are not used any more, also if no other follow.
+      if (keys.fault !== null && had === null)
+        log.warn({ issuer: issuer.name, reason: keys.fault }, 'the key set of the issuer verifies no token')
       readAt = clock()
       if (failedAt !== undefined)
         log.info({ issuer: issuer.name }, 'the keys of the issuer can be read again')

@@ -6,6 +6,8 @@ import type { Algorithm } from './issuer-kinds.ts'
 export interface KeySet {
   /** The ids of the keys that can be used; `null` for one without. */
   readonly ids: readonly (string | null)[]
+  /** The reason why no token can be signed with it; `null`: it has keys. */
+  readonly fault: string | null
   /** Returns the keys that a token with this header can be signed with: usually one. */
   candidates(alg: string, kid: string | undefined): Promise<CryptoKey[]>
 }
@@ -33,7 +35,7 @@ const keySetSchema = z.object({ keys: z.array(z.unknown()) })
 
 /**
  * Parses a JWKS (RFC 7517). Keys that cannot verify a signature of these algorithms are left out.
- * @throws Error with the reason why there are no keys
+ * @throws Error if it is none
  */
 export function parseKeySet(text: string, algorithms: readonly Algorithm[]): KeySet {
   const { data } = keySetSchema.safeParse(parseJson(text))
@@ -45,9 +47,9 @@ export function parseKeySet(text: string, algorithms: readonly Algorithm[]): Key
       ? []
       : [{ jwk, fitting, imported: new Map<Algorithm, Import>() }]
   })
-  if (keys.length === 0) throw new Error(`it has no key for ${algorithms.join(', ')}`)
   return {
     ids: keys.map(({ jwk }) => jwk.kid ?? null),
+    fault: keys.length === 0 ? `it has no key for ${algorithms.join(', ')}` : null,
     async candidates(named, kid) {
       const alg = algorithms.find((allowed) => allowed === named)
       if (alg === undefined) return []

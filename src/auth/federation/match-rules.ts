@@ -53,8 +53,8 @@ export function explainRule(rule: Rule, issuer: Issuer, claims: Claims): Compari
 export function readClaim(issuer: Pick<Issuer, 'kind'>, name: string, claims: Claims): unknown {
   let found: unknown = claims
   for (const part of claimPath(issuer.kind, name)) {
-    if (typeof found !== 'object' || found === null || Array.isArray(found) || !Object.hasOwn(found, part))
-      return undefined
+    if (typeof found !== 'object' || found === null || Array.isArray(found)) return undefined
+    // Only its own: "constructor" is no claim of every token.
     found = Object.getOwnPropertyDescriptor(found, part)?.value
   }
   return found

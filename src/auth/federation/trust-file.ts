@@ -129,7 +129,8 @@ export interface TrustContext {
   readonly variable: (name: string) => string | undefined
 }
 
-const MAX_BYTES = 256 * 1024
+const MAX_BYTES = 256 * 1_024
+
 /**
  * Parses a trust file, YAML or JSON.
  * @throws TrustFileError with every fault, its place, and what would be right
@@ -245,11 +246,12 @@ function issuerUrlFault(text: string): string | undefined {
 }
 
 function keySetFault(text: string, algorithms: readonly Algorithm[]): string | undefined {
+  const rule = 'must be a file with the keys of the issuer'
   try {
-    parseKeySet(text, algorithms)
-    return undefined
+    const { fault } = parseKeySet(text, algorithms)
+    return fault === null ? undefined : `${rule}: ${fault}`
   } catch (error) {
-    return `must be a file with the keys of the issuer: ${error instanceof Error ? error.message : error}`
+    return `${rule}: ${error instanceof Error ? error.message : error}`
   }
 }
 

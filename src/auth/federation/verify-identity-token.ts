@@ -109,7 +109,7 @@ function readUnverified(jwt: string): { header: Header; iss: string } {
 
 function headerFault({ alg, parameters }: Header, issuer: Issuer): string | undefined {
   if (!issuer.algorithms.some((allowed) => allowed === alg)) {
-    return `The identity token is signed with ${JSON.stringify(cut(alg, 20))}; of this issuer, only ${issuer.algorithms.join(' and ')} is accepted.`
+    return `The identity token is signed with ${escapeInvisible(JSON.stringify(cut(alg, 20)))}; of this issuer, only ${issuer.algorithms.join(' and ')} is accepted.`
   }
   const refused = REFUSED_PARAMETERS.find((name) => Object.hasOwn(parameters, name))
   if (refused !== undefined)

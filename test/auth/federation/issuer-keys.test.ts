@@ -177,6 +177,18 @@ test('a key that its issuer withdraws is used for 15 minutes at most', async (t)
   assert.equal(await verify({ key: withdrawn }), 'invalid_token')
 })
 
+test('an issuer that withdraws all of its keys is believed', async (t) => {
+  const issuer = await startIssuer(t)
+  const { verify, time, logLines } = trusting(t, issuer)
+  const [key] = issuer.keys
+  assert.ok(key)
+  assert.equal(await verify({ key }), 'ok')
+  issuer.keys.length = 0
+  time.now += 15 * MINUTE
+  assert.equal(await verify({ key }), 'invalid_token')
+  assert.match(logLines.join(), /"reason":"it has no key for RS256, ES256".*verifies no token/)
+})
+
 test('a clock that is set back does not keep keys for ever', async (t) => {
   const issuer = await startIssuer(t)
   const { verify, time } = trusting(t, issuer)
