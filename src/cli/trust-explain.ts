@@ -99,9 +99,9 @@ export async function explainToken(file: string, options: ExplainOptions): Promi
 export async function explainRequest(request: string, options: ExplainOptions): Promise<void> {
   const trust = openTrust().federation.trust()
   await withStore(async (store) => {
-    const entry = await findEntry(store, request)
+    const { entry, latest } = await findRefusal(store, request)
     if (entry === undefined) {
-      await listRefused(store)
+      listRefused(latest)
       throw new Error(
         `there is no refusal of ${request} in the audit trail. Repeats of a refusal are counted, without their request ids: ` +
           'take the request id of the first one, or firstkey trust explain --token-file',
@@ -363,40 +363,33 @@ function nested(issuer: Issuer, shown: Claims): Claims {
   return claims
 }
 
-async function findEntry(store: Store, request: string): Promise<RecordedEntry | undefined> {
-  for await (const page of entries(store)) {
-    const found = page.find(
-      ({ actor, action }) => actor.requestId === request && action === 'request.refused',
-    )
-    if (found !== undefined) return found
-  }
-  return undefined
+/** Searches the newest audit entries for the refusal of a request. @returns without it, the latest refused identities too */
+async function findRefusal(
+  store: Store,
+  request: string,
+): Promise<{ entry: RecordedEntry | undefined; latest: readonly RecordedEntry[] }> {
+  const latest: RecordedEntry[] = []
+  const pages = inPages<RecordedEntry>(MOST_ENTRIES, (last, limit) =>
+    store.listAudit({ after: last?.id, limit }),
+  )
+  for await (const page of pages)
+    for (const entry of page) {
+      if (entry.action !== 'request.refused' || entry.actor.requestId === null) continue
+      if (entry.actor.requestId === request) return { entry, latest }
+      if (entry.actor.identity !== null && latest.length < MOST_LISTED) latest.push(entry)
+    }
+  return { entry: undefined, latest }
 }
 
-function entries(store: Store) {
-  return inPages<RecordedEntry>(MOST_ENTRIES, (last, limit) => store.listAudit({ after: last?.id, limit }))
-}
-
-/** Lists the identities that were refused latest, with the request ids that can be explained. */
-async function listRefused(store: Store): Promise<void> {
-  const found: RecordedEntry[] = []
-  for await (const page of entries(store))
-    for (const entry of page)
-      if (
-        entry.action === 'request.refused' &&
-        entry.actor.identity !== null &&
-        entry.actor.requestId !== null
-      )
-        found.push(entry)
-  const rows = found
-    .slice(0, MOST_LISTED)
-    .map(({ at, actor, detail }) => [
-      showTime(at),
-      actor.requestId ?? '-',
-      detail ?? '-',
-      actor.identity?.issuer ?? '-',
-      cut(showClaims(actor.identity?.claims ?? {})),
-    ])
+/** Lists refused identities with the request ids that can be explained. */
+function listRefused(entries: readonly RecordedEntry[]): void {
+  const rows = entries.map(({ at, actor, detail }) => [
+    showTime(at),
+    actor.requestId ?? '-',
+    detail ?? '-',
+    actor.identity?.issuer ?? '-',
+    cut(showClaims(actor.identity?.claims ?? {})),
+  ])
   if (rows.length === 0) note('No identity was refused lately.')
   else process.stderr.write(formatTable(['TIME', 'REQUEST', 'CODE', 'ISSUER', 'CLAIMS'], rows))
 }
