@@ -122,6 +122,22 @@ test('register.mjs reads FIRSTKEY_TOKEN_FILE again at every try, and waits for a
   assert.equal(service.gateway.account.keys.size, 2)
 })
 
+test('register.mjs waits while the keys of the issuer of its token cannot be read', async (t) => {
+  let ahead = 0
+  const service = await startFederated(t, { clock: () => Date.now() + ahead })
+  const script = await fetchScript(t, service)
+  service.issuer.behaviour = 'failing'
+  assert.equal((await service.join()).status, 503)
+  // The service reads the keys again 10 seconds after a failure.
+  ahead += 9_000
+  const running = script.start(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: service.jwt() })
+  await running.seen(/identity_provider_unavailable.*Retrying/)
+  service.issuer.behaviour = 'up'
+  ahead += 2_000
+  const { code, stderr } = await running.ended()
+  assert.equal(code, 0, stderr)
+})
+
 test('register.mjs gets the same key in another run with another identity token', async (t) => {
   const service = await startFederated(t)
   const script = await fetchScript(t, service)
