@@ -9,6 +9,12 @@ import * as oauth from 'oauth4webapi'
 import { z } from 'zod'
 import { ISSUER_KINDS } from '../../src/auth/federation/issuer-kinds.ts'
 import { errorCatalogue } from '../../src/error-catalogue.ts'
+import {
+  decide,
+  logIn as logInAtProvider,
+  startLoginService,
+  startProgram,
+} from '../support/identity/login.ts'
 import { readProblem } from '../support/problem.ts'
 import { dataPlane, startService, tempDir } from '../support/service.ts'
 
@@ -91,7 +97,19 @@ test('the onboarding descriptor matches its schema (AOD 0.1) and describes this 
   )
 })
 
-const flowSchema = z.looseObject({
+const descriptorSchema = z.looseObject({
+  registration: z.object({
+    mechanisms: z.array(
+      z.looseObject({
+        type: z.string(),
+        authorizationEndpoint: z.string().optional(),
+        tokenEndpoint: z.string().optional(),
+        publicClientId: z.string().optional(),
+        redirectUri: z.string().optional(),
+      }),
+    ),
+  }),
+  authentication: z.object({ methods: z.array(z.looseObject({ id: z.string(), type: z.string() })) }),
   flow: z.object({
     args: z.array(
       z.object({ name: z.string(), required: z.boolean(), default: z.string().optional() }).loose(),
@@ -100,6 +118,8 @@ const flowSchema = z.looseObject({
       z
         .object({
           id: z.string(),
+          skipIf: z.string().optional(),
+          auth: z.string(),
           request: z.object({
             method: z.string(),
             url: z.string(),
@@ -113,55 +133,103 @@ const flowSchema = z.looseObject({
     outputs: z.record(z.string(), z.string()),
   }),
 })
+type Descriptor = z.infer<typeof descriptorSchema>
 
-/** Expands a template of a descriptor: `{env.VAR}`, `{arg.name}`, `{steps.<id>.<json.path>}`. */
+/** Expands a template of a descriptor: `{env.VAR}`, `{arg.name}`, `{steps.<id>.<json.path>}`, and the first of several with `||`. */
 function expand(template: string, scope: object): string {
-  return template.replace(/\{([\w.]+)\}/g, (_whole, path: string) => {
-    const value = path
-      .split('.')
-      .reduce<unknown>((at, name) => (at as Record<string, unknown> | undefined)?.[name], scope)
-    return String(value ?? '')
+  const valueAt = (path: string) =>
+    path.split('.').reduce<unknown>((at, name) => (at as Record<string, unknown> | undefined)?.[name], scope)
+  return template.replace(/\{([\w.| ]+)\}/g, (_whole, paths: string) => {
+    const values = paths.split('||').map((path) => valueAt(path.trim()) ?? '')
+    return String(values.find((value) => value !== '') ?? '')
   })
 }
+
+/**
+ * Runs the flow of a descriptor as a generic engine does. @param token the value of FIRSTKEY_TOKEN
+ * @returns the outputs, or the message of the step that failed
+ */
+async function runFlow(
+  { flow, authentication, registration }: Descriptor,
+  reach: (url: string, init?: RequestInit) => Promise<Response>,
+  token: string,
+  logIn: (mechanism: Descriptor['registration']['mechanisms'][number]) => Promise<string> = async () =>
+    assert.fail('no login is expected'),
+): Promise<Record<string, string> | string> {
+  const arg = Object.fromEntries(flow.args.map(({ name, default: value }) => [name, value ?? 'acme-agent']))
+  const steps: Record<string, unknown> = {}
+  const scope = { env: { FIRSTKEY_TOKEN: token }, arg, steps }
+  const expandAll = (fields: Record<string, string>) =>
+    Object.fromEntries(Object.entries(fields).map(([name, text]) => [name, expand(text, scope)]))
+  for (const { id, skipIf = '', auth, request, onStatus } of flow.steps) {
+    if (expand(skipIf, scope) !== '') continue
+    const method = authentication.methods.find((one) => one.id === auth) ?? assert.fail()
+    const headers = expandAll(request.headers)
+    if (method.type === 'oauth-pkce-browser') {
+      const mechanism = registration.mechanisms.find(({ type }) => type === 'browser-oauth') ?? assert.fail()
+      headers['authorization'] = `Bearer ${await logIn(mechanism)}`
+    }
+    const answer = await reach(expand(request.url, scope), {
+      method: request.method,
+      headers,
+      body: JSON.stringify(expandAll(request.body)),
+    })
+    const { action, message = '' } = onStatus[answer.status] ?? { action: 'fail', message: 'undocumented' }
+    if (action === 'fail') return message
+    steps[id] = await answer.json()
+  }
+  return expandAll(flow.outputs)
+}
+
+const outputsSchema = z.record(z.string(), z.string())
 
 test('a generic engine can register with the onboarding descriptor alone', async (t) => {
   const { service, reach } = await startBehindGateway(t)
   const { secret } = await service.token({ maxUses: 1 })
-  const { flow } = flowSchema.parse(await (await reach(`${PUBLIC_URL}/.well-known/api-onboarding`)).json())
-
-  async function run(token: string): Promise<Record<string, string> | string> {
-    const arg = Object.fromEntries(flow.args.map(({ name, default: value }) => [name, value ?? 'acme-agent']))
-    const steps: Record<string, unknown> = {}
-    const scope = { env: { FIRSTKEY_TOKEN: token }, arg, steps }
-    const expandAll = (fields: Record<string, string>) =>
-      Object.fromEntries(Object.entries(fields).map(([name, text]) => [name, expand(text, scope)]))
-    for (const { id, request, onStatus } of flow.steps) {
-      const answer = await reach(expand(request.url, scope), {
-        method: request.method,
-        headers: expandAll(request.headers),
-        body: JSON.stringify(expandAll(request.body)),
-      })
-      const { action, message = '' } = onStatus[answer.status] ?? { action: 'fail', message: 'undocumented' }
-      if (action === 'fail') return message
-      steps[id] = await answer.json()
-    }
-    return expandAll(flow.outputs)
-  }
-
-  const outputs = z.record(z.string(), z.string()).parse(await run(secret))
+  const descriptor = descriptorSchema.parse(await readDescriptor(reach))
+  const outputs = outputsSchema.parse(await runFlow(descriptor, reach, secret))
   assert.equal(await dataPlane(service, outputs['api_key'] ?? ''), 200)
   assert.equal(outputs['client_secret'], outputs['api_key'])
   assert.equal(outputs['client_id'], outputs['api_key_id'])
   assert.equal(outputs['usage_plan_id'], 'demofree')
   assert.match(outputs['management_token'] ?? '', /^fkm_/)
-  assert.match(String(await run(secret)), /no uses left/)
-  assert.match(String(await run('fkb_wrong')), /ask the operator/)
+  assert.match(String(await runFlow(descriptor, reach, secret)), /no uses left/)
+  assert.match(String(await runFlow(descriptor, reach, 'fkb_wrong')), /ask the operator/)
+})
+
+test('a generic engine lets a person log in if it has no token', async (t) => {
+  const service = await startLoginService(t)
+  const descriptor = descriptorSchema.parse(
+    await (await fetch(`${service.url}/.well-known/api-onboarding`)).json(),
+  )
+  const logIn: Parameters<typeof runFlow>[3] = async (mechanism) => {
+    const { authorizationEndpoint, tokenEndpoint = '', publicClientId = '', redirectUri = '' } = mechanism
+    const { url, verifier } = startProgram(service.publicUrl, {
+      client_id: publicClientId,
+      redirect_uri: redirectUri,
+    })
+    assert.equal(url.split('?')[0], authorizationEndpoint)
+    const { browser, page } = await logInAtProvider(url)
+    const { code = '' } = await decide(browser, page)
+    const form = { client_id: publicClientId, redirect_uri: redirectUri, code, code_verifier: verifier }
+    const answer = await fetch(tokenEndpoint, {
+      method: 'POST',
+      body: new URLSearchParams({ grant_type: 'authorization_code', ...form }),
+    })
+    return z.looseObject({ access_token: z.string() }).parse(await answer.json()).access_token
+  }
+  const outputs = outputsSchema.parse(await runFlow(descriptor, fetch, '', logIn))
+  assert.equal(await dataPlane(service, outputs['api_key'] ?? ''), 200)
+  assert.match(outputs['management_url'] ?? '', /\/register\/reg_/)
+  const { secret } = await service.token({ maxUses: 1 })
+  const withToken = outputsSchema.parse(await runFlow(descriptor, fetch, secret))
+  assert.equal(await dataPlane(service, withToken['api_key'] ?? ''), 200)
 })
 
 test('an engine may leave out an optional argument, in each way that there is, and may choose a plan', async (t) => {
   const { service, reach } = await startBehindGateway(t)
   const { secret } = await service.token({ plans: ['free', 'gold'] })
-  const { flow } = flowSchema.parse(await (await reach(`${PUBLIC_URL}/.well-known/api-onboarding`)).json())
+  const { flow } = descriptorSchema.parse(await readDescriptor(reach))
   const [step] = flow.steps
   assert.deepEqual(
     flow.args.map(({ name, required }) => [name, required]),
