@@ -9,10 +9,13 @@ import getPort from 'get-port'
 import { z } from 'zod'
 import { startGateway } from '../emulator/gateway.ts'
 import { defaultGatewayOptions } from '../emulator/options.ts'
-import { runSteps, say } from './steps.ts'
+import { ACCOUNT, registerByLogin, startIdentityProvider } from './login.ts'
+import { indent, runSteps, say, useKey } from './steps.ts'
 
-const USAGE = `usage: npm run demo -- [--once] [--port NUMBER]
+const USAGE = `usage: npm run demo -- [--login] [--once] [--port NUMBER]
 
+  --login        register with a login in the browser, at an identity provider that
+                 the demo starts too, instead of a bootstrap token
   --once         exit after the steps, instead of serving until Ctrl-C
   --port NUMBER  port of the service (default: 3000); 0, or a port in use: any free port
 `
@@ -35,11 +38,12 @@ function run(program: string, args: string[], env: NodeJS.ProcessEnv) {
   })
 }
 
-function readOptions(): { once: boolean; port: number } {
+function readOptions(): { once: boolean; login: boolean; port: number } {
   try {
-    const { once, port, help } = parseArgs({
+    const { once, login, port, help } = parseArgs({
       options: {
         once: { type: 'boolean', default: false },
+        login: { type: 'boolean', default: false },
         port: { type: 'string', default: '3000' },
         help: { type: 'boolean', default: false },
       },
@@ -49,7 +53,7 @@ function readOptions(): { once: boolean; port: number } {
       process.exit(0)
     }
     if (!/^\d{1,5}$/.test(port)) throw new Error('--port must be a number')
-    return { once, port: Number(port) }
+    return { once, login, port: Number(port) }
   } catch (error) {
     console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`)
     process.exit(2)
@@ -64,6 +68,14 @@ async function main(): Promise<void> {
 
   const port = await getPort({ port: options.port })
   const publicUrl = `http://localhost:${port}`
+  const provider = options.login ? await startIdentityProvider(publicUrl, dataDir) : null
+  if (provider !== null) {
+    cleanUp.push(provider.close)
+    say(
+      `Identity provider on ${provider.issuer}, with one account: ${ACCOUNT.login}, password "${ACCOUNT.password}"`,
+    )
+    say(`The trust file lets the people of that provider register:\n${indent(provider.trust.trimEnd())}`)
+  }
   const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
   const env = {
     ...inherited,
@@ -79,6 +91,7 @@ async function main(): Promise<void> {
     USAGE_PLANS: plans.map((plan) => `${plan.name}=${plan.id}`).join(','),
     STORE: `sqlite:${join(dataDir, 'demo.db')}`,
     LOG_LEVEL: 'warn',
+    ...provider?.env,
   }
   const service = run('src/start.js', [], env)
   service.stdout.pipe(process.stderr)
@@ -90,16 +103,38 @@ async function main(): Promise<void> {
   await Promise.race([until(`${publicUrl}/readyz`), serviceEnded])
   say(`firstkey is ready on ${publicUrl}`)
 
-  const token = await createToken(env)
-  say(`Bootstrap token (firstkey tokens create --label demo --plan free --max-uses 100):\n   ${token}`)
-
-  console.log(await runSteps({ serviceUrl: publicUrl, publicUrl, apiUrl, token }))
+  if (provider === null) {
+    const token = await createToken(env)
+    say(`Bootstrap token (firstkey tokens create --label demo --plan free --max-uses 100):\n   ${token}`)
+    console.log(await runSteps({ serviceUrl: publicUrl, publicUrl, apiUrl, token }))
+  } else await registerWithLogin(publicUrl, apiUrl)
   if (options.once) return
   console.log(
     `To look at it as the operator:\n\n  STORE=${env.STORE} npm run -s firstkey -- registrations list\n`,
   )
   console.log('Serving until Ctrl-C.')
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), serviceEnded])
+}
+
+/** Registers with the script that the service serves and a login, and uses the key. */
+async function registerWithLogin(publicUrl: string, apiUrl: string): Promise<void> {
+  say(`node register.mjs --name acme-agent --login${options.once ? ' --no-browser' : ''}`)
+  console.log(
+    options.once
+      ? '   The demo logs in by itself, because of --once.\n'
+      : `   Log in as ${ACCOUNT.login} with the password "${ACCOUNT.password}".\n`,
+  )
+  const output = await registerByLogin(publicUrl, dataDir, !options.once)
+  say(`The script has a key, and no secret was handed out for it:\n${indent(output.trimEnd())}`)
+  const [, apiKey = ''] = output.match(/^api_key_value=(\S+)$/m) ?? []
+  await useKey(apiUrl, apiKey)
+  console.log(`
+Done. To do it yourself, as ${ACCOUNT.login} with the password "${ACCOUNT.password}":
+
+  curl -fsSO ${publicUrl}/register.mjs && node register.mjs --name my-agent --login
+
+To do it in a browser, open ${publicUrl}/ and sign in there.
+`)
 }
 
 async function createToken(env: NodeJS.ProcessEnv): Promise<string> {

@@ -36,14 +36,7 @@ export async function runSteps({ serviceUrl, apiUrl, token, publicUrl }: Steps):
   })
   const { registration_id, api_key_value, use } = credentialResponse.parse(body)
   say(`POST /register {"name":"acme-agent"} → 201\n${indent(JSON.stringify(body, null, 2))}`)
-
-  const hello = await expect('the demo API with the new key', 200, apiUrl, {
-    headers: { 'x-api-key': api_key_value },
-  })
-  say(`The demo API with the new key → 200 ${JSON.stringify(hello)}`)
-  const refused = await expect('the demo API without a key', 403, apiUrl)
-  say(`The demo API without a key → 403 ${JSON.stringify(refused)}`)
-
+  await useKey(apiUrl, api_key_value)
   return `
 Done: ${registration_id} has a working key. To register another agent:
 
@@ -57,6 +50,16 @@ To register in a browser, open ${publicUrl}/ and enter the same token.
 `
 }
 
+/** Calls the protected API with a key and without one, and prints both steps. @throws Error on an unexpected status */
+export async function useKey(apiUrl: string, apiKey: string): Promise<void> {
+  const hello = await expect('the demo API with the new key', 200, apiUrl, {
+    headers: { 'x-api-key': apiKey },
+  })
+  say(`The demo API with the new key → 200 ${JSON.stringify(hello)}`)
+  const refused = await expect('the demo API without a key', 403, apiUrl)
+  say(`The demo API without a key → 403 ${JSON.stringify(refused)}`)
+}
+
 async function expect(what: string, status: number, url: string, init?: RequestInit): Promise<unknown> {
   const response = await fetch(url, init)
   const body: unknown = await response.json()
@@ -64,6 +67,7 @@ async function expect(what: string, status: number, url: string, init?: RequestI
   throw new Error(`${what} returned ${response.status}, not ${status}: ${JSON.stringify(body)}`)
 }
 
-function indent(text: string): string {
+/** Indents a text below a step. */
+export function indent(text: string): string {
   return text.replace(/^/gm, '   ')
 }

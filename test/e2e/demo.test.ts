@@ -33,3 +33,14 @@ test('the demo finds free ports when the default ones are in use', async (t) => 
   assert.match(demo.output.stdout, /without a key → 403/)
   assert.doesNotMatch(demo.output.stdout, /:3000|:4000/)
 })
+
+test('the demo with a login needs no token, and finishes by itself with --once', async (t) => {
+  const demo = startProgram(t, 'demo/main.ts', ['--login', '--once', '--port', '0'], {})
+  assert.equal(await demo.ended(), 0, demo.output.stdout + demo.output.stderr)
+  const { stdout, stderr } = demo.output
+  assert.match(stdout, /^ +api_key_id=\w+$/m)
+  assert.match(stdout, /the new key → 200/)
+  assert.match(stdout, /without a key → 403/)
+  assert.doesNotMatch(stdout, /fkb_/)
+  assert.equal(stderr, '')
+})

@@ -1,17 +1,22 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import getPort from 'get-port'
 import { parse, stringify } from 'yaml'
 import { z } from 'zod'
 import { defaultGatewayOptions } from '../../emulator/options.ts'
+import { openHttpBrowser } from '../support/http-browser.ts'
 import { gitlabClaims, kubernetesClaims } from '../support/identity/claims.ts'
 import { startGitHubActions } from '../support/identity/github-actions.ts'
 import { type Claims, startIssuer, type TestIssuer } from '../support/identity/issuer.ts'
 import { startMetadataServer } from '../support/identity/metadata-server.ts'
 import { projectToken } from '../support/identity/projected-token.ts'
+import { ACCOUNTS, startProvider } from '../support/identity/provider.ts'
 import { startSts } from '../support/identity/sts.ts'
 import { readBlocks } from '../support/recipe-blocks.ts'
 import { runIn, which } from '../support/recipes.ts'
@@ -31,6 +36,7 @@ const RECIPES = {
   Kubernetes: ['yaml', 'yaml'],
   AWS: ['yaml', 'sh', 'js'],
   'Google Cloud': ['yaml', 'sh'],
+  'Log in and get a key': ['yaml', 'sh'],
 } as const
 type Heading = keyof typeof RECIPES
 
@@ -95,10 +101,16 @@ async function startWorld(t: TestContext): Promise<World> {
     google: await start('google'),
   }
   issuers.aws.addKey('ES384')
+  const provider = await startProvider({ redirectUris: [`${url}/connect/callback`] })
+  t.after(() => provider.close())
+  trust.issuers['staff'] = {
+    ...z.looseObject({ kind: z.string() }).parse(trust.issuers['staff']),
+    issuer: provider.issuer,
+  }
   const file = join(tempDir(t), 'trust.yaml')
   writeFileSync(file, stringify(trust))
   const service = await startService(t, {
-    env: { PORT: String(port), PUBLIC_URL: url, TRUST_FILE: file },
+    env: { PORT: String(port), PUBLIC_URL: url, TRUST_FILE: file, OIDC_SECRET: provider.clientSecret },
   })
   return {
     service,
@@ -291,6 +303,32 @@ async function runInGoogleCloud(t: TestContext, world: World, claims: Claims) {
   return { dir, ended: await runIn(dir, ['sh', '-c', world.block('Google Cloud', 1)], { HOME: home }) }
 }
 
+/** Runs the script as a person does: opens the address that it prints, logs in, and types the code that the page shows. */
+async function runLogin(t: TestContext, world: World, login: keyof typeof ACCOUNTS) {
+  const dir = emptyDir(t)
+  const child = spawn('sh', ['-c', world.block('Log in and get a key', 1)], {
+    cwd: dir,
+    env: { PATH: process.env['PATH'], HOME: dir, USER: login },
+  })
+  t.after(() => child.kill('SIGKILL'))
+  const stdout = text(child.stdout)
+  const ended = once(child, 'close')
+  let stderr = ''
+  for await (const chunk of child.stderr.setEncoding('utf8')) {
+    stderr += chunk
+    const [address] = String(chunk).match(/http\S+\/connect\/authorize\?\S+/) ?? []
+    if (address === undefined) continue
+    const browser = openHttpBrowser()
+    const { password } = ACCOUNTS[login]
+    const page = await browser.submit(await browser.get(address), { login, password })
+    const { body } = await browser.submit(page, { decision: 'allow' })
+    const [, code] = body.match(/<pre id="code"><code>([^<]+)/) ?? assert.fail(body)
+    child.stdin.end(`${code}\n`)
+  }
+  const [exitCode] = await ended
+  return { dir, ended: { exitCode: Number(exitCode), stdout: await stdout, stderr } }
+}
+
 const aws = which('aws') === undefined ? { skip: 'aws is not installed' } : {}
 
 test('docs/recipes.md without a bootstrap token, as pasted, with an issuer for each platform', {
@@ -346,6 +384,10 @@ test('docs/recipes.md without a bootstrap token, as pasted, with an issuer for e
       assert.equal(await dataPlane(world.service, key), 200)
       assert.equal(again, key, 'one execution environment has one key')
       assertRefused(await runLambda(t, world, { sub: 'arn:aws:iam::123456789012:role/other' }))
+    }),
+    t.test('Log in and get a key', async (t) => {
+      const { dir, ended } = await runLogin(t, world, 'alice')
+      await assertKey(world, dir, ended)
     }),
   ])
 })
