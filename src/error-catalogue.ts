@@ -156,7 +156,8 @@ export const errorCatalogue = {
     title: 'The key was replaced by a rotation',
     retryable: false,
     nextStep:
-      'Use the key of the latest rotation. If you do not have it, rotate again with a new Idempotency-Key.',
+      'Use the key of the latest rotation. If you do not have it, rotate again with a new Idempotency-Key, or with an identity ' +
+      'token register again with one.',
   },
   rotation_in_progress: {
     title: 'The key is already being rotated',

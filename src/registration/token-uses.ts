@@ -123,7 +123,9 @@ async function readPlaces(deps: TokenUsesDeps, tokenId: string): Promise<Finding
   const finding = await readUses(deps, tokenId)
   if (finding !== 'all spent') return finding
   const due = await deps.store.listDue(deps.clock(), MOST_READ)
-  const expired = due.filter((one) => one.tokenId === tokenId && one.status === 'active')
+  const expired = due.filter(
+    (one) => one.tokenId === tokenId && one.status === 'active' && one.endReason === null,
+  )
   if (expired.length === 0)
     return due.length < MOST_READ ? finding : { freeAt: performance.now() + deps.timing.end }
   const now = await deps.clockCheck.certainNow()
