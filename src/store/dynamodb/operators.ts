@@ -22,7 +22,7 @@ import {
 } from './item-codec.ts'
 import { revokedNow } from './owners.ts'
 import { endWrites } from './places.ts'
-import { readAll, readOne, readRotations } from './reads.ts'
+import { readAll, readOne, readReferenced, readRotations } from './reads.ts'
 import { stopRotations } from './rotations.ts'
 
 /** The longest time by which an index lags behind the table: usually far less than a second. */
@@ -74,7 +74,8 @@ export function dynamoDbOperators(db: DynamoDbConnection, audit: DynamoDbAudit):
           const revoked = { status: 'ending', endReason: 'revoked', endsAt: now } as const
           const ending: Registration = { ...toRegistration(one), ...revoked }
           const entry = entryOf('registration.revoked', ending, { at: now, actor, detail: 'key_missing' })
-          const writes = await endWrites(db, one, revokedNow(id, now), IS_ACTIVE)
+          const root = one.rotation === null ? one : await readReferenced(db, one.rotation.of)
+          const writes = endWrites(one, root, revokedNow(id, now), IS_ACTIVE)
           if ((await db.transact([...writes, audit.write(entry)])).length > 0) continue
           await stopRotations(db, one.rotation?.of ?? id)
           ended.push(ending)

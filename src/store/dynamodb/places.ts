@@ -1,8 +1,6 @@
 import { giveNameBack } from './claims.ts'
-import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, check, update, type Write } from './expressions.ts'
 import { keyOf, type StoredRegistration } from './item-codec.ts'
-import { readReferenced } from './reads.ts'
 import { sameCurrent } from './rotations.ts'
 import { refund } from './token-uses.ts'
 
@@ -19,16 +17,16 @@ export function releaseWrites(root: StoredRegistration): Write[] {
 /**
  * The writes that end an active key as expired or revoked. If it is the present key of a registration that holds a place, that is
  * given back in the same transaction. A rotation that is answered meanwhile changes the registration: nothing is written then.
+ * @param root the registration whose key it is
  * @param set the changes of the key's own item
  */
-export async function endWrites(
-  db: DynamoDbConnection,
+export function endWrites(
   one: StoredRegistration,
+  root: StoredRegistration,
   set: Readonly<Record<string, unknown>>,
   ...conditions: Condition[]
-): Promise<Write[]> {
+): Write[] {
   const key = keyOf(one.id)
-  const root = one.rotation === null ? one : await readReferenced(db, one.rotation.of)
   if (!root.holdsPlace) return [update(key, { set }, ...conditions)]
   const isPresent = (root.currentId ?? root.id) === one.id
   const unchanged = sameCurrent(root)

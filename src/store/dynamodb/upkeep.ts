@@ -56,11 +56,29 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
     },
     async startEndings(ids, now) {
       const read = await readAll(db, ids)
-      const started = await db.each(ids, async (id) => {
-        const one = read.get(id)
-        return one?.status === 'active' && isDue(one, now) ? startEnding(db, audit, one, now) : undefined
+      const due = ids
+        .flatMap((id) => read.get(id) ?? [])
+        .filter((one) => one.status === 'active' && isDue(one, now))
+      const roots = await readAll(
+        db,
+        // A key that was replaced ends without its registration.
+        due.flatMap(({ rotation, endReason }) => (endReason === null ? (rotation?.of ?? []) : [])),
+      )
+      const keys = due.map((one) => ({ one, root: roots.get(one.rotation?.of ?? '') ?? one }))
+      const started = new Map<string, Registration>()
+      const start = async ({ one, root }: DueKey) => {
+        const ending = await startEnding(db, audit, one, root, now)
+        if (ending !== undefined) started.set(one.id, toRegistration(ending))
+      }
+      const { placed = [], others = [] } = Object.groupBy(keys, ({ root }) =>
+        root.holdsPlace ? 'placed' : 'others',
+      )
+      await db.each(others, start)
+      // Those of one token give its places back one after the other: side by side they would only conflict.
+      await db.each([...Map.groupBy(placed, ({ one }) => one.tokenId).values()], async (own) => {
+        for (const key of own) await start(key)
       })
-      return started.flatMap((one) => (one === undefined ? [] : toRegistration(one)))
+      return ids.flatMap((id) => started.get(id) ?? [])
     },
     async saveUsage(id, finalUsage) {
       await db.write(update(keyOf(id), { set: { finalUsage } }, IS_ENDING))
@@ -117,11 +135,18 @@ function byReason(a: Registration, b: Registration): number {
   return rank(a) - rank(b) || end(a) - end(b) || (a.id < b.id ? -1 : 1)
 }
 
+/** A key whose end has come, and the registration whose key it is. */
+interface DueKey {
+  readonly one: StoredRegistration
+  readonly root: StoredRegistration
+}
+
 /** Moves a key to `ending`. @returns the record after that; `undefined`: it changed since it was read */
 async function startEnding(
   db: DynamoDbConnection,
   audit: DynamoDbAudit,
   one: StoredRegistration,
+  root: StoredRegistration,
   now: number,
 ): Promise<StoredRegistration | undefined> {
   const endReason = one.endReason ?? 'expired'
@@ -131,7 +156,7 @@ async function startEnding(
   const isPresent: Condition = { when: 'attribute_not_exists(#endReason)' }
   const writes =
     endReason === 'expired'
-      ? await endWrites(db, one, set, IS_ACTIVE, isOver, isPresent)
+      ? endWrites(one, root, set, IS_ACTIVE, isOver, isPresent)
       : [update(keyOf(one.id), { set }, IS_ACTIVE, isOver)]
   if (endReason === 'expired')
     writes.push(audit.write(entryOf('registration.expired', one, { at: now, actor: SERVICE })))

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
 import { copyStore } from '../../../src/store/copy-store.ts'
 import { connect } from '../../../src/store/dynamodb/connection.ts'
+import { type Item, update } from '../../../src/store/dynamodb/expressions.ts'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import type { NewRegistration } from '../../../src/store/records.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
@@ -12,6 +14,7 @@ import { startFaultyProxy } from '../../support/dynamodb/faulty-proxy.ts'
 import { newTable } from '../../support/dynamodb/new-table.ts'
 import { checkFederation } from '../../support/federation-model.ts'
 import { assertPlaces, isClaimed } from '../../support/invariants.ts'
+import { unlimitedPolicy } from '../../support/service.ts'
 import {
   accessToken,
   newFederated,
@@ -19,7 +22,7 @@ import {
   newProof,
   newVirtualToken,
 } from '../federation-contract.ts'
-import { lease, newCompletion, newRotation } from '../store-contract.ts'
+import { lease, newCompletion, newIdempotentRegistration, newRotation } from '../store-contract.ts'
 
 const FAILED = { failure: 'internal', sweepAt: null, now: 3_000 } as const
 
@@ -318,6 +321,67 @@ test('two ends of one registration at once, in two processes, give its place bac
       assert.equal((await other.getRegistration(one.id))?.status, 'ending')
     }
   await assertPlaces(other)
+})
+
+test('an ordinary registration writes no item more for federation; a federated one writes its proof and its name', async (t) => {
+  const { proxy, store, other } = await openTwo(t)
+  const { token } = await issueBootstrapToken(other, unlimitedPolicy, SERVICE, 1)
+  const identity = await other.putVirtualToken(newVirtualToken(), SERVICE)
+  const ordinary = (key: string) => ({ ...newIdempotentRegistration(token.id, key), expiresAt: 8_000 })
+  const federated = (key: string) => newFederated(identity, { proof: newProof(), key, expiresAt: 8_000 })
+  let items: number[] = []
+  proxy.onCall = async (operation, body) => {
+    if (operation === 'TransactWriteItems') items.push(JSON.parse(body).TransactItems.length)
+  }
+  const count = async (work: Promise<unknown>) => {
+    await work
+    const counted = items
+    items = []
+    return counted
+  }
+  for (const [newOne, more] of [
+    [ordinary, [0, 0, 0]],
+    [federated, [2, 2, 2]],
+  ] as const) {
+    const [live, failed, revoked, expired] = ['a', 'b', 'c', 'd'].map(newOne)
+    assert.ok(live && failed && revoked && expired)
+    // The lease, the token, its spend, the item of the idempotency key, and the registration.
+    assert.deepEqual(await count(beginOne(store, live)), [5 + more[0]])
+    assert.deepEqual(await count(complete(store, live)), [2])
+    await other.beginRegistrations([failed, revoked, expired], lease)
+    // The registration, the item of the idempotency key, the audit entry, and the token.
+    const failing = store.failRegistrations([{ id: failed.id, owner: lease.owner }], FAILED)
+    assert.deepEqual(await count(failing), [4 + more[1]])
+    for (const one of [revoked, expired]) await complete(other, one)
+    const [ending] = await count(store.revokeRegistration(revoked.id, SERVICE, 3_000))
+    assert.equal(ending, 2 + more[2])
+    assert.deepEqual(await count(store.startEndings([expired.id], 8_000)), [2 + more[2]])
+  }
+  assert.deepEqual(await count(store.putVirtualToken(identity, SERVICE)), [], 'nothing differs')
+})
+
+test('an item of a federated caller with an invalid attribute causes an error that names it, and never counts as free', async (t) => {
+  const { store, db } = await openTwo(t)
+  const token = await store.putVirtualToken(newVirtualToken(), SERVICE)
+  const proof = newProof()
+  const one = newFederated(token, { proof, name: 'one' })
+  await beginOne(store, one)
+  const shown = accessToken(token)
+  await store.createAccessToken(shown, null, SERVICE, 1)
+  const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
+  const assertRejected = async (pk: string, attributes: Item, read: () => Promise<unknown>) => {
+    await db.write(update({ pk, sk: '-' }, { set: attributes }))
+    await assert.rejects(read(), (error: unknown) => error instanceof Error && error.message.includes(pk))
+  }
+  const next = () => beginOne(store, newFederated(token, { proof }))
+  await assertRejected(`proof#${hex(proof.hash)}`, { holder: 7 }, next)
+  await assertRejected(`name#${token.id}#one`, { holder: true }, () => store.findLiveByName(token.id, 'one'))
+  await assertRejected(`access#${hex(shown.secretHash)}`, { expiresAt: 'soon' }, () =>
+    store.findAccessToken(shown.secretHash),
+  )
+  await assertRejected(one.id, { federated: { holdsName: true } }, () => store.getRegistration(one.id))
+  for (const federation of [7, '{', '{"issuer":"a"}'])
+    await assertRejected(token.id, { federation }, () => store.putVirtualToken(token, SERVICE))
 })
 
 test('two changes of a grant at once, in two processes, leave as many uses as the stored limit allows', async (t) => {
