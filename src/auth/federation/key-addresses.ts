@@ -69,3 +69,13 @@ export function urlFault(text: string): string | undefined {
   const fault = isIP(host) === 0 ? undefined : addressFault(host, url.protocol)
   return fault === undefined ? undefined : `must have another host: ${host} ${fault}`
 }
+
+/** Reports whether an issuer of the network names a URL of this machine, where other services may listen that trust it. */
+export function leadsInside(url: string, issuerUrl: string): boolean {
+  return isLocal(url) && !isLocal(issuerUrl)
+}
+
+function isLocal(url: string): boolean {
+  const host = hostOf(new URL(url))
+  return host === 'localhost' || isLoopback(host)
+}

@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { z } from 'zod'
 import type { ProxyVariables } from '../../egress-proxy.ts'
 import { askIssuer, MAX_BYTES } from './ask-issuer.ts'
-import { hostOf, isLoopback, urlFault } from './key-addresses.ts'
+import { leadsInside, urlFault } from './key-addresses.ts'
 import { type KeySet, parseKeySet } from './key-set.ts'
 import type { Issuer } from './trust-file.ts'
 
@@ -34,15 +34,9 @@ async function discover(issuer: Issuer, proxies: ProxyVariables): Promise<string
     )
   const fault = urlFault(data.jwks_uri)
   if (fault !== undefined) throw new Error(`${place}: its jwks_uri ${fault}`)
-  // An issuer of the network must not lead this service to one that only listens on this machine.
-  const leadsInside = isLocal(data.jwks_uri) && !isLocal(issuer.url)
-  if (leadsInside) throw new Error(`${place}: its jwks_uri must not have a loopback address`)
+  if (leadsInside(data.jwks_uri, issuer.url))
+    throw new Error(`${place}: its jwks_uri must not have a loopback address`)
   return data.jwks_uri
-}
-
-function isLocal(url: string): boolean {
-  const host = hostOf(new URL(url))
-  return host === 'localhost' || isLoopback(host)
 }
 
 /** Sends a GET request. @throws Error with the reason */

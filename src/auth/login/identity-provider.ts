@@ -3,6 +3,7 @@ import * as oidc from 'openid-client'
 import type { ProxyVariables } from '../../egress-proxy.ts'
 import { ServiceError } from '../../errors.ts'
 import { askIssuer } from '../federation/ask-issuer.ts'
+import { leadsInside } from '../federation/key-addresses.ts'
 import type { Issuer, Login } from '../federation/trust-file.ts'
 import type { LoginProgress } from './login-progress.ts'
 
@@ -38,20 +39,27 @@ export interface IdentityProviders {
   finishLogin(issuer: LoginIssuer, progress: LoginProgress, query: URLSearchParams): Promise<LoginResult>
 }
 
-/** @param callbackUrl the redirect URI that the operator registers at the providers */
-export function createIdentityProviders(callbackUrl: string, proxies: ProxyVariables): IdentityProviders {
+/**
+ * @param callbackUrl the redirect URI that the operator registers at the providers
+ * @param now the monotonic time (ms)
+ */
+export function createIdentityProviders(
+  callbackUrl: string,
+  proxies: ProxyVariables,
+  now = () => performance.now(),
+): IdentityProviders {
   /** The client at each issuer, and until when it, or the failure to have one, counts. A reload of the trust file brings other issuers. */
   const clients = new WeakMap<LoginIssuer, { client: Promise<oidc.Configuration>; until: number }>()
 
   function clientAt(issuer: LoginIssuer): Promise<oidc.Configuration> {
     const known = clients.get(issuer)
-    if (known !== undefined && performance.now() < known.until) return known.client
+    if (known !== undefined && now() < known.until) return known.client
     const entry = {
       client: discover(issuer, fetchOf(issuer, proxies)),
-      until: performance.now() + METADATA_TTL_MS,
+      until: now() + METADATA_TTL_MS,
     }
     entry.client = entry.client.catch((error: Error) => {
-      entry.until = performance.now() + COOLDOWN_MS
+      entry.until = now() + COOLDOWN_MS
       // What the provider said last is better than nothing.
       if (known === undefined) throw error
       return known.client
@@ -103,8 +111,9 @@ export function createIdentityProviders(callbackUrl: string, proxies: ProxyVaria
 }
 
 /** Sends the requests of the library as all others to an issuer are sent. */
-function fetchOf({ keys }: LoginIssuer, proxies: ProxyVariables): oidc.CustomFetch {
+function fetchOf({ keys, url: issuerUrl }: LoginIssuer, proxies: ProxyVariables): oidc.CustomFetch {
   return async (url, { method, headers, body }) => {
+    if (leadsInside(url, issuerUrl)) throw new TypeError(`${url} must not have a loopback address`)
     const sent = body === undefined || body === null ? undefined : String(body)
     const answer = await askIssuer(url, { method, headers, body: sent }, keys, proxies).catch(
       (cause: Error) => {
