@@ -96,9 +96,10 @@ async function list(store: Store, options: ListOptions): Promise<void> {
   const expiringBy = options.expiring?.(now)
   const inDoubtBy = options.inDoubt ? now - defaultTiming.inDoubtAfter : undefined
   const filter = { status, tokenId, plan, expiringBy, inDoubtBy }
+  const federationOf = federations(store)
   const pages = inPages<Look>(limit, async (last, most) => {
     const page = await store.listWithKeys({ ...filter, after: last?.registration ?? after, limit: most }, now)
-    return Promise.all(page.map(({ registration }) => look(store, registration, now)))
+    return Promise.all(page.map(({ registration }) => look(store, registration, now, federationOf)))
   })
   const { count, last } = await printList(pages, FORM, json === true)
   if (count === 0) await requireKnown(store, { token: tokenId, plan })
@@ -109,10 +110,9 @@ async function list(store: Store, options: ListOptions): Promise<void> {
 }
 
 async function show(store: Store, id: string, { json }: { json?: true }): Promise<void> {
-  const view = await look(store, await loadRegistration(store, id), systemClock())
-  const federation = (await store.getToken(view.registration.tokenId))?.federation ?? null
-  if (json) return printJson({ ...registrationJson(view), identity: identityOf(federation) })
-  const { registration: one, current, overlapping, status, doubt, unfinished } = view
+  const view = await look(store, await loadRegistration(store, id), systemClock(), federations(store))
+  if (json) return printJson(registrationJson(view))
+  const { federation, registration: one, current, overlapping, status, doubt, unfinished } = view
   write(
     formatRecord([
       ['id', one.id],
@@ -164,13 +164,31 @@ interface Look extends RegistrationView {
   readonly replayable: boolean
   readonly unfinished: readonly Registration[]
   readonly doubt: Doubt | null
+  /** The federated identity that registered; `null`: the token is an ordinary one. */
+  readonly federation: Federation | null
 }
 
-async function look(store: Store, registration: Registration, now: number): Promise<Look> {
+/** Reads the identity of a token from the store, once for each token. */
+function federations(store: Store): (tokenId: string) => Promise<Federation | null> {
+  const known = new Map<string, Promise<Federation | null>>()
+  return (tokenId) => {
+    const found = known.get(tokenId) ?? store.getToken(tokenId).then((token) => token?.federation ?? null)
+    known.set(tokenId, found)
+    return found
+  }
+}
+
+async function look(
+  store: Store,
+  registration: Registration,
+  now: number,
+  federationOf: (tokenId: string) => Promise<Federation | null>,
+): Promise<Look> {
   const view = await viewRegistration(store, registration, now)
   const unfinished = await listUnfinished(store, registration)
   const doubt = readDoubt(view.current, now)
-  return { ...view, unfinished, doubt, replayable: canBeReplayed(registration, now) }
+  const federation = await federationOf(registration.tokenId)
+  return { ...view, unfinished, doubt, federation, replayable: canBeReplayed(registration, now) }
 }
 
 function canBeReplayed(one: Registration, now: number): boolean {
@@ -198,6 +216,7 @@ function registrationJson({
   expiresSoon,
   unfinished,
   doubt,
+  federation,
   replayable,
 }: Look): object {
   return {
@@ -218,6 +237,7 @@ function registrationJson({
     api_key_id: current.apiKeyId,
     suspended_at: isoTime(current.suspendedAt),
     token_id: one.tokenId,
+    identity: identityOf(federation),
     created_at: isoTime(one.createdAt),
     rotated_at: current === one ? null : isoTime(current.createdAt),
     overlapping:

@@ -179,6 +179,10 @@ test('registrations show names the identity that registered', async (t) => {
   const json = JSON.parse((await cli(['registrations', 'show', id, '--json'])).stdout)
   const claims = { repository_id: '42', environment: 'prod' }
   assert.deepEqual(json.identity, { issuer: GITHUB, rule: 'acme-ci', claims })
+  assert.deepEqual(
+    JSON.parse((await cli(['registrations', 'list', '--json'])).stdout)[0].identity,
+    json.identity,
+  )
 })
 
 test('audit names issuer, rule and identity, as text and as JSON', async (t) => {
