@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test'
 import {
   auth,
   exchangeAuthorization,
+  type OAuthClientProvider,
   registerClient,
   startAuthorization,
 } from '@modelcontextprotocol/sdk/client/auth.js'
@@ -14,6 +15,7 @@ import getPort from 'get-port'
 import { z } from 'zod'
 import { createSecret } from '../../src/auth/token-format.ts'
 import { SERVICE } from '../../src/store/audit.ts'
+import { decide, logIn, REDIRECT_URI, startLoginService } from '../support/identity/login.ts'
 import { assertMetadata, readProblem } from '../support/problem.ts'
 import { startService, tempDir } from '../support/service.ts'
 
@@ -157,29 +159,33 @@ rules: [{ id: all, issuer: it, match: ${PINS[kind]}, grant: { plans: [free], key
   return url
 }
 
-/** Runs the whole flow of the MCP SDK. @returns the URL at which it lets a person log in */
-async function runMcpClient(serverUrl: string, clientId?: string): Promise<URL | undefined> {
-  let authorizationUrl: URL | undefined
-  await auth(
-    {
-      redirectUrl: 'http://localhost:3334/oauth/callback',
-      clientMetadata: { client_name: 'acme-agent', redirect_uris: ['http://localhost:3334/oauth/callback'] },
-      clientInformation: () => (clientId === undefined ? undefined : { client_id: clientId }),
-      saveClientInformation: () => undefined,
-      tokens: () => undefined,
-      saveTokens: () => undefined,
-      redirectToAuthorization: (url) => {
-        authorizationUrl = url
-      },
-      saveCodeVerifier: () => undefined,
-      codeVerifier: () => '',
+/** Creates the host of an MCP client, with what the SDK left in it. */
+function createMcpHost(clientId?: string, redirectUrl = 'http://localhost:3334/oauth/callback') {
+  const left: { authorizationUrl?: URL; verifier: string; accessToken: string } = {
+    verifier: '',
+    accessToken: '',
+  }
+  const provider: OAuthClientProvider = {
+    redirectUrl,
+    clientMetadata: { client_name: 'acme-agent', redirect_uris: [redirectUrl] },
+    clientInformation: () => (clientId === undefined ? undefined : { client_id: clientId }),
+    saveClientInformation: () => undefined,
+    tokens: () => undefined,
+    saveTokens: ({ access_token }) => {
+      left.accessToken = access_token
     },
-    { serverUrl },
-  )
-  return authorizationUrl
+    redirectToAuthorization: (url) => {
+      left.authorizationUrl = url
+    },
+    saveCodeVerifier: (verifier) => {
+      left.verifier = verifier
+    },
+    codeVerifier: () => left.verifier,
+  }
+  return { left, provider }
 }
 
-test('an unmodified MCP SDK ends with the same next step whatever identities are accepted, and can log in as firstkey', async (t) => {
+test('an unmodified MCP SDK ends with the same next step whatever identities are accepted', async (t) => {
   const [plain, workloads, login] = await Promise.all([
     startTrusting(t, null),
     startTrusting(t, 'workloads'),
@@ -187,13 +193,22 @@ test('an unmodified MCP SDK ends with the same next step whatever identities are
   ])
   for (const url of [plain, workloads, login])
     for (const path of ['', '/register'])
-      await assert.rejects(runMcpClient(`${url}${path}`), (error: Error) => {
+      await assert.rejects(auth(createMcpHost().provider, { serverUrl: `${url}${path}` }), (error: Error) => {
         assert.match(error.message, /\/connect\/register .*bootstrap token as initial access token/, url)
         return true
       })
-  const address = await runMcpClient(login, 'firstkey')
-  assert.equal(address?.href.split('?')[0], `${login}/connect/authorize`)
-  assert.equal(address?.searchParams.get('code_challenge_method'), 'S256')
+})
+
+test('an unmodified MCP SDK logs in as the client firstkey, and its token registers', async (t) => {
+  const service = await startLoginService(t)
+  const { left, provider } = createMcpHost('firstkey', REDIRECT_URI)
+  const serverUrl = `${service.publicUrl}/register`
+  assert.equal(await auth(provider, { serverUrl }), 'REDIRECT')
+  assert.equal(left.authorizationUrl?.searchParams.get('resource'), serverUrl)
+  const { browser, page } = await logIn(left.authorizationUrl.href)
+  const { code = '' } = await decide(browser, page)
+  assert.equal(await auth(provider, { serverUrl, authorizationCode: code }), 'AUTHORIZED')
+  assert.equal((await service.register(left.accessToken)).status, 201)
 })
 
 test('the endpoints that clients without metadata assume name the real ones, where there are any', async (t) => {

@@ -330,7 +330,7 @@ const described = z.looseObject({
 })
 
 /** Returns what the documents say about identities. */
-async function readDocuments(reach: (url: string) => Promise<Response>) {
+async function readDocuments(reach: (url: string, init?: RequestInit) => Promise<Response>) {
   const server = await reach(WELL_KNOWN)
   const resource = z
     .looseObject({
@@ -340,6 +340,11 @@ async function readDocuments(reach: (url: string) => Promise<Response>) {
     .parse(await (await reach(`${PUBLIC_URL}/.well-known/oauth-protected-resource`)).json())
   const { maturity, authentication, registration } = described.parse(await readDescriptor(reach))
   const catalog = await (await reach(`${PUBLIC_URL}/.well-known/api-catalog`)).text()
+  const guide = await (await reach(`${PUBLIC_URL}/llms.txt`)).text()
+  const home = (accept: string) => reach(`${PUBLIC_URL}/`, { headers: { accept } })
+  assert.equal(await (await home('text/plain')).text(), guide)
+  assert.equal(await (await home('application/json')).text(), catalog)
+  const script = await (await reach(`${PUBLIC_URL}/register.mjs`)).text()
   return {
     server: server.status === 200 ? await server.json() : (await readProblem(server)).code,
     servers: resource.authorization_servers,
@@ -348,7 +353,8 @@ async function readDocuments(reach: (url: string) => Promise<Response>) {
     methods: authentication.methods.map(({ type, audience }) => [type, audience]),
     mechanisms: registration.mechanisms.map(({ type }) => type),
     isListed: catalog.includes(WELL_KNOWN),
-    guide: await (await reach(`${PUBLIC_URL}/llms.txt`)).text(),
+    scriptAudience: script.match(/^const AUDIENCE = (.*)$/m)?.[1],
+    guide,
   }
 }
 
@@ -356,7 +362,13 @@ test('without a trust file no document speaks of identity tokens or a login', as
   const { reach } = await startBehindGateway(t)
   const { guide, ...documents } = await readDocuments(reach)
   assert.deepEqual(documents, {
-    ...{ server: 'not_found', servers: undefined, audience: undefined, isListed: false },
+    ...{
+      server: 'not_found',
+      servers: undefined,
+      audience: undefined,
+      isListed: false,
+      scriptAudience: '""',
+    },
     ...{
       maturity: 'bootstrap-token',
       methods: [['bearer-env', undefined]],
@@ -382,6 +394,7 @@ test('with a trust file the documents name the token endpoint, the audience and 
       identity_token_audience: 'urn:firstkey:test',
     },
     ...{ servers: [PUBLIC_URL], audience: 'urn:firstkey:test', isListed: true, maturity: 'bootstrap-token' },
+    scriptAudience: '"urn:firstkey:test"',
     methods: [
       ['bearer-env', undefined],
       ['cloud-iam', 'urn:firstkey:test'],
@@ -413,6 +426,7 @@ test('with a login the documents describe it, and the audience is the address of
       identity_token_audience: PUBLIC_URL,
     },
     ...{ servers: [PUBLIC_URL], audience: PUBLIC_URL, isListed: true, maturity: 'self-serve' },
+    scriptAudience: JSON.stringify(PUBLIC_URL),
     methods: [
       ['oauth-pkce-browser', undefined],
       ['bearer-env', undefined],
