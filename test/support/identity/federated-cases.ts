@@ -184,9 +184,13 @@ export function federatedCases(
 
   test(`${store}: an agent that died before its answer is not locked out of its name`, async (t) => {
     const one = await start(t)
-    for (const onRepeat of ['rotate', 'refuse'] as const) {
+    // It dies as it registers, or as it registers again, which rotates.
+    for (const [name, onRepeat] of [
+      ['agent-1', 'rotate'],
+      ['agent-1', 'rotate'],
+      ['agent-2', 'refuse'],
+    ] as const) {
       one.grant({ on_repeat: onRepeat, max_live: 2 })
-      const name = `agent-${onRepeat}`
       // The caller disconnects while its key is minted: nobody received it.
       const left = new AbortController()
       one.gateway.onCall = (operation, moment) => {
@@ -200,11 +204,17 @@ export function federatedCases(
       })
       await assert.rejects(lost)
       one.gateway.onCall = () => undefined
-      await untilJoined(
+      const received = await untilJoined(
         () => one.join({ name }),
-        () => recover(one.deps),
+        async () => {
+          await recover(one.deps)
+          await deleteDueKeys(one.deps, createLeaderLease(one.deps))
+        },
       )
+      const live = await one.deps.store.findLiveByName((await one.virtualToken()).id, name)
+      assert.equal(live?.id, received.registration_id)
     }
+    assert.equal((await one.virtualToken()).uses, 2)
   })
 
   test(`${store}: refuse names the registration that there is; add makes another`, async (t) => {
