@@ -590,6 +590,33 @@ export function federationContract(name: string, open: OpenStore): void {
     assert.ok(await store.findAccessToken(two.secretHash), 'not before it expired')
   })
 
+  test(`${name}: in one batch, what a registration that does not begin would have claimed is left to the next one`, async (t) => {
+    const store = await open(t)
+    const [token, other] = [await virtualToken(store), await virtualToken(store, { maxLive: 0 })]
+    const [p, q, r] = [newProof(), newProof(), newProof()]
+    const held = newFederated(token, { name: 'held', proof: p, key: 'held' })
+    await begin(store, held)
+    const batch = [
+      newFederated(token, { name: 'b', proof: q, key: 'held' }),
+      newFederated(token, { name: 'b', proof: q }),
+      newFederated(token, { name: 'held', key: 'z' }),
+      newFederated(token, { name: 'c', key: 'z' }),
+      newFederated(token, { name: 'd', proof: p, key: 'y' }),
+      newFederated(token, { name: 'd', proof: r, key: 'y' }),
+      newFederated(other, { name: 'e', key: 'x' }),
+      newFederated(other, { name: 'e', key: 'x' }),
+      newFederated(token, { name: 'd', proof: r, key: 'y' }),
+      newFederated(token, { name: 'd' }),
+    ]
+    const outcomes = (await begin(store, ...batch)).map(({ outcome }) => outcome)
+    assert.deepEqual(outcomes, [
+      ...['duplicate', 'begun', 'name_taken', 'begun', 'replayed', 'begun'],
+      ...['refused', 'refused', 'duplicate', 'name_taken'],
+    ])
+    assert.equal(await usesOf(store, token), 4)
+    await assertPlaces(store)
+  })
+
   test(`${name}: of many that begin at once, one gets the proof, the name, or the last place, and the others cost nothing`, async (t) => {
     const store = await open(t)
     const cases = [

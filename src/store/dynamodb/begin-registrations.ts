@@ -109,14 +109,16 @@ function withoutTwins(registrations: readonly NewRegistration[]) {
   return { fresh, twins }
 }
 
-/** The outcome of a registration that was set aside; `undefined`: it is to be begun, because no other one claimed the same. */
+/** The outcome of a registration that was set aside; `undefined`: it is to be begun, because none before it claimed the same. */
 function outcomeOfTwin({ idempotency, proof, name }: Firsts, outcomes: Outcomes): BeginOutcome | undefined {
   const outcomeOf = (first: NewRegistration | undefined) => first && outcomes.get(first)
   const isBegun = (first: NewRegistration | undefined) => outcomeOf(first)?.outcome === 'begun'
   if (isBegun(idempotency)) return { outcome: 'duplicate' }
   if (proof && isBegun(proof)) return { outcome: 'replayed', holder: proof.id }
   if (name && isBegun(name)) return { outcome: 'name_taken', registrationId: name.id }
-  return proof || name ? undefined : outcomeOf(idempotency)
+  const same = outcomeOf(idempotency)
+  const isOwn = proof || name || same?.outcome === 'replayed' || same?.outcome === 'name_taken'
+  return isOwn ? undefined : same
 }
 
 function groupByToken(registrations: readonly NewRegistration[]): TokenGroup[] {
