@@ -151,8 +151,10 @@ function showIdentity({ rules }: Trust, issuer: Issuer, claims: JWTPayload | Cla
   for (const name of names) {
     const value = shownValue(readClaim(issuer, name, claims))
     if (value === undefined) continue
-    room -= Buffer.byteLength(JSON.stringify([name, value]))
-    if (room >= 0) shown.push([name, value])
+    const size = Buffer.byteLength(JSON.stringify([name, value]))
+    if (size > room) continue
+    room -= size
+    shown.push([name, value])
   }
   return { issuer: issuer.url, rule: null, claims: Object.fromEntries(shown) }
 }

@@ -318,3 +318,24 @@ test('the service has a federation if TRUST_FILE is set, with its plans, URL and
   assert.equal(deps.federation?.trust().audience, 'https://keys.example.com')
   assert.equal(deps.federation?.trust().issuers.get('staff')?.login?.clientSecret, 'hidden')
 })
+
+test('what a refusal shows of the claims fits into an audit entry, and has no secrets', async (t) => {
+  const issuer = await startIssuer(t)
+  const match = { team: 'a', more: 'b', list: 'c', word: 'd' }
+  const { federation } = testFederation(t, {
+    issuers: { ci: { kind: 'oidc', issuer: issuer.url } },
+    rules: [{ id: 'r', issuer: 'ci', match, grant: { key_ttl: '1h' } }],
+  })
+  const word = 'fkb_abcdefghijklmnopqrstuvwxyz012345abcdef'
+  const claims = { team: 'x'.repeat(2_000), more: '\u0001'.repeat(1_000), list: ['c'], word, other: 'y' }
+  const verified = await federation.verify(issuer.sign(claims))
+  assert.throws(
+    () => federation.match(verified.issuer, verified.claims),
+    ({ identity }: ServiceError) => {
+      assert.ok(Buffer.byteLength(JSON.stringify(identity)) <= 4_096)
+      assert.deepEqual(Object.keys(identity?.claims ?? {}), ['sub', 'team', 'list', 'word'])
+      assert.deepEqual([identity?.claims['list'], identity?.claims['word']], [[], '[redacted]'])
+      return true
+    },
+  )
+})

@@ -141,18 +141,6 @@ test('known keys are used while their issuer is down, for as long as it lasts', 
   assert.equal(total(issuer), before, 'failures have a cooldown, too')
 })
 
-test('an issuer that hangs costs one caller its time, and the others nothing', async (t) => {
-  const issuer = await startIssuer(t)
-  const { verify, time } = trusting(t, issuer)
-  assert.equal(await verify(), 'ok')
-  issuer.behaviour = 'slow'
-  time.now += 20 * MINUTE
-  assert.equal(await verify(), 'ok', 'it waited for the time limit')
-  time.now += 20 * MINUTE
-  assert.equal(await Promise.race([verify(), sleep(4_000, 'it waits, too', { ref: false })]), 'ok')
-  while (issuer.requests.discovery < 3) await new Promise(setImmediate)
-})
-
 test('keys are read again after five minutes, beside the requests that use them', async (t) => {
   const issuer = await startIssuer(t)
   const { verify, time } = trusting(t, issuer)
@@ -209,13 +197,27 @@ const faults: [Behaviour, reason: RegExp][] = [
   ['not json', /it is no discovery document with issuer and jwks_uri/],
   ['other issuer', /it names the issuer \\"http.*\/other\\" instead of http/],
 ]
+/** An issuer that hangs costs one caller its time, and the others nothing. */
+async function hang(t: TestContext): Promise<void> {
+  const issuer = await startIssuer(t)
+  const { verify, time } = trusting(t, issuer)
+  assert.equal(await verify(), 'ok')
+  issuer.behaviour = 'slow'
+  time.now += 20 * MINUTE
+  assert.equal(await verify(), 'ok', 'it waited for the time limit')
+  time.now += 20 * MINUTE
+  assert.equal(await Promise.race([verify(), sleep(4_000, 'it waits, too', { ref: false })]), 'ok')
+  while (issuer.requests.discovery < 3) await new Promise(setImmediate)
+}
+
 test('an issuer that does not answer as it should', { concurrency: true }, async (t) => {
   const target = createServer((_, response) => void response.end('{}')).listen(0, '127.0.0.1')
   t.after(() => target.close())
   let redirected = 0
   target.on('request', () => redirected++)
-  await Promise.all(
-    faults.map(([behaviour, reason]) =>
+  await Promise.all([
+    t.test('it hangs after its keys were read', hang),
+    ...faults.map(([behaviour, reason]) =>
       t.test(behaviour, async (t) => {
         const issuer = await startIssuer(t)
         issuer.behaviour = behaviour
@@ -225,7 +227,7 @@ test('an issuer that does not answer as it should', { concurrency: true }, async
         assert.match(logLines.join(), reason)
       }),
     ),
-  )
+  ])
   assert.equal(redirected, 0)
 })
 
