@@ -6,11 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { startGateway } from '../emulator/gateway.ts'
 import { percentile } from './percentile.ts'
 import { startBenchServer } from './server.ts'
-
-interface Sample {
-  readonly total: number
-  readonly gateway: number
-}
+import { createStopwatch, type Sample } from './stopwatch.ts'
 
 const RATE_PER_S = 10
 const SECONDS = 30
@@ -30,16 +26,7 @@ await sleep(2_000)
 const idleMb = server.memoryMb('now')
 const secret = server.createToken()
 
-const busyMs = () => Object.values(gateway.busyMs).reduce((sum, ms) => sum + ms, 0)
-
-/** Sends one request over a keep-alive connection. @returns its milliseconds, in total and in the emulator */
-async function send(path: string, init?: RequestInit): Promise<Sample> {
-  const [before, gatewayBefore] = [performance.now(), busyMs()]
-  const response = await fetch(`${server.url}${path}`, init)
-  await response.arrayBuffer()
-  if (!response.ok) throw new Error(`${path} returned ${response.status}`)
-  return { total: performance.now() - before, gateway: busyMs() - gatewayBefore }
-}
+const send = createStopwatch(gateway, server.url)
 
 /** Sends requests at a fixed rate, one at a time, so that the emulator's time belongs to the current request. */
 async function measure(path: string, init?: RequestInit): Promise<Sample[]> {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { cachedFolder } from '../support/clients/cached-folder.ts'
+import { cachedFolder } from '../support/cached-folder.ts'
 import { startDemo } from '../support/clients/demo.ts'
-import { runCommand } from '../support/clients/run-command.ts'
+import { runCommand } from '../support/run-command.ts'
 import { tempDir } from '../support/service.ts'
 
 const root = join(import.meta.dirname, '../..')

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import getPort from 'get-port'
+import { endWithThisProcess } from '../end-with-this-process.ts'
 
 /** Far above the milliseconds that a start takes, for a machine that is busy with other things too. */
 const START_TIMEOUT_MS = 60_000
@@ -23,7 +24,7 @@ export async function startDynoxide(command: string): Promise<DynamoDbServer> {
   const port = await getPort()
   const args = ['serve', '--host', '127.0.0.1', '--port', String(port), '--log', 'quiet']
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-  const forget = endWithThisProcess(child)
+  const forget = endWithThisProcess(() => child.kill('SIGKILL'))
   const exit = once(child, 'exit').then(forget)
   const stop = async () => {
     // It holds nothing worth keeping, and SIGKILL takes effect at once.
@@ -60,24 +61,4 @@ async function responding(endpoint: string, child: ChildProcess): Promise<void> 
     await sleep(5)
   }
   throw new Error(`dynoxide did not respond within ${START_TIMEOUT_MS} ms:\n${printed}`)
-}
-
-/** Kills `child` when this process exits or gets a signal that ends it; returns a function that stops watching. */
-function endWithThisProcess(child: ChildProcess): () => void {
-  const kill = () => child.kill('SIGKILL')
-  const onSignal = (signal: NodeJS.Signals) => {
-    kill()
-    forget()
-    // A listener keeps the signal from ending the process, so it is sent again, unless another listener is there and
-    // decides about the end.
-    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal)
-  }
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  const forget = () => {
-    process.off('exit', kill)
-    for (const signal of signals) process.off(signal, onSignal)
-  }
-  process.on('exit', kill)
-  for (const signal of signals) process.on(signal, onSignal)
-  return forget
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-const cache = join(import.meta.dirname, '../../../.cache')
+const cache = join(import.meta.dirname, '../../.cache')
 
 /**
  * Returns the folder `.cache/<name>`, filled by `install`; a later call with the same `content` finds it filled.

@@ -1,0 +1,111 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import getPort from 'get-port'
+import { z } from 'zod'
+import { endWithThisProcess } from '../end-with-this-process.ts'
+
+/** Far above the 20 seconds of a start, for a machine that is slow or busy with other things too. */
+const START_TIMEOUT_MS = 480_000
+
+export interface Keycloak {
+  /** Creates a realm from Keycloak's own description of one, and returns its issuer. */
+  createRealm(realm: { readonly realm: string } & Readonly<Record<string, unknown>>): Promise<string>
+  /** Ends it and deletes everything in it. */
+  stop(): Promise<void>
+}
+
+/**
+ * Starts Keycloak in its development mode: with an empty database in memory, on the loopback interface. Resolves when it
+ * responds. It ends with this process, except when this process is killed with SIGKILL.
+ * @param folder as `installKeycloak` returns it
+ * @throws Error with its output if it does not start
+ */
+export async function startKeycloak(folder: string): Promise<Keycloak> {
+  const port = await getPort({ host: '127.0.0.1' })
+  // Another site than 127.0.0.1, as an identity provider is: its redirect is a cross-site request of the browser.
+  const url = `http://localhost:${port}`
+  const admin = { client_id: 'tests', client_secret: randomUUID() }
+  const child = spawn(
+    join(folder, 'bin/kc.sh'),
+    ['start-dev', '--db=dev-mem', '--cache=local', '--http-host=127.0.0.1', `--http-port=${port}`],
+    {
+      // In a process group of its own: the script runs Java as its child.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        KC_BOOTSTRAP_ADMIN_CLIENT_ID: admin.client_id,
+        KC_BOOTSTRAP_ADMIN_CLIENT_SECRET: admin.client_secret,
+        JAVA_OPTS_KC_HEAP: '-Xms64m -Xmx512m',
+        // Without the optimizing compiler, which pays off later than this server lives.
+        JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
+      },
+    },
+  )
+  const kill = () => {
+    // It holds nothing worth keeping, and SIGKILL takes effect at once.
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+      process.kill(-child.pid, 'SIGKILL')
+  }
+  const forget = endWithThisProcess(kill)
+  const exit = once(child, 'exit').finally(forget)
+  const stop = async () => {
+    kill()
+    await exit
+  }
+  try {
+    await responding(`${url}/realms/master`, child)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return {
+    stop,
+    async createRealm(realm) {
+      const token = await clientCredentialsToken(`${url}/realms/master`, admin)
+      const answer = await fetch(`${url}/admin/realms`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ enabled: true, ...realm }),
+      })
+      if (answer.status !== 201)
+        throw new Error(`Keycloak refused the realm: ${answer.status} ${await answer.text()}`)
+      return `${url}/realms/${realm.realm}`
+    },
+  }
+}
+
+/** Returns the access token that a client of Keycloak gets for itself. */
+export async function clientCredentialsToken(
+  issuer: string,
+  client: { readonly client_id: string; readonly client_secret: string },
+): Promise<string> {
+  const body = new URLSearchParams({ grant_type: 'client_credentials', ...client })
+  const answer = await fetch(`${issuer}/protocol/openid-connect/token`, { method: 'POST', body })
+  return z.object({ access_token: z.string() }).parse(await answer.json()).access_token
+}
+
+/** Resolves at the first response to `url`. */
+async function responding(url: string, child: ChildProcess): Promise<void> {
+  let printed = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (chunk: string) => {
+      printed += chunk
+    })
+  }
+  const deadline = performance.now() + START_TIMEOUT_MS
+  while (performance.now() < deadline) {
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`Keycloak ended before it was ready:\n${printed}`)
+    const up = await fetch(url).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+    if (up) return
+    await sleep(100)
+  }
+  throw new Error(`Keycloak did not respond within ${START_TIMEOUT_MS} ms:\n${printed}`)
+}
