@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { type Federation, openFederation } from './auth/federation/federation.ts'
+import type { Federation } from './auth/federation/federation.ts'
 import { type ApiGateway, createApiGateway } from './aws/api-gateway.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type ClockCheck, createClockCheck } from './clock-check.ts'
@@ -56,7 +56,7 @@ export async function createDeps(
       lowPriorityApiGateway.describePlan(config.plans[0].usagePlanId, AbortSignal.timeout(ASK_TIMEOUT_MS)),
   })
   const { now: clock, observe: observeDate } = clockCheck
-  const federation = openFederationOf(config, clock, log)
+  const federation = await openFederationOf(config, clock, log)
   const store = await openStore(config.store, { observeDate, log })
   const { queryApiGateway, ...access } = createApiGateway({
     region: config.region,
@@ -111,9 +111,11 @@ export async function createDeps(
   }
 }
 
-function openFederationOf(config: Config, clock: Clock, log: Logger): Federation | null {
+async function openFederationOf(config: Config, clock: Clock, log: Logger): Promise<Federation | null> {
   const { trustFile: path, publicUrl, plans, proxies, environment } = config
   if (path === null) return null
+  // Loaded only here: its libraries would cost every start time and memory.
+  const { openFederation } = await import('./auth/federation/federation.ts')
   const variable = (name: string) => environment[name]
   return openFederation({
     ...{ path, publicUrl, proxies, variable, clock, log },

@@ -12,7 +12,7 @@ import {
   readAuthorizationRequest,
   refusalOf,
 } from '../auth/login/authorization-request.ts'
-import { createIdentityProviders, type LoginIssuer } from '../auth/login/identity-provider.ts'
+import type { IdentityProviders, LoginIssuer } from '../auth/login/identity-provider.ts'
 import { CODE_TTL_MS, createLoginCode } from '../auth/login/login-code.ts'
 import {
   askForConfirmation,
@@ -24,6 +24,7 @@ import {
 import { targetOf, withParameters } from '../auth/login/redirect-uri.ts'
 import type { Deps } from '../deps.ts'
 import { linksOf } from '../discovery/links.ts'
+import type { ProxyVariables } from '../egress-proxy.ts'
 import { errorCatalogue } from '../error-catalogue.ts'
 import { ServiceError } from '../errors.ts'
 import { identify } from '../http/authenticate.ts'
@@ -69,7 +70,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
   const isSecure = protocol === 'https:'
   // Only with this prefix does a browser refuse a cookie that another host of the domain sets. It requires HTTPS.
   const prefix = `${isSecure ? '__Host-' : ''}firstkey-login-`
-  const providers = createIdentityProviders(links.loginCallback, config.proxies)
+  const providers = federation === null ? null : await providersAt(links.loginCallback, config.proxies)
   const ways = new WeakMap<FastifyRequest, Ways>()
 
   const issuers = () => loginIssuers(federation)
@@ -165,7 +166,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
     },
     handler: async (request, reply) => {
       const [first, ...others] = issuers()
-      if (first === undefined) throw noLogin()
+      if (first === undefined || providers === null) throw noLogin()
       const read = readAuthorizationRequest(queryOf(request), { ownPages, publicUrl })
       if ('redirectTo' in read) return redirect(reply, read.redirectTo)
       const asked = read.issuer === undefined ? undefined : findIssuer(read.issuer)
@@ -222,7 +223,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
       },
     },
     handler: async (request, reply) => {
-      if (federation === null) throw noLogin()
+      if (federation === null || providers === null) throw noLogin()
       const query = queryOf(request)
       const [id = '', ...more] = query.getAll('state')
       const cookie = ID.test(id) && more.length === 0 ? request.cookies[prefix + id] : undefined
@@ -325,6 +326,12 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
     if (target?.kind === 'program') return target
     return { kind: redirectUri === links.home ? 'form' : 'code' }
   }
+}
+
+/** Loads the library for logins where there can be one: it would cost every start 30 ms. */
+async function providersAt(callbackUrl: string, proxies: ProxyVariables): Promise<IdentityProviders> {
+  const { createIdentityProviders } = await import('../auth/login/identity-provider.ts')
+  return createIdentityProviders(callbackUrl, proxies)
 }
 
 /** A parameter of a query, which its route checks itself. */
