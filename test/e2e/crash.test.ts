@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -7,7 +8,9 @@ import type { FaultOrder } from '../../emulator/faults.ts'
 import type { OperationName } from '../../emulator/options.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
+import { startIssuer, type TestIssuer } from '../support/identity/issuer.ts'
 import { assertInvariants, type ReceivedCredential } from '../support/invariants.ts'
+import { readProblem } from '../support/problem.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -17,8 +20,11 @@ interface Crash {
   readonly moment: 'arrived' | 'effective'
   /** The fault that makes the process undo, if it is killed during the undo. */
   readonly undoing?: FaultOrder | undefined
-  readonly keyed: boolean
+  readonly caller: Caller
 }
+
+/** A bootstrap token without or with an idempotency key, or an identity token that can be used once, with one. */
+type Caller = 'without a key' | 'with a key' | 'with an identity token'
 
 const attachDenied: FaultOrder = { operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' }
 const lookDenied: FaultOrder = { operation: 'GetUsagePlanKeys', when: 'before', kind: 'denied', times: 9 }
@@ -40,26 +46,56 @@ describe('invariants 2, 3, 4, 6: kill -9 between any two side effects, then a re
 }, () => {
   for (const [agents, operation, undoing] of steps)
     for (const moment of ['arrived', 'effective'] as const)
-      for (const keyed of [false, true]) {
-        test(`${agents} at once, when ${operation} is ${moment}, ${keyed ? 'with' : 'without'} a key`, (t) =>
-          crashAt(t, { agents, operation, moment, undoing, keyed }))
+      for (const caller of ['without a key', 'with a key', 'with an identity token'] as const) {
+        // For an identity token, where a key may exist, and where it is gone.
+        const differs =
+          moment === 'effective' && ['CreateApiKey', 'ImportApiKeys', 'DeleteApiKey'].includes(operation)
+        if (caller === 'with an identity token' && !differs) continue
+        test(`${agents} at once, when ${operation} is ${moment}, ${caller}`, (t) =>
+          crashAt(t, { agents, operation, moment, undoing, caller }))
       }
 })
 
-async function crashAt(t: TestContext, { agents, operation, moment, undoing, keyed }: Crash): Promise<void> {
+/** Lets an issuer's callers have as many keys as there are agents. */
+function trustFile(dir: string, issuer: TestIssuer, agents: number): string {
+  const path = join(dir, 'trust.yaml')
+  const grant = { key_ttl: '24h', max_live: agents, on_repeat: 'refuse' }
+  const trust = {
+    issuers: { ci: { kind: 'oidc', issuer: issuer.url, algorithms: ['ES256'], single_use: true } },
+    rules: [{ id: 'ci', issuer: 'ci', match: { sub: 'caller' }, grant }],
+  }
+  writeFileSync(path, JSON.stringify(trust))
+  return path
+}
+
+async function crashAt(t: TestContext, { agents, operation, moment, undoing, caller }: Crash): Promise<void> {
+  const keyed = caller !== 'without a key'
+  const isFederated = caller === 'with an identity token'
   const gateway = await testGateway(t)
   const dir = tempDir(t)
-  const env = { ...serverEnv(gateway, dir), MINT_MODE: agents === 1 ? 'auto' : 'bulk' }
+  const issuer = await startIssuer(t)
+  const env = {
+    ...serverEnv(gateway, dir),
+    MINT_MODE: agents === 1 ? 'auto' : 'bulk',
+    TRUST_FILE: trustFile(dir, issuer, agents),
+    PUBLIC_URL: 'http://localhost:3000',
+  }
   const store = openSqliteStore(join(dir, 'firstkey.db'))
   t.after(() => store.close())
   const created = ['tokens', 'create', '--label', 'x', '--max-uses', String(agents)]
   const secret = (await runCli(t, created, env)).stdout.trim()
   const registrants = Array.from({ length: agents }, (_, i) => {
-    const headers: Record<string, string> = keyed ? { 'idempotency-key': randomUUID() } : {}
-    return (url: string) =>
+    const key = randomUUID()
+    const credential = isFederated ? issuer.sign() : secret
+    return (url: string, fresh?: { 'idempotency-key': string }) =>
       fetch(`${url}/register`, {
         method: 'POST',
-        headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
+        headers: {
+          authorization: `Bearer ${credential}`,
+          'content-type': 'application/json',
+          ...(keyed ? { 'idempotency-key': key } : {}),
+          ...fresh,
+        },
         body: JSON.stringify({ name: `agent-${i}` }),
       })
   })
@@ -90,6 +126,11 @@ async function crashAt(t: TestContext, { agents, operation, moment, undoing, key
   if (keyed) given.push(...(await Promise.all(registrants.map((register) => insist(register, second.url)))))
   await nothingPending(store)
   await assertInvariants(gateway, store, given)
+  if (isFederated) {
+    const again = registrants.map((register) => register(second.url, { 'idempotency-key': randomUUID() }))
+    for (const answer of await Promise.all(again))
+      assert.equal((await readProblem(answer)).code, 'token_replayed', 'each token was used once')
+  }
   if (keyed) return
   assert.equal(gateway.account.keys.size, 0, 'keys that were never returned are deleted')
   const retries = await Promise.all(registrants.map((register) => register(second.url)))

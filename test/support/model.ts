@@ -13,13 +13,17 @@ const operation = fc.constantFrom(
 const mintMode = fc.constantFrom('auto' as const, 'bulk' as const)
 const moment = fc.constantFrom('arrived' as const, 'effective' as const)
 
-/** A random action. `key`: one of three idempotency keys, or none; `racers`: the number of concurrent requests. */
+/**
+ * A random action. `token`: one of two bootstrap tokens, or an identity token; `again`: the identity token of an earlier request;
+ * `key`: one of three idempotency keys, or none; `racers`: the number of concurrent requests.
+ */
 const action = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
       do: fc.constant('register' as const),
-      token: fc.nat(1),
+      token: fc.nat(2),
+      again: fc.boolean(),
       key: fc.option(fc.nat(2)),
       racers: fc.integer({ min: 1, max: 3 }),
     }),
@@ -64,7 +68,7 @@ const action = fc.oneof(
       aheadMs: fc.constantFrom(40 * DAY_MS, 10_000, -30_000, 0),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke token' as const), token: fc.nat(1) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke token' as const), token: fc.nat(2) }) },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -90,8 +94,8 @@ const action = fc.oneof(
 export type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
 
 /**
- * Runs random sequences of registrations, rotations, revocations, suspensions, expiries, retries, races, crashes, restarts,
- * faults, uses of keys, clock jumps and wrong clocks. Checks that every response is a documented one, that the same request gets the same
+ * Runs random sequences of registrations by bootstrap tokens and by identity tokens that can be used once, rotations, revocations,
+ * suspensions, expiries, retries, replays, races, crashes, restarts, faults, uses of keys, clock jumps and wrong clocks. Checks that every response is a documented one, that the same request gets the same
  * credential within a day, and, once nothing is left to recover, every invariant against the gateway's own state; then again, once
  * everything that a crash left in doubt is settled.
  * @throws Error with the seed and the path that reproduce the failure
@@ -127,6 +131,7 @@ async function runActions(
     await world.assertRevoked()
     await world.assertNoneExpiredEarly()
     await world.assertExhausted()
+    await world.assertUsedOnce()
   } finally {
     await world.close()
   }

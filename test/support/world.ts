@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,6 +12,7 @@ import type { Problem } from '../../src/http/problem.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { Registration } from '../../src/store/records.ts'
 import type { Store } from '../../src/store/store.ts'
+import { startIssuer, type TestIssuer } from './identity/issuer.ts'
 import { hasWorkLeft, type ReceivedCredential } from './invariants.ts'
 import type { Action } from './model.ts'
 import { readProblem } from './problem.ts'
@@ -23,10 +25,12 @@ const LONGEST_DELIVERY_MS = 5_000
 /** The lifetime of the second token's keys. */
 const KEY_TTL_MS = 6 * 3_600_000
 
-/** A bootstrap token, with what is known of it. */
+/** A bootstrap token or a federated identity, with what is known of it. */
 interface ModelToken {
-  readonly secret: string
-  readonly id: string
+  /** The secret of a bootstrap token; `null`: its callers show identity tokens. */
+  readonly secret: string | null
+  /** @returns `undefined`: no request of the identity has arrived yet */
+  readonly id: () => Promise<string | undefined>
   revoked: boolean
   /** A request was refused for good because all its uses are spent. */
   exhausted: boolean
@@ -90,6 +94,11 @@ export class World {
   readonly #mode: 'auto' | 'bulk'
   readonly #tokens: ModelToken[]
   readonly #owners: Owner[] = []
+  readonly #issuer: TestIssuer
+  /** Stop the issuer. */
+  readonly #closers: readonly (() => void)[]
+  /** The identity tokens so far, with the credentials that were received for them. */
+  readonly #jwts = new Map<string, ReceivedCredential[]>()
   /** The key value of the first response to each token and idempotency key, and the server's time then. */
   readonly #answers = new Map<string, { value: string; at: number }>()
   #server: { child: ChildProcess; url: string } | undefined
@@ -102,7 +111,11 @@ export class World {
     tokens: ModelToken[],
     mode: 'auto' | 'bulk',
     time: Time,
+    issuer: TestIssuer,
+    closers: readonly (() => void)[],
   ) {
+    this.#issuer = issuer
+    this.#closers = closers
     this.#mode = mode
     this.#time = time
     this.#env = env
@@ -128,16 +141,24 @@ export class World {
         SERVICE,
         Date.now(),
       )
-      tokens.push({ secret, id: token.id, revoked: false, exhausted: false })
+      tokens.push({ secret, id: async () => token.id, revoked: false, exhausted: false })
     }
+    const idOfIdentity = async () => (await store.listTokens()).find((one) => one.federation !== null)?.id
+    tokens.push({ secret: null, id: idOfIdentity, revoked: false, exhausted: false })
     const gateway = await startGateway({ clock: time.now })
-    return new World(gateway, opened, dir, tokens, mode, time)
+    const closers: (() => void)[] = []
+    const after = (close: () => void) => closers.push(close)
+    const issuer = await startIssuer({ after }, { audience: AUDIENCE, clock: time.now })
+    const trustFile = join(dir, 'trust.yaml')
+    writeFileSync(trustFile, trustOf(issuer))
+    const withTrust = { store, env: { ...opened.env, TRUST_FILE: trustFile } }
+    return new World(gateway, withTrust, dir, tokens, mode, time, issuer, closers)
   }
 
   async run(one: Action): Promise<void> {
     switch (one.do) {
       case 'register':
-        await Promise.all(Array.from({ length: one.racers }, () => this.#register(one.token, one.key)))
+        await Promise.all(Array.from({ length: one.racers }, () => this.#register(one)))
         return
       case 'fault': {
         const { do: _, ...fault } = one
@@ -175,8 +196,9 @@ export class World {
         return
       case 'revoke token': {
         const token = this.#tokens[one.token]
-        if (token === undefined) return
-        await this.store.revokeToken(token.id, SERVICE, this.#time.now())
+        const id = await token?.id()
+        if (token === undefined || id === undefined) return
+        await this.store.revokeToken(id, SERVICE, this.#time.now())
         token.revoked = true
         return
       }
@@ -197,47 +219,65 @@ export class World {
     }
   }
 
-  async #register(index: number, key: number | null): Promise<void> {
+  async #register({ token: index, again, key }: Action & { do: 'register' }): Promise<void> {
     const token = this.#tokens[index]
     assert.ok(token)
-    const { revoked } = token
+    const { revoked, secret } = token
     const { url } = await this.#runningServer()
+    const jwt = secret === null ? this.#identityToken(again) : undefined
+    // An identity token needs a UUID, and a request with the same one the same name.
+    const idempotencyKey =
+      jwt === undefined ? key !== null && `idempotency-key-${key}` : key === null ? randomUUID() : UUIDS[key]
     const headers: Record<string, string> = {
-      authorization: `Bearer ${token.secret}`,
+      authorization: `Bearer ${jwt ?? secret}`,
       'content-type': 'application/json',
-      ...(key === null ? {} : { 'idempotency-key': `idempotency-key-${key}` }),
+      ...(idempotencyKey ? { 'idempotency-key': idempotencyKey } : {}),
     }
-    const answer = await send(`${url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}' })
+    const body = JSON.stringify({ name: key === 2 ? 'acme-other' : 'acme-agent' })
+    const answer = await send(`${url}/register`, { method: 'POST', headers, body })
     if (answer === undefined) return
     if (answer.problem?.code === 'token_exhausted') token.exhausted = true
     if (answer.problem !== undefined)
-      return assertPossibleError(
-        answer.problem,
-        revoked
-          ? []
-          : [
-              ...REGISTER_ERRORS,
-              ...(this.#owners.some(({ mayBeSuspended }) => mayBeSuspended)
-                ? ['registration_suspended']
-                : []),
-            ],
-      )
-    const { body } = answer
-    assert.ok(body)
+      return assertPossibleError(answer.problem, [
+        ...(revoked ? [] : REGISTER_ERRORS),
+        ...(jwt === undefined ? [] : IDENTITY_ERRORS),
+        ...(revoked && jwt !== undefined ? ['identity_not_allowed'] : []),
+        ...(!revoked && this.#owners.some(({ mayBeSuspended }) => mayBeSuspended)
+          ? ['registration_suspended']
+          : []),
+      ])
+    const { body: credential } = answer
+    assert.ok(credential)
     assert.ok(!revoked, 'a revoked token cannot register')
-    this.#received.push({ ...body, at: performance.now() })
-    const { registration_id } = body
-    if (!this.#owners.some((owner) => owner.registration_id === registration_id)) {
-      const managementToken = body.management.token ?? ''
+    this.#received.push({ ...credential, at: performance.now() })
+    if (jwt !== undefined) this.#jwts.get(jwt)?.push(credential)
+    this.#addOwner(credential, jwt !== undefined)
+    if (key !== null) this.#assertSameCredential(`${index}/${key}`, credential)
+  }
+
+  /** @param again returns the latest one again, if there is one */
+  #identityToken(again: boolean): string {
+    const [latest] = again ? [...this.#jwts.keys()].slice(-1) : []
+    const jwt = latest ?? this.#issuer.sign()
+    if (latest === undefined) this.#jwts.set(jwt, [])
+    return jwt
+  }
+
+  /** @param mayRenew the registration may be an earlier one, whose key and management token this one replaces */
+  #addOwner({ registration_id, management }: Credential, mayRenew: boolean): void {
+    const managementToken = management.token ?? ''
+    const known = this.#owners.find((owner) => owner.registration_id === registration_id)
+    if (known === undefined)
       this.#owners.push({
-        registration_id,
-        managementToken,
-        mayBeOutdated: false,
-        revoked: 'no',
-        mayBeSuspended: false,
+        ...{
+          registration_id,
+          managementToken,
+          mayBeOutdated: mayRenew,
+          revoked: 'no',
+          mayBeSuspended: false,
+        },
       })
-    }
-    if (key !== null) this.#assertSameCredential(`${index}/${key}`, body)
+    else if (mayRenew) known.managementToken = managementToken
   }
 
   async #rotate({ owner: index, key, overlap, renew: wanted }: Action & { do: 'rotate' }): Promise<void> {
@@ -345,8 +385,17 @@ export class World {
   async assertExhausted(): Promise<void> {
     for (const { id, exhausted } of this.#tokens) {
       if (!exhausted) continue
-      const token = await this.store.getToken(id)
+      const token = await this.store.getToken((await id()) ?? '')
       assert.equal(token?.uses, token?.maxUses, 'invariant 3: token_exhausted, and a use came back')
+    }
+  }
+
+  /** Asserts that no identity token brought two keys, except one that was undone. */
+  async assertUsedOnce(): Promise<void> {
+    const kept = new Set((await this.keptCredentials()).map((one) => one.api_key_value))
+    for (const [jwt, received] of this.#jwts) {
+      const values = new Set(received.map((one) => one.api_key_value).filter((value) => kept.has(value)))
+      assert.ok(values.size <= 1, `invariant 3: ${values.size} keys for ${jwt}`)
     }
   }
 
@@ -441,6 +490,7 @@ export class World {
       child.kill('SIGKILL')
       await once(child, 'exit')
     }
+    for (const close of this.#closers) close()
     await this.gateway.close()
     await this.store.close()
     rmSync(this.#dir, { recursive: true, force: true })
@@ -465,6 +515,24 @@ const REGISTER_ERRORS = [
   'registration_ended',
   'key_replaced',
 ]
+/** Also of a fresh token: the server's clock may be wrong, and that of the issuer was set back or forth meanwhile. */
+const IDENTITY_ERRORS = [
+  ...['token_replayed', 'token_expired', 'invalid_token', 'identity_limit_reached', 'rotation_in_progress'],
+]
+/** Idempotency keys for identity tokens. */
+const UUIDS = Array.from({ length: 3 }, () => randomUUID())
+const AUDIENCE = 'https://keys.example.com'
+
+/** The rule of the identity: a registration for each of two names, which further requests rotate. */
+function trustOf({ url: issuer }: TestIssuer): string {
+  const grant = { key_ttl: '6h', max_live: 2, on_repeat: 'rotate', overlap: '1m' }
+  return JSON.stringify({
+    audience: AUDIENCE,
+    issuers: { model: { kind: 'oidc', issuer, algorithms: ['ES256'], single_use: true } },
+    rules: [{ id: 'model', issuer: 'model', match: { sub: 'caller' }, grant }],
+  })
+}
+
 const ROTATE_ERRORS = [
   ...UPSTREAM_ERRORS,
   'key_quota_reached',
