@@ -129,8 +129,8 @@ async function verifySignature(
 ): Promise<JWTPayload> {
   for (const key of await keysOf(issuer, alg, kid)) {
     try {
-      const { payload } = await compactVerify(jwt, key, { algorithms: [alg] })
-      return JSON.parse(Buffer.from(payload).toString('utf8'))
+      await compactVerify(jwt, key, { algorithms: [alg] })
+      return decodeJwt(jwt)
     } catch (error) {
       if (!(error instanceof errors.JOSEError)) throw error
     }

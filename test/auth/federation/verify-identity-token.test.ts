@@ -306,6 +306,11 @@ test('strange JSON is read as its last words say, and reaches no prototype', asy
     issuer.signText(`{"iss":"x","iss":"${issuer.url}","sub":"a","sub":"caller",${times}}`),
   )
   assert.equal(twice.claims.sub, 'caller')
+  // jose reads past a byte order mark; JSON.parse does not.
+  const marked = await federation.verify(
+    issuer.signText(`\ufeff{"iss":"${issuer.url}","sub":"caller",${times}}`),
+  )
+  assert.equal(marked.claims.sub, 'caller')
   const hidden = issuer.signText(`{"iss":"${issuer.url}",${times},"__proto__":{"sub":"caller"}}`)
   assert.match((await refusalOf(federation.verify(hidden))).message, /"sub"/)
   const nested = issuer.signText(
