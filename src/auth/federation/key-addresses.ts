@@ -59,6 +59,8 @@ export function hostOf({ hostname }: URL): string {
  * to an address that is allowed.
  */
 export function urlFault(text: string): string | undefined {
+  // Parsers of URLs repair these, and then what is connected to is not what is written and compared.
+  if (/[\s\\\p{Cc}]/u.test(text)) return 'must have no white space and no backslash'
   const url = URL.parse(text)
   if (url === null || !/^https?:$/.test(url.protocol)) return 'must be an https URL'
   const host = hostOf(url)

@@ -65,6 +65,9 @@ const urls: [url: string, allowed: boolean][] = [
   ['file:///etc/passwd', false],
   ['idp.example.com', false],
   ['', false],
+  [' https://idp.example.com', false],
+  ['https://idp.example.com/a\tb', false],
+  ['https://idp.example.com\\realms', false],
 ]
 test('the URLs of issuers and keys', () => {
   for (const [url, allowed] of urls) assert.equal(urlFault(url) === undefined, allowed, url)
