@@ -1,9 +1,9 @@
 import { z } from 'zod'
 import { containsToken } from '../auth/token-format.ts'
+import { TOKEN_RULE } from '../auth/visible-text.ts'
 import { linksOf } from '../discovery/links.ts'
 import type { Credential } from '../registration/deps.ts'
 import type { RegistrationView } from '../registration/queries/registration-view.ts'
-import { TOKEN_RULE } from '../registration/visible-text.ts'
 import { ready, registerBody } from './register-schema.ts'
 
 const { name, plan } = registerBody.shape

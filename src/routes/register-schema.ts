@@ -1,8 +1,8 @@
 import { z } from 'zod'
+import { readVisibleText, TEXT_RULE } from '../auth/visible-text.ts'
 import { linksOf } from '../discovery/links.ts'
 import { idempotencyKeyShape } from '../http/idempotency-key.ts'
 import type { Credential } from '../registration/deps.ts'
-import { readVisibleText, TEXT_RULE } from '../registration/visible-text.ts'
 import { shellAssignments, shellQuote } from './shell-quoting.ts'
 
 /**

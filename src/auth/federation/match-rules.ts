@@ -125,13 +125,10 @@ function* compareName(rule: Rule, issuer: Issuer, claims: Claims): Generator<Com
     const found = readClaim(issuer, claim, claims)
     yield { part: 'name', claim, wanted: [], found, fault: whyNoIdentity(found) }
   }
-  if (
-    template.claims.length === 0 ||
-    template.fill((claim) => String(readClaim(issuer, claim, claims))) !== undefined
-  )
-    return
-  const [first = ''] = template.claims
-  const fault = 'makes a name that is too long or has invisible characters'
+  const [first] = template.claims
+  const filled = template.fill((claim) => String(readClaim(issuer, claim, claims)))
+  if (first === undefined || 'text' in filled) return
+  const fault = `makes a name that is not allowed: it ${filled.fault}`
   yield { part: 'name', claim: first, wanted: [], found: readClaim(issuer, first, claims), fault }
 }
 
@@ -142,11 +139,11 @@ function templateOf({ grant }: Rule) {
 
 function matched(rule: Rule, issuer: Issuer, claims: Claims): MatchedRule {
   const template = templateOf(rule)
-  const name = template?.fill((claim) => String(readClaim(issuer, claim, claims))) ?? ''
+  const filled = template?.fill((claim) => String(readClaim(issuer, claim, claims)))
   return {
     rule,
     identity: identityOf(rule, issuer, claims),
-    name,
+    name: filled !== undefined && 'text' in filled ? filled.text : '',
     nameIsExact: template !== undefined && !template.isPrefix,
   }
 }

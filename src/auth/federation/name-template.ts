@@ -1,4 +1,4 @@
-import { escapeInvisible } from '../../show-value.ts'
+import { readVisibleText } from '../visible-text.ts'
 
 /** The most characters of a registration's name. */
 const LONGEST = 128
@@ -7,8 +7,8 @@ const LONGEST = 128
 export interface NameTemplate {
   readonly claims: readonly string[]
   readonly isPrefix: boolean
-  /** Returns the text with the claims filled in; `undefined`: that is no name. */
-  fill(read: (claim: string) => string): string | undefined
+  /** Returns the text with the claims filled in, or the reason why no name is or begins like that, in words that follow "a name that". */
+  fill(read: (claim: string) => string): { readonly text: string } | { readonly fault: string }
 }
 
 /** Parses a template. @returns its fault, in words that follow the name of the field */
@@ -23,18 +23,15 @@ export function parseNameTemplate(template: string): NameTemplate | string {
   if (claims.includes('')) return 'must have the name of a claim in its braces'
   if (literals.includes('*')) return 'may have a * only at its end'
   if (text === '') return 'must have a text before the *'
-  if (!isName(literals)) return `must have at most ${LONGEST} visible characters`
-  return {
-    claims,
-    isPrefix,
-    fill(read) {
-      const filled = parts.map((part, i) => (i % 2 === 0 ? part : read(part))).join('')
-      const name = filled.normalize('NFC')
-      return isName(name) ? name : undefined
-    },
-  }
-}
 
-function isName(text: string): boolean {
-  return text.length <= 4 * LONGEST && [...text].length <= LONGEST && escapeInvisible(text) === text
+  const fill = (read: (claim: string) => string) => {
+    const filled = parts.map((part, i) => (i % 2 === 0 ? part : read(part))).join('')
+    // A name goes on after a space at the end of its beginning.
+    const space = isPrefix && /[^ ] $/.test(filled) ? ' ' : ''
+    const result = readVisibleText(filled.slice(0, filled.length - space.length), LONGEST)
+    return 'text' in result ? { text: result.text + space } : result
+  }
+  // A claim may be anything; as a letter it leaves the faults of the text around it.
+  const sample = fill(() => 'x')
+  return 'fault' in sample ? sample.fault : { claims, isPrefix, fill }
 }

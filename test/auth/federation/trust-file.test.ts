@@ -409,6 +409,22 @@ const parts: [what: string, part: Parameters<typeof oneRule>[0], fault: RegExp |
   ['a name with a * inside', { grant: 'key_ttl: 1h, name: "a*b"' }, /a \* only at its end/],
   ['a name of only *', { grant: 'key_ttl: 1h, name: "*"' }, /text before the \*/],
   ['a long name', { grant: `key_ttl: 1h, name: ${'x'.repeat(200)}` }, /at most 128/],
+  [
+    'a name with two spaces',
+    { grant: 'key_ttl: 1h, name: "a  {repository}"' },
+    /name must consist of .* single spaces between them; character 2/,
+  ],
+  ['a name with a space at its end', { grant: 'key_ttl: 1h, name: "a "' }, /single spaces between them/],
+  [
+    'a name with an invisible character',
+    { grant: 'key_ttl: 1h, name: "a\\u200b*"' },
+    /character 2 is U\+200B/,
+  ],
+  [
+    'an issuer with white space',
+    { issuer: '{ kind: github, issuer: " https://x.example.com" }' },
+    /no white space/,
+  ],
   ['no lifetime of keys', { grant: 'plans: [gold]' }, /key_ttl is required/],
   ['a lifetime in numbers', { grant: 'key_ttl: 24' }, /key_ttl must be a duration/],
   ['an endless lifetime', { grant: 'key_ttl: never' }, /key_ttl must be a duration/],
@@ -427,6 +443,7 @@ const parts: [what: string, part: Parameters<typeof oneRule>[0], fault: RegExp |
     undefined,
   ],
   ['localhost', { issuer: '{ kind: github, issuer: "http://localhost:4000/x" }' }, undefined],
+  ['a beginning of a name with a space at its end', { grant: 'key_ttl: 1h, name: "a *"' }, undefined],
   ['a name with claims', { grant: 'key_ttl: 1h, name: "gh-{repository}*", overlap: 90s' }, undefined],
 ]
 for (const [what, part, fault] of parts)

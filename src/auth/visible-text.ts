@@ -1,5 +1,5 @@
-import { containsToken } from '../auth/token-format.ts'
 import { codePoint } from '../show-value.ts'
+import { containsToken } from './token-format.ts'
 
 /** The characters of names, descriptions and labels in words, to follow the name of a field. */
 export const TEXT_RULE =

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { createSecret } from '../../src/auth/token-format.ts'
-import { readVisibleText } from '../../src/registration/visible-text.ts'
+import { readVisibleText } from '../../src/auth/visible-text.ts'
 
 const LONGEST = 128
 const read = (text: string) => readVisibleText(text, LONGEST)
