@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { JWTPayload } from 'jose'
 import type { Clock } from '../../clock.ts'
 import type { ProxyVariables } from '../../egress-proxy.ts'
@@ -126,7 +127,9 @@ export function openFederation(options: FederationOptions): Federation {
         return { faults: [] }
       } catch (error) {
         if (!(error instanceof TrustFileError)) throw error
-        refused = { at: clock(), faults: error.faults }
+        // Read again with the same faults, it is refused since the first time.
+        const at = isDeepStrictEqual(refused?.faults, error.faults) ? refused?.at : undefined
+        refused = { at: at ?? clock(), faults: error.faults }
         return { faults: error.faults }
       }
     },

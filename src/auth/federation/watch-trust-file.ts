@@ -1,11 +1,14 @@
 import { readFile } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { Log } from '../../log.ts'
-import type { Federation } from './federation.ts'
+import type { Federation, TrustState } from './federation.ts'
 import { trustChanges } from './trust-changes.ts'
 import { type TrustSurroundings, trustWarnings } from './trust-warnings.ts'
 
 /** The interval at which the file is looked at (ms). */
 const LOOK_MS = 2_000
+/** A refused file is read again at each of so many looks: a file that it names may have come, or be right, since. */
+const RETRY_LOOKS = 5
 
 export interface TrustFileWatch {
   /** Reads the file again now, and logs the result in any case. */
@@ -19,7 +22,8 @@ export interface TrustFileWatch {
  * symbolic link, and the file systems of containers report no such change. A content is taken when two looks in a row find it, so
  * that a file which is being written is not taken half.
  *
- * A file with faults is refused and logged once. The trust before it stays in force until the file is right, which is logged too.
+ * A file with faults is refused and logged once. The trust before it stays in force until the file, and each file that it names, is
+ * right, which is logged too.
  * What is likely to be a mistake is logged now, and when another content is in force.
  */
 export function watchTrustFile(
@@ -30,21 +34,26 @@ export function watchTrustFile(
   let seen: string | undefined
   // Nothing counts as taken at first: the file may have changed since the start read it.
   let taken: string | undefined
+  let looks = 0
 
   /** @param isAsked an operator asked for it: there is no second look, and an answer also if nothing has changed */
   async function look(isAsked: boolean): Promise<void> {
     const found = await contentOf(path)
     const isDue = isAsked || (found === seen && found !== taken)
     seen = found
-    if (!isDue) return
-    taken = found
-    take(isAsked)
+    const { refused } = federation.state()
+    const isRetry = !isDue && refused !== null && ++looks % RETRY_LOOKS === 0
+    if (!isDue && !isRetry) return
+    if (isDue) taken = found
+    take(isAsked, isRetry ? refused : null)
   }
 
-  function take(isAsked: boolean): void {
+  /** @param retried the refusal that is tried again, and logged again only if it has other faults */
+  function take(isAsked: boolean, retried: TrustState['refused']): void {
     const [before, wasRefused] = [federation.trust(), federation.state().refused !== null]
     const { faults } = federation.reload()
     if (faults.length > 0) {
+      if (retried !== null && isDeepStrictEqual(faults, retried.faults)) return
       const fields = { trust_file: path, faults }
       log.error(fields, 'the trust file has faults and is refused; the rules before it stay in force')
       return

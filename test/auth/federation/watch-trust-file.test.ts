@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { openFederation } from '../../../src/auth/federation/federation.ts'
 import { watchTrustFile } from '../../../src/auth/federation/watch-trust-file.ts'
 import { systemClock } from '../../../src/clock.ts'
-import { startIssuer } from '../../support/identity/issuer.ts'
+import { createSigningKey, startIssuer } from '../../support/identity/issuer.ts'
 import { tempDir } from '../../support/service.ts'
 
 const AUDIENCE = 'https://keys.example.com'
@@ -89,6 +89,25 @@ test('a file with faults, or none, is refused and logged once; the rules before 
   writeFileSync(path, github('1'))
   assert.equal((await nextLine())?.message, 'the trust file has no faults any more and is in force')
   assert.equal(federation.state().refused, null)
+})
+
+test('a file that names another which is not there yet takes effect when that one comes', async (t) => {
+  const dir = tempDir(t)
+  const path = join(dir, 'trust.yaml')
+  writeFileSync(path, github('1'))
+  const { federation, lines, nextLine, rules } = watch(t, path)
+  // The two are mounted one after the other.
+  writeFileSync(path, trustOf('{ kind: github, jwks_file: jwks.json }', '2'))
+  assert.match(String((await nextLine())?.fields['faults']), /jwks_file must be a file that can be read/)
+  const refusedAt = federation.state().refused?.at
+  await sleep(150)
+  assert.deepEqual(lines, [], 'logged once')
+  assert.equal(federation.state().refused?.at, refusedAt)
+  writeFileSync(join(dir, 'jwks.json'), '{')
+  assert.match(String((await nextLine())?.fields['faults']), /jwks_file must be a file with the keys/)
+  writeFileSync(join(dir, 'jwks.json'), JSON.stringify({ keys: [createSigningKey('RS256').jwk] }))
+  assert.match((await nextLine())?.message ?? '', /has no faults any more and is in force/)
+  assert.deepEqual(rules(), ['r2'])
 })
 
 test('a reload that is asked for happens at once and is answered in the log, also without a change', async (t) => {
