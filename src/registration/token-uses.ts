@@ -78,7 +78,9 @@ export function createTokenUses(deps: TokenUsesDeps): TokenUses {
     const forget = () => {
       if (findings.peek(id) === finding) findings.delete(id)
     }
-    finding.then((found) => found === 'one left' && forget(), forget)
+    // A key may expire in the next moment: then its place is free, and a refusal for good would be wrong.
+    const isOver = (found: Finding) => found === 'one left' || (found === 'all spent' && federation !== null)
+    finding.then((found) => isOver(found) && forget(), forget)
     return finding
   }
 
