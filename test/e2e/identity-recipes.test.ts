@@ -329,7 +329,7 @@ async function runLogin(t: TestContext, world: World, login: keyof typeof ACCOUN
   return { dir, ended: { exitCode: Number(exitCode), stdout: await stdout, stderr } }
 }
 
-const aws = which('aws') === undefined ? { skip: 'aws is not installed' } : {}
+const aws = which('aws') === undefined ? { skip: 'aws is not installed (.ci/aws-cli does this)' } : {}
 
 test('docs/recipes.md without a bootstrap token, as pasted, with an issuer for each platform', {
   concurrency: 4,

@@ -105,7 +105,9 @@ export const recipes: readonly Recipe[] = [
   { heading: 'A tool for an agent', language: 'js', needs: 'node', prepare: asTool, survives: both },
 ]
 
-const path = `${dirname(process.execPath)}${delimiter}${process.env['PATH']}`
+/** The place of the AWS CLI that `.ci/aws-cli` installs. */
+const AWS_CLI = join(import.meta.dirname, '../../.cache/aws-cli/bin')
+const path = [dirname(process.execPath), AWS_CLI, process.env['PATH']].join(delimiter)
 
 /** Returns the path of a program, or `undefined` if it is not installed. */
 export function which(program: string): string | undefined {
