@@ -184,7 +184,7 @@ export const errorCatalogue = {
   uri_too_long: {
     title: 'The URL is too long',
     retryable: false,
-    nextStep: 'Send a URL without what the documentation does not ask for. Tokens belong into the headers.',
+    nextStep: 'Send a URL without what the documentation does not ask for. Tokens belong in the headers.',
   },
   headers_too_large: {
     title: 'The headers are too large',
