@@ -128,6 +128,10 @@ async function registerWithLogin(publicUrl: string, apiUrl: string): Promise<voi
   say(`The script has a key, and no secret was handed out for it:\n${indent(output.trimEnd())}`)
   const [, apiKey = ''] = output.match(/^api_key_value=(\S+)$/m) ?? []
   await useKey(apiUrl, apiKey)
+  if (options.once) {
+    console.log('\nDone. To log in yourself, start the demo without --once.\n')
+    return
+  }
   console.log(`
 Done. To do it yourself, as ${ACCOUNT.login} with the password "${ACCOUNT.password}":
 
