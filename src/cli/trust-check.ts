@@ -138,7 +138,7 @@ function describeIssuer({ issuer, keyIds, faults }: CheckedIssuer, publicUrl: st
     ['issuer', `${name} (${kind})`],
     ['url', url],
     ['algorithms', algorithms.join(', ')],
-    ['tokens', singleUse ? 'count once' : 'may be used until they expire'],
+    ['tokens', singleUse ? 'for one registration each' : 'for any number of registrations until they expire'],
     ...(keyIds === null ? [] : [['keys', ids.join(', ')] as const]),
     ...(login === null
       ? []

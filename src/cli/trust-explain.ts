@@ -104,7 +104,7 @@ export async function explainRequest(request: string, options: ExplainOptions): 
       listRefused(latest)
       throw new Error(
         `there is no refusal of ${request} in the audit trail. Repeats of a refusal are counted, without their request ids: ` +
-          'take the request id of the first one, or firstkey trust explain --token-file',
+          'take the request id of the first one, or run firstkey trust explain --token-file FILE',
       )
     }
     await explainEntry(store, trust, entry, options)
@@ -225,7 +225,7 @@ function printExplanation({ issuer, claims, rules, decision }: Explanation, isVe
   print('Result: no rule lets it in.')
   const proposal = proposeRule(issuer, claims)
   if (proposal.length === 0) return
-  print('If this caller shall register, add a rule such as this, and choose its plans and times:')
+  print('To let this caller register, add a rule such as this, and choose its plans and times:')
   for (const line of proposal) print(line)
 }
 
@@ -325,9 +325,9 @@ function decode(jwt: string, file: string): Claims {
   try {
     return decodeJwt(jwt)
   } catch {
-    const what = jwt.startsWith('fkb_') ? 'a bootstrap token' : jwt === '' ? 'nothing' : 'something else'
+    const instead = jwt.startsWith('fkb_') ? ' but a bootstrap token' : jwt === '' ? ' but nothing' : ''
     throw new Error(
-      `${file === '-' ? 'standard input' : file} has no identity token but ${what}: expected a JWT, three parts of base64url with dots between`,
+      `${file === '-' ? 'standard input' : file} has no identity token${instead}: expected a JWT, three parts of base64url with dots between`,
     )
   }
 }

@@ -51,7 +51,7 @@ test('trust check says the algorithms and key ids of each issuer, and its rules,
     /^issuer +github \(github\)$/m,
     RegExp(`^keys +${kid}$`, 'm'),
     /^algorithms +RS256$/m,
-    /^tokens +count once$/m,
+    /^tokens +for one registration each$/m,
     /^audience +https:\/\/keys\.example\.com$/m,
     /^acme-ci +github +repository_id,environment +gold +1d +5 +rotate$/m,
     /^acme-org +github +repository_id +free +12h +unlimited +add$/m,
@@ -319,7 +319,7 @@ test('trust explain reads standard input, and refuses what is no identity token 
 
   for (const [text, reason] of [
     ['fkb_0123456789', /no identity token but a bootstrap token/],
-    ['not-a-token-but-secret', /no identity token but something else/],
+    ['not-a-token-but-secret', /has no identity token: expected a JWT/],
     ['', /no identity token but nothing/],
     ['x'.repeat(70_000), /more than 64 KiB/],
   ] as const) {

@@ -125,7 +125,7 @@ function valueFault(kind: IssuerKindName, claim: string, value: ClaimValue): str
   if (typeof value !== 'string' || !value.includes('*')) return value === '' ? 'must not be empty' : undefined
   return /^[^*]*[^*:/][:/]\*$/.test(value)
     ? undefined
-    : 'may have one *, at its end and after a ":" or "/" that follows a text, as in "repo:acme/*"'
+    : 'may have one *, at its end and after a ":" or "/" that follows a text, as in "role/data/*"'
 }
 
 /** Returns what a rule must pin so that it does not let in everybody who has a token of the issuer; `undefined`: it does. */
@@ -138,7 +138,7 @@ function missingPin(match: Match, kind: IssuerKindName): string | undefined {
       )
     )
       return undefined
-    return 'must pin a claim besides iss and aud to a value that tells callers apart: without that, every caller of the issuer gets a key'
+    return 'must pin a claim besides iss and aud to a value that tells callers apart: without that, every caller of the issuer could register'
   }
   const isPinned = (claim: string) => {
     const form = pinForm(kind, claim)
@@ -152,7 +152,7 @@ function missingPin(match: Match, kind: IssuerKindName): string | undefined {
   const sets = pins.map((set) =>
     set.map((claim) => `${claim} (${pinForm(kind, claim)?.words ?? 'a text'})`).join(' and '),
   )
-  return `must pin ${sets.join(', or ')}: without that, every caller of the issuer gets a key, or one whose name can change hands`
+  return `must pin ${sets.join(', or ')}: without that, strangers could register: every caller of the issuer, or the next owner of a name`
 }
 
 /** A value tells callers apart. `repo:*` does not: it has only the kind of what it names. */
