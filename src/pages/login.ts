@@ -75,7 +75,7 @@ function describeAsking(asking: Asking): string {
     return html`a program on this computer (<code>${asking.host}</code>, port ${asking.port})`
   return asking.kind === 'form'
     ? 'the form of this service, in this browser'
-    : 'a program that you give a code to, which the next page shows'
+    : 'a program that waits for the code that the next page shows'
 }
 
 /** Returns a duration in the largest unit that fits. */
@@ -172,8 +172,8 @@ export function codePage({
 <p class="lead">Paste this code into the program that asked for it, within ${seconds} seconds. It works once.</p>
 !${copyable('code', 'the code', code)}
 <p id="copied" class="hidden" role="status"></p>
-<p class="warning"><strong>Give it only to a program that you started yourself.</strong> The code stands for your login: send it
-to no one, and enter it on no page.</p>
+<p class="warning"><strong>Give it only to a program that you started yourself.</strong> The code stands for your login: do not
+send it to anyone or enter it on a web page.</p>
 `,
   })
 }

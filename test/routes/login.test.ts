@@ -468,7 +468,7 @@ test('the page with the code shows only what can be one', async (t) => {
   const redirect = { redirect_uri: `${service.publicUrl}/connect/code` }
   const { url, verifier } = startProgram(service.publicUrl, redirect)
   const { browser, page } = await logIn(url)
-  assert.match(page.body, /a program that you give a code to/)
+  assert.match(page.body, /a program that waits for the code/)
   const shown = await browser.submit(page, { decision: 'allow' })
   const [, code = ''] = shown.body.match(/<pre id="code"><code>([^<]+)<\/code>/) ?? []
   assert.ok(code.length < 1_000, 'a terminal takes at most 4095 characters in one line')
