@@ -50,6 +50,8 @@ import { loginIssuers } from './login-issuers.ts'
 /** The most logins that a browser may have in progress, and the most characters of their cookies: proxies limit the headers of a request. */
 const MOST_LOGINS = 4
 const MOST_COOKIES = 6_000
+/** The most characters of what a login carries in a form, and then as a code in a URL: programs and proxies limit URLs. */
+const LONGEST_LOGIN = 8_000
 /** The syntax of the `state` of a login at a provider. */
 const ID = /^[\w-]{22}$/
 
@@ -249,6 +251,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ deps: Deps }> = async (app, { 
         claims: claimsForRules(federation.trust(), issuer, result.claims),
       }
       const asked = askForConfirmation(issuer, publicUrl, confirmation, clock())
+      if (asked.field.length > LONGEST_LOGIN) throw tooLong(issuer)
       setCookie(reply, id, asked.cookie, 'strict')
       const content = confirmationPage({
         ...{ basePath, apiBaseUrl: config.apiBaseUrl, field: asked.field },
@@ -410,6 +413,17 @@ function noLogin(): ServiceError {
   return new ServiceError('not_found', 'This service offers no login.', {
     nextStep: 'Register with a bootstrap token from the operator.',
   })
+}
+
+function tooLong({ url, login }: LoginIssuer): ServiceError {
+  return new ServiceError(
+    'login_failed',
+    `${login.label} says more about you than a login can carry: a claim that the rules look at is too long.`,
+    {
+      nextStep: 'Give the operator the request id: another claim has to be in the rules.',
+      identity: { issuer: url, rule: null, claims: {} },
+    },
+  )
 }
 
 function notOfThisBrowser(): ServiceError {

@@ -9,6 +9,7 @@ import {
   codeForm,
   decide,
   exchange,
+  LOGIN_ACCOUNTS,
   logIn,
   obtainCode,
   REDIRECT_URI,
@@ -301,6 +302,24 @@ test('an identity that no rule allows is told so with the request id, and the pr
   )
   assert.deepEqual(entry?.actor.identity?.claims, { sub: 'bob-2', team: 'guests' })
   assert.equal(service.gateway.account.keys.size, 0)
+})
+
+test('a login that is too long for its form or its code ends before the confirmation', async (t) => {
+  const { alice } = LOGIN_ACCOUNTS
+  const service = await startLoginService(t, {
+    provider: {
+      accounts: { alice: { ...alice, claims: { ...alice.claims, department: 'x'.repeat(12_000) } } },
+    },
+    trust: (issuer) => {
+      const { issuers, rules } = trustOf(issuer)
+      const other = { ...rules[0], id: 'other', match: { department: 'sales' } }
+      return { issuers, rules: [other, ...rules] }
+    },
+  })
+  const { page } = await logIn(startProgram(service.publicUrl).url)
+  assert.equal(page.status, 400)
+  assert.match(page.body, /login_failed/)
+  assert.match(page.body, /a claim that the rules look at is too long/)
 })
 
 test('an identity that an operator stopped gets no confirmation, and no code for one that it has', async (t) => {
