@@ -58,10 +58,15 @@ rules:
 
 /**
  * Downloads the registration script and runs it in `dir` with `--login`.
- * @param isAttended `true`: a person logs in with a browser; `false`: this process does, over HTTP
+ * @param options.isAttended `true`: a person logs in with a browser; `false`: this process does, over HTTP
+ * @param options.signal ends the script
  * @returns the standard output of the script; all else is printed
  */
-export async function registerByLogin(publicUrl: string, dir: string, isAttended: boolean): Promise<string> {
+export async function registerByLogin(
+  publicUrl: string,
+  dir: string,
+  { isAttended, signal }: { isAttended: boolean; signal: AbortSignal },
+): Promise<string> {
   writeFileSync(join(dir, 'register.mjs'), await (await fetch(`${publicUrl}/register.mjs`)).text())
   const args = ['register.mjs', '--name', 'acme-agent', '--login', ...(isAttended ? [] : ['--no-browser'])]
   const script = spawn(process.execPath, args, {
@@ -69,6 +74,7 @@ export async function registerByLogin(publicUrl: string, dir: string, isAttended
     env: { ...process.env, ...NO_OTHER_IDENTITY },
     stdio: [isAttended ? 'inherit' : 'pipe', 'pipe', 'pipe'],
   })
+  signal.addEventListener('abort', () => script.kill())
   const { stdin, stdout, stderr } = script
   if (stdout === null || stderr === null) throw new Error('the script has no output')
   const ended = once(script, 'close')

@@ -28,6 +28,9 @@ const inherited = Object.fromEntries(
 )
 const root = join(import.meta.dirname, '..')
 const dataDir = mkdtempSync(join(tmpdir(), 'firstkey-demo-'))
+/** Aborted by Ctrl-C or another signal that ends the demo: then everything that it started is stopped. */
+const ended = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => ended.abort())
 /** The clean-up steps, which run in reverse order when the demo ends or fails. */
 const cleanUp: (() => unknown)[] = [() => rmSync(dataDir, { recursive: true, force: true })]
 /** Starts one of the project's programs on this runtime. */
@@ -113,7 +116,7 @@ async function main(): Promise<void> {
     `To look at it as the operator:\n\n  STORE=${env.STORE} npm run -s firstkey -- registrations list\n`,
   )
   console.log('Serving until Ctrl-C.')
-  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), serviceEnded])
+  await serviceEnded
 }
 
 /** Registers with the script that the service serves and a login, and uses the key. */
@@ -124,7 +127,10 @@ async function registerWithLogin(publicUrl: string, apiUrl: string): Promise<voi
       ? '   The demo logs in by itself, because of --once.\n'
       : `   Log in as ${ACCOUNT.login} with the password "${ACCOUNT.password}".\n`,
   )
-  const output = await registerByLogin(publicUrl, dataDir, !options.once)
+  const output = await registerByLogin(publicUrl, dataDir, {
+    isAttended: !options.once,
+    signal: ended.signal,
+  })
   say(`The script has a key, and no secret was handed out for it:\n${indent(output.trimEnd())}`)
   const [, apiKey = ''] = output.match(/^api_key_value=(\S+)$/m) ?? []
   await useKey(apiUrl, apiKey)
@@ -161,7 +167,7 @@ async function until(url: string): Promise<void> {
 }
 
 try {
-  await main()
+  await Promise.race([main(), once(ended.signal, 'abort')])
 } catch (error) {
   console.error(`The demo failed: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = 1
