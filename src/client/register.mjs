@@ -181,6 +181,7 @@ function readUrl(text) {
  * - `nameOf(token)` names the identity, without secrets.
  * - `caller` is the same in the next run of the same command, also where the token is another one.
  * - `canRenew`: `token` may return another token after this one was refused.
+ * - `awaits`: what has to happen before it does; absent: nothing.
  *
  * @throws WrongUsage if there is none
  */
@@ -273,6 +274,7 @@ function tokenInFile(file, nameOf) {
   return {
     caller: isJwt(unused) ? resolve(file) : unused,
     canRenew: true,
+    awaits: `Waiting for another token in ${file}.`,
     async token() {
       try {
         return unused ?? read()
@@ -688,7 +690,8 @@ function register({ url, maxWaitMs }, identity, body, kept) {
     if (!isOver || !(isJwt(token) || kept.token !== undefined)) throw failure
     if (identity.canRenew) {
       if (kept.token !== undefined) kept.save(undefined)
-      throw new Passing(failure.message)
+      const [reason] = failure.message.split('\n')
+      throw new Passing(identity.awaits ? `${reason} ${identity.awaits}` : failure.message)
     }
     // Another token continues the same request: its Idempotency-Key stays.
     failure.isFinal = false

@@ -113,7 +113,7 @@ test('register.mjs reads FIRSTKEY_TOKEN_FILE again at every try, and waits for a
   await running.seen(/overloaded.*Retrying/)
   await running.seen(/token_expired.*Retrying/)
   writeFileSync(file, used)
-  await running.seen(/token_replayed.*Retrying/)
+  await running.seen(/token_replayed.*Waiting for another token in .*token\. Retrying/)
   writeFileSync(file, service.jwt())
   const { code, stderr } = await running.ended()
   assert.equal(code, 0, stderr)
