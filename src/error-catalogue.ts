@@ -102,21 +102,22 @@ export const errorCatalogue = {
     nextStep: 'Ask the operator for a new bootstrap token.',
   },
   token_uses_pending: {
-    title: 'No use of the bootstrap token is left for now',
+    title: 'No use of the token is left for now',
     retryable: true,
     nextStep:
       'Wait the number of seconds in Retry-After, then send the same request again: a registration that took a use may ' +
-      'fail and give it back. If all of them get their keys, the answer will be token_exhausted.',
+      'fail and give it back. If all of them get their keys, the answer will be token_exhausted, or identity_limit_reached ' +
+      'for an identity token.',
   },
   plan_not_allowed: {
-    title: 'The bootstrap token does not allow this plan',
+    title: 'The token does not allow this plan',
     retryable: false,
     nextStep:
       'Omit "plan" to get the default plan of the token, choose a plan that "detail" lists, or ask the operator for ' +
       'another token.',
   },
   name_not_allowed: {
-    title: 'The bootstrap token does not allow this name',
+    title: 'The token does not allow this name',
     retryable: false,
     nextStep: 'Choose a name that starts with the prefix in "detail".',
   },

@@ -132,7 +132,7 @@ export function unreceived(ms: number): ServiceError {
 
 /** The identity has a registration with this name, and its rule refuses another. @param url where it is managed */
 export function alreadyRegistered(url: string): ServiceError {
-  return new ServiceError('already_registered', `This identity has a registration with this name: ${url}`)
+  return new ServiceError('already_registered', `The registration is ${url}.`)
 }
 
 /** The deadline of the callers passed before the key could be recorded. @param ms when a retry can succeed, in milliseconds */

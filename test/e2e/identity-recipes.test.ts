@@ -308,7 +308,7 @@ async function runLogin(t: TestContext, world: World, login: keyof typeof ACCOUN
   const dir = emptyDir(t)
   const child = spawn('sh', ['-c', world.block('Log in and get a key', 1)], {
     cwd: dir,
-    env: { PATH: process.env['PATH'], HOME: dir, USER: login },
+    env: { PATH: process.env['PATH'], HOME: dir },
   })
   t.after(() => child.kill('SIGKILL'))
   const stdout = text(child.stdout)
