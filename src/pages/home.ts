@@ -92,7 +92,7 @@ function registerForm(basePath: string, plans: HomeContent['plans'], signIn: str
 <div class="field">
 <label for="name">Name</label>
 <p class="hint" id="name-hint">The person or program that uses the key, for example <code>acme-agent</code>. Names do not have
-to be unique.</p>
+to be unique.${signIn === '' ? '' : ' After a login, a name that you use already usually gets a new key, and its old key ends.'}</p>
 <input id="name" name="name" required autocomplete="off" aria-describedby="name-hint name-fault">
 <p class="fault" id="name-fault"></p>
 </div>
