@@ -4,6 +4,7 @@ import { createServer, request as httpRequest } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import type { Page } from 'playwright-core'
 import { createSecret } from '../../src/auth/token-format.ts'
+import { tabKey } from '../support/chromium/keyboard.ts'
 import {
   assertAccessible,
   assertFits,
@@ -38,14 +39,7 @@ test('a user without a mouse gets a working key and copies it', async (t) => {
   const { secret } = await service.token({ plans: ['free', 'gold'] })
   const page = await openPage(t, service.url)
   const { keyboard } = page
-  const focused = () =>
-    page.evaluate<string>('document.activeElement.id || document.activeElement.textContent')
-  const tabTo = async (wanted: string) => {
-    for (let presses = 0; (await focused()) !== wanted; presses++) {
-      assert.ok(presses < 20, `the Tab key reaches ${wanted}`)
-      await keyboard.press('Tab')
-    }
-  }
+  const { focused, tabTo } = tabKey(page)
   await keyboard.press('Tab')
   assert.equal(await focused(), 'Skip to main content')
   await tabTo('token')

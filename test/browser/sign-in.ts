@@ -4,6 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import type { BrowserContextOptions, Page } from 'playwright-core'
+import { tabKey } from '../support/chromium/keyboard.ts'
 import { assertAccessible, assertFits, keepScreenshot, openPage } from '../support/chromium/window.ts'
 import {
   codeForm,
@@ -53,14 +54,7 @@ test('a person without a mouse signs in on the page and gets a key without a tok
   const service = await startLoginService(t)
   const page = await open(t, service)
   const { keyboard } = page
-  const focused = () =>
-    page.evaluate<string>('document.activeElement.id || document.activeElement.textContent')
-  const tabTo = async (wanted: string) => {
-    for (let presses = 0; (await focused()) !== wanted; presses++) {
-      assert.ok(presses < 20, `the Tab key reaches ${wanted}`)
-      await keyboard.press('Tab')
-    }
-  }
+  const { focused, tabTo } = tabKey(page)
   await page.getByRole('button', { name: 'Sign in with Example' }).waitFor()
   assert.ok(await page.getByText('open this page with https').isHidden())
   await assertAccessible(page)

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { createServer, request } from 'node:http'
+import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { z } from 'zod'
 import { newRegistration } from '../store/store-contract.ts'
+import { passOn } from '../support/pass-on.ts'
 import { fetchScript } from '../support/register-script.ts'
 import { dataPlane, type Service, startService } from '../support/service.ts'
 
@@ -310,12 +311,7 @@ test('register.mjs works through a proxy as --help says, and says so where a pro
   // A request for an http URL may also come without a tunnel.
   proxy.on('request', (incoming, outgoing) => {
     tunnels.push(incoming.headers.host)
-    const { method = 'POST', headers } = incoming
-    const forward = request(`${service.url}/register`, { method, headers }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
-      answer.pipe(outgoing)
-    })
-    incoming.pipe(forward)
+    passOn(incoming, outgoing, new URL(`${service.url}/register`))
   })
   proxy.listen(0, '127.0.0.1')
   await once(proxy, 'listening')

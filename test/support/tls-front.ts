@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { request } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { promisify } from 'node:util'
+import { passOn } from './pass-on.ts'
 import { tempDir } from './service.ts'
 
 /**
@@ -26,13 +26,7 @@ export async function startTlsFront(
   await promisify(execFile)('openssl', ['req', '-x509', ...key, '-out', file, '-days', '2', ...subject])
   const certificate = readFileSync(file, 'utf8')
   const server = createServer({ key: readFileSync(keyFile), cert: certificate }, (incoming, outgoing) => {
-    const { method, headers } = incoming
-    const onward = request(new URL(incoming.url ?? '', targetUrl), { method, headers }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
-      answer.pipe(outgoing)
-    })
-    onward.on('error', () => outgoing.destroy())
-    incoming.pipe(onward)
+    passOn(incoming, outgoing, new URL(incoming.url ?? '', targetUrl))
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

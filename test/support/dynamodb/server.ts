@@ -1,8 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import getPort from 'get-port'
 import { endWithThisProcess } from '../end-with-this-process.ts'
+import { untilResponding } from '../until-responding.ts'
 
 /** Far above the milliseconds that a start takes, for a machine that is busy with other things too. */
 const START_TIMEOUT_MS = 60_000
@@ -33,32 +33,12 @@ export async function startDynoxide(command: string): Promise<DynamoDbServer> {
   }
   const endpoint = `http://127.0.0.1:${port}`
   try {
-    await responding(endpoint, child)
+    await untilResponding(child, endpoint, {
+      ...{ name: 'dynoxide', isUp: () => true, everyMs: 5, timeoutMs: START_TIMEOUT_MS },
+    })
   } catch (error) {
     await stop()
     throw error
   }
   return { endpoint, stop }
-}
-
-/** Resolves at the first response. */
-async function responding(endpoint: string, child: ChildProcess): Promise<void> {
-  let printed = ''
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (chunk: string) => {
-      printed += chunk
-    })
-  }
-  const deadline = performance.now() + START_TIMEOUT_MS
-  while (performance.now() < deadline) {
-    if (child.exitCode !== null || child.signalCode !== null)
-      throw new Error(`dynoxide ended before it was ready:\n${printed}`)
-    const up = await fetch(endpoint).then(
-      () => true,
-      () => false,
-    )
-    if (up) return
-    await sleep(5)
-  }
-  throw new Error(`dynoxide did not respond within ${START_TIMEOUT_MS} ms:\n${printed}`)
 }

@@ -1,11 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import getPort from 'get-port'
 import { z } from 'zod'
 import { endWithThisProcess } from '../end-with-this-process.ts'
+import { untilResponding } from '../until-responding.ts'
 
 /** Far above the 20 seconds of a start, for a machine that is slow or busy with other things too. */
 const START_TIMEOUT_MS = 480_000
@@ -57,7 +57,9 @@ export async function startKeycloak(folder: string): Promise<Keycloak> {
     await exit
   }
   try {
-    await responding(`${url}/realms/master`, child)
+    await untilResponding(child, `${url}/realms/master`, {
+      ...{ name: 'Keycloak', isUp: ({ ok }) => ok, everyMs: 100, timeoutMs: START_TIMEOUT_MS },
+    })
   } catch (error) {
     await stop()
     throw error
@@ -86,26 +88,4 @@ export async function clientCredentialsToken(
   const body = new URLSearchParams({ grant_type: 'client_credentials', ...client })
   const answer = await fetch(`${issuer}/protocol/openid-connect/token`, { method: 'POST', body })
   return z.object({ access_token: z.string() }).parse(await answer.json()).access_token
-}
-
-/** Resolves at the first response to `url`. */
-async function responding(url: string, child: ChildProcess): Promise<void> {
-  let printed = ''
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (chunk: string) => {
-      printed += chunk
-    })
-  }
-  const deadline = performance.now() + START_TIMEOUT_MS
-  while (performance.now() < deadline) {
-    if (child.exitCode !== null || child.signalCode !== null)
-      throw new Error(`Keycloak ended before it was ready:\n${printed}`)
-    const up = await fetch(url).then(
-      ({ ok }) => ok,
-      () => false,
-    )
-    if (up) return
-    await sleep(100)
-  }
-  throw new Error(`Keycloak did not respond within ${START_TIMEOUT_MS} ms:\n${printed}`)
 }
