@@ -24,7 +24,7 @@ export interface IssuerKind {
   readonly claims: Readonly<Record<string, KnownClaim>>
   /** The place of all claims that are not listed; `null`: a rule cannot name others. */
   readonly otherClaims: readonly string[] | null
-  /** The claims of which a rule must pin one set, so that it does not let in everybody; `null`: any claim pins. */
+  /** The sets of claims of which a rule must pin one, so that it does not let in strangers; `null`: any claim pins. */
   readonly pins: readonly (readonly string[])[] | null
 }
 

@@ -49,7 +49,7 @@ export interface Issuer {
   /** A token is accepted once. */
   readonly singleUse: boolean
   readonly keys: KeySource
-  /** `null`: it logs nobody in here. */
+  /** `null`: people cannot log in with it. */
   readonly login: Login | null
 }
 

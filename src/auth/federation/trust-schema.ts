@@ -16,7 +16,7 @@ const must = (rule: string) => ({
     input === undefined ? `is required: it must be ${rule}` : `must be ${rule}`,
 })
 
-/** An object without other members. A mistyped name is told with the right one. */
+/** An object that may have these members only. The error of a mistyped name suggests the right one. */
 function strict<T extends z.ZodRawShape>(shape: T, what: string) {
   return z.strictObject(shape, must(what))
 }

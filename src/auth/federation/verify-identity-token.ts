@@ -45,7 +45,7 @@ const MAX_SHOWN_ISSUER = 200
 const GET_ANOTHER =
   'Get a fresh identity token from its issuer and send it unchanged. If it is refused again, correct the request for it, as "detail" says.'
 
-/** The types of tokens (RFC 7515, section 4.1.9) that prove an identity to an API: any JWT, and access tokens (RFC 9068). */
+/** The accepted values of `typ` (RFC 7515, section 4.1.9), if there is one: JWTs, and JWTs as access tokens (RFC 9068). */
 const TYPES = ['jwt', 'at+jwt']
 /** The parameters of the header by which a token would choose the key that verifies it, or change what is signed. */
 const REFUSED_PARAMETERS = ['jwk', 'jku', 'x5u', 'x5c', 'crit', 'b64', 'zip']
@@ -78,9 +78,9 @@ interface Header {
 
 /** Reads what is needed to choose the issuer and the key. Nothing of it is proved. */
 function readUnverified(jwt: string): { header: Header; iss: string } {
-  const nobody = { issuer: null, rule: null, claims: {} }
+  const unnamed = { issuer: null, rule: null, claims: {} }
   if (Buffer.byteLength(jwt) > MAX_BYTES)
-    throw refusal('invalid_token', `The identity token is longer than ${MAX_BYTES / 1_024} KiB.`, nobody)
+    throw refusal('invalid_token', `The identity token is longer than ${MAX_BYTES / 1_024} KiB.`, unnamed)
   let parameters: Record<string, unknown>
   let claims: JWTPayload
   try {
@@ -89,17 +89,17 @@ function readUnverified(jwt: string): { header: Header; iss: string } {
   } catch {
     const detail =
       'The token is no JWT: it must have three parts, of which the first two are JSON objects in base64url.'
-    throw refusal('invalid_token', detail, nobody)
+    throw refusal('invalid_token', detail, unnamed)
   }
   const { iss } = claims
   if (typeof iss !== 'string' || iss === '')
     throw refusal(
       'invalid_token',
       'The identity token has no issuer: the claim "iss" must be a text.',
-      nobody,
+      unnamed,
     )
   const { alg, kid } = parameters
-  const shown = { ...nobody, issuer: cut(iss) }
+  const shown = { ...unnamed, issuer: cut(iss) }
   if (typeof alg !== 'string')
     throw refusal('invalid_token', 'The identity token names no algorithm in its header.', shown)
   if (kid !== undefined && (typeof kid !== 'string' || kid.length > MAX_ID_LENGTH))

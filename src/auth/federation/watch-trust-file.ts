@@ -24,7 +24,7 @@ export interface TrustFileWatch {
  *
  * A file with faults is refused and logged once. The trust before it stays in force until the file, and each file that it names, is
  * right, which is logged too.
- * What is likely to be a mistake is logged now, and when another content is in force.
+ * Likely mistakes in the file are logged at the start, and whenever a new content takes effect.
  */
 export function watchTrustFile(
   federation: Pick<Federation, 'trust' | 'reload' | 'state'>,

@@ -1,7 +1,7 @@
 import { ServiceError } from '../../errors.ts'
 import { type Target, targetOf, withParameters } from './redirect-uri.ts'
 
-/** The one client of the token endpoint: public, for every program that logs somebody in here. */
+/** The id of the only OAuth client. It is public: every program that offers a login uses it. */
 export const CLIENT_ID = 'firstkey'
 
 /** The longest `state`, in characters: it is kept in a cookie. */
@@ -29,7 +29,7 @@ export type AuthorizationError =
   | 'request_not_supported'
   | 'request_uri_not_supported'
 
-/** What an authorization request is: valid, or to be sent back with an error. */
+/** The result of reading an authorization request: a valid one, or the URL that takes an error back to the client. */
 export type ReadRequest =
   | {
       readonly request: AuthorizationRequest

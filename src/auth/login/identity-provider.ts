@@ -60,7 +60,7 @@ export function createIdentityProviders(
     }
     entry.client = entry.client.catch((error: Error) => {
       entry.until = now() + COOLDOWN_MS
-      // What the provider said last is better than nothing.
+      // The earlier metadata stays in use while the provider is down.
       if (known === undefined) throw error
       return known.client
     })

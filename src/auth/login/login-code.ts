@@ -39,8 +39,8 @@ export function createLoginCode(
 }
 
 /**
- * Reads a code that a client exchanges. A wrong verifier does not use the code up: it cannot be guessed, and so somebody who saw
- * the code cannot take it from the client.
+ * Reads a code that a client exchanges. A code stays valid after a wrong verifier: verifiers cannot be guessed, and
+ * otherwise a stranger who saw the code could spend it.
  * @returns the issuer, the claims of the login, and what has to be claimed to use the code once
  * @throws ServiceError `invalid_grant`
  */

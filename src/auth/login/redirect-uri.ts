@@ -10,7 +10,7 @@ const LONGEST = 512
 /** The parameters of a response, which a redirect URI must not have already. */
 const RESPONSE_PARAMETERS = ['code', 'state', 'iss', 'error', 'error_description', 'error_uri']
 
-/** Where a login may end: a program on the caller's computer, or one of this service's own pages. */
+/** The receiver of a code: a program on the caller's computer, or one of this service's own pages. */
 export type Target =
   | { readonly kind: 'program'; readonly host: string; readonly port: number }
   | { readonly kind: 'page' }

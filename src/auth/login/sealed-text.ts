@@ -1,6 +1,6 @@
 import { seal, unseal } from '../seal.ts'
 
-/** What a sealed text is for. A text that was sealed for one purpose cannot be opened for another. */
+/** The purpose of a sealed text. A text that was sealed for one purpose cannot be opened for another. */
 export type Purpose = 'login in progress' | 'login to confirm' | 'login code'
 
 /** The issuer at which somebody logs in: its name in the trust file, its URL, and the secret that it knows this service by. */

@@ -5,7 +5,7 @@ import { element, showProblem } from './form.js'
 const STORED = 'firstkey-login'
 const section = element('sign-in')
 
-/** The token of the login; `undefined`: nobody is signed in on this page. */
+/** The token of the login; `undefined`: there was no login on this page. */
 let accessToken
 
 /** Returns the token of the login; `undefined` without one. */
