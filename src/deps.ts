@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Federation } from './auth/federation/federation.ts'
 import { type ApiGateway, createApiGateway } from './aws/api-gateway.ts'
+import type { AwsCall } from './aws/client.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type ClockCheck, createClockCheck } from './clock-check.ts'
 import type { Config } from './config.ts'
@@ -40,6 +41,13 @@ export interface Deps extends IssueDeps {
 /** The time limit for asking AWS for its time (ms). */
 const ASK_TIMEOUT_MS = 5_000
 
+export interface DepsOptions {
+  readonly clock?: Clock
+  readonly timing?: Timing
+  /** Observes the calls to API Gateway. */
+  readonly onCall?: (call: AwsCall) => void
+}
+
 /**
  * Reads the trust file, opens the store and creates the AWS clients.
  * @throws Error why the trust file or the store cannot be used and how to fix that
@@ -47,7 +55,7 @@ const ASK_TIMEOUT_MS = 5_000
 export async function createDeps(
   config: Config,
   log: Logger,
-  { clock: ownClock = systemClock, timing = defaultTiming }: { clock?: Clock; timing?: Timing } = {},
+  { clock: ownClock = systemClock, timing = defaultTiming, onCall }: DepsOptions = {},
 ): Promise<Deps> {
   const clockCheck = createClockCheck({
     clock: ownClock,
@@ -65,6 +73,7 @@ export async function createDeps(
     callsPerSecond: config.callsPerSecond,
     proxies: config.proxies,
     observeDate,
+    onCall,
     log,
   })
   const leases = createWorkLeases({ store, clock, timing })

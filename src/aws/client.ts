@@ -5,6 +5,20 @@ import { renewCredentials } from './credentials.ts'
 import { createHttpHandler, type HttpHandler } from './http-handler.ts'
 import type { Pace, Priority } from './pace.ts'
 
+/** One attempt of a call that was sent. */
+export interface AwsCall {
+  /** The name of the SDK's command without "Command", as in `CreateApiKey`. */
+  readonly operation: string
+  /** The HTTP status; `null`: no complete response arrived. */
+  readonly status: number | null
+  /** The time from the moment at which it was sent, in milliseconds. */
+  readonly ms: number
+  /** The time for which it waited for its turn before that, in milliseconds. */
+  readonly waitedMs: number
+  /** The header `Retry-After` of the response. */
+  readonly retryAfter: string | null
+}
+
 export interface ClientOptions {
   readonly region: string
   /** An endpoint other than that of the Region; `undefined` for that of the Region. */
@@ -14,6 +28,8 @@ export interface ClientOptions {
   readonly observeDate: DateObserver
   /** Left out: none. */
   readonly proxies?: ProxyVariables
+  /** Called when an attempt has ended, whether it succeeded or not. */
+  readonly onCall?: ((call: AwsCall) => void) | undefined
 }
 
 /** The time limit for the TCP connection of an attempt, in milliseconds. */
@@ -27,37 +43,57 @@ const DEFAULT_PAUSE_S = 1
  * down all others. The credentials come from the SDK's default chain; see {@link renewCredentials}.
  */
 export function createClient(
-  { region, endpoint, callTimeoutMs, observeDate, proxies }: ClientOptions,
+  { region, endpoint, callTimeoutMs, observeDate, proxies, onCall }: ClientOptions,
   pace: Pace,
   priority: Priority,
 ): APIGatewayClient {
-  const http = createHttpHandler({ connectMs: CONNECT_MS, attemptMs: callTimeoutMs, observeDate, proxies })
-  const requestHandler: HttpHandler = {
-    ...http,
-    async handle(request, options) {
-      await pace.turn(operationOf(request), priority, options?.abortSignal as AbortSignal | undefined)
-      const result = await http.handle(request, options)
-      const { statusCode, headers } = result.response
-      // The other 429, a used-up key quota, does not pass with time.
-      if (statusCode === 429 && !headers['x-amzn-errortype']?.startsWith('LimitExceeded')) {
-        pace.slowDown(Number(headers['retry-after']) || DEFAULT_PAUSE_S)
-      }
-      return result
-    },
-  }
   const client = new APIGatewayClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
     maxAttempts: 3,
     retryMode: 'standard',
-    requestHandler,
+    requestHandler: createHttpHandler({
+      connectMs: CONNECT_MS,
+      attemptMs: callTimeoutMs,
+      observeDate,
+      proxies,
+    }),
   })
+  client.middlewareStack.add(
+    (next, context) => async (args) => {
+      const operation = context.commandName?.replace(/Command$/, '') ?? 'unknown'
+      const askedAt = performance.now()
+      await pace.turn(operation, priority, context.__smithy_context?.abortSignal as AbortSignal | undefined)
+      const sentAt = performance.now()
+      let response: Partial<HttpResponse> | undefined
+      try {
+        const result = await next(args)
+        response = result.response as HttpResponse
+        return result
+      } finally {
+        const { statusCode: status = null, headers = {} } = response ?? {}
+        const retryAfter = headers['retry-after'] ?? null
+        // The other 429, a used-up key quota, does not pass with time.
+        if (status === 429 && !headers['x-amzn-errortype']?.startsWith('LimitExceeded')) {
+          pace.slowDown(Number(retryAfter) || DEFAULT_PAUSE_S)
+        }
+        onCall?.({
+          ...{ operation, status, retryAfter },
+          ms: performance.now() - sentAt,
+          waitedMs: sentAt - askedAt,
+        })
+      }
+    },
+    // For each attempt, next to the socket: the response is not parsed yet.
+    { name: 'pace', step: 'deserialize', priority: 'low' },
+  )
   const { retryStrategy } = client.config
   client.config.retryStrategy = async () => unlessFull(await retryStrategy())
   renewCredentials(client)
   return client
 }
 
+type HttpResponse = Awaited<ReturnType<HttpHandler['handle']>>['response']
 type RetryStrategy = Awaited<ReturnType<APIGatewayClient['config']['retryStrategy']>>
 
 /** A full account is no throttling, although the SDK takes it for one: a retry would only cost two more calls. */
@@ -71,12 +107,4 @@ function unlessFull(strategy: RetryStrategy): RetryStrategy {
     },
     recordSuccess: (token) => strategy.recordSuccess(token),
   }
-}
-
-/** Returns the name of an operation that has a quota of its own; for any other, the HTTP method. */
-function operationOf({ method, path, query }: Parameters<HttpHandler['handle']>[0]): string {
-  if (method === 'DELETE' && path.includes('/apikeys/')) return 'DeleteApiKey'
-  return method === 'POST' && path.endsWith('/apikeys') && query['mode'] !== 'import'
-    ? 'CreateApiKey'
-    : method
 }

@@ -12,7 +12,11 @@ export type Priority = 'high' | 'low' | 'query'
  * throttle it. Calls are sent in the order of their arrival, those of registrations first.
  */
 export interface Pace {
-  /** Resolves when the call may be sent. @throws the reason of `signal` if that aborts first */
+  /**
+   * Resolves when the call may be sent.
+   * @param operation the name of the SDK's command without "Command"
+   * @throws the reason of `signal` if that aborts first
+   */
   turn(operation: string, priority: Priority, signal?: AbortSignal): Promise<void>
   /** Reports that API Gateway throttled a call: no call is sent for `seconds`, and then there is no burst at first. */
   slowDown(seconds: number): void
@@ -29,18 +33,41 @@ interface Waiting {
 const BURST_SECONDS = 4
 /** The operations that have a quota of their own: half of the total. */
 const HALF_RATE = ['CreateApiKey', 'DeleteApiKey']
+/** The operations that have a fixed quota: so many calls in so many seconds. */
+const FIXED_QUOTAS: Readonly<Record<string, { readonly calls: number; readonly seconds: number }>> = {
+  UpdateUsagePlan: { calls: 1, seconds: 20 },
+  UpdateAccount: { calls: 1, seconds: 20 },
+  CreateDeployment: { calls: 1, seconds: 5 },
+  GetResources: { calls: 5, seconds: 2 },
+  CreateRestApi: { calls: 1, seconds: 3 },
+}
 /** The rate of queries as a part of the total, and their burst in seconds of it; at least one question takes so many calls. */
 const QUERY_SHARE = 1 / 4
 const QUERY_BURST_SECONDS = 2
 const QUERY_BURST_MIN = 4
 /** The calls by which a burst stays below the quota: calls do not arrive exactly as they were sent. */
 const BURST_MARGIN = 1
+/** The same where a quota leaves no burst: the seconds by which calls are further apart. */
+const INTERVAL_MARGIN_S = 0.2
 /** After this wait (ms) background work no longer spares the burst, and takes turns with registrations. */
 const PATIENCE_MS = 1_000
 /** The calls of registrations between two calls of overdue other work, so that neither starves the other. */
 const REGISTRATIONS_IN_A_ROW = 3
 /** The longest `Retry-After` that is obeyed, in seconds; a longer one is reduced to it. */
 const LONGEST_PAUSE_S = 30
+
+/** Creates the quotas of the operations that have one, by the name of the SDK's command without "Command". */
+function createOwnQuotas(perSecond: number): Map<string, TokenBucket> {
+  const half = perSecond / 2
+  const quotas = new Map<string, TokenBucket>()
+  for (const name of HALF_RATE) quotas.set(name, createTokenBucket(half, Math.max(1, half - BURST_MARGIN)))
+  for (const [name, { calls, seconds }] of Object.entries(FIXED_QUOTAS))
+    quotas.set(
+      name,
+      createTokenBucket(calls / (seconds + INTERVAL_MARGIN_S), Math.max(1, calls - BURST_MARGIN)),
+    )
+  return quotas
+}
 
 /**
  * Creates a pace.
@@ -50,14 +77,7 @@ export function createPace(perSecond: number): Pace {
   const now = () => performance.now()
   const burst = perSecond * BURST_SECONDS
   const total = perSecond === 0 ? undefined : createTokenBucket(perSecond, burst - BURST_MARGIN)
-  const own = new Map(
-    perSecond === 0
-      ? []
-      : HALF_RATE.map((name) => [
-          name,
-          createTokenBucket(perSecond / 2, Math.max(1, perSecond / 2 - BURST_MARGIN)),
-        ]),
-  )
+  const own = perSecond === 0 ? new Map<string, TokenBucket>() : createOwnQuotas(perSecond)
   const queryRate = perSecond * QUERY_SHARE
   const ofQueries =
     perSecond === 0

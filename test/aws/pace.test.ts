@@ -8,7 +8,7 @@ import { startService } from '../support/service.ts'
 async function turns(
   pace: ReturnType<typeof createPace>,
   count: number,
-  operation = 'GET',
+  operation = 'GetApiKey',
   priority: Priority = 'high',
 ): Promise<number[]> {
   const startedAt = performance.now()
@@ -39,9 +39,43 @@ test('CreateApiKey and DeleteApiKey have half of the rate, and do not delay othe
   assert.ok(last > 200, `3 more than the burst at 10 a second took ${last} ms`)
 })
 
+test('operations with a fixed quota are sent that far apart, and do not delay other calls', async () => {
+  const pace = createPace(100)
+  const resources = turns(pace, 6, 'GetResources')
+  const giveUp = new AbortController()
+  const slow = ['UpdateUsagePlan', 'UpdateAccount', 'CreateDeployment', 'CreateRestApi']
+  const sent: string[] = []
+  const waiting = slow.flatMap((operation) =>
+    [1, 2].map((nth) =>
+      pace.turn(operation, 'high', giveUp.signal).then(
+        () => sent.push(`${operation} ${nth}`),
+        () => undefined,
+      ),
+    ),
+  )
+  await turns(pace, 20)
+  const times = await resources
+  assert.ok(
+    times.slice(0, 4).every((ms) => ms < 400),
+    'the burst, less one',
+  )
+  assert.ok((times[5] ?? 0) > 700, `2 more than the burst at 5 in 2 seconds: ${times}`)
+  giveUp.abort()
+  await Promise.all(waiting)
+  assert.deepEqual(
+    sent,
+    slow.map((operation) => `${operation} 1`),
+  )
+})
+
+test('without a limit, no operation has a quota of its own', async () => {
+  const times = await turns(createPace(0), 3, 'UpdateUsagePlan')
+  assert.ok((times.at(-1) ?? 0) < 1_000, `${times}`)
+})
+
 test('background work leaves half of the burst to registrations', async () => {
   const pace = createPace(50)
-  const background = turns(pace, 110, 'GET', 'low')
+  const background = turns(pace, 110, 'GetApiKey', 'low')
   const registrations = await turns(pace, 90)
   assert.ok(
     registrations.every((ms) => ms < 100),
@@ -55,7 +89,7 @@ test('background work gets turns even while registrations keep coming', async ()
   pace.slowDown(0.05)
   let ended = false
   const load = Array.from({ length: 4 }, async () => {
-    while (!ended) await pace.turn('GET', 'high')
+    while (!ended) await pace.turn('GetApiKey', 'high')
   })
   const times = await turns(pace, 3, 'DeleteApiKey', 'low')
   ended = true
@@ -65,8 +99,8 @@ test('background work gets turns even while registrations keep coming', async ()
 
 test('queries have a quarter of the rate, and leave the rest to background work', async () => {
   const pace = createPace(40)
-  const queries = turns(pace, 30, 'GET', 'query')
-  const work = await turns(pace, 59, 'GET', 'low')
+  const queries = turns(pace, 30, 'GetApiKey', 'query')
+  const work = await turns(pace, 59, 'GetApiKey', 'low')
   assert.ok(
     work.every((ms) => ms < 100),
     'background work had what queries left of its half of the burst',
@@ -80,8 +114,8 @@ test('overdue queries wait for overdue background work', async () => {
   const order: string[] = []
   await turns(pace, 79)
   pace.slowDown(1.2)
-  const queries = Array.from({ length: 3 }, () => pace.turn('GET', 'query').then(() => order.push('q')))
-  const work = Array.from({ length: 9 }, () => pace.turn('GET', 'low').then(() => order.push('w')))
+  const queries = Array.from({ length: 3 }, () => pace.turn('GetApiKey', 'query').then(() => order.push('q')))
+  const work = Array.from({ length: 9 }, () => pace.turn('GetApiKey', 'low').then(() => order.push('w')))
   await Promise.all([...queries, ...work])
   assert.equal(order.join(''), 'wwwwwwwwwqqq')
 })
@@ -89,19 +123,19 @@ test('overdue queries wait for overdue background work', async () => {
 test('overdue background work does not go before registrations, and takes turns with them', async () => {
   const pace = createPace(20)
   const order: string[] = []
-  const drain = Array.from({ length: 79 }, () => pace.turn('GET', 'high'))
+  const drain = Array.from({ length: 79 }, () => pace.turn('GetApiKey', 'high'))
   await Promise.all(drain)
-  const polls = Array.from({ length: 40 }, () => pace.turn('GET', 'low').then(() => order.push('b')))
+  const polls = Array.from({ length: 40 }, () => pace.turn('GetApiKey', 'low').then(() => order.push('b')))
   await sleep(1_100)
   const before = order.length
-  const work = Array.from({ length: 9 }, () => pace.turn('GET', 'high').then(() => order.push('r')))
+  const work = Array.from({ length: 9 }, () => pace.turn('GetApiKey', 'high').then(() => order.push('r')))
   await Promise.all([...polls, ...work])
   assert.match(order.slice(before).join(''), /^b{0,3}(?:rrrb){3}b*$/)
 })
 
 test('a throttled call stops all calls for the seconds of its Retry-After', async () => {
   const pace = createPace(0)
-  await pace.turn('GET', 'high')
+  await pace.turn('GetApiKey', 'high')
   pace.slowDown(0.3)
   const [ms = 0] = await turns(pace, 1)
   assert.ok(ms >= 290, `${ms} ms`)
@@ -111,12 +145,12 @@ test('a call whose signal aborts is rejected with the reason, and takes no turn'
   const pace = createPace(10)
   pace.slowDown(0.2)
   const reason = new Error('given up')
-  await assert.rejects(pace.turn('GET', 'high', AbortSignal.abort(reason)), reason)
+  await assert.rejects(pace.turn('GetApiKey', 'high', AbortSignal.abort(reason)), reason)
   const controller = new AbortController()
-  const waiting = pace.turn('GET', 'high', controller.signal)
+  const waiting = pace.turn('GetApiKey', 'high', controller.signal)
   controller.abort(reason)
   await assert.rejects(waiting, reason)
-  await pace.turn('GET', 'high')
+  await pace.turn('GetApiKey', 'high')
 })
 
 test('invariant 7: a burst against the published quotas is not throttled once', async (t) => {
