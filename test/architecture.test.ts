@@ -31,7 +31,8 @@ const mayImport: Record<string, readonly string[]> = {
   auth: ['store'],
   aws: [],
   store: [],
-  cli: ['registration', 'auth', 'store'],
+  setup: ['auth', 'aws', 'store'],
+  cli: ['registration', 'setup', 'auth', 'aws', 'store'],
   discovery: [],
   pages: ['registration', 'discovery'],
 }

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { trustJsonSchema } from '../../../src/auth/federation/trust-schema.ts'
 import { withLifecycleSection } from './lifecycle-section.ts'
+import { withPolicySection } from './policy-section.ts'
 import { withVariablesSection } from './variables-section.ts'
 
 const docs = join(import.meta.dirname, '../../../docs')
@@ -14,5 +15,6 @@ function rewrite(name: string, change: (document: string) => string): void {
 
 rewrite('architecture.md', withLifecycleSection)
 rewrite('for-operators.md', withVariablesSection)
+rewrite('for-operators.md', withPolicySection)
 writeFileSync(join(docs, 'trust-file.schema.json'), `${JSON.stringify(trustJsonSchema(), null, 2)}\n`)
 await import('../openapi/write.ts')

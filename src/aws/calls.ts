@@ -1,0 +1,75 @@
+/** A part of firstkey that needs AWS credentials. `doctor`, `setup` and `smoke` are commands. */
+export type Caller = 'service' | 'doctor' | 'setup' | 'smoke'
+
+interface Call {
+  readonly verb: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** The path as IAM knows it, without the `/v2` of API Gateway's second API. Braces name members of the command's input. */
+  readonly path: string
+  readonly callers: readonly Caller[]
+}
+
+/**
+ * Every operation of API Gateway's control plane that the files of this folder call. The IAM policies and the permissions that
+ * error messages name come from it.
+ */
+export const calls = {
+  CreateApiKey: { verb: 'POST', path: '/apikeys', callers: ['service', 'smoke'] },
+  CreateUsagePlanKey: {
+    verb: 'POST',
+    path: '/usageplans/{usagePlanId}/keys',
+    callers: ['service', 'smoke'],
+  },
+  DeleteApiKey: { verb: 'DELETE', path: '/apikeys/{apiKey}', callers: ['service', 'smoke'] },
+  GetApiKey: { verb: 'GET', path: '/apikeys/{apiKey}', callers: ['service', 'smoke'] },
+  GetApiKeys: { verb: 'GET', path: '/apikeys', callers: ['service', 'smoke'] },
+  GetUsage: { verb: 'GET', path: '/usageplans/{usagePlanId}/usage', callers: ['service', 'smoke'] },
+  GetUsagePlan: { verb: 'GET', path: '/usageplans/{usagePlanId}', callers: ['service', 'smoke'] },
+  GetUsagePlanKeys: { verb: 'GET', path: '/usageplans/{usagePlanId}/keys', callers: ['service', 'smoke'] },
+  GetUsagePlans: { verb: 'GET', path: '/usageplans', callers: ['service', 'smoke'] },
+  ImportApiKeys: { verb: 'POST', path: '/apikeys', callers: ['service', 'smoke'] },
+  UpdateApiKey: { verb: 'PATCH', path: '/apikeys/{apiKey}', callers: ['service', 'smoke'] },
+  UpdateUsage: {
+    verb: 'PATCH',
+    path: '/usageplans/{usagePlanId}/keys/{keyId}/usage',
+    callers: ['service', 'smoke'],
+  },
+} as const satisfies Record<string, Call>
+
+/** The name of an operation: that of the SDK's command without `Command`. */
+export type Operation = keyof typeof calls
+
+/** Returns the calls of one caller. */
+export function callsOf(caller: Caller): readonly Call[] {
+  return Object.values<Call>(calls).filter(({ callers }) => callers.includes(caller))
+}
+
+/** Returns the name of an IAM resource of API Gateway, which contains no account. @param path begins with a slash */
+export function resourceArn(region: string, path: string): string {
+  return `arn:${partitionOf(region)}:apigateway:${region}::${path}`
+}
+
+/**
+ * Returns the permission that a call needs: `apigateway:GET on arn:aws:apigateway:eu-west-1::/restapis/abc123`.
+ * @param input the input of the command; `*` stands for what it leaves out
+ */
+export function permissionOf(operation: Operation, region: string, input: object = {}): string {
+  const { verb, path } = calls[operation]
+  const members = new Map<string, unknown>(Object.entries(input))
+  const named = path.replaceAll(/\{(\w+)\}/g, (_, member: string) => String(members.get(member) ?? '*'))
+  return `apigateway:${verb} on ${resourceArn(region, named)}`
+}
+
+/** The partitions other than `aws`, by the prefixes of their Regions; the first that fits decides. */
+const PARTITIONS = [
+  ['cn-', 'aws-cn'],
+  ['us-gov-', 'aws-us-gov'],
+  ['us-isob-', 'aws-iso-b'],
+  ['us-isof-', 'aws-iso-f'],
+  ['us-iso-', 'aws-iso'],
+  ['eu-isoe-', 'aws-iso-e'],
+  ['eusc-', 'aws-eusc'],
+] as const
+
+function partitionOf(region: string): string {
+  return PARTITIONS.find(([prefix]) => region.startsWith(prefix))?.[1] ?? 'aws'
+}
