@@ -85,7 +85,8 @@ export const PLAN_NAME = /^[a-z0-9][a-z0-9_-]{0,49}$/
 /** The name of the plan of `USAGE_PLAN_ID`. */
 const ONLY_PLAN = 'default'
 const HOUR_MS = 3_600_000
-const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
+/** The syntax of the id of a usage plan. */
+export const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
 
 function integer(min: number, max: number, byDefault: number) {
   const text = `must be a whole number from ${min} to ${max}, for example ${byDefault}`
