@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import type { TestContext } from 'node:test'
+import { type Front, type FrontOptions, type Hop, startFront } from './gateway-fronts.ts'
+import { type LoginService, type LoginServiceOptions, startLoginService } from './identity/login.ts'
+import { type Service, type ServiceOptions, startService } from './service.ts'
+
+export type Hops = readonly [Hop, ...Hop[]]
+
+/** The variables of a service behind these hops, as docs/for-operators.md says. */
+export const WIRINGS: readonly {
+  readonly hops: Hops
+  readonly trustProxy: string
+  readonly header: 'X-Forwarded-For' | 'Forwarded'
+}[] = [
+  { hops: ['rest-api'], trustProxy: '1', header: 'X-Forwarded-For' },
+  { hops: ['rest-api', 'alb'], trustProxy: '2', header: 'X-Forwarded-For' },
+  { hops: ['cloudfront', 'rest-api'], trustProxy: '2', header: 'X-Forwarded-For' },
+  { hops: ['cloudfront', 'rest-api', 'alb'], trustProxy: '3', header: 'X-Forwarded-For' },
+  { hops: ['http-api'], trustProxy: '1', header: 'Forwarded' },
+  { hops: ['http-api', 'alb'], trustProxy: '1', header: 'Forwarded' },
+  { hops: ['cloudfront', 'http-api', 'alb'], trustProxy: '2', header: 'Forwarded' },
+  { hops: ['alb'], trustProxy: '1', header: 'X-Forwarded-For' },
+  { hops: ['cloudfront', 'alb'], trustProxy: '2', header: 'X-Forwarded-For' },
+]
+
+/** A service that its clients reach through hops: its `url` is that of the first. */
+export type Behind<Inner> = Inner & { readonly front: Front }
+
+/** Starts a service behind hops. At the end of the test, each URL that a client received must lead through them. */
+export async function startBehind(
+  t: TestContext,
+  hops: Hops,
+  { env = {}, ...options }: ServiceOptions = {},
+  frontOptions: FrontOptions = {},
+): Promise<Behind<Service>> {
+  const front = await startFront(t, hops, frontOptions)
+  const service = await startService(t, { ...options, env: { ...wiringOf(hops, front), ...env } })
+  return behind(t, front, service, service.url)
+}
+
+/** Starts a service with a login behind hops. */
+export async function startLoginBehind(
+  t: TestContext,
+  hops: Hops,
+  { env = {}, ...options }: LoginServiceOptions = {},
+): Promise<Behind<LoginService>> {
+  const front = await startFront(t, hops)
+  const service = await startLoginService(t, {
+    provider: { redirectUris: [`${front.url}/connect/callback`] },
+    ...options,
+    env: { ...wiringOf(hops, front), ...env },
+  })
+  return { ...behind(t, front, service, service.url.replace('localhost', '127.0.0.1')), publicUrl: front.url }
+}
+
+function wiringOf(hops: Hops, { url }: Front): Record<string, string> {
+  const wiring = WIRINGS.find((one) => one.hops.join() === hops.join())
+  assert.ok(wiring)
+  const { trustProxy, header } = wiring
+  return { PUBLIC_URL: url, TRUST_PROXY: trustProxy, TRUST_PROXY_HEADER: header, API_PROBE_PATH: '/probe' }
+}
+
+function behind<Inner extends Service>(
+  t: TestContext,
+  front: Front,
+  inner: Inner,
+  target: string,
+): Behind<Inner> {
+  front.target = target
+  t.after(() => assert.deepEqual(strayUrls(front), []))
+  return {
+    ...inner,
+    front,
+    url: front.url,
+    register: (secret, body = { name: 'acme-agent' }, headers = {}) =>
+      fetch(`${front.url}/register`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
+        body: JSON.stringify(body),
+      }),
+  }
+}
+
+/**
+ * Returns the URLs that clients of a front received and that do not lead back through it: those of the service itself, those
+ * of the gateway outside its public path, and in pages the paths outside it.
+ */
+function strayUrls({ url, target, exchanges }: Front): string[] {
+  const { origin, pathname } = new URL(url)
+  const base = pathname === '/' ? '' : pathname
+  const hosts = [
+    origin,
+    origin.replace('localhost', '127.0.0.1'),
+    target,
+    target.replace('127.0.0.1', 'localhost'),
+  ]
+  return exchanges.flatMap(({ method, url: path, headers, body }) => {
+    const texts = [...Object.values(headers).flat().map(String), body]
+    const absolute = texts
+      .flatMap((text) => hosts.flatMap((host) => text.match(RegExp(`${host}[^\\s"'<>)\`,;&]*`, 'g')) ?? []))
+      .filter((found) => !isBelow(found, url))
+    const isPage = /^text\/html/.test(String(headers['content-type']))
+    const relative = isPage
+      ? [...body.matchAll(/ (?:href|src|action|data-\w+)="(\/[^"]*)"/g)].map(([, link = '']) => link)
+      : []
+    const outside = relative.filter((link) => !isBelow(link, base))
+    return [...absolute, ...outside].map((found) => `${method} ${path}: ${found}`)
+  })
+}
+
+const isBelow = (found: string, base: string) =>
+  found.startsWith(base) && /^(?:[/?#.:]|$)/.test(found.slice(base.length))
