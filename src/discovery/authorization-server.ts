@@ -26,3 +26,16 @@ export function authorizationServerMetadata(publicUrl: string, { audience, hasLo
     identity_token_audience: audience,
   }
 }
+
+/**
+ * Returns the same metadata for clients that look for it at `/.well-known/openid-configuration` (RFC 8414, section 5), with
+ * the members without which they reject it (OpenID Connect Discovery 1.0, section 3). This service issues no ID tokens.
+ */
+export function openidConfiguration(publicUrl: string, identities: Identities) {
+  return {
+    ...authorizationServerMetadata(publicUrl, identities),
+    jwks_uri: linksOf(publicUrl).jwks,
+    subject_types_supported: ['public'],
+    id_token_signing_alg_values_supported: [],
+  }
+}

@@ -19,6 +19,8 @@ export function linksOf(publicUrl: string) {
     catalog: `${publicUrl}/.well-known/api-catalog`,
     resource: `${publicUrl}/.well-known/oauth-protected-resource`,
     authorizationServer: `${publicUrl}/.well-known/oauth-authorization-server`,
+    /** The keys with which this service signs: it signs nothing. */
+    jwks: `${publicUrl}/.well-known/jwks.json`,
     llms: `${publicUrl}/llms.txt`,
     script: `${publicUrl}/register.mjs`,
     ready: `${publicUrl}/readyz`,

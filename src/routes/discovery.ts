@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Deps } from '../deps.ts'
-import { authorizationServerMetadata } from '../discovery/authorization-server.ts'
+import { authorizationServerMetadata, openidConfiguration } from '../discovery/authorization-server.ts'
 import { apiCatalog, CATALOG_TYPE, linkHeader, resourceMetadata } from '../discovery/catalog.ts'
 import { linksOf } from '../discovery/links.ts'
 import { llmsText } from '../discovery/llms.ts'
@@ -152,6 +152,23 @@ export const discoveryRoutes: FastifyPluginAsyncZod<{ deps: Pick<Deps, 'config' 
         throw new ServiceError('not_found', 'This path does not exist.')
       return readAuthorizationServer(request)
     },
+  })
+  // Below a stage, clients reach only a path that follows it. Many look there for this document alone.
+  app.route({
+    method: 'GET',
+    url: '/.well-known/openid-configuration',
+    schema: { hide: true },
+    handler: async () => {
+      const accepted = identities()
+      if (!accepted?.hasLogin) throw new ServiceError('not_found', 'People cannot log in at this service.')
+      return openidConfiguration(publicUrl, accepted)
+    },
+  })
+  app.route({
+    method: 'GET',
+    url: '/.well-known/jwks.json',
+    schema: { hide: true },
+    handler: async () => ({ keys: [] }),
   })
   app.route({
     method: 'GET',

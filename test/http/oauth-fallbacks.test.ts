@@ -7,7 +7,6 @@ import { type TestContext, test } from 'node:test'
 import {
   auth,
   exchangeAuthorization,
-  type OAuthClientProvider,
   registerClient,
   startAuthorization,
 } from '@modelcontextprotocol/sdk/client/auth.js'
@@ -16,6 +15,7 @@ import { z } from 'zod'
 import { createSecret } from '../../src/auth/token-format.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { decide, logIn, REDIRECT_URI, startLoginService } from '../support/identity/login.ts'
+import { createMcpHost } from '../support/mcp-host.ts'
 import { assertMetadata, readProblem } from '../support/problem.ts'
 import { startService, tempDir } from '../support/service.ts'
 
@@ -157,32 +157,6 @@ rules: [{ id: all, issuer: it, match: ${PINS[kind]}, grant: { plans: [free], key
   const trust = kind === null ? {} : { TRUST_FILE, OIDC_SECRET: 'x'.repeat(32) }
   await startService(t, { env: { PORT, PUBLIC_URL: url, ...trust } })
   return url
-}
-
-/** Creates the host of an MCP client, with what the SDK left in it. */
-function createMcpHost(clientId?: string, redirectUrl = 'http://localhost:3334/oauth/callback') {
-  const left: { authorizationUrl?: URL; verifier: string; accessToken: string } = {
-    verifier: '',
-    accessToken: '',
-  }
-  const provider: OAuthClientProvider = {
-    redirectUrl,
-    clientMetadata: { client_name: 'acme-agent', redirect_uris: [redirectUrl] },
-    clientInformation: () => (clientId === undefined ? undefined : { client_id: clientId }),
-    saveClientInformation: () => undefined,
-    tokens: () => undefined,
-    saveTokens: ({ access_token }) => {
-      left.accessToken = access_token
-    },
-    redirectToAuthorization: (url) => {
-      left.authorizationUrl = url
-    },
-    saveCodeVerifier: (verifier) => {
-      left.verifier = verifier
-    },
-    codeVerifier: () => left.verifier,
-  }
-  return { left, provider }
 }
 
 test('an unmodified MCP SDK ends with the same next step whatever identities are accepted', async (t) => {
