@@ -257,6 +257,20 @@ const variableRules = {
 } satisfies Record<VariableName, z.ZodType>
 const variables = z.object(variableRules)
 
+interface PlanVariables {
+  readonly USAGE_PLAN_ID?: unknown
+  readonly USAGE_PLANS?: unknown
+}
+
+const hasOnePlanVariable = (env: PlanVariables) =>
+  env.USAGE_PLAN_ID === undefined || env.USAGE_PLANS === undefined
+
+const BOTH_PLAN_VARIABLES = {
+  when: () => true,
+  path: ['USAGE_PLAN_ID'],
+  error: 'must not be set together with USAGE_PLANS: unset one of the two',
+}
+
 const environment = variables
   // `when`: reports this fault together with those of single variables, instead of only once they are corrected.
   .refine((env) => env.USAGE_PLAN_ID !== undefined || env.USAGE_PLANS !== undefined, {
@@ -264,11 +278,7 @@ const environment = variables
     path: ['USAGE_PLAN_ID'],
     error: 'is required: it must be a usage plan id, for example abc123, or set USAGE_PLANS for several',
   })
-  .refine((env) => env.USAGE_PLAN_ID === undefined || env.USAGE_PLANS === undefined, {
-    when: () => true,
-    path: ['USAGE_PLAN_ID'],
-    error: 'must not be set together with USAGE_PLANS: unset one of the two',
-  })
+  .refine(hasOnePlanVariable, BOTH_PLAN_VARIABLES)
   .refine((env) => !isReserved(env.API_PROBE_PATH, env.API_BASE_URL), {
     when: () => true,
     path: ['API_PROBE_PATH'],
@@ -308,6 +318,14 @@ const environment = variables
       auditRetentionMs: env.AUDIT_RETENTION_DAYS * DAY_MS,
     }
   })
+
+const gatewayEnvironment = variables
+  .pick({
+    ...{ AWS_REGION: true, AWS_ENDPOINT_URL: true, AWS_ENDPOINT_URL_API_GATEWAY: true },
+    ...{ USAGE_PLAN_ID: true, USAGE_PLANS: true, API_PROBE_PATH: true, AWS_CALLS_PER_SECOND: true },
+  })
+  .extend({ API_BASE_URL: variableRules.API_BASE_URL.optional() })
+  .refine(hasOnePlanVariable, BOTH_PLAN_VARIABLES)
 
 /** Without repeated slashes, which requests lose, too, and none at its end. */
 function publicUrlOf(url: string | undefined, port: number): string {
@@ -381,6 +399,32 @@ export function readPlanNames(env: NodeJS.ProcessEnv): string[] | undefined {
     env,
   )
   return USAGE_PLANS?.map(({ name }) => name) ?? (USAGE_PLAN_ID === undefined ? undefined : [ONLY_PLAN])
+}
+
+/** The part of the configuration that says which API the keys open, for commands that look at it or change it. */
+export interface GatewayConfig
+  extends Pick<Config, 'region' | 'apiGatewayEndpoint' | 'proxies' | 'callsPerSecond'> {
+  /** Empty: neither `USAGE_PLANS` nor `USAGE_PLAN_ID` is set. */
+  readonly plans: readonly Plan[]
+  readonly apiBaseUrl: string | null
+  /** As it stands, also one that the server refuses. */
+  readonly apiProbePath: string | null
+}
+
+/** Reads only what concerns API Gateway, for commands that need no store. @throws ConfigError that lists every fault */
+export function readGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
+  const found = parse(gatewayEnvironment, env, faultsOfAws)
+  const only =
+    found.USAGE_PLAN_ID === undefined ? [] : [{ name: ONLY_PLAN, usagePlanId: found.USAGE_PLAN_ID }]
+  return {
+    region: found.AWS_REGION,
+    apiGatewayEndpoint: found.AWS_ENDPOINT_URL_API_GATEWAY ?? found.AWS_ENDPOINT_URL,
+    proxies: readProxies(env),
+    callsPerSecond: found.AWS_CALLS_PER_SECOND,
+    plans: found.USAGE_PLANS ?? only,
+    apiBaseUrl: found.API_BASE_URL ?? null,
+    apiProbePath: found.API_PROBE_PATH ?? null,
+  }
 }
 
 /** The part of the configuration that the trust file depends on. */

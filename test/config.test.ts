@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { homedir } from 'node:os'
 import { test } from 'node:test'
-import { ConfigError, ownPaths, readConfig, readStoreLocation } from '../src/config.ts'
+import { ConfigError, ownPaths, readConfig, readGatewayConfig, readStoreLocation } from '../src/config.ts'
 
 const minimal = {
   AWS_REGION: 'eu-west-1',
@@ -328,4 +328,33 @@ test('TRUST_FILE names a file, and variables that are not the configuration are 
   })
   assert.equal(trustFile, '/etc/trust.yaml')
   assert.deepEqual(environment, { OIDC_SECRET: 'x' })
+})
+
+test('commands that look at API Gateway need no more than its Region, and reject what the server rejects', () => {
+  const region = { AWS_REGION: 'eu-west-1' }
+  assert.deepEqual(readGatewayConfig({ ...region, STORE: 'postgres://x' }), {
+    ...{ region: 'eu-west-1', apiGatewayEndpoint: undefined, proxies: {}, callsPerSecond: 10 },
+    ...{ plans: [], apiBaseUrl: null, apiProbePath: null },
+  })
+  const found = readGatewayConfig({
+    ...{ ...region, USAGE_PLANS: 'free=abc,gold=def', API_BASE_URL: 'https://api.example.com/v1/' },
+    // The server refuses it; a check of the API says why.
+    API_PROBE_PATH: '/ping',
+  })
+  assert.deepEqual(
+    found.plans.map(({ name }) => name),
+    ['free', 'gold'],
+  )
+  assert.equal(found.apiBaseUrl, 'https://api.example.com/v1/')
+  assert.equal(found.apiProbePath, '/ping')
+  assert.deepEqual(readGatewayConfig({ ...region, USAGE_PLAN_ID: 'abc' }).plans, [
+    { name: 'default', usagePlanId: 'abc' },
+  ])
+  assert.throws(
+    () => readGatewayConfig({ USAGE_PLAN_ID: 'abc', USAGE_PLANS: 'gold=def', API_BASE_URL: 'x' }),
+    ({ message }: Error) =>
+      ['AWS_REGION is required', 'USAGE_PLAN_ID must not be set together', 'API_BASE_URL must be'].every(
+        (fault) => message.includes(fault),
+      ),
+  )
 })

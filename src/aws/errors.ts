@@ -50,7 +50,7 @@ export type FaultKind =
 
 export function kindOf(error: unknown): FaultKind {
   if (!(error instanceof Error)) return 'unclear'
-  const { name, code, status } = describe(error)
+  const { name, code, status } = describeError(error)
   if (name === 'LimitExceededException') return 'quota'
   if (status === 429 || THROTTLED.has(name)) return 'throttled'
   if (status === 409) return 'conflict'
@@ -77,7 +77,7 @@ export function kindOf(error: unknown): FaultKind {
 export function toServiceError(error: unknown, doing: string, subject: 'plan' | 'key' = 'key'): ServiceError {
   if (error instanceof ServiceError) return error
   const kind = kindOf(error)
-  const { status, attempts } = describe(error)
+  const { status, attempts } = describeError(error)
   const isRefusal = status >= 400 && status < 500
   const isConclusive = isRefusal || (status === 0 && kind !== 'unclear')
   // Only a first attempt is conclusive: an earlier one that got no response may have taken effect.
@@ -146,7 +146,7 @@ export function preventsStart({ code, cause }: ServiceError): boolean {
   if (code === 'upstream_misconfigured') return cause !== undefined
   return (
     code === 'upstream_unavailable' &&
-    (kindOf(cause) === 'credentials' || describe(cause).code === UNKNOWN_HOST)
+    (kindOf(cause) === 'credentials' || describeError(cause).code === UNKNOWN_HOST)
   )
 }
 
@@ -161,18 +161,19 @@ export function answeredError(error: unknown): { name: string; message: string; 
 
 interface Description {
   readonly name: string
+  readonly message: string
   readonly code: string
   readonly status: number
   readonly attempts: number
 }
 
-/** `status` is 0 without a response; `attempts` is 0 if the SDK counted none. */
-function describe(error: unknown): Description {
-  if (!(error instanceof Error)) return { name: '', code: '', status: 0, attempts: 0 }
+/** Describes an error of a call. `status` is 0 without a response; `attempts` is 0 if the SDK counted none. */
+export function describeError(error: unknown): Description {
+  if (!(error instanceof Error)) return { name: '', message: String(error), code: '', status: 0, attempts: 0 }
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   const { httpStatusCode = 0, attempts = 0 } = metadataOf(error)
   const status = error instanceof APIGatewayServiceException ? httpStatusCode : 0
-  return { name: error.name, code, status, attempts }
+  return { name: error.name, message: error.message, code, status, attempts }
 }
 
 /** Reports whether a proxy refused a request for what it is; any other failure of a proxy may pass. */

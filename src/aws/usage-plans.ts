@@ -4,7 +4,7 @@ import {
   GetUsagePlanCommand,
   paginateGetUsagePlanKeys,
   paginateGetUsagePlans,
-  type UsagePlan,
+  type UsagePlan as SdkUsagePlan,
 } from '@aws-sdk/client-api-gateway'
 import { ServiceError } from '../errors.ts'
 import type { ChangeQueue } from './change-queue.ts'
@@ -225,7 +225,41 @@ async function listPlans(
   return found
 }
 
-function toDescription(usagePlanId: string, { apiStages, throttle, quota }: UsagePlan): PlanDescription {
+/** A usage plan, with all that may keep its keys from working. */
+export interface UsagePlan extends PlanDescription {
+  readonly name: string
+  /** The limits of single methods on a stage, `apiId:stage`. */
+  readonly methodLimits: readonly MethodLimit[]
+  /** The product of AWS Marketplace that meters its requests; `null`: none. */
+  readonly productCode: string | null
+  readonly tags: Readonly<Record<string, string>>
+}
+
+export interface MethodLimit extends Omit<PlanLimits, 'quota'> {
+  readonly stage: string
+  /** The resource path and the HTTP method, as in `/hello/GET`. */
+  readonly method: string
+}
+
+/** Converts a usage plan of the SDK. */
+export function toUsagePlan(usagePlanId: string, plan: SdkUsagePlan): UsagePlan {
+  return {
+    ...toDescription(usagePlanId, plan),
+    name: plan.name ?? '',
+    methodLimits: (plan.apiStages ?? []).flatMap(({ apiId, stage, throttle }) =>
+      Object.entries(throttle ?? {}).map(([method, { rateLimit, burstLimit }]) => ({
+        stage: `${apiId}:${stage}`,
+        method,
+        ratePerSecond: rateLimit ?? null,
+        burst: burstLimit ?? null,
+      })),
+    ),
+    productCode: plan.productCode || null,
+    tags: plan.tags ?? {},
+  }
+}
+
+function toDescription(usagePlanId: string, { apiStages, throttle, quota }: SdkUsagePlan): PlanDescription {
   const { limit, period } = quota ?? {}
   return {
     usagePlanId,

@@ -2,10 +2,13 @@ import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import * as sdk from '@aws-sdk/client-api-gateway'
+import * as first from '@aws-sdk/client-api-gateway'
+import * as second from '@aws-sdk/client-apigatewayv2'
 import { z } from 'zod'
 import { calls, permissionOf, resourceArn } from '../../src/aws/calls.ts'
 
+/** API Gateway's two APIs. Where both have an operation, the first is meant. */
+const sdk = { ...second, ...first }
 const folder = join(import.meta.dirname, '../../src/aws')
 
 /** The operations whose command or paginator a file names. */
@@ -33,7 +36,7 @@ test('verbs and paths are those that the SDK sends', () => {
   for (const [operation, { verb, path }] of Object.entries(calls)) {
     const [, , , { http }] = schemaOf.rest(z.unknown()).parse(exported.get(`${operation}$`))
     const [method, url] = http
-    assert.deepEqual([verb, path], [method, String(url).split('?')[0]], operation)
+    assert.deepEqual([verb, path], [method, String(url).split('?')[0]?.replace(/^\/v2/, '')], operation)
   }
 })
 

@@ -1,0 +1,127 @@
+import type {
+  Account,
+  Domain,
+  EditedMethod,
+  Key,
+  KeySource,
+  Method,
+  Read,
+  RestApi,
+  RestApiReads,
+  Stage,
+} from '../aws/rest-apis.ts'
+import type { UsagePlan } from '../aws/usage-plans.ts'
+import { dateOf } from '../clock.ts'
+import type { GatewayConfig } from '../config.ts'
+import { type BaseUrl, parseBaseUrl, type Target } from './base-url.ts'
+
+/** A plan of `USAGE_PLANS`, and its usage plan. */
+export interface OfferedPlan {
+  readonly name: string
+  readonly usagePlanId: string
+  readonly plan: Read<UsagePlan | null>
+}
+
+/** A key that an operator asks about. */
+export interface KeyFacts {
+  readonly key: Read<Key | null>
+  /** The usage plans that it is on. */
+  readonly plans: Read<readonly UsagePlan[]>
+  /** What is left of its quotas, by the id of the usage plan. A plan without a quota, or whose figures are not known, is not in it. */
+  readonly remaining: ReadonlyMap<string, number>
+}
+
+/** What API Gateway says of the account and its usage plans, and what the environment expects of it. */
+export interface AccountFacts {
+  readonly environment: GatewayConfig
+  /** The meaning of `API_BASE_URL`; `null`: it is not set. */
+  readonly baseUrl: BaseUrl | null
+  /** The custom domain of `API_BASE_URL`; `null`: its host is none. */
+  readonly domain: Read<Domain | null> | null
+  readonly account: Read<Account>
+  /** All usage plans of the account and Region. */
+  readonly plans: Read<readonly UsagePlan[]>
+  /** Those of `USAGE_PLANS`. */
+  readonly offered: readonly OfferedPlan[]
+  readonly key: KeyFacts | null
+}
+
+/** What API Gateway says of an API and one of its stages. `null` in place of a value: there is no such thing. */
+export interface ApiFacts {
+  readonly target: Target
+  readonly api: Read<RestApi | 'http-api' | null>
+  readonly stages: Read<readonly Stage[] | null>
+  /** The methods as they are edited. */
+  readonly methods: Read<readonly EditedMethod[] | null>
+  /** The methods as they are deployed at the stage. */
+  readonly deployed: Read<readonly Method[] | null>
+  /** The place in which the stage looks for a key. */
+  readonly deployedKeySource: Read<KeySource | null>
+}
+
+export type Facts = AccountFacts & ApiFacts
+
+const NOTHING = { known: true, value: null } as const
+
+/** Reads what concerns the account, its usage plans, and a key. @throws CannotLookError */
+export async function readAccountFacts(
+  reads: RestApiReads,
+  environment: GatewayConfig,
+  keyValue: string | null,
+): Promise<AccountFacts> {
+  const baseUrl = environment.apiBaseUrl === null ? null : parseBaseUrl(environment.apiBaseUrl)
+  const [account, plans, domain, key] = await Promise.all([
+    reads.account(),
+    reads.plans(),
+    baseUrl?.domain == null ? null : reads.domain(baseUrl.domain),
+    keyValue === null ? null : readKey(reads, keyValue),
+  ])
+  const offered = await Promise.all(
+    environment.plans.map(async ({ name, usagePlanId }) => ({
+      ...{ name, usagePlanId },
+      // A role may be allowed to read only the plans of the configuration.
+      plan: plans.known ? found(plans.value, usagePlanId) : await reads.plan(usagePlanId),
+    })),
+  )
+  return { environment, baseUrl, domain, account, plans, offered, key }
+}
+
+function found(plans: readonly UsagePlan[], usagePlanId: string): Read<UsagePlan | null> {
+  return { known: true, value: plans.find((plan) => plan.usagePlanId === usagePlanId) ?? null }
+}
+
+async function readKey(reads: RestApiReads, value: string): Promise<KeyFacts> {
+  const key = await reads.keyByValue(value)
+  if (!key.known || key.value === null)
+    return { key, plans: { known: true, value: [] }, remaining: new Map() }
+  const { id: keyId } = key.value
+  const plans = await reads.plansOf(keyId)
+  const remaining = new Map<string, number>()
+  for (const { usagePlanId, limits } of plans.known ? plans.value : []) {
+    if (limits.quota === null) continue
+    const now = Date.now()
+    const usage = await reads.usage({ usagePlanId, keyId, from: dateOf(now), to: dateOf(now) })
+    const today = usage.known ? usage.value.at(-1) : undefined
+    if (today !== undefined) remaining.set(usagePlanId, today.remaining)
+  }
+  return { key, plans, remaining }
+}
+
+/** Reads an API and one of its stages. @throws CannotLookError */
+export async function readApiFacts(reads: RestApiReads, target: Target): Promise<ApiFacts> {
+  const api = await reads.restApi(target.api)
+  if (api.known && (api.value === null || api.value === 'http-api'))
+    return { target, api, stages: NOTHING, methods: NOTHING, deployed: NOTHING, deployedKeySource: NOTHING }
+  const [stages, methods] = await Promise.all([reads.stages(target.api), reads.methods(target.api)])
+  const stage = stages.known ? stages.value?.find(({ name }) => name === target.stage) : undefined
+  if (stages.known && (stage === undefined || stage.deploymentId === null))
+    return { target, api, stages, methods, deployed: NOTHING, deployedKeySource: NOTHING }
+  const [deployed, deployedKeySource] = await Promise.all([
+    stages.known
+      ? reads.deployed(target.api, stage?.deploymentId ?? '')
+      : // The stage says which deployment it has.
+        stages,
+    reads.deployedKeySource(target.api, target.stage),
+  ])
+  return { target, api, stages, methods, deployed, deployedKeySource }
+}
