@@ -1,6 +1,8 @@
-import { randomInt } from 'node:crypto'
 import { ApiError, badRequest, conflict, notFound } from './api-error.ts'
-import type { GatewayOptions, UsagePlan } from './options.ts'
+import type { ApiStage, GatewayOptions, UsagePlan } from './options.ts'
+import { randomId, randomText } from './random-id.ts'
+import type { RestApi } from './rest-api.ts'
+import { RestApis } from './rest-apis.ts'
 
 export interface ApiKey {
   readonly id: string
@@ -31,10 +33,25 @@ export interface NewKey {
 /** Names are indexed by this many leading characters, so that a prefix search does not scan every key. */
 const INDEXED_LENGTH = 12
 
-/** The keys and usage plans of an account in one Region, with API Gateway's rules. Kept in memory only. */
+/** The answer of GetAccount. */
+export interface AccountSettings {
+  cloudwatchRoleArn?: string
+  throttleSettings: { burstLimit: number; rateLimit: number }
+  /** Without `UsagePlans`, the account is an old one for which usage plans are not enabled. */
+  features: string[]
+  apiKeyVersion: string
+}
+
+/** The APIs, keys and usage plans of an account in one Region, with API Gateway's rules. Kept in memory only. */
 export class Account {
   readonly keys = new Map<string, ApiKey>()
   readonly plans = new Map<string, UsagePlan>()
+  readonly restApis: RestApis
+  readonly settings: AccountSettings = {
+    throttleSettings: { burstLimit: 5_000, rateLimit: 10_000 },
+    features: ['UsagePlans'],
+    apiKeyVersion: '4',
+  }
   readonly #byValue = new Map<string, ApiKey>()
   readonly #byNameStart = new Map<string, Set<ApiKey>>()
   readonly #maxKeys: number
@@ -42,7 +59,8 @@ export class Account {
   #plansCreated = 0
   #created = 0
 
-  constructor({ plans, maxKeys }: Pick<GatewayOptions, 'plans' | 'maxKeys'>) {
+  constructor({ restApis, plans, maxKeys }: Pick<GatewayOptions, 'restApis' | 'plans' | 'maxKeys'>) {
+    this.restApis = new RestApis(restApis)
     for (const plan of plans) this.#addPlan(structuredClone(plan))
     this.#maxKeys = maxKeys
   }
@@ -65,7 +83,7 @@ export class Account {
     }
     const now = Date.now()
     const key: ApiKey = {
-      id: randomText(10).toLowerCase(),
+      id: randomId(10),
       serial: ++this.#created,
       value,
       name: order.name ?? '',
@@ -135,7 +153,7 @@ export class Account {
   }
 
   createPlan(order: Omit<UsagePlan, 'id'>): UsagePlan {
-    const plan: UsagePlan = { id: randomText(6).toLowerCase(), ...order }
+    const plan: UsagePlan = { id: randomId(6), ...order }
     return this.#addPlan(plan)
   }
 
@@ -152,8 +170,11 @@ export class Account {
 
   /** Deletes a plan, which takes its keys off it. Like API Gateway, refuses a plan that still covers API stages. */
   deletePlan(id: string): void {
-    if (this.plan(id).apiStages.length > 0)
-      throw badRequest(`Unable to delete usage plan ${id} because it still has API stages associated with it`)
+    const [first] = this.plan(id).apiStages
+    if (first !== undefined)
+      throw badRequest(
+        `Cannot delete Usage Plan ${id} because there are API Stages associated with it, including ${first.apiId}:${first.stage}`,
+      )
     for (const key of this.keys.values()) key.planIds.delete(id)
     this.plans.delete(id)
   }
@@ -170,19 +191,40 @@ export class Account {
     const plan = this.plan(planId)
     const key = this.key(keyId)
     if (key.planIds.has(planId)) throw conflict(`API Key ${keyId} is already on usage plan ${planId}`)
-    for (const otherId of key.planIds) {
-      const shared = this.plan(otherId).apiStages.find((other) =>
-        plan.apiStages.some((own) => own.apiId === other.apiId && own.stage === other.stage),
-      )
-      if (shared !== undefined) {
-        const stage = `${shared.apiId}:${shared.stage}`
-        throw conflict(
-          `API Key ${keyId} cannot reference multiple Usage Plans with the same API Stage: ${stage}`,
-        )
-      }
-    }
+    for (const otherId of key.planIds)
+      for (const stage of plan.apiStages)
+        if (covers(this.plan(otherId), stage)) throw sharedStage(keyId, stage)
     key.planIds.add(planId)
     return key
+  }
+
+  /** @throws ApiError 409 if a key of the plan is on another plan that covers the stage already */
+  requireNoSharedStage(plan: UsagePlan, stage: ApiStage): void {
+    const others = [...this.plans.values()].filter((other) => other.id !== plan.id && covers(other, stage))
+    for (const key of this.keysOn(plan.id))
+      if (others.some(({ id }) => key.planIds.has(id))) throw sharedStage(key.id, stage)
+  }
+
+  /** @throws ApiError 400 if the stage is not named; 404 if there is none (serverless#2831) */
+  requireStage({ apiId, stage }: ApiStage): void {
+    if (apiId === '' || stage === '')
+      throw badRequest(`Invalid API Stage {api: ${apiId}, stage: ${stage}} specified for usageplan`)
+    if (this.restApis.all.get(apiId)?.stages.has(stage) !== true)
+      throw notFound(`API Stage not found: ${apiId}:${stage}`)
+  }
+
+  /** Deletes a stage. The plans that covered it lose it, also if one of that name is made again (terraform-provider-aws#14100). */
+  deleteStage(api: RestApi, stage: string): void {
+    api.stages.delete(stage)
+    for (const plan of this.plans.values())
+      plan.apiStages = plan.apiStages.filter((own) => own.apiId !== api.id || own.stage !== stage)
+  }
+
+  /** Deletes an API with its stages. */
+  deleteRestApi(id: string): void {
+    const api = this.restApis.get(id)
+    for (const stage of [...api.stages.keys()]) this.deleteStage(api, stage)
+    this.restApis.all.delete(id)
   }
 
   detach(planId: string, keyId: string): void {
@@ -194,8 +236,10 @@ export class Account {
   }
 }
 
-const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
+const covers = (plan: UsagePlan, stage: ApiStage) =>
+  plan.apiStages.some((own) => own.apiId === stage.apiId && own.stage === stage.stage)
 
-function randomText(length: number): string {
-  return Array.from({ length }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')
-}
+const sharedStage = (keyId: string, { apiId, stage }: ApiStage) =>
+  conflict(
+    `API Key ${keyId} cannot reference multiple Usage Plans with the same API Stage: ${apiId}:${stage}`,
+  )

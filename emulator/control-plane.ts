@@ -4,8 +4,10 @@ import { z } from 'zod'
 import type { Account } from './account.ts'
 import { ApiError, badRequest, concurrentChange } from './api-error.ts'
 import { type Faults, faultError } from './faults.ts'
+import type { Call } from './operation.ts'
+import type { OperationName } from './operation-names.ts'
 import { operations } from './operations.ts'
-import type { GatewayOptions, OperationName } from './options.ts'
+import type { GatewayOptions } from './options.ts'
 import type { Quotas } from './quotas.ts'
 import { verifySignature } from './sigv4.ts'
 import type { Usage } from './usage.ts'
@@ -22,6 +24,8 @@ export interface ControlPlane {
   readonly usage: Usage
   readonly faults: Faults
   readonly quotas: Quotas
+  /** Called for every request. @returns a function for the status of its response, which some do not get */
+  readonly onRequest: (operation: OperationName, method: string, path: string) => (status: number) => void
   /** Called for every call, when it arrives and when it has taken effect. */
   readonly onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
   /** Called for every response, with the milliseconds from the request's last byte to the response's last byte. */
@@ -31,6 +35,7 @@ export interface ControlPlane {
 }
 
 const record = z.record(z.string(), z.string())
+const queryString = z.record(z.string(), z.union([z.string(), z.array(z.string())]))
 
 /** Adds the control plane's routes. Each call is verified, counted, delayed and made to fail as the options and faults say. */
 export async function controlPlane(app: FastifyInstance, plane: ControlPlane): Promise<void> {
@@ -52,18 +57,20 @@ export async function controlPlane(app: FastifyInstance, plane: ControlPlane): P
       url: path,
       handler: async (request, reply) => {
         const arrivedAt = performance.now()
-        const query = record.parse(request.query)
+        const { query, lists } = readQuery(request.query)
         const operation = name === 'CreateApiKey' && query['mode'] === 'import' ? 'ImportApiKeys' : name
         const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
         reply.header('x-amzn-requestid', request.id)
-        reply.raw.once('finish', () =>
-          plane.onAnswer(operation, reply.statusCode, performance.now() - arrivedAt),
-        )
+        const note = plane.onRequest(operation, method, request.url.split('?')[0] ?? '')
+        reply.raw.once('finish', () => {
+          note(reply.statusCode)
+          plane.onAnswer(operation, reply.statusCode, performance.now() - arrivedAt)
+        })
         await verifySignature({ method, url: request.url, headers: request.headers, body }, plane.options)
         await answer(
           { ...plane, running },
           operation,
-          { params: record.parse(request.params), query, body },
+          { params: record.parse(request.params), query, lists, body },
           reply,
         )
         return reply
@@ -75,7 +82,7 @@ export async function controlPlane(app: FastifyInstance, plane: ControlPlane): P
 async function answer(
   plane: ControlPlane & { running: Set<OperationName> },
   operation: OperationName,
-  input: { params: Record<string, string>; query: Record<string, string>; body: Buffer },
+  input: Pick<Call, 'params' | 'query' | 'lists'> & { body: Buffer },
   reply: FastifyReply,
 ): Promise<void> {
   plane.quotas(operation)
@@ -101,6 +108,16 @@ async function answer(
   plane.onCall(operation, 'effective')
   if (fault?.when === 'after' && breakAnswer(fault.kind, reply)) return
   reply.code(operations[operation].status).send(result ?? '')
+}
+
+function readQuery(input: unknown): Pick<Call, 'query' | 'lists'> {
+  const entries = Object.entries(queryString.parse(input)).map(
+    ([name, value]) => [name, [value].flat()] as const,
+  )
+  return {
+    query: Object.fromEntries(entries.map(([name, values]) => [name, values.at(-1) ?? ''])),
+    lists: Object.fromEntries(entries),
+  }
 }
 
 /** Applies a fault to the response. @returns `true`: none is to be sent @throws ApiError if the fault is an error response */

@@ -1,6 +1,8 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Account, ApiKey } from './account.ts'
 import type { GatewayOptions, UsagePlan } from './options.ts'
+import type { Integration, Snapshot, Stage } from './rest-api.ts'
+import { findRoute, type Route } from './routing.ts'
 import type { Usage } from './usage.ts'
 
 export interface DataPlane {
@@ -9,40 +11,126 @@ export interface DataPlane {
   readonly usage: Usage
 }
 
+/** A response of API Gateway itself. */
+const responses = {
+  forbidden: [403, 'ForbiddenException', 'Forbidden'],
+  noMethod: [403, 'MissingAuthenticationTokenException', 'Missing Authentication Token'],
+  unauthorized: [401, 'UnauthorizedException', 'Unauthorized'],
+  denied: [403, 'AccessDeniedException', 'User is not authorized to access this resource'],
+  throttled: [429, 'TooManyRequestsException', 'Too Many Requests'],
+  overQuota: [429, 'LimitExceededException', 'Limit Exceeded'],
+  broken: [500, 'InternalServerErrorException', 'Internal server error'],
+} as const
+
+interface Request {
+  readonly apiId: string
+  readonly stage: string
+  /** The path within the stage, with a leading slash. */
+  readonly path: string
+}
+
 /**
- * Adds the protected demo API under `/execute-api/{apiId}/{stage}/…`. Like a method with `apiKeyRequired`, it returns 200
- * for a key whose plan covers the stage, 403 for any other key or none, and 429 above the plan's limits.
+ * Adds the APIs under `/execute-api/{apiId}/{stage}/…`. What counts is the deployment of the stage, not the API as it was
+ * edited since. A method with `apiKeyRequired` returns 403 without a key whose plan covers the stage, and 429 above its limits.
  */
-export async function dataPlane(app: FastifyInstance, { options, account, usage }: DataPlane): Promise<void> {
+export async function dataPlane(app: FastifyInstance, plane: DataPlane): Promise<void> {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.all<{ Params: { apiId: string; stage: string; '*': string } }>(
     '/execute-api/:apiId/:stage/*',
     async (request, reply) => {
-      const { apiId, stage } = request.params
-      const key = account.keyByValue(String(request.headers['x-api-key'] ?? ''))
-      const plan = key && usablePlan(account, key, apiId, stage, options.propagationMs)
-      if (key === undefined || plan === undefined) return reply.code(403).send({ message: 'Forbidden' })
-      const verdict = usage.count(plan, key)
-      if (verdict === 'throttled') return reply.code(429).send({ message: 'Too Many Requests' })
-      if (verdict === 'over quota') return reply.code(429).send({ message: 'Limit Exceeded' })
-      return {
-        message: 'Hello from the demo API',
-        path: `/${request.params['*']}`,
-        key: key.name,
-        plan: plan.name,
-      }
+      const { apiId, stage, '*': rest } = request.params
+      return serve(plane, { apiId, stage, path: `/${rest}` }, request, reply)
     },
   )
+}
+
+function serve(plane: DataPlane, to: Request, request: FastifyRequest, reply: FastifyReply): unknown {
+  const api = plane.account.restApis.all.get(to.apiId)
+  const stage = api?.stages.get(to.stage)
+  if (api === undefined || stage === undefined || api.defaultEndpointIsOff) return refuse(reply, 'forbidden')
+  const snapshot = api.deployments.get(deploymentOf(stage))?.snapshot
+  const route = snapshot && findRoute(snapshot, request.method, to.path)
+  if (snapshot === undefined || route === undefined) return refuse(reply, 'noMethod')
+  const unauthorized = authorize(route, request)
+  if (unauthorized !== undefined) return refuse(reply, unauthorized)
+  if (!route.method.apiKeyRequired) return integrate(route, to, reply)
+
+  const key = keyOf(plane.account, snapshot, request)
+  const plan = key && usablePlan(plane.account, key, to, plane.options.propagationMs)
+  if (key === undefined || plan === undefined) return refuse(reply, 'forbidden')
+  const method = `${route.path}/${route.method.httpMethod}`
+  const verdict = plane.usage.count(plan, key, { ...to, method })
+  if (verdict === 'throttled') return refuse(reply, 'throttled')
+  if (verdict === 'over quota') return refuse(reply, 'overQuota')
+  return integrate(route, to, reply, { key: key.name, plan: plan.name })
+}
+
+function refuse(reply: FastifyReply, reason: keyof typeof responses): FastifyReply {
+  const [status, type, message] = responses[reason]
+  return reply.code(status).header('x-amzn-errortype', type).send({ message })
+}
+
+/** Returns the id of the deployment that serves a request: with a canary, for a share of them that of the canary. */
+function deploymentOf({ deploymentId, canarySettings: canary }: Stage): string {
+  if (canary?.deploymentId === undefined) return deploymentId
+  return Math.random() * 100 < canary.percentTraffic ? canary.deploymentId : deploymentId
+}
+
+/** The emulator has no authorizers and knows no callers: it refuses what a method with authorization is sent. */
+function authorize({ method }: Route, { headers }: FastifyRequest): keyof typeof responses | undefined {
+  if (method.authorizationType === 'NONE') return undefined
+  if (headers.authorization !== undefined) return 'denied'
+  return method.authorizationType === 'AWS_IAM' ? 'noMethod' : 'unauthorized'
+}
+
+/** With the source AUTHORIZER, the key would come from an authorizer, and the header is not looked at. */
+function keyOf(
+  account: Account,
+  { apiKeySource }: Snapshot,
+  { headers }: FastifyRequest,
+): ApiKey | undefined {
+  return apiKeySource === 'HEADER' ? account.keyByValue(String(headers['x-api-key'] ?? '')) : undefined
 }
 
 function usablePlan(
   account: Account,
   key: ApiKey,
-  apiId: string,
-  stage: string,
+  to: Request,
   propagationMs: number,
 ): UsagePlan | undefined {
   if (!key.enabled || Date.now() < key.createdAt + propagationMs) return undefined
+  if (!account.settings.features.includes('UsagePlans')) return undefined
   return [...key.planIds]
     .map((id) => account.plan(id))
-    .find((plan) => plan.apiStages.some((own) => own.apiId === apiId && own.stage === stage))
+    .find((plan) => plan.apiStages.some((own) => own.apiId === to.apiId && own.stage === to.stage))
+}
+
+/** Answers a request: from the template of a mock integration, and in place of the backend of any other. */
+function integrate(
+  { method }: Route,
+  { path }: Request,
+  reply: FastifyReply,
+  caller: { key?: string; plan?: string } = {},
+): unknown {
+  const integration = method.methodIntegration
+  if (integration?.type === 'MOCK') return mock(integration, reply)
+  return { message: 'Hello from the demo API', path, ...caller }
+}
+
+/** The request template of a mock integration names the status, and the integration response of that status has the body. */
+function mock({ requestTemplates, integrationResponses = {} }: Integration, reply: FastifyReply): unknown {
+  const [, wanted] = requestTemplates?.['application/json']?.match(/"?statusCode"?\s*:\s*"?(\d{3})/) ?? []
+  const all = Object.values(integrationResponses)
+  const response =
+    all.find((one) => wanted !== undefined && new RegExp(`^(?:${one.selectionPattern})$`).test(wanted)) ??
+    all.find(({ selectionPattern }) => selectionPattern === undefined || selectionPattern === '')
+  if (wanted === undefined || response === undefined) return refuse(reply, 'broken')
+  for (const [name, value] of Object.entries(response.responseParameters ?? {})) {
+    const header = name.replace(/^method\.response\.header\./, '')
+    const [, text] = value.match(/^'(.*)'$/) ?? []
+    if (header !== name && text !== undefined) reply.header(header, text)
+  }
+  const [type = 'application/json', body = ''] = Object.entries(response.responseTemplates ?? {})[0] ?? []
+  return reply.code(Number(response.statusCode)).type(type).send(body)
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { ApiKey } from './account.ts'
 import { ApiError, badRequest, concurrentChange, tooManyRequests } from './api-error.ts'
-import { operationNames } from './options.ts'
+import { operationNames } from './operation-names.ts'
 
 /**
  * A failure to inject. `fail`: 500. `throttle`: 429. `conflict`: the 409 of a concurrent change. `quota`: the 429 when the

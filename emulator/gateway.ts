@@ -5,16 +5,33 @@ import { Account } from './account.ts'
 import { controlPlane } from './control-plane.ts'
 import { dataPlane } from './data-plane.ts'
 import { createFaults, type FaultOrder, type Faults, faultSchema } from './faults.ts'
-import { defaultGatewayOptions, type GatewayOptions, type OperationName } from './options.ts'
+import type { OperationName } from './operation-names.ts'
+import { defaultGatewayOptions, type GatewayOptions } from './options.ts'
 import { createQuotas } from './quotas.ts'
+import type { RestApi } from './rest-api.ts'
 import { createUsage } from './usage.ts'
+
+/** A request to the control plane. */
+export interface GatewayCall {
+  readonly operation: OperationName
+  readonly method: string
+  /** As it was sent, without the query. */
+  readonly path: string
+  /** `null` until the response was sent, and for a request that got none. */
+  readonly status: number | null
+}
+
+/** The number of requests in {@link Gateway.calls}. */
+const MAX_CALLS = 10_000
 
 export interface Gateway {
   /** `http://127.0.0.1:PORT`: the endpoint for the SDK, and the base of the demo API. */
   readonly url: string
-  /** The account's current keys and usage plans. */
+  /** The account's current APIs, keys and usage plans. */
   readonly account: Account
   readonly faults: Faults
+  /** The last requests to the control plane, in the order of their arrival. */
+  readonly calls: readonly GatewayCall[]
   /** The number of responses so far, by operation and status. */
   readonly answers: Record<string, Record<number, number>>
   /** The milliseconds that calls took so far, by operation, measured in the emulator. */
@@ -53,6 +70,7 @@ export async function startGateway(
   let onCall: Gateway['onCall'] = () => undefined
   const busyMs: Gateway['busyMs'] = {}
   let concurrentChanges = 0
+  const calls: { -readonly [K in keyof GatewayCall]: GatewayCall[K] }[] = []
 
   await app.register(controlPlane, {
     options,
@@ -60,6 +78,14 @@ export async function startGateway(
     usage,
     faults,
     quotas: options.quotas ? createQuotas() : () => undefined,
+    onRequest: (operation, method, path) => {
+      const call = { operation, method, path, status: null as number | null }
+      calls.push(call)
+      if (calls.length > MAX_CALLS) calls.shift()
+      return (status) => {
+        call.status = status
+      }
+    },
     onCall: (operation, moment) => onCall(operation, moment),
     onAnswer: (operation, status, ms) => {
       busyMs[operation] = (busyMs[operation] ?? 0) + ms
@@ -77,6 +103,7 @@ export async function startGateway(
       planIds: [...planIds],
     })),
     plans: [...account.plans.values()],
+    restApis: [...account.restApis.all.values()].map(restApiState),
     answers,
     busyMs,
     concurrentChanges,
@@ -97,6 +124,7 @@ export async function startGateway(
     url,
     account,
     faults,
+    calls,
     answers,
     busyMs,
     get concurrentChanges() {
@@ -109,5 +137,17 @@ export async function startGateway(
       onCall = listener
     },
     close: () => app.close(),
+  }
+}
+
+function restApiState({ resources, deployments, stages, ...api }: RestApi) {
+  return {
+    ...api,
+    resources: [...resources.values()].map(({ methods, ...own }) => ({
+      ...own,
+      methods: Object.fromEntries(methods),
+    })),
+    deployments: [...deployments.values()].map(({ snapshot: _, ...own }) => own),
+    stages: [...stages.values()],
   }
 }

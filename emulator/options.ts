@@ -1,25 +1,18 @@
-/** The control-plane operations that the emulator implements. */
-export const operationNames = [
-  'CreateApiKey',
-  'ImportApiKeys',
-  'GetApiKeys',
-  'GetApiKey',
-  'UpdateApiKey',
-  'DeleteApiKey',
-  'CreateUsagePlan',
-  'GetUsagePlans',
-  'GetUsagePlan',
-  'UpdateUsagePlan',
-  'DeleteUsagePlan',
-  'CreateUsagePlanKey',
-  'GetUsagePlanKeys',
-  'GetUsagePlanKey',
-  'DeleteUsagePlanKey',
-  'GetUsage',
-  'UpdateUsage',
-] as const
+import type { OperationName } from './operation-names.ts'
+import type { RestApiSeed } from './rest-api.ts'
 
-export type OperationName = (typeof operationNames)[number]
+export interface ThrottleSettings {
+  rateLimit?: number | undefined
+  burstLimit?: number | undefined
+}
+
+/** A stage that a usage plan covers. */
+export interface ApiStage {
+  readonly apiId: string
+  readonly stage: string
+  /** The limits of single methods, by `/path/METHOD`. */
+  throttle?: Record<string, ThrottleSettings>
+}
 
 /** A usage plan, with API Gateway's fields. */
 export interface UsagePlan {
@@ -27,19 +20,23 @@ export interface UsagePlan {
   name: string
   description?: string
   tags?: Record<string, string>
-  apiStages: { apiId: string; stage: string }[]
-  throttle?: { rateLimit?: number | undefined; burstLimit?: number | undefined }
+  apiStages: ApiStage[]
+  throttle?: ThrottleSettings
   quota?: {
     limit?: number | undefined
     offset?: number | undefined
     period?: 'DAY' | 'WEEK' | 'MONTH' | undefined
   }
+  /** Set by AWS Marketplace: the plan is sold as a SaaS product. */
+  productCode?: string
 }
 
 export interface GatewayOptions {
   readonly region: string
   readonly accessKeyId: string
   readonly secretAccessKey: string
+  /** The REST APIs at the start, deployed. */
+  readonly restApis: readonly RestApiSeed[]
   /** The usage plans at the start. */
   readonly plans: readonly UsagePlan[]
   /** Enforces the published quotas of the control plane. */
@@ -70,6 +67,17 @@ export const defaultGatewayOptions: GatewayOptions = {
   region: 'eu-west-1',
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
   secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
+  restApis: [
+    {
+      id: 'demo',
+      name: 'demo',
+      stages: ['prod'],
+      methods: [
+        { path: '/hello', httpMethod: 'ANY', apiKeyRequired: true },
+        { path: '/hello/{proxy+}', httpMethod: 'ANY', apiKeyRequired: true },
+      ],
+    },
+  ],
   plans: [
     {
       id: 'demofree',

@@ -1,12 +1,12 @@
 import { createTokenBucket, type TokenBucket } from '../src/token-bucket.ts'
 import type { ApiKey } from './account.ts'
 import { badRequest } from './api-error.ts'
-import type { UsagePlan } from './options.ts'
+import type { ThrottleSettings, UsagePlan } from './options.ts'
 
 /** The throttling and quotas of the data plane, and the figures of GetUsage. */
 export interface Usage {
-  /** Counts a request with `key`. @returns `'ok'`, or the reason to reject it */
-  count(plan: UsagePlan, key: ApiKey): 'ok' | 'throttled' | 'over quota'
+  /** Counts a request with `key` to a method of a stage. @returns `'ok'`, or the reason to reject it */
+  count(plan: UsagePlan, key: ApiKey, to: CalledMethod): 'ok' | 'throttled' | 'over quota'
   /** Sets what is left of a key's quota in the present period. @throws ApiError 400 if the plan has no quota */
   setRemaining(plan: UsagePlan, key: ApiKey, remaining: number): void
   /** Returns `[used, remaining]` of a key today, by key id. */
@@ -17,6 +17,13 @@ export interface Usage {
     keys: readonly ApiKey[],
     query: UsageQuery,
   ): Record<string, [used: number, remaining: number][]>
+}
+
+export interface CalledMethod {
+  readonly apiId: string
+  readonly stage: string
+  /** `/path/METHOD`, as usage plans name it. */
+  readonly method: string
 }
 
 export interface UsageQuery {
@@ -55,15 +62,23 @@ export function createUsage(clock: () => number): Usage {
   }
   const thisDay = () => Math.floor(clock() / DAY_MS)
 
+  function isThrottled(id: string, { rateLimit, burstLimit }: ThrottleSettings = {}): boolean {
+    if (rateLimit === 0 || burstLimit === 0) return true
+    if (rateLimit === undefined) return false
+    // Other limits make a new bucket.
+    const name = `${id} ${rateLimit} ${burstLimit}`
+    const bucket = buckets.get(name) ?? createTokenBucket(rateLimit, burstLimit ?? rateLimit)
+    buckets.set(name, bucket)
+    return bucket.take() > 0
+  }
+
   return {
-    count(plan, key) {
+    count(plan, key, { apiId, stage, method }) {
       const id = idOf(plan.id, key.id)
-      const rate = plan.throttle?.rateLimit
-      if (rate !== undefined) {
-        const bucket = buckets.get(id) ?? createTokenBucket(rate, plan.throttle?.burstLimit ?? rate)
-        buckets.set(id, bucket)
-        if (bucket.take() > 0) return 'throttled'
-      }
+      const own = plan.apiStages.find((one) => one.apiId === apiId && one.stage === stage)?.throttle?.[method]
+      // In API Gateway's order: the limits of the method, then those of the plan.
+      if (isThrottled(`${id} ${apiId}:${stage}${method}`, own) || isThrottled(id, plan.throttle))
+        return 'throttled'
       const today = thisDay()
       if (remaining(plan, key.id, today) === 0) return 'over quota'
       const counts = days.get(id) ?? new Map<number, number>()

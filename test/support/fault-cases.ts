@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { FaultOrder } from '../../emulator/faults.ts'
-import type { OperationName } from '../../emulator/options.ts'
+import type { OperationName } from '../../emulator/operation-names.ts'
 import { readProblem } from './problem.ts'
 
 /** The two ways to mint: CreateApiKey and attach, or one import. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { FaultOrder } from '../../../emulator/faults.ts'
-import type { OperationName } from '../../../emulator/options.ts'
+import type { OperationName } from '../../../emulator/operation-names.ts'
 import {
   assertInvariants,
   fastTiming,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { describe, type TestContext, test } from 'node:test'
 import type { FaultOrder } from '../../../emulator/faults.ts'
-import type { OperationName } from '../../../emulator/options.ts'
+import type { OperationName } from '../../../emulator/operation-names.ts'
 import { assertErrorResponse, faultCases, type MintMode } from '../../support/fault-cases.ts'
 import { startFederated } from '../../support/identity/federated.ts'
 import {

@@ -1,0 +1,5 @@
+import { type Operation, on } from '../operation.ts'
+
+export const accountOperations = {
+  GetAccount: { ...on('GET', '/account', 200), run: ({ account }) => account.settings },
+} satisfies Record<string, Operation>

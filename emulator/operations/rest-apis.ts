@@ -1,0 +1,114 @@
+import { z } from 'zod'
+import { badRequest } from '../api-error.ts'
+import { type Operation, on } from '../operation.ts'
+import { page, serialOf } from '../page.ts'
+import { count, invalidPath, type Patch, read, readBoolean, readPatches, tags } from '../read-input.ts'
+import type { RestApi } from '../rest-api.ts'
+
+const endpointType = z.enum(['REGIONAL', 'EDGE', 'PRIVATE'])
+const apiKeySource = z.enum(['HEADER', 'AUTHORIZER'])
+const newRestApi = z.object({
+  name: z.string().min(1),
+  description: z.string().exactOptional(),
+  version: z.string().exactOptional(),
+  binaryMediaTypes: z.array(z.string()).exactOptional(),
+  minimumCompressionSize: z.int().min(0).max(10_485_760).exactOptional(),
+  apiKeySource: apiKeySource.default('HEADER'),
+  endpointConfiguration: z
+    .object({
+      types: z.array(endpointType).length(1).default(['EDGE']),
+      ipAddressType: z.enum(['ipv4', 'dualstack']).default('ipv4'),
+      vpcEndpointIds: z.array(z.string()).exactOptional(),
+    })
+    .default({ types: ['EDGE'], ipAddressType: 'ipv4' }),
+  policy: z.string().exactOptional(),
+  tags: tags.default({}),
+  disableExecuteApiEndpoint: z.boolean().default(false),
+})
+
+export const restApiOperations = {
+  CreateRestApi: {
+    ...on('POST', '/restapis', 201),
+    run({ account, body }) {
+      const order = read(newRestApi, body)
+      if (order.policy !== undefined) requirePolicy(order.policy)
+      return restApiBody(account.restApis.create(order))
+    },
+  },
+  GetRestApis: {
+    ...on('GET', '/restapis', 200),
+    run: ({ account, query }) => page([...account.restApis.all.values()], query, serialOf, restApiBody),
+  },
+  GetRestApi: {
+    ...on('GET', '/restapis/:apiId', 200),
+    run: ({ account, params }) => restApiBody(account.restApis.get(params['apiId'] ?? '')),
+  },
+  UpdateRestApi: {
+    ...on('PATCH', '/restapis/:apiId', 200),
+    run({ account, params, body }) {
+      const api = account.restApis.get(params['apiId'] ?? '')
+      // Tried on a copy first: all changes are made, or none.
+      const { resources, deployments, stages, ...rest } = api
+      const copy = { ...structuredClone(rest), resources, deployments, stages }
+      for (const one of readPatches(body)) patchRestApi(copy, one)
+      if (copy.policy === undefined) delete api.policy
+      return restApiBody(Object.assign(api, copy))
+    },
+  },
+  DeleteRestApi: {
+    ...on('DELETE', '/restapis/:apiId', 202),
+    run: ({ account, params }) => account.deleteRestApi(params['apiId'] ?? ''),
+  },
+} satisfies Record<string, Operation>
+
+/** @throws ApiError 400 */
+function patchRestApi(api: RestApi, patch: Patch): void {
+  const { op, path, value } = patch
+  const { endpointConfiguration: endpoint } = api
+  const [, list = '', rest = ''] =
+    path.match(/^\/(binaryMediaTypes|endpointConfiguration\/vpcEndpointIds)(?:\/(.+))?$/) ?? []
+  const item = rest === '' ? value : rest.replaceAll('~1', '/')
+  if (list === 'binaryMediaTypes') api.binaryMediaTypes = patchList(api.binaryMediaTypes, item, patch)
+  else if (list !== '') endpoint.vpcEndpointIds = patchList(endpoint.vpcEndpointIds, item, patch)
+  else if (op === 'remove' && path === '/policy') delete api.policy
+  else if (op === 'remove' && path === '/minimumCompressionSize') delete api.minimumCompressionSize
+  else if (op !== 'replace') throw invalidPath(patch)
+  else if (path === '/name') api.name = read(z.string().min(1), value)
+  else if (path === '/description') api.description = value
+  else if (path === '/apiKeySource') api.apiKeySource = read(apiKeySource, value)
+  else if (path === '/disableExecuteApiEndpoint') api.disableExecuteApiEndpoint = readBoolean(patch)
+  else if (path === '/minimumCompressionSize') api.minimumCompressionSize = read(count, value)
+  else if (path === '/policy') api.policy = requirePolicy(value)
+  else if (path === '/endpointConfiguration/ipAddressType')
+    endpoint.ipAddressType = read(z.enum(['ipv4', 'dualstack']), value)
+  else if (/^\/endpointConfiguration\/types\/(0|EDGE|REGIONAL|PRIVATE)$/.test(path))
+    endpoint.types = [read(endpointType, value)]
+  else throw invalidPath(patch)
+}
+
+function patchList(items: readonly string[] = [], item: string, patch: Patch): string[] {
+  if (patch.op === 'add') return [...items, item]
+  if (patch.op === 'remove' && items.includes(item)) return items.filter((own) => own !== item)
+  throw invalidPath(patch)
+}
+
+function requirePolicy(text: string): string {
+  try {
+    z.looseObject({ Statement: z.unknown() }).parse(JSON.parse(text))
+    return text
+  } catch {
+    throw badRequest(
+      'Invalid policy document. Please check the policy syntax and ensure that Principals are valid.',
+    )
+  }
+}
+
+export function restApiBody(api: RestApi) {
+  const { serial: _, createdAt, policy, resources, deployments, stages, defaultEndpointIsOff, ...rest } = api
+  return {
+    ...rest,
+    createdDate: Math.floor(createdAt / 1_000),
+    // API Gateway escapes the quotes of the policy once more than JSON does (terraform-provider-aws unquotes it).
+    ...(policy === undefined ? {} : { policy: JSON.stringify(policy).slice(1, -1) }),
+  }
+}
