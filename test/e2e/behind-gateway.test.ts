@@ -2,10 +2,15 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { json } from 'node:stream/consumers'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
+import { createSecret } from '../../src/auth/token-format.ts'
 import { type Hops, startBehind, WIRINGS } from '../support/behind-gateway.ts'
 import type { FrontOptions } from '../support/gateway-fronts.ts'
-import { manage, registered } from '../support/service.ts'
+import { startFederated } from '../support/identity/federated.ts'
+import { startGitHubActions } from '../support/identity/github-actions.ts'
+import { readProblem } from '../support/problem.ts'
+import { fetchScript } from '../support/register-script.ts'
+import { dataPlane, manage, registered, startService } from '../support/service.ts'
 
 /** The gateway in front of the public path, and what it sends on. */
 const PATHS: readonly [hops: Hops, paths: FrontOptions][] = [
@@ -19,7 +24,8 @@ const PATHS: readonly [hops: Hops, paths: FrontOptions][] = [
 
 for (const [hops, paths] of PATHS)
   test(`behind ${hops.join(' and ')} with ${JSON.stringify(paths)} every route works`, async (t) => {
-    const service = await startBehind(t, hops, { env: { CORS_ORIGINS: 'https://app.example.com' } }, paths)
+    const cors = { CORS_ORIGINS: 'https://app.example.com' }
+    const service = await startBehind(t, hops, (env) => startService(t, { env: { ...env, ...cors } }), paths)
     const own = await registered(service, {}, { prefer: 'wait=5', 'idempotency-key': 'a'.repeat(36) })
     assert.equal(own.management.url, `${service.url}/register/${own.registration_id}`)
     assert.equal((await manage(service, own, 'GET')).status, 200)
@@ -111,8 +117,10 @@ const FORGED: readonly Record<string, string>[] = [
 for (const { hops, trustProxy, header } of WIRINGS)
   for (const hasPorts of hops.includes('alb') ? [false, true] : [false])
     test(`behind ${hops.join(', ')}${hasPorts ? ' with ports' : ''} the caller is known with TRUST_PROXY=${trustProxy} and ${header}`, async (t) => {
-      const env = { RATE_LIMIT_PER_IP: String(FORGED.length) }
-      const service = await startBehind(t, hops, { env }, { hasPorts })
+      const limit = { RATE_LIMIT_PER_IP: String(FORGED.length) }
+      const service = await startBehind(t, hops, (env) => startService(t, { env: { ...env, ...limit } }), {
+        hasPorts,
+      })
       const { secret } = await service.token()
       for (const [i, forged] of FORGED.entries()) {
         const { status, body } = await sendFrom('127.0.0.2', `${service.url}/register`, {
@@ -140,3 +148,81 @@ for (const { hops, trustProxy, header } of WIRINGS)
         .map((line) => JSON.parse(line).ip)
       assert.deepEqual([...new Set(logged)], ['127.0.0.2', '127.0.0.3'])
     })
+
+const ENDS: readonly [hops: Hops, status: number, message: string][] = [
+  [['rest-api', 'alb'], 504, 'Endpoint request timed out'],
+  [['http-api', 'alb'], 503, 'Service Unavailable'],
+]
+
+describe('limits and clients', { concurrency: 4 }, () => {
+  for (const [hops, status, message] of ENDS) {
+    test(`behind ${hops.join(' and ')} a registration that the gateway ends is repeated, and makes one key`, async (t) => {
+      const service = await startBehind(
+        t,
+        hops,
+        (env) => startService(t, { env, gateway: { latency: { CreateApiKey: 2_000 } } }),
+        { timeoutMs: 1_000 },
+      )
+      const { secret } = await service.token({ maxUses: 1 })
+      const headers = { 'idempotency-key': 'b'.repeat(36) }
+      const ended = await service.register(secret, undefined, headers)
+      assert.deepEqual([ended.status, await ended.json()], [status, { message }])
+      let answer = ended
+      while (answer.status !== 201) {
+        answer = await service.register(secret, undefined, headers)
+        assert.ok(answer.status === 201 || answer.status === status || answer.status === 409)
+      }
+      const { api_key_value } = (await answer.json()) as { api_key_value: string }
+      assert.equal(await dataPlane(service, api_key_value), 200)
+      assert.equal(service.gateway.account.keys.size, 1)
+    })
+
+    test(`behind ${hops.join(' and ')} the service answers before the gateway ends a request`, async (t) => {
+      const service = await startBehind(t, hops, (env) =>
+        startService(t, {
+          env: { ...env, REGISTER_TIMEOUT_MS: '3000' },
+          gateway: { propagationMs: 600_000 },
+        }),
+      )
+      const { secret } = await service.token()
+      const waited = await service.register(secret, undefined, { prefer: 'wait=600' })
+      assert.deepEqual([waited.status, ((await waited.json()) as { ready: boolean }).ready], [201, false])
+      service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'hang', times: 99 })
+      const hung = await service.register(secret)
+      assert.deepEqual([hung.status, (await readProblem(hung)).code], [503, 'upstream_unavailable'])
+      assert.ok(Number(hung.headers.get('retry-after')) > 0)
+    })
+
+    test(`behind ${hops.join(' and ')} what is too large is refused by the service or by the gateway`, async (t) => {
+      const service = await startBehind(t, hops, (env) => startService(t, { env }))
+      const { secret } = await service.token()
+      const large = await service.register(secret, { name: 'a', description: 'x'.repeat(1_000_000) })
+      assert.equal((await readProblem(large)).code, 'payload_too_large')
+      const larger = await service.register(secret, { name: 'a', description: 'x'.repeat(11_000_000) })
+      assert.deepEqual([larger.status, await larger.json()], [413, { message: 'Request Too Long' }])
+      const many = await service.register(secret, undefined, { 'x-many': 'x'.repeat(9_000) })
+      assert.equal(many.status, 201)
+      const more = await service.register(secret, undefined, { 'x-many': 'x'.repeat(11_000) })
+      assert.equal(more.status, 431)
+    })
+
+    test(`behind ${hops.join(' and ')} register.mjs registers with a token and with an identity token`, async (t) => {
+      const service = await startBehind(t, hops, (env) => startFederated(t, { env }))
+      const script = await fetchScript(t, service)
+      const { secret } = await service.token()
+      const actions = await startGitHubActions(t, service.issuer)
+      actions.claims = { team: 'agents' }
+      for (const env of [{ FIRSTKEY_TOKEN: secret }, actions.env]) {
+        // Its own address: the one that the service wrote into it.
+        const { code, stdout, stderr } = await script.run(['--name', 'acme-agent'], {
+          FIRSTKEY_URL: '',
+          ...env,
+        })
+        assert.equal(code, 0, stderr)
+        assert.equal(await dataPlane(service, stdout.match(/^api_key_value=(\w+)$/m)?.[1] ?? ''), 200)
+      }
+      const refused = await script.run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: createSecret('fkb_') })
+      assert.match(refused.stderr, /invalid_token/)
+    })
+  }
+})

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
 import { type Front, type FrontOptions, type Hop, startFront } from './gateway-fronts.ts'
 import { type LoginService, type LoginServiceOptions, startLoginService } from './identity/login.ts'
-import { type Service, type ServiceOptions, startService } from './service.ts'
+import type { Service } from './service.ts'
 
 export type Hops = readonly [Hop, ...Hop[]]
 
@@ -24,62 +24,57 @@ export const WIRINGS: readonly {
 ]
 
 /** A service that its clients reach through hops: its `url` is that of the first. */
-export type Behind<Inner> = Inner & { readonly front: Front }
+export type Behind<Inner> = Inner & { readonly front: Front; readonly publicUrl: string }
 
-/** Starts a service behind hops. At the end of the test, each URL that a client received must lead through them. */
-export async function startBehind(
+/**
+ * Starts a service behind hops. At the end of the test, each URL that a client received must lead through them.
+ * @param start starts the service, with the variables of its wiring
+ */
+export async function startBehind<Inner extends Service>(
   t: TestContext,
   hops: Hops,
-  { env = {}, ...options }: ServiceOptions = {},
-  frontOptions: FrontOptions = {},
-): Promise<Behind<Service>> {
-  const front = await startFront(t, hops, frontOptions)
-  const service = await startService(t, { ...options, env: { ...wiringOf(hops, front), ...env } })
-  return behind(t, front, service, service.url)
-}
-
-/** Starts a service with a login behind hops. */
-export async function startLoginBehind(
-  t: TestContext,
-  hops: Hops,
-  { env = {}, ...options }: LoginServiceOptions = {},
-): Promise<Behind<LoginService>> {
-  const front = await startFront(t, hops)
-  const service = await startLoginService(t, {
-    provider: { redirectUris: [`${front.url}/connect/callback`] },
-    ...options,
-    env: { ...wiringOf(hops, front), ...env },
-  })
-  return { ...behind(t, front, service, service.url.replace('localhost', '127.0.0.1')), publicUrl: front.url }
-}
-
-function wiringOf(hops: Hops, { url }: Front): Record<string, string> {
+  start: (env: Record<string, string>, publicUrl: string) => Promise<Inner>,
+  options: FrontOptions = {},
+): Promise<Behind<Inner>> {
+  const front = await startFront(t, hops, options)
+  const { url } = front
   const wiring = WIRINGS.find((one) => one.hops.join() === hops.join())
   assert.ok(wiring)
   const { trustProxy, header } = wiring
-  return { PUBLIC_URL: url, TRUST_PROXY: trustProxy, TRUST_PROXY_HEADER: header, API_PROBE_PATH: '/probe' }
-}
-
-function behind<Inner extends Service>(
-  t: TestContext,
-  front: Front,
-  inner: Inner,
-  target: string,
-): Behind<Inner> {
-  front.target = target
+  const env = {
+    PUBLIC_URL: url,
+    TRUST_PROXY: trustProxy,
+    TRUST_PROXY_HEADER: header,
+    API_PROBE_PATH: '/probe',
+  }
+  const inner = await start(env, url)
+  front.target = new URL(inner.url).origin.replace('localhost', '127.0.0.1')
   t.after(() => assert.deepEqual(strayUrls(front), []))
   return {
     ...inner,
-    front,
-    url: front.url,
+    ...{ front, url, publicUrl: url },
     register: (secret, body = { name: 'acme-agent' }, headers = {}) =>
-      fetch(`${front.url}/register`, {
+      fetch(`${url}/register`, {
         method: 'POST',
         headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
         body: JSON.stringify(body),
       }),
   }
 }
+
+/** Starts a service with a login behind hops. */
+export const startLoginBehind = (
+  t: TestContext,
+  hops: Hops,
+  options: LoginServiceOptions = {},
+): Promise<Behind<LoginService>> =>
+  startBehind(t, hops, (env, url) =>
+    startLoginService(t, {
+      provider: { redirectUris: [`${url}/connect/callback`] },
+      ...options,
+      env: { ...env, ...options.env },
+    }),
+  )
 
 /**
  * Returns the URLs that clients of a front received and that do not lead back through it: those of the service itself, those
@@ -95,7 +90,9 @@ function strayUrls({ url, target, exchanges }: Front): string[] {
     target.replace('127.0.0.1', 'localhost'),
   ]
   return exchanges.flatMap(({ method, url: path, headers, body }) => {
-    const texts = [...Object.values(headers).flat().map(String), body]
+    // A policy names origins.
+    const { 'content-security-policy': _, ...others } = headers
+    const texts = [...Object.values(others).flat().map(String), body]
     const absolute = texts
       .flatMap((text) => hosts.flatMap((host) => text.match(RegExp(`${host}[^\\s"'<>)\`,;&]*`, 'g')) ?? []))
       .filter((found) => !isBelow(found, url))
