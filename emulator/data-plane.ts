@@ -54,13 +54,14 @@ function serve(plane: DataPlane, to: Request, request: FastifyRequest, reply: Fa
   if (snapshot === undefined || route === undefined) return refuse(reply, 'noMethod')
   const unauthorized = authorize(route, request)
   if (unauthorized !== undefined) return refuse(reply, unauthorized)
+  const called = { ...to, method: `${route.path}/${route.method.httpMethod}` }
+  if (!plane.usage.passesStage(called, stage.methodSettings)) return refuse(reply, 'throttled')
   if (!route.method.apiKeyRequired) return integrate(route, to, reply)
 
   const key = keyOf(plane.account, snapshot, request)
   const plan = key && usablePlan(plane.account, key, to, plane.options.propagationMs)
   if (key === undefined || plan === undefined) return refuse(reply, 'forbidden')
-  const method = `${route.path}/${route.method.httpMethod}`
-  const verdict = plane.usage.count(plan, key, { ...to, method })
+  const verdict = plane.usage.count(plan, key, called)
   if (verdict === 'throttled') return refuse(reply, 'throttled')
   if (verdict === 'over quota') return refuse(reply, 'overQuota')
   return integrate(route, to, reply, { key: key.name, plan: plan.name })

@@ -2,11 +2,14 @@ import { createTokenBucket, type TokenBucket } from '../src/token-bucket.ts'
 import type { ApiKey } from './account.ts'
 import { badRequest } from './api-error.ts'
 import type { ThrottleSettings, UsagePlan } from './options.ts'
+import type { Stage } from './rest-api.ts'
 
 /** The throttling and quotas of the data plane, and the figures of GetUsage. */
 export interface Usage {
   /** Counts a request with `key` to a method of a stage. @returns `'ok'`, or the reason to reject it */
   count(plan: UsagePlan, key: ApiKey, to: CalledMethod): 'ok' | 'throttled' | 'over quota'
+  /** Counts a request against the limits that the stage sets for its methods. @returns `false` to reject it */
+  passesStage(to: CalledMethod, settings: Stage['methodSettings']): boolean
   /** Sets what is left of a key's quota in the present period. @throws ApiError 400 if the plan has no quota */
   setRemaining(plan: UsagePlan, key: ApiKey, remaining: number): void
   /** Returns `[used, remaining]` of a key today, by key id. */
@@ -84,6 +87,16 @@ export function createUsage(clock: () => number): Usage {
       const counts = days.get(id) ?? new Map<number, number>()
       days.set(id, counts.set(today, (counts.get(today) ?? 0) + 1))
       return 'ok'
+    },
+    passesStage({ apiId, stage, method }, settings) {
+      const own = settings[method.replace(/^\/(?=[^/])/, '')]
+      const all = settings['*/*']
+      const limit = (field: string) => {
+        const value = own?.[field] ?? all?.[field]
+        return value === undefined ? undefined : Number(value)
+      }
+      const limits = { rateLimit: limit('throttlingRateLimit'), burstLimit: limit('throttlingBurstLimit') }
+      return !isThrottled(`${apiId}:${stage}${method}`, limits)
     },
     setRemaining(plan, key, left) {
       if (plan.quota?.limit === undefined) throw badRequest(`Usage Plan ${plan.id} has no quota`)

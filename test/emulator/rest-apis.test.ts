@@ -212,6 +212,23 @@ test('a plan loses a stage that is deleted, also if it is made again', async (t)
   await assert.rejects(sdk.send(new GetRestApiCommand({ restApiId: 'demo' })), { name: 'NotFoundException' })
 })
 
+test('a stage limits its methods, with a key and without one, and those of one method stand for all', async (t) => {
+  const { sdk, call } = await gatewayClient(t)
+  const { restApiId, resourceId } = await createMockApi(sdk)
+  await putMockMethod(sdk, restApiId, resourceId, 'POST', false)
+  await sdk.send(new CreateDeploymentCommand({ restApiId, stageName: 'prod' }))
+  const update = (...patchOperations: PatchOperation[]) =>
+    sdk.send(new UpdateStageCommand({ restApiId, stageName: 'prod', patchOperations }))
+  const post = async () => (await call(undefined, `${restApiId}/prod/hello`, { method: 'POST' })).status
+  await update(replace('/*/*/throttling/rateLimit', '0'))
+  assert.equal(await post(), 429)
+  await update(
+    replace('/~1hello/POST/throttling/rateLimit', '0.001'),
+    replace('/~1hello/POST/throttling/burstLimit', '1'),
+  )
+  assert.deepEqual([await post(), await post()], [200, 429])
+})
+
 test('stages: variables, canary, settings of methods, and what only shows', async (t) => {
   const { sdk, call } = await gatewayClient(t)
   const { restApiId, resourceId } = await createMockApi(sdk)
