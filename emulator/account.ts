@@ -1,4 +1,5 @@
 import { ApiError, badRequest, conflict, notFound } from './api-error.ts'
+import { DomainNames } from './domain-names.ts'
 import type { ApiStage, GatewayOptions, UsagePlan } from './options.ts'
 import { randomId, randomText } from './random-id.ts'
 import type { RestApi } from './rest-api.ts'
@@ -47,6 +48,7 @@ export class Account {
   readonly keys = new Map<string, ApiKey>()
   readonly plans = new Map<string, UsagePlan>()
   readonly restApis: RestApis
+  readonly domains: DomainNames
   readonly settings: AccountSettings = {
     throttleSettings: { burstLimit: 5_000, rateLimit: 10_000 },
     features: ['UsagePlans'],
@@ -61,6 +63,7 @@ export class Account {
 
   constructor({ restApis, plans, maxKeys }: Pick<GatewayOptions, 'restApis' | 'plans' | 'maxKeys'>) {
     this.restApis = new RestApis(restApis)
+    this.domains = new DomainNames(this.restApis)
     for (const plan of plans) this.#addPlan(structuredClone(plan))
     this.#maxKeys = maxKeys
   }
@@ -213,16 +216,24 @@ export class Account {
       throw notFound(`API Stage not found: ${apiId}:${stage}`)
   }
 
-  /** Deletes a stage. The plans that covered it lose it, also if one of that name is made again (terraform-provider-aws#14100). */
+  /**
+   * Deletes a stage. The plans that covered it lose it, also if one of that name is made again (terraform-provider-aws#14100).
+   * @throws ApiError 400 while a custom domain is mapped to it
+   */
   deleteStage(api: RestApi, stage: string): void {
+    this.domains.requireUnmapped(
+      `stage ${stage}`,
+      (mapping) => mapping.restApiId === api.id && mapping.stage === stage,
+    )
     api.stages.delete(stage)
     for (const plan of this.plans.values())
       plan.apiStages = plan.apiStages.filter((own) => own.apiId !== api.id || own.stage !== stage)
   }
 
-  /** Deletes an API with its stages. */
+  /** Deletes an API with its stages. @throws ApiError 400 while a custom domain is mapped to it (Zappa#264) */
   deleteRestApi(id: string): void {
     const api = this.restApis.get(id)
+    this.domains.requireUnmapped(`RestApi ${id}`, ({ restApiId }) => restApiId === id)
     for (const stage of [...api.stages.keys()]) this.deleteStage(api, stage)
     this.restApis.all.delete(id)
   }

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import type { Account } from './account.ts'
 import { ApiError, badRequest, concurrentChange } from './api-error.ts'
 import { type Faults, faultError } from './faults.ts'
-import type { Call } from './operation.ts'
+import { type Call, RawAnswer } from './operation.ts'
 import type { OperationName } from './operation-names.ts'
 import { operations } from './operations.ts'
 import type { GatewayOptions } from './options.ts'
@@ -26,6 +26,11 @@ export interface ControlPlane {
   readonly quotas: Quotas
   /** Called for every request. @returns a function for the status of its response, which some do not get */
   readonly onRequest: (operation: OperationName, method: string, path: string) => (status: number) => void
+  /** @throws ApiError 403 if the policy does not allow the call */
+  readonly authorize: (
+    operation: OperationName,
+    request: { readonly method: string; readonly path: string; readonly body: Buffer },
+  ) => void
   /** Called for every call, when it arrives and when it has taken effect. */
   readonly onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
   /** Called for every response, with the milliseconds from the request's last byte to the response's last byte. */
@@ -67,10 +72,11 @@ export async function controlPlane(app: FastifyInstance, plane: ControlPlane): P
           plane.onAnswer(operation, reply.statusCode, performance.now() - arrivedAt)
         })
         await verifySignature({ method, url: request.url, headers: request.headers, body }, plane.options)
+        plane.authorize(operation, { method, path: request.url.split('?')[0] ?? '', body })
         await answer(
           { ...plane, running },
           operation,
-          { params: record.parse(request.params), query, lists, body },
+          { params: record.parse(request.params), query, lists, headers: request.headers, body },
           reply,
         )
         return reply
@@ -82,7 +88,7 @@ export async function controlPlane(app: FastifyInstance, plane: ControlPlane): P
 async function answer(
   plane: ControlPlane & { running: Set<OperationName> },
   operation: OperationName,
-  input: Pick<Call, 'params' | 'query' | 'lists'> & { body: Buffer },
+  input: Pick<Call, 'params' | 'query' | 'lists' | 'headers'> & { body: Buffer },
   reply: FastifyReply,
 ): Promise<void> {
   plane.quotas(operation)
@@ -107,7 +113,9 @@ async function answer(
   }
   plane.onCall(operation, 'effective')
   if (fault?.when === 'after' && breakAnswer(fault.kind, reply)) return
-  reply.code(operations[operation].status).send(result ?? '')
+  reply.code(operations[operation].status)
+  if (result instanceof RawAnswer) reply.headers(result.headers).send(Buffer.from(result.body))
+  else reply.send(result ?? '')
 }
 
 function readQuery(input: unknown): Pick<Call, 'query' | 'lists'> {

@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Account, ApiKey } from './account.ts'
+import { mapRequest } from './domain-name.ts'
 import type { GatewayOptions, UsagePlan } from './options.ts'
+import { refusalOf } from './resource-policy.ts'
 import type { Integration, Snapshot, Stage } from './rest-api.ts'
 import { findRoute, type Route } from './routing.ts'
 import type { Usage } from './usage.ts'
@@ -27,6 +29,17 @@ interface Request {
   readonly stage: string
   /** The path within the stage, with a leading slash. */
   readonly path: string
+  /** By a custom domain, and not by the default endpoint. */
+  readonly byDomain: boolean
+}
+
+/** The paths that stand for custom domains within the emulator. */
+const DOMAINS = '/_local/domains'
+
+/** Returns what is put before the path of a request whose `Host` is a custom domain: nothing for another. */
+export function customDomainUrl({ domains }: Account, host: string | undefined): string {
+  const name = host?.replace(/:\d+$/, '').toLowerCase() ?? ''
+  return domains.all.has(name) ? `${DOMAINS}/${name}` : ''
 }
 
 /**
@@ -40,18 +53,36 @@ export async function dataPlane(app: FastifyInstance, plane: DataPlane): Promise
     '/execute-api/:apiId/:stage/*',
     async (request, reply) => {
       const { apiId, stage, '*': rest } = request.params
-      return serve(plane, { apiId, stage, path: `/${rest}` }, request, reply)
+      return serve(plane, { apiId, stage, path: `/${rest}`, byDomain: false }, request, reply)
     },
   )
+  app.all<{ Params: { domain: string; '*': string } }>(`${DOMAINS}/:domain/*`, async (request, reply) => {
+    const { domain: name, '*': rest } = request.params
+    const domain = plane.account.domains.all.get(name)
+    const to = domain && mapRequest(domain, `/${rest}`)
+    return to === undefined
+      ? refuse(reply, 'forbidden')
+      : serve(plane, { ...to, byDomain: true }, request, reply)
+  })
 }
 
 function serve(plane: DataPlane, to: Request, request: FastifyRequest, reply: FastifyReply): unknown {
+  // An HTTP API has no keys.
+  if (plane.options.httpApis.some(({ apiId }) => apiId === to.apiId)) return greeting(to)
   const api = plane.account.restApis.all.get(to.apiId)
   const stage = api?.stages.get(to.stage)
-  if (api === undefined || stage === undefined || api.defaultEndpointIsOff) return refuse(reply, 'forbidden')
+  if (api === undefined || stage === undefined) return refuse(reply, 'forbidden')
+  // A private API is reached from its VPC only.
+  const isClosed = api.defaultEndpointIsOff || api.endpointConfiguration.types.includes('PRIVATE')
+  if (isClosed && !to.byDomain) return refuse(reply, 'forbidden')
   const snapshot = api.deployments.get(deploymentOf(stage))?.snapshot
   const route = snapshot && findRoute(snapshot, request.method, to.path)
   if (snapshot === undefined || route === undefined) return refuse(reply, 'noMethod')
+  const { region } = plane.options
+  const invocation = { ...to, region, verb: request.method, address: request.ip }
+  const refusal = snapshot.policy === undefined ? undefined : refusalOf(snapshot.policy, invocation)
+  if (refusal !== undefined)
+    return reply.code(403).header('x-amzn-errortype', 'AccessDeniedException').send({ Message: refusal })
   const unauthorized = authorize(route, request)
   if (unauthorized !== undefined) return refuse(reply, unauthorized)
   const called = { ...to, method: `${route.path}/${route.method.httpMethod}` }
@@ -110,12 +141,16 @@ function usablePlan(
 /** Answers a request: from the template of a mock integration, and in place of the backend of any other. */
 function integrate(
   { method }: Route,
-  { path }: Request,
+  to: Request,
   reply: FastifyReply,
   caller: { key?: string; plan?: string } = {},
 ): unknown {
   const integration = method.methodIntegration
   if (integration?.type === 'MOCK') return mock(integration, reply)
+  return greeting(to, caller)
+}
+
+function greeting({ path }: Request, caller: { key?: string; plan?: string } = {}) {
   return { message: 'Hello from the demo API', path, ...caller }
 }
 

@@ -3,8 +3,9 @@ import Fastify from 'fastify'
 import { z } from 'zod'
 import { Account } from './account.ts'
 import { controlPlane } from './control-plane.ts'
-import { dataPlane } from './data-plane.ts'
+import { customDomainUrl, dataPlane } from './data-plane.ts'
 import { createFaults, type FaultOrder, type Faults, faultSchema } from './faults.ts'
+import { createAuthorizer, type Permission, type PolicyDocument, permissionsFor } from './iam-policy.ts'
 import type { OperationName } from './operation-names.ts'
 import { defaultGatewayOptions, type GatewayOptions } from './options.ts'
 import { createQuotas } from './quotas.ts'
@@ -38,6 +39,8 @@ export interface Gateway {
   readonly busyMs: Record<string, number>
   /** The number of 409s so far because another change was in progress. */
   readonly concurrentChanges: number
+  /** What the credentials may do; `null`: everything. A new document takes effect at once. @throws ZodError if it is not valid */
+  policy: PolicyDocument | null
   /** Called for every control-plane call. Tests replace it to act at an exact moment. */
   onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
   close(): Promise<void>
@@ -59,6 +62,7 @@ export async function startGateway(
   const faults = createFaults()
   const answers: Gateway['answers'] = {}
   const app = Fastify({
+    rewriteUrl: ({ url = '/', headers }) => customDomainUrl(account, headers.host) + url,
     forceCloseConnections: true,
     bodyLimit: 32 * 1_024 * 1_024,
     genReqId: () => randomUUID(),
@@ -70,6 +74,9 @@ export async function startGateway(
   let onCall: Gateway['onCall'] = () => undefined
   const busyMs: Gateway['busyMs'] = {}
   let concurrentChanges = 0
+  let { policy } = options
+  let requirePermission: (needed: Permission) => void =
+    policy === null ? () => undefined : createAuthorizer(policy)
   const calls: { -readonly [K in keyof GatewayCall]: GatewayCall[K] }[] = []
 
   await app.register(controlPlane, {
@@ -85,6 +92,9 @@ export async function startGateway(
       return (status) => {
         call.status = status
       }
+    },
+    authorize: (operation, request) => {
+      for (const needed of permissionsFor(options.region, operation, request)) requirePermission(needed)
     },
     onCall: (operation, moment) => onCall(operation, moment),
     onAnswer: (operation, status, ms) => {
@@ -104,6 +114,12 @@ export async function startGateway(
     })),
     plans: [...account.plans.values()],
     restApis: [...account.restApis.all.values()].map(restApiState),
+    domains: [...account.domains.all.values()].map(({ mappings, ...domain }) => ({
+      ...domain,
+      mappings: [...mappings.values()],
+    })),
+    account: account.settings,
+    calls,
     answers,
     busyMs,
     concurrentChanges,
@@ -129,6 +145,13 @@ export async function startGateway(
     busyMs,
     get concurrentChanges() {
       return concurrentChanges
+    },
+    get policy() {
+      return policy
+    },
+    set policy(document) {
+      requirePermission = document === null ? () => undefined : createAuthorizer(document)
+      policy = document
     },
     get onCall() {
       return onCall

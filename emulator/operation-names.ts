@@ -47,8 +47,25 @@ export const operationNames = [
   'GetStage',
   'UpdateStage',
   'DeleteStage',
+  'GetExport',
+
+  'CreateDomainName',
+  'GetDomainNames',
+  'GetDomainName',
+  'UpdateDomainName',
+  'DeleteDomainName',
+  'CreateBasePathMapping',
+  'GetBasePathMappings',
+  'GetBasePathMapping',
+  'UpdateBasePathMapping',
+  'DeleteBasePathMapping',
 
   'GetAccount',
+  'UpdateAccount',
+  'TagResource',
+  'UntagResource',
+  'GetTags',
+  'GetApi',
 ] as const
 
 export type OperationName = (typeof operationNames)[number]

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Account } from './account.ts'
 import type { Fault } from './faults.ts'
 import type { GatewayOptions } from './options.ts'
@@ -13,6 +14,7 @@ export interface Call {
   readonly query: Readonly<Record<string, string>>
   /** The query parameters with all their values. */
   readonly lists: Readonly<Record<string, readonly string[]>>
+  readonly headers: IncomingHttpHeaders
   /** The parsed JSON, or the CSV text of an import. */
   readonly body: unknown
   readonly fault: Fault | undefined
@@ -28,4 +30,15 @@ export interface Operation {
 
 export function on<M extends Operation['method']>(method: M, path: string, status: number) {
   return { method, path, status }
+}
+
+/** The answer of an operation that is no JSON, or has headers. */
+export class RawAnswer {
+  readonly body: string
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(body: string, headers: Readonly<Record<string, string>>) {
+    this.body = body
+    this.headers = headers
+  }
 }

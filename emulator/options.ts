@@ -1,3 +1,4 @@
+import type { PolicyDocument } from './iam-policy.ts'
 import type { OperationName } from './operation-names.ts'
 import type { RestApiSeed } from './rest-api.ts'
 
@@ -37,8 +38,12 @@ export interface GatewayOptions {
   readonly secretAccessKey: string
   /** The REST APIs at the start, deployed. */
   readonly restApis: readonly RestApiSeed[]
+  /** The HTTP APIs, which the operations for REST APIs do not know. */
+  readonly httpApis: readonly { readonly apiId: string; readonly name: string }[]
   /** The usage plans at the start. */
   readonly plans: readonly UsagePlan[]
+  /** What the credentials may do; `null`: everything. */
+  readonly policy: PolicyDocument | null
   /** Enforces the published quotas of the control plane. */
   readonly quotas: boolean
   /** Rejects an attach or import while another one is in progress, as API Gateway does. */
@@ -78,6 +83,7 @@ export const defaultGatewayOptions: GatewayOptions = {
       ],
     },
   ],
+  httpApis: [],
   plans: [
     {
       id: 'demofree',
@@ -88,6 +94,7 @@ export const defaultGatewayOptions: GatewayOptions = {
     },
     { id: 'demogold', name: 'gold', apiStages: [{ apiId: 'demo', stage: 'prod' }] },
   ],
+  policy: null,
   quotas: false,
   oneAttachAtATime: true,
   latency: {},

@@ -12,6 +12,8 @@ export function createQuotas(): Quotas {
     CreateApiKey: createTokenBucket(5, 5),
     DeleteApiKey: createTokenBucket(5, 5),
     UpdateUsagePlan: createTokenBucket(1 / 20, 1),
+    UpdateAccount: createTokenBucket(1 / 20, 1),
+    CreateDomainName: createTokenBucket(1 / 30, 1),
     CreateRestApi: createTokenBucket(1 / 3, 1), // Of Regional and private APIs; 1 in 30 s for edge-optimised ones.
     DeleteRestApi: createTokenBucket(1 / 30, 1),
     CreateResource: createTokenBucket(5, 5),

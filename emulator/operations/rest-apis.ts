@@ -3,6 +3,7 @@ import { badRequest } from '../api-error.ts'
 import { type Operation, on } from '../operation.ts'
 import { page, serialOf } from '../page.ts'
 import { count, invalidPath, type Patch, read, readBoolean, readPatches, tags } from '../read-input.ts'
+import { isPolicy } from '../resource-policy.ts'
 import type { RestApi } from '../rest-api.ts'
 
 const endpointType = z.enum(['REGIONAL', 'EDGE', 'PRIVATE'])
@@ -93,17 +94,13 @@ function patchList(items: readonly string[] = [], item: string, patch: Patch): s
 }
 
 function requirePolicy(text: string): string {
-  try {
-    z.looseObject({ Statement: z.unknown() }).parse(JSON.parse(text))
-    return text
-  } catch {
-    throw badRequest(
-      'Invalid policy document. Please check the policy syntax and ensure that Principals are valid.',
-    )
-  }
+  if (isPolicy(text)) return text
+  throw badRequest(
+    'Invalid policy document. Please check the policy syntax and ensure that Principals are valid.',
+  )
 }
 
-export function restApiBody(api: RestApi) {
+function restApiBody(api: RestApi) {
   const { serial: _, createdAt, policy, resources, deployments, stages, defaultEndpointIsOff, ...rest } = api
   return {
     ...rest,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
+  CreateApiKeyCommand,
   CreateDeploymentCommand,
   CreateResourceCommand,
   CreateRestApiCommand,
@@ -22,11 +23,15 @@ import {
   GetRestApisCommand,
   GetStageCommand,
   GetStagesCommand,
+  GetTagsCommand,
   GetUsagePlanCommand,
   type PatchOperation,
   PutIntegrationCommand,
   PutIntegrationResponseCommand,
   PutMethodCommand,
+  TagResourceCommand,
+  UntagResourceCommand,
+  UpdateAccountCommand,
   UpdateMethodCommand,
   UpdateRestApiCommand,
   UpdateStageCommand,
@@ -430,8 +435,96 @@ test('an API shows what was set; its policy has escaped quotes, as with AWS', as
   )
 })
 
-test('GetAccount shows an account with usage plans', async (t) => {
-  const { sdk } = await gatewayClient(t)
-  const { features, apiKeyVersion } = await sdk.send(new GetAccountCommand({}))
-  assert.deepEqual([features, apiKeyVersion], [['UsagePlans'], '4'])
+test('an account without usage plans opens for no key; UpdateAccount enables them for good', async (t) => {
+  const { sdk, gateway, call } = await gatewayClient(t)
+  await attachedKey(sdk, VALUE)
+  const healthy = await sdk.send(new GetAccountCommand({}))
+  assert.deepEqual([healthy.features, healthy.apiKeyVersion], [['UsagePlans'], '4'])
+  gateway.account.settings.features = []
+  assert.equal((await call(VALUE)).status, 403)
+  const update = (one: PatchOperation) => sdk.send(new UpdateAccountCommand({ patchOperations: [one] }))
+  const features = { path: '/features', value: 'UsagePlans' }
+  assert.deepEqual((await update({ op: 'add', ...features })).features, ['UsagePlans'])
+  assert.equal((await call(VALUE)).status, 200)
+  const role = 'arn:aws:iam::123456789012:role/logs'
+  assert.equal((await update(replace('/cloudwatchRoleArn', role))).cloudwatchRoleArn, role)
+  for (const one of [
+    { op: 'remove', ...features },
+    replace('/apiKeyVersion', '1'),
+    replace('/cloudwatchRoleArn', 'x'),
+  ])
+    await assert.rejects(update(one as PatchOperation), { name: 'BadRequestException' })
+})
+
+test('tags are put, read and removed by the ARN of an API, stage, plan, key or domain', async (t) => {
+  const { sdk, gateway } = await gatewayClient(t)
+  const { id: keyId = '' } = await sdk.send(new CreateApiKeyCommand({ name: 'a' }))
+  const arn = (path: string) => `arn:aws:apigateway:eu-west-1::/${path}`
+  for (const path of [
+    'restapis/demo',
+    'restapis/demo/stages/prod',
+    'usageplans/demofree',
+    `apikeys/${keyId}`,
+  ]) {
+    const resourceArn = arn(path)
+    await sdk.send(new TagResourceCommand({ resourceArn, tags: { a: '1', b: '2', c: '3' } }))
+    await sdk.send(new UntagResourceCommand({ resourceArn, tagKeys: ['a', 'b'] }))
+    assert.deepEqual((await sdk.send(new GetTagsCommand({ resourceArn }))).tags, { c: '3' }, path)
+  }
+  assert.deepEqual((await sdk.send(new GetRestApiCommand({ restApiId: 'demo' }))).tags, { c: '3' })
+  const owner = { 'aws:cloudformation:stack-name': 'web' }
+  gateway.account.restApis.get('demo').tags = owner
+  const resourceArn = arn('restapis/demo')
+  await sdk.send(new TagResourceCommand({ resourceArn, tags: { a: '1' } }))
+  assert.deepEqual((await sdk.send(new GetTagsCommand({ resourceArn }))).tags, { ...owner, a: '1' })
+  for (const [command, name] of [
+    [new TagResourceCommand({ resourceArn, tags: owner }), 'BadRequestException'],
+    [new UntagResourceCommand({ resourceArn, tagKeys: Object.keys(owner) }), 'BadRequestException'],
+    [new GetTagsCommand({ resourceArn: 'arn:aws:s3:::bucket' }), 'BadRequestException'],
+    [
+      new GetTagsCommand({ resourceArn: resourceArn.replace('eu-west-1', 'us-east-1') }),
+      'BadRequestException',
+    ],
+    [new GetTagsCommand({ resourceArn: arn('restapis/none') }), 'NotFoundException'],
+    [new GetTagsCommand({ resourceArn: arn('domainnames/none.example.com') }), 'NotFoundException'],
+  ] as const)
+    await assert.rejects(sdk.send(command as GetTagsCommand), { name })
+})
+
+test('a resource policy counts once it is deployed, and a private API has no public endpoint', async (t) => {
+  const { sdk, call } = await gatewayClient(t)
+  await attachedKey(sdk, VALUE)
+  const allow = { Effect: 'Allow', Principal: '*', Action: 'execute-api:Invoke', Resource: 'execute-api:/*' }
+  const setPolicy = (...Statement: object[]) =>
+    sdk.send(
+      new UpdateRestApiCommand({
+        restApiId: 'demo',
+        patchOperations: [replace('/policy', JSON.stringify({ Version: '2012-10-17', Statement }))],
+      }),
+    )
+  const deploy = () => sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'prod' }))
+  const elsewhere = { IpAddress: { 'aws:SourceIp': ['192.0.2.0/24', '2001:db8::1'] } }
+  const here = { NotIpAddress: elsewhere.IpAddress }
+  for (const [statements, status] of [
+    [[allow], 200],
+    [[{ ...allow, Condition: elsewhere }], 403],
+    [[allow, { ...allow, Effect: 'Deny', Resource: 'arn:aws:execute-api:*:*:demo/prod/GET/hello' }], 403],
+    [[allow, { ...allow, Effect: 'Deny', Condition: here }], 403],
+    [[allow, { ...allow, Effect: 'Deny', Condition: elsewhere }], 200],
+  ] as const) {
+    const before = (await call(VALUE)).status
+    await setPolicy(...statements)
+    assert.equal((await call(VALUE)).status, before)
+    await deploy()
+    const answer = await call(VALUE)
+    assert.equal(answer.status, status)
+    if (status === 403)
+      assert.match(
+        await answer.text(),
+        /^{"Message":"User: anonymous is not authorized to perform: execute-api:Invoke/,
+      )
+  }
+  const types = [replace('/endpointConfiguration/types/REGIONAL', 'PRIVATE')]
+  await sdk.send(new UpdateRestApiCommand({ restApiId: 'demo', patchOperations: types }))
+  assert.equal((await call(VALUE)).status, 403)
 })

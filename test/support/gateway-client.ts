@@ -12,6 +12,7 @@ import {
   PutMethodCommand,
   PutMethodResponseCommand,
 } from '@aws-sdk/client-api-gateway'
+import { ApiGatewayV2Client } from '@aws-sdk/client-apigatewayv2'
 import { type Gateway, startGateway } from '../../emulator/gateway.ts'
 import { defaultGatewayOptions, type GatewayOptions } from '../../emulator/options.ts'
 
@@ -45,6 +46,14 @@ export async function gatewayClient(
         headers: { ...init.headers, ...(key === undefined ? {} : { 'x-api-key': key }) },
       }),
   }
+}
+
+/** Creates a client for the second API of a gateway, that of HTTP APIs. It ends with the test. */
+export function secondApiClient(t: TestContext, { url: endpoint }: Gateway): ApiGatewayV2Client {
+  const { region, accessKeyId, secretAccessKey } = defaultGatewayOptions
+  const client = new ApiGatewayV2Client({ endpoint, region, credentials: { accessKeyId, secretAccessKey } })
+  t.after(() => client.destroy())
+  return client
 }
 
 /** Creates an enabled key on a usage plan. @returns its id */
