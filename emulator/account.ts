@@ -61,11 +61,21 @@ export class Account {
   #plansCreated = 0
   #created = 0
 
-  constructor({ restApis, plans, maxKeys }: Pick<GatewayOptions, 'restApis' | 'plans' | 'maxKeys'>) {
+  /** The keys that were deleted, oldest first, with the time until which they are not forgotten. */
+  readonly #deleted = new Map<ApiKey, number>()
+  readonly #deletedMs: number
+
+  constructor({
+    restApis,
+    plans,
+    maxKeys,
+    deletedMs,
+  }: Pick<GatewayOptions, 'restApis' | 'plans' | 'maxKeys' | 'deletedMs'>) {
     this.restApis = new RestApis(restApis)
     this.domains = new DomainNames(this.restApis)
     for (const plan of plans) this.#addPlan(structuredClone(plan))
     this.#maxKeys = maxKeys
+    this.#deletedMs = deletedMs
   }
 
   createKey(order: NewKey): ApiKey {
@@ -119,6 +129,13 @@ export class Account {
     this.#forgetName(key)
     this.#byValue.delete(key.value)
     this.keys.delete(id)
+    if (this.#deletedMs > 0) this.#deleted.set(key, Date.now() + this.#deletedMs)
+  }
+
+  /** Returns the deleted keys that lists still show, and that the data plane still accepts. */
+  deletedKeys(): ApiKey[] {
+    for (const [key, until] of this.#deleted) if (until <= Date.now()) this.#deleted.delete(key)
+    return [...this.#deleted.keys()]
   }
 
   rename(key: ApiKey, name: string): void {
@@ -128,12 +145,12 @@ export class Account {
     this.#indexName(key)
   }
 
-  /** Returns the keys whose name starts with `prefix`, oldest first. */
+  /** Returns the keys whose name starts with `prefix`, oldest first; then the deleted ones that are not forgotten. */
   keysNamed(prefix: string): ApiKey[] {
     const start = prefix.slice(0, INDEXED_LENGTH)
     const candidates =
       prefix.length < INDEXED_LENGTH ? this.keys.values() : (this.#byNameStart.get(start) ?? [])
-    return [...candidates].filter((key) => key.name.startsWith(prefix))
+    return [...candidates, ...this.deletedKeys()].filter((key) => key.name.startsWith(prefix))
   }
 
   #indexName(key: ApiKey): void {

@@ -122,7 +122,9 @@ function keyOf(
   { apiKeySource }: Snapshot,
   { headers }: FastifyRequest,
 ): ApiKey | undefined {
-  return apiKeySource === 'HEADER' ? account.keyByValue(String(headers['x-api-key'] ?? '')) : undefined
+  if (apiKeySource !== 'HEADER') return undefined
+  const sent = String(headers['x-api-key'] ?? '')
+  return account.keyByValue(sent) ?? account.deletedKeys().find(({ value }) => value === sent)
 }
 
 function usablePlan(

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { startGateway } from './gateway.ts'
-import { defaultGatewayOptions, realisticLatency } from './options.ts'
+import { assumedLatency, defaultGatewayOptions } from './options.ts'
 
 const USAGE = `usage: npm run local-gateway -- [options]
 
@@ -10,7 +10,7 @@ An emulator of API Gateway: the control plane and a demo API on one port. All st
   --port PORT     port to listen on; 0: any free port (default: 4000)
   --quotas        enforce the published quotas of the control plane
   --parallel      run attaches and imports at the same time, which API Gateway rejects
-  --latency       take as long as API Gateway does, ±30 %
+  --latency       take as long as API Gateway is assumed to, ±30 %
   --max-keys N    API key quota of the account (default: 10000)
   --help          print this help
 `
@@ -32,15 +32,13 @@ async function main(): Promise<void> {
     return
   }
 
-  const realistic = values.latency
-    ? { latency: realisticLatency, latencyJitter: 0.3, importPerKeyMs: 0.5 }
-    : {}
+  const latency = values.latency ? { latency: assumedLatency, latencyJitter: 0.3, importPerKeyMs: 0.5 } : {}
   const gateway = await startGateway(
     {
       quotas: values.quotas,
       oneAttachAtATime: !values.parallel,
       maxKeys: wholeNumber('--max-keys', values['max-keys'], 1_000_000),
-      ...realistic,
+      ...latency,
     },
     { host: values.host, port: wholeNumber('--port', values.port, 65_535) },
   )

@@ -65,6 +65,8 @@ export interface GatewayOptions {
   readonly importOverQuota: 'limit' | 'rows'
   /** The milliseconds until the data plane accepts a new key. */
   readonly propagationMs: number
+  /** The milliseconds for which the data plane still accepts a deleted key, and the lists show it. */
+  readonly deletedMs: number
 }
 
 /** The defaults. The credentials are the examples of AWS's documentation, so that no scanner reports them as a leak. */
@@ -104,10 +106,14 @@ export const defaultGatewayOptions: GatewayOptions = {
   clock: Date.now,
   importOverQuota: 'limit',
   propagationMs: 0,
+  deletedMs: 0,
 }
 
-/** The latencies of API Gateway's operations in milliseconds, as far as they were measured; for `latency`. */
-export const realisticLatency: GatewayOptions['latency'] = {
+/**
+ * Latencies of API Gateway's operations in milliseconds, for `latency`. All are assumptions: nothing is published, and
+ * `firstkey smoke` measures a real account.
+ */
+export const assumedLatency: GatewayOptions['latency'] = {
   CreateApiKey: 110,
   CreateUsagePlanKey: 160,
   ImportApiKeys: 220,

@@ -9,13 +9,13 @@ export interface KeyToImport extends KeyToCreate {
 }
 
 /**
- * The outcome of an import. `imported`: API Gateway reported success after `ms` milliseconds; the caller has to check
- * that the keys are on their usage plans. `refused`: API Gateway rejected these keys and created none of them.
+ * The outcome of an import. `imported`: API Gateway reported success after `ms` milliseconds, with the keys' `ids` in an order
+ * that is unknown; the caller has to check that the keys are on their usage plans. `refused`: API Gateway rejected these keys and created none of them.
  * `unsupported`: the endpoint has no such operation. `late`: no response in time, and `unclear`: another failure that says
  * nothing of the keys, such as a 500; the keys may exist or not.
  */
 export type ImportOutcome =
-  | { readonly outcome: 'imported'; readonly ms: number }
+  | { readonly outcome: 'imported'; readonly ms: number; readonly ids: readonly string[] }
   | { readonly outcome: 'refused' | 'unsupported' | 'late' | 'unclear'; readonly error: ServiceError }
 
 /** The kinds of failures that are about the keys. After any other, the same call may succeed, or none would. */
@@ -52,7 +52,7 @@ async function tryImport(
   })
   try {
     const { ids } = await client.send(command, { abortSignal: signal })
-    if (ids !== undefined) return { outcome: 'imported', ms: performance.now() - startedAt }
+    if (ids !== undefined) return { outcome: 'imported', ms: performance.now() - startedAt, ids }
     return { outcome: 'unsupported', error: withoutIds() }
   } catch (cause) {
     const error = toServiceError(cause, 'import API keys', 'plan')

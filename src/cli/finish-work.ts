@@ -21,6 +21,8 @@ export interface RecordedWork<T> {
   onDone?(item: T, count: number): void
   /** Tries everything that is unfinished once. Ends early if this process loses the leader lease, or `stop` aborts. */
   round(unfinished: readonly T[], leaderLease: LeaderLease, stop: AbortSignal): Promise<unknown>
+  /** Ends the waiting, not the work. Left out: SIGINT does. */
+  readonly stop?: AbortSignal
 }
 
 /** The result of {@link finishWork}. `interrupted`: the user stopped the command before the work was done. */
@@ -32,7 +34,7 @@ export interface Finish<T> {
 /**
  * Waits until recorded work is done. Where a server runs, its jobs do it, within the quotas that it shares among
  * registrations and jobs, and this process only looks. Where none holds the leader lease, or the one that held it dies, this
- * process takes the lease and does the work itself. SIGINT ends the waiting, not the work.
+ * process takes the lease and does the work itself. SIGINT, or the work's own signal, ends the waiting, not the work.
  * @returns what is unfinished: a round of this process, or {@link STALLED_MS} beside a server, brought no progress
  * @throws ServiceError of the store, and what `round` throws
  */
@@ -55,7 +57,9 @@ export async function finishWork<T>(deps: Deps, work: RecordedWork<T>): Promise<
     unfinished = left
   }
 
-  process.once('SIGINT', interrupt)
+  if (work.stop === undefined) process.once('SIGINT', interrupt)
+  else if (work.stop.aborted) interrupt()
+  else work.stop.addEventListener('abort', interrupt, { once: true })
   let round: Promise<unknown> | undefined
   try {
     let [leftBefore, progressAt] = [Number.POSITIVE_INFINITY, performance.now()]
@@ -74,7 +78,10 @@ export async function finishWork<T>(deps: Deps, work: RecordedWork<T>): Promise<
         })
         round = running
       } else if (round === undefined) {
-        if (!isBesideServer) note(`A running server works on the ${name}; Ctrl-C stops only this command.`)
+        if (!isBesideServer) {
+          const hint = work.stop === undefined ? '; Ctrl-C stops only this command' : ''
+          note(`A running server works on the ${name}${hint}.`)
+        }
         isBesideServer = true
         if (performance.now() - progressAt > STALLED_MS) break
       }
@@ -93,6 +100,7 @@ export async function finishWork<T>(deps: Deps, work: RecordedWork<T>): Promise<
     return { unfinished, interrupted }
   } finally {
     process.off('SIGINT', interrupt)
+    work.stop?.removeEventListener('abort', interrupt)
     stop.abort()
     await round?.catch(() => undefined)
     await leaderLease.release()

@@ -7,6 +7,7 @@ import { isPrintable, printable } from './format.ts'
 import { note, watchOutput } from './output.ts'
 import { addReconcileCommand } from './reconcile.ts'
 import { addRegistrationCommands } from './registrations.ts'
+import { addSmokeCommand } from './smoke.ts'
 import { addStoreCommands } from './store.ts'
 import { addTokenCommands } from './tokens.ts'
 import { addTrustCommands } from './trust.ts'
@@ -31,6 +32,7 @@ addRegistrationCommands(program)
 addReconcileCommand(program)
 addAuditCommand(program)
 addStoreCommands(program)
+addSmokeCommand(program)
 
 try {
   requirePrintable(process.argv.slice(2))

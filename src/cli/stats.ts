@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { KEY_QUOTA } from '../aws/keys.ts'
 import { systemClock } from '../clock.ts'
 import type { Deps } from '../deps.ts'
 import type { Store } from '../store/store.ts'
@@ -8,8 +9,6 @@ import { note, printJson, write } from './output.ts'
 import { isConfigured, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
-/** API Gateway's quota of API keys for each account and Region. */
-const KEY_QUOTA = 10_000
 /** The longest time for which the keys of the account are counted (ms): 20 pages, also beside a server that needs the quota. */
 const COUNT_TIMEOUT_MS = 30_000
 /** The newest audit entries that are searched for refusals. */

@@ -1,5 +1,5 @@
 import { ConfigError, readConfig } from '../config.ts'
-import { createDeps, type Deps } from '../deps.ts'
+import { createDeps, type Deps, type DepsOptions } from '../deps.ts'
 import { createLogger } from '../log.ts'
 import { createLeaderLease } from '../registration/jobs/leader-lease.ts'
 import type { Actor } from '../store/audit.ts'
@@ -24,19 +24,23 @@ export function isConfigured(): boolean {
 /**
  * Runs a command that needs the store and API Gateway, with the server's configuration, and records it. Logs to stderr.
  * @param work receives whether a server runs on the store
+ * @param options.share the part of the configured calls a second that the command takes where no server runs on the store
  */
 export async function withDeps(
   work: (deps: Deps, actor: Actor, isServerRunning: boolean) => Promise<void>,
+  { share = 1, onCall }: Pick<DepsOptions, 'onCall'> & { readonly share?: number } = {},
 ): Promise<void> {
   // Commands accept no identity tokens: a fault in that file must not keep an operator from revoking keys.
   const config = { ...readConfig(process.env), trustFile: null }
   requireShared(config.store)
   const log = createLogger('warn', process.stderr)
-  let deps = await createDeps({ ...config, callsPerSecond: CALLS_BESIDE_SERVER }, log)
+  const options = onCall === undefined ? {} : { onCall }
+  let deps = await createDeps({ ...config, callsPerSecond: CALLS_BESIDE_SERVER }, log, options)
   const isServerRunning = await isLeaderRunning(deps)
   if (!isServerRunning) {
     await deps.close()
-    deps = await createDeps(config, log)
+    const callsPerSecond = Math.ceil(config.callsPerSecond * share)
+    deps = await createDeps({ ...config, callsPerSecond }, log, options)
   }
   const actor = operator()
   // If a lease expired during a long command, a server would recover the registration and undo its work.

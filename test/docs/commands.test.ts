@@ -6,6 +6,7 @@ import { Command } from 'commander'
 import { addAuditCommand } from '../../src/cli/audit.ts'
 import { addReconcileCommand } from '../../src/cli/reconcile.ts'
 import { addRegistrationCommands } from '../../src/cli/registrations.ts'
+import { addSmokeCommand } from '../../src/cli/smoke.ts'
 import { addStoreCommands } from '../../src/cli/store.ts'
 import { addTokenCommands } from '../../src/cli/tokens.ts'
 import { addTrustCommands } from '../../src/cli/trust.ts'
@@ -25,7 +26,7 @@ function namedCommands(): Map<string, Set<string>> {
   for (const file of documents) {
     const text = readFileSync(join(root, file), 'utf8')
     const pattern =
-      /firstkey (?:-- )?((?:tokens|registrations|store|trust) [a-z]+|audit|reconcile)\b([^`\n#|,;]*)/g
+      /firstkey (?:-- )?((?:tokens|registrations|store|trust) [a-z]+|audit|reconcile|smoke)\b([^`\n#|,;]*)/g
     for (const [, command = '', rest = ''] of text.matchAll(pattern)) {
       const options = commands.get(command) ?? new Set()
       for (const [option] of rest.matchAll(/--[a-z-]+/g)) options.add(option)
@@ -43,6 +44,7 @@ test('the operator commands that the documents name exist, with their options', 
     addRegistrationCommands,
     addReconcileCommand,
     addAuditCommand,
+    addSmokeCommand,
     addStoreCommands,
   ])
     add(program)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Gateway } from '../../emulator/gateway.ts'
-import { type GatewayOptions, realisticLatency } from '../../emulator/options.ts'
+import { assumedLatency, type GatewayOptions } from '../../emulator/options.ts'
 import { newRegistrationIds } from '../../src/registration/key-names.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -70,7 +70,7 @@ async function keysOf(store: Store, tokenId: string): Promise<string[]> {
 }
 
 test('tokens revoke --with-keys leaves 60 keys to the running server: no call is throttled, and registrations keep their latency', async (t) => {
-  const setting = await setUp(t, { quotas: true, latency: realisticLatency })
+  const setting = await setUp(t, { quotas: true, latency: assumedLatency })
   const { register, store } = setting
   const revoked = await setting.token('revoked')
   const other = await setting.token('other')

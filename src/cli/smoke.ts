@@ -1,0 +1,241 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import type { AwsCall } from '../aws/client.ts'
+import { formatDuration } from '../duration.ts'
+import { duration } from './arguments.ts'
+import { endDryRun } from './dry-run.ts'
+import { note, print, printJson, write } from './output.ts'
+import { checkAccount } from './smoke/check-account.ts'
+import { describeLeftovers, findLeftovers, LIFETIME_MS } from './smoke/leftovers.ts'
+import { measure, newMeasurements } from './smoke/measure.ts'
+import { type Remaining, removeLeftovers } from './smoke/remove.ts'
+import { toJson, toTables } from './smoke/report.ts'
+import { countFollowed, estimate, stepsOf } from './smoke/steps.ts'
+import { requireRightClock, withDeps } from './with-deps.ts'
+
+interface SmokeOptions {
+  readonly keys: number
+  readonly plan?: string
+  readonly wait: number
+  readonly remove?: true
+  readonly yes?: true
+  readonly json?: true
+}
+
+const DEFAULT_KEYS = 100
+const DEFAULT_WAIT_MS = 5 * 60_000
+/** The part of the configured calls a second that a smoke takes: the quota is the account's, and others use it too. */
+const SHARE = 1 / 2
+
+/** The exit codes that a shell reports for programs that these signals ended. */
+const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+
+/** Adds `firstkey smoke`. */
+export function addSmokeCommand(program: Command): void {
+  program
+    .command('smoke')
+    .description(
+      'measure a real account: register keys as the service does, use them at the API, and delete them again; dry run ' +
+        'unless --yes',
+    )
+    .option(
+      '--keys <n>',
+      'the size of the largest import; smaller ones of 1, 10, 100, … come first',
+      keys,
+      DEFAULT_KEYS,
+    )
+    .option('--plan <name>', 'the plan of the keys, one of USAGE_PLANS (default: the first)')
+    .option(
+      '--wait <duration>',
+      'how long to wait at most until the API accepts or refuses keys',
+      duration,
+      DEFAULT_WAIT_MS,
+    )
+    .option('--remove', 'only remove what earlier runs left')
+    .option('--yes', 'do it instead of saying what would be done')
+    .option('--json', 'print JSON, which contains no ids, keys, names or URLs; the tables are on stderr then')
+    .addHelpText(
+      'after',
+      '\nIt needs the configuration of the server, and can run beside it. Ctrl-C ends the measurement and removes what was' +
+        '\nmade; a second Ctrl-C stops the removal too, and the next run finishes it. Run one at a time: a run removes what' +
+        '\nanother one made.',
+    )
+    .action(smoke)
+}
+
+function smoke(options: SmokeOptions): Promise<void> {
+  const calls: AwsCall[] = []
+  return withDeps(
+    async (deps, actor, isServerRunning) => {
+      const { config, clock } = deps
+      const { signal } = new AbortController()
+      if (options.yes) await requireRightClock(deps)
+      const leftovers = await findLeftovers(deps, signal)
+      const left = describeLeftovers(leftovers)
+      if (left !== '') note(`Earlier runs left: ${left}.`)
+      if (leftovers.ofOtherStores > 0)
+        note(
+          `Keys that firstkey smoke made with other stores: ${leftovers.ofOtherStores}. To remove them, run it with those.`,
+        )
+      if (options.remove && !options.yes) return previewRemoval(left)
+
+      const steps = options.remove ? [] : stepsOf(config.mintMode, options.keys)
+      const account = options.remove ? null : await checkAccount(deps, options.plan, steps, leftovers)
+      const costs = estimate(steps, config.callsPerSecond, account?.pages ?? 0)
+      if (account !== null && !options.yes) {
+        const followed = account.probe === null ? 0 : countFollowed(steps)
+        preview(options, {
+          ...costs,
+          followed,
+          isServerRunning,
+          left,
+          rate: config.callsPerSecond,
+          ...account,
+        })
+        return
+      }
+
+      const interrupts = watchSignals()
+      const measured = newMeasurements()
+      let fault: unknown
+      try {
+        if (left !== '') requireNothing(await removeLeftovers(deps, actor, interrupts.again))
+        if (account === null || interrupts.first.aborted) return
+        const startedAt = clock()
+        const { plan, probe, spacingMs } = account
+        const follow = probe && { probe, spacingMs, waitMs: options.wait }
+        try {
+          await measure({ deps, actor, plan, steps, follow, calls, stop: interrupts.first }, measured)
+        } catch (error) {
+          fault = error
+          note(`The measurement failed: ${error instanceof Error ? error.message : String(error)}`)
+        }
+        if (interrupts.first.aborted) note('Stopped: removing what was made. Ctrl-C again leaves it.')
+        else note('Removing what was made…')
+        const remaining = await removeLeftovers(deps, actor, interrupts.again)
+        const complete = fault === undefined && !interrupts.first.aborted
+        const about = {
+          config,
+          besideServer: isServerRunning,
+          probed: probe !== null,
+          complete,
+          at: startedAt,
+        }
+        const tables = toTables(measured, calls)
+        if (options.json) {
+          process.stderr.write(tables)
+          printJson(toJson(measured, calls, about))
+        } else write(tables)
+        requireNothing(remaining)
+        note('All that was made is removed.')
+        if (fault !== undefined) throw new Error('the measurement is not complete')
+      } finally {
+        interrupts.end()
+      }
+    },
+    { share: SHARE, onCall: (call) => void calls.push(call) },
+  )
+}
+
+interface Preview {
+  readonly keys: number
+  readonly calls: number
+  readonly seconds: number
+  readonly followed: number
+  readonly rate: number
+  readonly room: number
+  readonly isServerRunning: boolean
+  readonly left: string
+}
+
+/** Says what a run would do and cost. */
+function preview(
+  { keys: largest, wait, json, plan, ...options }: SmokeOptions,
+  { keys, calls, seconds, followed, rate, room, isServerRunning, left }: Preview,
+): void {
+  if (json)
+    printJson({
+      dry_run: true,
+      keys,
+      calls,
+      seconds,
+      calls_per_second: rate,
+      keys_asked: followed,
+      room_for_keys: room,
+    })
+  else {
+    if (left !== '') print('It would first remove what earlier runs left.')
+    print(`It would register ${keys} keys, the largest import with ${largest}, and delete them again.`)
+    const most =
+      followed === 0
+        ? ''
+        : `, and the time until the API accepts and refuses keys, each at most ${formatDuration(wait)}`
+    print(`About ${calls} calls to API Gateway, in about ${seconds} seconds${most}.`)
+    const limit =
+      rate === 0
+        ? 'as many calls a second as it can (AWS_CALLS_PER_SECOND is 0)'
+        : `at most ${rate} calls a second`
+    print(
+      `Of the quotas that the account shares, it takes ${limit}${isServerRunning ? ' beside the running server' : ''}, and room for ${keys} of ${room} keys.`,
+    )
+    print('While it imports or attaches keys, other processes cannot: theirs wait, or are retried.')
+    if (followed > 0)
+      print(
+        `It would send requests with ${followed} of the keys to the API, which count as any others there.`,
+      )
+  }
+  const words = ['smoke', ...(largest === DEFAULT_KEYS ? [] : ['--keys', String(largest)])]
+  endDryRun(words, [
+    ...(plan === undefined ? [] : ['--plan', plan]),
+    ...(wait === DEFAULT_WAIT_MS ? [] : ['--wait', formatDuration(wait)]),
+    ...(json ? ['--json'] : []),
+    ...(options.remove ? ['--remove'] : []),
+  ])
+}
+
+function previewRemoval(left: string): void {
+  if (left === '') note('Earlier runs left nothing.')
+  else endDryRun(['smoke', '--remove'])
+}
+
+/** @throws Error that says what is left, and how to remove it */
+function requireNothing({ fault, ...leftovers }: Remaining): void {
+  const left = describeLeftovers(leftovers)
+  if (left === '' && fault === undefined) return
+  const unseen =
+    fault === undefined ? '' : `; API Gateway cannot be asked for keys without a record: ${fault.message}`
+  throw new Error(
+    `left: ${left || 'nothing that the store knows of'}${unseen}\n` +
+      '  To remove this, run: firstkey smoke --remove --yes\n' +
+      `  A running server deletes the keys of registrations ${formatDuration(LIFETIME_MS)} after they were made.`,
+  )
+}
+
+/** The user's wish to stop: the first signal ends the measurement, a second one also the removal. */
+interface Interrupts {
+  readonly first: AbortSignal
+  readonly again: AbortSignal
+  end(): void
+}
+
+function watchSignals(): Interrupts {
+  const [first, again] = [new AbortController(), new AbortController()]
+  const stop = (signal: keyof typeof SIGNALS) => {
+    process.exitCode = SIGNALS[signal]
+    if (first.signal.aborted) again.abort()
+    first.abort()
+  }
+  const names = Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]
+  for (const name of names) process.on(name, stop)
+  return {
+    first: first.signal,
+    again: again.signal,
+    end() {
+      for (const name of names) process.off(name, stop)
+    },
+  }
+}
+
+function keys(text: string): number {
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('Expected a whole number from 1 to 9999.')
+}
