@@ -10,6 +10,10 @@ import {
   PutMethodResponseCommand,
 } from '@aws-sdk/client-api-gateway'
 
+/** The certificate of the custom domains of tests. */
+export const CERTIFICATE =
+  'arn:aws:acm:eu-west-1:123456789012:certificate/11111111-2222-3333-4444-555555555555'
+
 /** A method that a test's API has: `GET /orders/{id}`, with a mock integration. */
 export interface TestMethod {
   readonly apiKeyRequired: boolean

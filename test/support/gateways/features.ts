@@ -25,7 +25,7 @@ import {
   UpdateRestApiCommand,
   UpdateUsagePlanCommand,
 } from '@aws-sdk/client-api-gateway'
-import { createTestApi, putTestMethod, type TestApi } from '../rest-api.ts'
+import { CERTIFICATE, createTestApi, putTestMethod, type TestApi } from '../rest-api.ts'
 import { statusOf, type TestedGateway } from './tested-gateway.ts'
 
 /** Something that API Gateway does, and that an emulator of it may not do. */
@@ -112,10 +112,14 @@ export const features = {
     return rejects(sdk.send(new DeleteUsagePlanCommand({ usagePlanId })))
   },
   UpdateBasePathMapping: async ({ sdk }) => {
-    const { id: restApiId } = await helloApi(sdk)
+    const { id: restApiId } = await helloApi(sdk, { stages: ['prod', 'other'] })
     const domainName = `${restApiId}.example.com`
     await sdk.send(
-      new CreateDomainNameCommand({ domainName, endpointConfiguration: { types: ['REGIONAL'] } }),
+      new CreateDomainNameCommand({
+        domainName,
+        regionalCertificateArn: CERTIFICATE,
+        endpointConfiguration: { types: ['REGIONAL'] },
+      }),
     )
     await sdk.send(
       new CreateBasePathMappingCommand({ domainName, basePath: 'v1', restApiId, stage: 'other' }),

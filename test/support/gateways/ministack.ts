@@ -70,7 +70,7 @@ export async function startMiniStack(): Promise<TestedGateway & Pick<LoopbackSer
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
     },
     sdk,
-    stageUrl: (api, stage) => `${endpoint}/_aws/execute-api/${api}/${stage}`,
+    stageUrl: (api, stage) => `${endpoint}/restapis/${api}/${stage}/_user_request_`,
     lacks,
     async stop() {
       sdk.destroy()
