@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { badRequest, conflict, notFound } from '../api-error.ts'
 import { type Call, type Operation, on } from '../operation.ts'
 import { invalidPath, type Patch, read, readBoolean, readPatches, readText } from '../read-input.ts'
+import { replaceFields } from '../replace-fields.ts'
 import type { Method } from '../rest-api.ts'
 import { method, resource } from '../rest-apis.ts'
 
@@ -70,8 +71,7 @@ export const methodOperations = {
       const copy = structuredClone(own)
       for (const one of readPatches(call.body)) patchMethod(copy, one)
       requireAuthorizer(copy)
-      resource(apiOf(call), call.params['resourceId'] ?? '').methods.set(own.httpMethod, copy)
-      return copy
+      return replaceFields(own, copy)
     },
   },
   DeleteMethod: {

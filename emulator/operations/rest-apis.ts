@@ -3,6 +3,7 @@ import { badRequest } from '../api-error.ts'
 import { type Operation, on } from '../operation.ts'
 import { page, serialOf } from '../page.ts'
 import { count, invalidPath, type Patch, read, readBoolean, readPatches, tags } from '../read-input.ts'
+import { replaceFields } from '../replace-fields.ts'
 import { isPolicy } from '../resource-policy.ts'
 import type { RestApi } from '../rest-api.ts'
 
@@ -52,8 +53,7 @@ export const restApiOperations = {
       const { resources, deployments, stages, ...rest } = api
       const copy = { ...structuredClone(rest), resources, deployments, stages }
       for (const one of readPatches(body)) patchRestApi(copy, one)
-      if (copy.policy === undefined) delete api.policy
-      return restApiBody(Object.assign(api, copy))
+      return restApiBody(replaceFields(api, copy))
     },
   },
   DeleteRestApi: {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type Call, type Operation, on } from '../operation.ts'
 import { read, readPatches, tags } from '../read-input.ts'
+import { replaceFields } from '../replace-fields.ts'
 import type { Stage } from '../rest-api.ts'
 import { changedStage, stage } from '../rest-apis.ts'
 import { patchStage } from './stage-patches.ts'
@@ -53,9 +54,8 @@ export const stageOperations = {
       // Tried on a copy first: all changes are made, or none.
       const copy = structuredClone(own)
       for (const one of readPatches(call.body)) patchStage(api, copy, one)
-      api.stages.set(own.stageName, copy)
-      changedStage(api, copy)
-      return stageBody(copy)
+      changedStage(api, replaceFields(own, copy))
+      return stageBody(own)
     },
   },
   DeleteStage: {

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { type Operation, on } from '../operation.ts'
 import { page } from '../page.ts'
 import { read, readPatches, tags } from '../read-input.ts'
+import { replaceFields } from '../replace-fields.ts'
 import { patchPlan } from './usage-plan-patches.ts'
 
 const throttle = z.object({ rateLimit: z.number().min(0), burstLimit: z.int().min(0) }).partial()
@@ -55,8 +56,7 @@ export const usagePlanOperations = {
       // Tried on a copy first: all changes are made, or none.
       const copy = structuredClone(plan)
       for (const one of readPatches(body)) patchPlan(account, copy, one)
-      for (const key of Object.keys(plan)) if (!(key in copy)) delete plan[key as 'throttle']
-      return Object.assign(plan, copy)
+      return replaceFields(plan, copy)
     },
   },
   DeleteUsagePlan: {

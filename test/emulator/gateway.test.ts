@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import {
   APIGatewayClient,
   BadRequestException,
   ConflictException,
   CreateApiKeyCommand,
+  CreateDeploymentCommand,
+  CreateRestApiCommand,
   CreateUsagePlanCommand,
   CreateUsagePlanKeyCommand,
   DeleteApiKeyCommand,
@@ -14,6 +18,8 @@ import {
   GetApiKeyCommand,
   GetApiKeysCommand,
   type GetApiKeysCommandInput,
+  GetResourcesCommand,
+  GetRestApisCommand,
   GetUsageCommand,
   GetUsagePlanCommand,
   GetUsagePlanKeyCommand,
@@ -24,6 +30,7 @@ import {
   NotFoundException,
   type PatchOperation,
   TooManyRequestsException,
+  UpdateAccountCommand,
   UpdateApiKeyCommand,
   UpdateUsageCommand,
   UpdateUsagePlanCommand,
@@ -32,6 +39,7 @@ import type { Gateway } from '../../emulator/gateway.ts'
 import { defaultGatewayOptions } from '../../emulator/options.ts'
 import { attachedKey, gatewayClient } from '../support/gateway-client.ts'
 import { startProgram } from '../support/server-process.ts'
+import { tempDir } from '../support/service.ts'
 
 const VALUE = 'A'.repeat(39)
 
@@ -193,6 +201,32 @@ test('quotas: five CreateApiKey at once, then 429 with Retry-After', async (t) =
     assert.equal(error.retryAfterSeconds, '1')
     return true
   })
+})
+
+test('quotas: operations with a pace of their own', async (t) => {
+  const { sdk } = await gatewayClient(t, { quotas: true })
+  const patchOperations: PatchOperation[] = [{ op: 'replace', path: '/description', value: 'x' }]
+  const deploy = new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'prod' })
+  for (const [command, atOnce, retryAfter] of [
+    [new UpdateUsagePlanCommand({ usagePlanId: 'demofree', patchOperations }), 1, 20],
+    [new UpdateAccountCommand({}), 1, 20],
+    [deploy, 1, 5],
+    [new GetResourcesCommand({ restApiId: 'demo' }), 5, 1],
+    [new CreateRestApiCommand({ name: 'a' }), 1, 3],
+  ] as const) {
+    const send = () => sdk.send(command as typeof deploy)
+    for (let i = 0; i < atOnce; i++) await send()
+    await assert.rejects(
+      async () => {
+        for (;;) await send() // A slow machine gets some of a short pace back.
+      },
+      (error) => {
+        assert.ok(error instanceof TooManyRequestsException, String(error))
+        assert.ok(Number(error.retryAfterSeconds) <= retryAfter)
+        return true
+      },
+    )
+  }
 })
 
 test('quotas: a burst of 40 calls, then 429', async (t) => {
@@ -367,6 +401,25 @@ test('an option that is not a number stops the emulator; the message names the o
     assert.equal(await emulator.ended(), 1)
     assert.equal(emulator.output.stderr, `local-gateway: ${option} must be a number from 0 to ${max}\n`)
   }
+})
+
+test('local-gateway --empty has no APIs and no plans, and --policy says what the credentials may do', async (t) => {
+  const policy = join(tempDir(t), 'policy.json')
+  const start = () => startProgram(t, 'emulator/main.ts', ['--port', '0', '--empty', '--policy', policy], {})
+  writeFileSync(policy, '{"Statement": {"Effect": "Allow"}}')
+  const refused = start()
+  assert.equal(await refused.ended(), 1)
+  assert.match(refused.output.stderr, /^local-gateway: --policy must be a file with an IAM policy: .*Invalid/)
+
+  const Statement = { Effect: 'Allow', Action: 'apigateway:GET', Resource: '*' }
+  writeFileSync(policy, JSON.stringify({ Statement }))
+  const [, endpoint = ''] = await start().seen(/API_GATEWAY=(\S+)/)
+  const { accessKeyId, secretAccessKey, region } = defaultGatewayOptions
+  const sdk = new APIGatewayClient({ endpoint, region, credentials: { accessKeyId, secretAccessKey } })
+  t.after(() => sdk.destroy())
+  assert.deepEqual((await sdk.send(new GetRestApisCommand({}))).items, [])
+  assert.deepEqual((await sdk.send(new GetUsagePlansCommand({}))).items, [])
+  await assert.rejects(sdk.send(new CreateApiKeyCommand({ name: 'a' })), { name: 'AccessDeniedException' })
 })
 
 /** A row that fails after its key was attached to the first of its plans. */
