@@ -22,6 +22,12 @@ export interface ApiKey {
   readonly planIds: Set<string>
 }
 
+/** The place of something in the order of creation, and its time in milliseconds since the epoch. */
+export interface Creation {
+  readonly serial: number
+  readonly createdAt: number
+}
+
 export interface NewKey {
   readonly name?: string | undefined
   readonly description?: string | undefined
@@ -57,7 +63,7 @@ export class Account {
   readonly #byValue = new Map<string, ApiKey>()
   readonly #byNameStart = new Map<string, Set<ApiKey>>()
   readonly #maxKeys: number
-  readonly #planSerials = new WeakMap<UsagePlan, number>()
+  readonly #planCreations = new WeakMap<UsagePlan, Creation>()
   #plansCreated = 0
   #created = 0
 
@@ -179,13 +185,12 @@ export class Account {
 
   #addPlan(plan: UsagePlan): UsagePlan {
     this.plans.set(plan.id, plan)
-    this.#planSerials.set(plan, ++this.#plansCreated)
+    this.#planCreations.set(plan, { serial: ++this.#plansCreated, createdAt: Date.now() })
     return plan
   }
 
-  /** Returns 1 for the first plan of the account, and more for each later one. */
-  serialOf(plan: UsagePlan): number {
-    return this.#planSerials.get(plan) ?? 0
+  creationOf(plan: UsagePlan): Creation {
+    return this.#planCreations.get(plan) ?? { serial: 0, createdAt: 0 }
   }
 
   /** Deletes a plan, which takes its keys off it. Like API Gateway, refuses a plan that still covers API stages. */

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import type { ApiKey } from './account.ts'
 import { ApiError, badRequest, concurrentChange, tooManyRequests } from './api-error.ts'
 import { operationNames } from './operation-names.ts'
 
@@ -10,7 +9,7 @@ import { operationNames } from './operation-names.ts'
  * type, as other emulators answer. `garbled`: 200 with a page that is no JSON. `refused`: 400. `oversized`: 413. `hang`: no response until the client gives up. `half`: a few bytes of a response, then nothing more. `drip`: a response
  * without an end, a byte every 50 ms. `cut`: the connection is closed without a response.
  *
- * The others succeed, but their effect or answer is wrong. `late`: a list lacks keys that are younger than `ms`.
+ * The others succeed, but their effect or answer is wrong. `late`: a list lacks keys, usage plans or APIs that are younger than `ms`.
  * `disabled`: the created or imported keys are not enabled. `unattached`: the keys are not on their usage plans.
  */
 export const faultSchema = z.strictObject({
@@ -46,7 +45,7 @@ export const faultSchema = z.strictObject({
   ]),
   /** Only calls whose body contains this text count, and fail. */
   containing: z.string().default(''),
-  /** For `late`: the time until a key is listed, in milliseconds. */
+  /** For `late`: the time until a key, a usage plan or an API is listed, in milliseconds. */
   ms: z.int().min(0).default(1_000),
   /** For `late`, `disabled` and `unattached`: 1 for all keys; 20 for every twentieth key of the account. */
   every: z.int().min(1).default(1),
@@ -84,9 +83,9 @@ export function createFaults(): Faults {
   }
 }
 
-/** Reports whether a fault of this kind affects a key. */
-export function spoils(fault: Fault | undefined, kind: Fault['kind'], key: ApiKey): boolean {
-  return fault?.kind === kind && key.serial % fault.every === 0
+/** Reports whether a fault of this kind affects a key, a usage plan or an API. */
+export function spoils(fault: Fault | undefined, kind: Fault['kind'], one: { serial: number }): boolean {
+  return fault?.kind === kind && one.serial % fault.every === 0
 }
 
 /** Returns the error response of a fault; `undefined` for those that have none. */

@@ -6,7 +6,7 @@ import { importKeys } from '../import-keys.ts'
 import { type Operation, on } from '../operation.ts'
 import { page, serialOf } from '../page.ts'
 import { invalidPath, type Patch, read, readBoolean, readPatches, tags } from '../read-input.ts'
-import { listed } from './listed-keys.ts'
+import { listed } from './listed.ts'
 
 const newKey = z.object({
   name: z.string().optional(),
@@ -47,8 +47,11 @@ export const apiKeyOperations = {
       const found = account
         .keysNamed(query['name'] ?? '')
         .filter((key) => customerId === undefined || key.customerId === customerId)
-      return page(listed(found, fault), query, serialOf, (key) =>
-        keyBody(key, query['includeValues'] === 'true'),
+      return page(
+        listed(found, fault, (key) => key),
+        query,
+        serialOf,
+        (key) => keyBody(key, query['includeValues'] === 'true'),
       )
     },
   },

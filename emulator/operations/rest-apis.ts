@@ -6,6 +6,7 @@ import { count, invalidPath, type Patch, read, readBoolean, readPatches, tags } 
 import { replaceFields } from '../replace-fields.ts'
 import { isPolicy } from '../resource-policy.ts'
 import type { RestApi } from '../rest-api.ts'
+import { listed } from './listed.ts'
 
 const endpointType = z.enum(['REGIONAL', 'EDGE', 'PRIVATE'])
 const apiKeySource = z.enum(['HEADER', 'AUTHORIZER'])
@@ -39,7 +40,13 @@ export const restApiOperations = {
   },
   GetRestApis: {
     ...on('GET', '/restapis', 200),
-    run: ({ account, query }) => page([...account.restApis.all.values()], query, serialOf, restApiBody),
+    run: ({ account, query, fault }) =>
+      page(
+        listed([...account.restApis.all.values()], fault, (api) => api),
+        query,
+        serialOf,
+        restApiBody,
+      ),
   },
   GetRestApi: {
     ...on('GET', '/restapis/:apiId', 200),

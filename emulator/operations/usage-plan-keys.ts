@@ -5,7 +5,7 @@ import { spoils } from '../faults.ts'
 import { type Operation, on } from '../operation.ts'
 import { page, serialOf } from '../page.ts'
 import { invalidPath, read, readPatches } from '../read-input.ts'
-import { listed } from './listed-keys.ts'
+import { listed } from './listed.ts'
 
 const attachment = z.object({ keyId: z.string(), keyType: z.literal('API_KEY') })
 const usageQuery = z.object({ startDate: z.iso.date(), endDate: z.iso.date(), keyId: z.string().optional() })
@@ -25,7 +25,7 @@ export const usagePlanKeyOperations = {
     // API Gateway returns an empty list for an unknown usage plan, not 404.
     run: ({ account, params, query, fault }) =>
       page(
-        listed(account.keysOn(params['planId'] ?? '', query['name']), fault),
+        listed(account.keysOn(params['planId'] ?? '', query['name']), fault, (key) => key),
         query,
         serialOf,
         planKeyBody,

@@ -3,6 +3,7 @@ import { type Operation, on } from '../operation.ts'
 import { page } from '../page.ts'
 import { read, readPatches, tags } from '../read-input.ts'
 import { replaceFields } from '../replace-fields.ts'
+import { listed } from './listed.ts'
 import { patchPlan } from './usage-plan-patches.ts'
 
 const throttle = z.object({ rateLimit: z.number().min(0), burstLimit: z.int().min(0) }).partial()
@@ -37,11 +38,11 @@ export const usagePlanOperations = {
   },
   GetUsagePlans: {
     ...on('GET', '/usageplans', 200),
-    run: ({ account, query }) =>
+    run: ({ account, query, fault }) =>
       page(
-        account.plansOf(query['keyId']),
+        listed(account.plansOf(query['keyId']), fault, (plan) => account.creationOf(plan)),
         query,
-        (plan) => account.serialOf(plan),
+        (plan) => account.creationOf(plan).serial,
         (plan) => plan,
       ),
   },

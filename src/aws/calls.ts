@@ -32,7 +32,11 @@ export const calls = {
     path: '/usageplans/{usagePlanId}',
     callers: ['service', 'doctor', 'setup', 'smoke'],
   },
-  GetUsagePlanKeys: { verb: 'GET', path: '/usageplans/{usagePlanId}/keys', callers: ['service', 'smoke'] },
+  GetUsagePlanKeys: {
+    verb: 'GET',
+    path: '/usageplans/{usagePlanId}/keys',
+    callers: ['service', 'setup', 'smoke'],
+  },
   GetUsagePlans: { verb: 'GET', path: '/usageplans', callers: ['service', 'doctor', 'setup', 'smoke'] },
   GetAccount: { verb: 'GET', path: '/account', callers: ['doctor', 'setup'] },
   GetApi: { verb: 'GET', path: '/apis/{ApiId}', callers: ['doctor', 'setup'] },
@@ -52,8 +56,14 @@ export const calls = {
     path: '/restapis/{restApiId}/stages/{stageName}/exports/{exportType}',
     callers: ['doctor', 'setup'],
   },
+  GetMethod: {
+    verb: 'GET',
+    path: '/restapis/{restApiId}/resources/{resourceId}/methods/{httpMethod}',
+    callers: ['setup'],
+  },
   GetResources: { verb: 'GET', path: '/restapis/{restApiId}/resources', callers: ['doctor', 'setup'] },
   GetRestApi: { verb: 'GET', path: '/restapis/{restApiId}', callers: ['doctor', 'setup'] },
+  GetRestApis: { verb: 'GET', path: '/restapis', callers: ['setup'] },
   GetStages: { verb: 'GET', path: '/restapis/{restApiId}/stages', callers: ['doctor', 'setup'] },
   ImportApiKeys: { verb: 'POST', path: '/apikeys', callers: ['service', 'smoke'] },
   UpdateApiKey: { verb: 'PATCH', path: '/apikeys/{apiKey}', callers: ['service', 'smoke'] },
@@ -62,6 +72,40 @@ export const calls = {
     path: '/usageplans/{usagePlanId}/keys/{keyId}/usage',
     callers: ['service', 'smoke'],
   },
+  CreateDeployment: { verb: 'POST', path: '/restapis/{restApiId}/deployments', callers: ['setup'] },
+  CreateResource: { verb: 'POST', path: '/restapis/{restApiId}/resources/{parentId}', callers: ['setup'] },
+  CreateRestApi: { verb: 'POST', path: '/restapis', callers: ['setup'] },
+  DeleteRestApi: { verb: 'DELETE', path: '/restapis/{restApiId}', callers: ['setup'] },
+  DeleteUsagePlan: { verb: 'DELETE', path: '/usageplans/{usagePlanId}', callers: ['setup'] },
+  PutIntegration: {
+    verb: 'PUT',
+    path: '/restapis/{restApiId}/resources/{resourceId}/methods/{httpMethod}/integration',
+    callers: ['setup'],
+  },
+  PutIntegrationResponse: {
+    verb: 'PUT',
+    path: '/restapis/{restApiId}/resources/{resourceId}/methods/{httpMethod}/integration/responses/{statusCode}',
+    callers: ['setup'],
+  },
+  PutMethod: {
+    verb: 'PUT',
+    path: '/restapis/{restApiId}/resources/{resourceId}/methods/{httpMethod}',
+    callers: ['setup'],
+  },
+  PutMethodResponse: {
+    verb: 'PUT',
+    path: '/restapis/{restApiId}/resources/{resourceId}/methods/{httpMethod}/responses/{statusCode}',
+    callers: ['setup'],
+  },
+  UpdateAccount: { verb: 'PATCH', path: '/account', callers: ['setup'] },
+  UpdateMethod: {
+    verb: 'PATCH',
+    path: '/restapis/{restApiId}/resources/{resourceId}/methods/{httpMethod}',
+    callers: ['setup'],
+  },
+  UpdateRestApi: { verb: 'PATCH', path: '/restapis/{restApiId}', callers: ['setup'] },
+  UpdateUsagePlan: { verb: 'PATCH', path: '/usageplans/{usagePlanId}', callers: ['setup'] },
+  CreateUsagePlan: { verb: 'POST', path: '/usageplans', callers: ['setup'] },
 } as const satisfies Record<string, Call>
 
 /** The name of an operation: that of the SDK's command without `Command`. */
@@ -86,6 +130,13 @@ export function permissionOf(operation: Operation, region: string, input: object
   const members = new Map<string, unknown>(Object.entries(input))
   const named = path.replaceAll(/\{(\w+)\}/g, (_, member: string) => String(members.get(member) ?? '*'))
   return `apigateway:${verb} on ${resourceArn(region, named)}`
+}
+
+/** Returns the permission that AWS's message of a denied call says is missing. */
+export function deniedPermission(message: string): string | undefined {
+  const [, action, arn] =
+    message.match(/not authorized to perform: (apigateway:[A-Z]+) on resource: (arn:[^\s"]+)/) ?? []
+  return action === undefined ? undefined : `${action} on ${arn}`
 }
 
 /** The partitions other than `aws`, by the prefixes of their Regions; the first that fits decides. */

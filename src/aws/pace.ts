@@ -18,6 +18,8 @@ export interface Pace {
    * @throws the reason of `signal` if that aborts first
    */
   turn(operation: string, priority: Priority, signal?: AbortSignal): Promise<void>
+  /** Returns the milliseconds for which a call would wait if it were made now and nothing else waited; 0 for none. */
+  waitFor(operation: string, priority: Priority): number
   /** Reports that API Gateway throttled a call: no call is sent for `seconds`, and then there is no burst at first. */
   slowDown(seconds: number): void
 }
@@ -89,19 +91,19 @@ export function createPace(perSecond: number): Pace {
   let timer: NodeJS.Timeout | undefined
 
   /** Returns the milliseconds for which a call waits behind registrations; 0 if it has the same priority. */
-  function yields({ priority, since }: Waiting): number {
+  function yields({ priority, since }: Omit<Waiting, 'go'>): number {
     return priority === 'high' ? 0 : Math.max(0, since + PATIENCE_MS - now())
   }
 
   /** The quotas and rates that a call counts against. */
-  function bucketsOf({ operation, priority }: Waiting): TokenBucket[] {
+  function bucketsOf({ operation, priority }: Pick<Waiting, 'operation' | 'priority'>): TokenBucket[] {
     return [total, own.get(operation), priority === 'query' ? ofQueries : undefined].filter(
       (bucket) => bucket !== undefined,
     )
   }
 
   /** Returns the milliseconds until a call may be sent; 0 for now. */
-  function waitFor(one: Waiting): number {
+  function waitOf(one: Omit<Waiting, 'go'>): number {
     const pause = Math.max(0, pausedUntil - now())
     const quota = 1_000 * Math.max(0, ...bucketsOf(one).map((bucket) => bucket.wait()))
     // Background work leaves half of the burst to registrations that may arrive at any moment.
@@ -140,7 +142,7 @@ export function createPace(perSecond: number): Pace {
     clearTimeout(timer)
     let next = Number.POSITIVE_INFINITY
     for (const one of inOrder()) {
-      const wait = waitFor(one)
+      const wait = waitOf(one)
       if (wait > 0) {
         next = Math.min(next, wait)
         continue
@@ -175,6 +177,7 @@ export function createPace(perSecond: number): Pace {
         letThrough()
       })
     },
+    waitFor: (operation, priority) => waitOf({ operation, priority, since: now() }),
     slowDown(seconds) {
       pausedUntil = Math.max(pausedUntil, now() + Math.min(seconds, LONGEST_PAUSE_S) * 1_000)
       total?.empty()

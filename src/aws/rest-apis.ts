@@ -3,16 +3,20 @@ import {
   GetDeploymentCommand,
   GetDomainNameCommand,
   GetExportCommand,
+  GetMethodCommand,
   GetRestApiCommand,
   GetStagesCommand,
   GetUsagePlanCommand,
   paginateGetApiKeys,
   paginateGetBasePathMappings,
   paginateGetResources,
+  paginateGetRestApis,
+  paginateGetUsagePlanKeys,
   paginateGetUsagePlans,
+  type RestApi as SdkRestApi,
 } from '@aws-sdk/client-api-gateway'
 import { z } from 'zod'
-import { type Operation, permissionOf } from './calls.ts'
+import { deniedPermission, type Operation, permissionOf } from './calls.ts'
 import { type ClientOptions, createClient } from './client.ts'
 import { credentialFault, renewCredentials } from './credentials.ts'
 import { answeredError, describeError, isUnsupported, kindOf } from './errors.ts'
@@ -131,7 +135,23 @@ export interface RestApiReads {
   keyByValue(value: string): Promise<Read<Key | null>>
   plansOf(keyId: string): Promise<Read<readonly UsagePlan[]>>
   usage(query: UsageQuery): Promise<Read<readonly UsageDay[]>>
+  /** The APIs with this tag, the one that was created first at the beginning. */
+  taggedApis(tag: string, value: string): Promise<Read<readonly RestApi[]>>
+  /** The ids of the resources by their paths. */
+  resources(api: string): Promise<Read<ReadonlyMap<string, string> | null>>
+  /** The parts of a method that its integration needs. */
+  methodParts(api: string, resourceId: string, httpMethod: string): Promise<Read<MethodParts | null>>
+  /** The names of the keys on a usage plan. */
+  keysOn(usagePlanId: string): Promise<Read<readonly string[]>>
   close(): void
+}
+
+/** Which parts of a method are there, besides itself. */
+export interface MethodParts {
+  readonly integration: boolean
+  /** The response 200, of the method and of its integration. */
+  readonly response: boolean
+  readonly integrationResponse: boolean
 }
 
 export interface RestApiReadsOptions extends ClientOptions {
@@ -152,10 +172,12 @@ const CONNECT_MS = 2_000
 const HOPELESS = new Set(['credentials', 'unsent', 'proxy', 'insecure'])
 const UNREACHABLE = /^(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH)$/
 
-/** Creates the reads. Their client and pace are their own. */
-export function createRestApiReads(options: RestApiReadsOptions): RestApiReads {
+/** Creates the reads. Their client is their own. @param pace that of all calls of this process; left out: one of their own */
+export function createRestApiReads(
+  options: RestApiReadsOptions,
+  pace = createPace(options.callsPerSecond),
+): RestApiReads {
   const { region, signal } = options
-  const pace = createPace(options.callsPerSecond)
   const client = createClient(options, pace, 'low')
   const config = { client, pageSize: PAGE_SIZE }
   const sent = { abortSignal: signal }
@@ -182,7 +204,7 @@ export function createRestApiReads(options: RestApiReadsOptions): RestApiReads {
         cause: error,
       })
     if (kind === 'denied')
-      return { known: false, why: 'it is not allowed', action: deniedAction(message) ?? permission }
+      return { known: false, why: 'it is not allowed', action: deniedPermission(message) ?? permission }
     if (isUnsupported(error))
       return { known: false, why: 'API Gateway here has no such operation', action: null }
     const why = kind === 'throttled' ? 'API Gateway is throttling requests' : `${name}: ${message}`
@@ -230,15 +252,7 @@ export function createRestApiReads(options: RestApiReadsOptions): RestApiReads {
       read('GetRestApi', { restApiId: id }, async () => {
         const api = await unlessMissing(client.send(new GetRestApiCommand({ restApiId: id }), sent))
         if (api === null) return (await isHttpApi(id)) ? ('http-api' as const) : null
-        return {
-          id,
-          name: api.name ?? '',
-          keySource: api.apiKeySource ?? 'HEADER',
-          policy: unescapePolicy(api.policy),
-          isPrivate: api.endpointConfiguration?.types?.includes('PRIVATE') ?? false,
-          isDefaultEndpointDisabled: api.disableExecuteApiEndpoint ?? false,
-          tags: api.tags ?? {},
-        }
+        return toRestApi(id, api)
       }),
     stages: (api) =>
       read('GetStages', { restApiId: api }, async () => {
@@ -317,6 +331,42 @@ export function createRestApiReads(options: RestApiReadsOptions): RestApiReads {
       }),
     plansOf: (keyId) => read('GetUsagePlans', {}, () => listPlans({ keyId })),
     usage: (query) => read('GetUsage', query, () => readUsage(client, query, signal).catch(causeOf)),
+    taggedApis: (tag, value) =>
+      read('GetRestApis', {}, async () => {
+        const all = await listed(paginateGetRestApis(config, {}, sent), ({ items }) => items)
+        return all
+          .filter(({ tags }) => tags?.[tag] === value)
+          .sort(
+            (a, b) => Number(a.createdDate) - Number(b.createdDate) || ((a.id ?? '') < (b.id ?? '') ? -1 : 1),
+          )
+          .flatMap((api) => (api.id === undefined ? [] : toRestApi(api.id, api)))
+      }),
+    resources: (api) =>
+      read('GetResources', { restApiId: api }, async () => {
+        const all = await unlessMissing(
+          listed(paginateGetResources(config, { restApiId: api }, sent), ({ items }) => items),
+        )
+        return all === null ? null : new Map(all.map(({ path = '', id = '' }) => [path, id]))
+      }),
+    methodParts: (api, resourceId, httpMethod) => {
+      const input = { restApiId: api, resourceId, httpMethod }
+      return read('GetMethod', input, async () => {
+        const method = await unlessMissing(client.send(new GetMethodCommand(input), sent))
+        return method === null
+          ? null
+          : {
+              integration: method.methodIntegration?.type !== undefined,
+              response: method.methodResponses?.['200'] !== undefined,
+              integrationResponse: method.methodIntegration?.integrationResponses?.['200'] !== undefined,
+            }
+      })
+    },
+    keysOn: (usagePlanId) =>
+      read('GetUsagePlanKeys', { usagePlanId }, () =>
+        listed(paginateGetUsagePlanKeys(config, { usagePlanId }, sent), ({ items }) =>
+          items?.map(({ name = '' }) => name),
+        ),
+      ),
     close: () => client.destroy(),
   }
 
@@ -348,6 +398,18 @@ async function listed<Page, T>(
     if (count === MOST_PAGES) throw new Error(`there are more than ${MOST_PAGES * PAGE_SIZE} of them`)
   }
   return items
+}
+
+function toRestApi(id: string, api: SdkRestApi): RestApi {
+  return {
+    id,
+    name: api.name ?? '',
+    keySource: api.apiKeySource ?? 'HEADER',
+    policy: unescapePolicy(api.policy),
+    isPrivate: api.endpointConfiguration?.types?.includes('PRIVATE') ?? false,
+    isDefaultEndpointDisabled: api.disableExecuteApiEndpoint ?? false,
+    tags: api.tags ?? {},
+  }
 }
 
 interface SdkMethod {
@@ -392,13 +454,6 @@ function toStage(stage: {
 function unescapePolicy(policy: string | undefined): string | null {
   if (policy === undefined || policy === '') return null
   return policy.startsWith('{\\"') ? policy.replaceAll('\\"', '"').replaceAll('\\\\', '\\') : policy
-}
-
-/** Returns the permission that AWS says is missing. */
-function deniedAction(message: string): string | undefined {
-  const [, action, resource] =
-    message.match(/not authorized to perform: (apigateway:[A-Z]+) on resource: (arn:[^\s"]+)/) ?? []
-  return action === undefined ? undefined : `${action} on ${resource}`
 }
 
 /** Throws the SDK's error in place of the service's. */

@@ -7,6 +7,7 @@ import { isPrintable, printable } from './format.ts'
 import { note, watchOutput } from './output.ts'
 import { addReconcileCommand } from './reconcile.ts'
 import { addRegistrationCommands } from './registrations.ts'
+import { addSetupCommand } from './setup.ts'
 import { addSmokeCommand } from './smoke.ts'
 import { addStoreCommands } from './store.ts'
 import { addTokenCommands } from './tokens.ts'
@@ -33,6 +34,7 @@ addReconcileCommand(program)
 addAuditCommand(program)
 addStoreCommands(program)
 addSmokeCommand(program)
+addSetupCommand(program)
 
 try {
   requirePrintable(process.argv.slice(2))

@@ -38,7 +38,8 @@ export interface ThrottleOption {
 
 /** The options `--plan`, `--methods` and `--throttle` of `firstkey setup`, each as often as it was given. */
 export interface SetupOptions {
-  readonly plans: readonly PlanOption[]
+  /** `null`: without `--plan`. */
+  readonly plans: readonly PlanOption[] | null
   /** `null`: without `--methods`. `all`: all methods but OPTIONS, besides the named ones. */
   readonly methods: { readonly all: boolean; readonly named: readonly MethodName[] } | null
   readonly throttles: readonly ThrottleOption[]
@@ -85,9 +86,15 @@ export function readOptions(typed: TypedOptions): { options: SetupOptions; fault
     const method = readMethod(text, (fault) => faults.push(`--methods ${text}: ${fault}`))
     if (method !== undefined && !named.some((other) => isSame(other, method))) named.push(method)
   }
+  if (typed.throttle.length > 0 && typed.plan.length === 0)
+    faults.push('--throttle sets limits within plans: name the plans too, as in --plan gold=')
   const all = typed.methods.includes('all')
   return {
-    options: { plans, methods: typed.methods.length === 0 ? null : { all, named }, throttles },
+    options: {
+      plans: typed.plan.length === 0 ? null : plans,
+      methods: typed.methods.length === 0 ? null : { all, named },
+      throttles,
+    },
     faults,
   }
 }

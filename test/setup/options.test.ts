@@ -117,7 +117,7 @@ test('each fault of a method or its throttle is named', () => {
     ['GET /hello=id:abc', /^"id:abc" is none of rate, burst,/],
     ['GTE /hello=rate:0', /^"GTE" is none of .*\nrate:0 would refuse every request with 429$/],
   ] as const)
-    assert.match(faultsOf({ throttle: [throttle] }).join('\n'), fault)
+    assert.match(faultsOf({ plan: ['a='], throttle: [throttle] }).join('\n'), fault)
 })
 
 test('all faults of all options are found at once', () => {

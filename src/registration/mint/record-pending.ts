@@ -81,7 +81,6 @@ function prepare(
     managementToken: createSecret('fkm_'),
     publicUrl: config.publicUrl,
     apiBaseUrl: config.apiBaseUrl,
-    apiProbeUrl: config.apiProbeUrl,
   }
   const registration: NewRegistration = {
     id,
