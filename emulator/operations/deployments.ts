@@ -12,6 +12,13 @@ const newDeployment = z.object({
   description: z.string().optional(),
   variables: z.record(z.string(), z.string()).exactOptional(),
   tracingEnabled: z.boolean().exactOptional(),
+  canarySettings: z
+    .object({
+      percentTraffic: z.number().min(0).max(100).default(0),
+      stageVariableOverrides: z.record(z.string(), z.string()).exactOptional(),
+      useStageCache: z.boolean().default(false),
+    })
+    .optional(),
 })
 
 export const deploymentOperations = {
@@ -19,17 +26,25 @@ export const deploymentOperations = {
     ...on('POST', '/restapis/:apiId/deployments', 201),
     run(call) {
       const api = apiOf(call)
-      const { stageName, stageDescription, description, ...settings } = read(newDeployment, call.body)
+      const order = read(newDeployment, call.body)
+      const { stageName, stageDescription, description, canarySettings, ...settings } = order
+      const stage = api.stages.get(stageName ?? '')
+      // "You can't specify any nonexistent stage name when creating a canary release deployment" (developer guide).
+      if (canarySettings !== undefined && stage === undefined)
+        throw badRequest('A canary release deployment needs a stage that exists')
       const made = call.account.restApis.deploy(api, description)
       if (stageName === undefined) return deploymentBody(made)
-      const stage = api.stages.get(stageName)
       const changes = {
         ...settings,
         ...(stageDescription === undefined ? {} : { description: stageDescription }),
-        deploymentId: made.id,
       }
-      if (stage === undefined) call.account.restApis.addStage(api, { stageName, ...changes })
-      else changedStage(api, Object.assign(stage, changes))
+      if (canarySettings !== undefined && stage !== undefined) {
+        // The stage keeps its deployment, and the canary gets the new one.
+        stage.canarySettings = { ...canarySettings, deploymentId: made.id }
+        changedStage(api, Object.assign(stage, changes))
+      } else if (stage === undefined)
+        call.account.restApis.addStage(api, { stageName, ...changes, deploymentId: made.id })
+      else changedStage(api, Object.assign(stage, changes, { deploymentId: made.id }))
       return deploymentBody(made)
     },
   },

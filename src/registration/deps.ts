@@ -19,7 +19,7 @@ import type { WorkLeases } from './work-leases.ts'
 export interface RegistrationDeps {
   readonly config: Pick<
     Config,
-    'plans' | 'publicUrl' | 'apiBaseUrl' | 'mintMode' | 'mintBatchMax' | 'queueMax'
+    'plans' | 'publicUrl' | 'apiBaseUrl' | 'apiProbeUrl' | 'mintMode' | 'mintBatchMax' | 'queueMax'
   >
   readonly store: Store
   readonly apiGateway: ApiGateway

@@ -99,7 +99,11 @@ export const credentialSchema = z
       .object({
         header: z.literal('x-api-key').describe('The header to send the key in'),
         base_url: z.string().describe('The base URL of the API'),
-        curl: z.string().describe('A command that calls the API with the key'),
+        curl: z
+          .string()
+          .describe(
+            'A command that calls a method of the API with the key, or its base URL if the service knows no method',
+          ),
       })
       .describe('Instructions to use the key'),
     management: z
@@ -146,7 +150,7 @@ export const shellLinesExample = toShellLines(credentialExample)
 
 /** Returns the response to `POST /register`. */
 export function toAnswer({ registration, apiKeyId, secrets, ready }: Credential): CredentialAnswer {
-  const { apiKeyValue, managementToken, publicUrl, apiBaseUrl } = secrets
+  const { apiKeyValue, managementToken, publicUrl, apiBaseUrl, apiProbeUrl } = secrets
   const id = registration.rotation?.of ?? registration.id
   return {
     registration_id: id,
@@ -162,7 +166,7 @@ export function toAnswer({ registration, apiKeyId, secrets, ready }: Credential)
     use: {
       header: 'x-api-key',
       base_url: apiBaseUrl,
-      curl: `curl -H ${shellQuote(`x-api-key: ${apiKeyValue}`)} ${shellQuote(apiBaseUrl)}`,
+      curl: `curl -H ${shellQuote(`x-api-key: ${apiKeyValue}`)} ${shellQuote(apiProbeUrl ?? apiBaseUrl)}`,
     },
     management: { token: managementToken, url: `${linksOf(publicUrl).register}/${id}` },
   }

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
 import { json } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { createSecret } from '../../src/auth/token-format.ts'
@@ -113,6 +115,19 @@ const FORGED: readonly Record<string, string>[] = [
   { forwarded: 'for="[2001:db8::1]:80";proto=https, for=198.51.100.1', 'x-forwarded-for': '198.51.100.9' },
   { forwarded: 'for="198.51.100.1', 'x-forwarded-for': '",' },
 ]
+
+test('the document has each of the wirings that are tried here', () => {
+  const document = readFileSync(join(import.meta.dirname, '../../docs/for-operators.md'), 'utf8')
+  const rows = document
+    .split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim().replaceAll('`', '')))
+    .filter(([, , , count = '']) => /^\d$/.test(count))
+    .map(([, name, , count, header]) => [name, count, header])
+  assert.deepEqual(
+    rows,
+    WIRINGS.map(({ name, trustProxy, header }) => [name, trustProxy, header]),
+  )
+})
 
 for (const { hops, trustProxy, header } of WIRINGS)
   for (const hasPorts of hops.includes('alb') ? [false, true] : [false])

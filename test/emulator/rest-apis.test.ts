@@ -279,6 +279,19 @@ test('stages: variables, canary, settings of methods, and what only shows', asyn
     await assert.rejects(update(one), { name })
 })
 
+test('a canary deployment leaves the stage its own, and needs a stage', async (t) => {
+  const { sdk } = await gatewayClient(t)
+  const { restApiId } = await createMockApi(sdk)
+  const deployCanary = (stageName: string) =>
+    sdk.send(new CreateDeploymentCommand({ restApiId, stageName, canarySettings: { percentTraffic: 10 } }))
+  const { deploymentId } = await sdk.send(new GetStageCommand({ restApiId, stageName: 'prod' }))
+  const { id } = await deployCanary('prod')
+  const stage = await sdk.send(new GetStageCommand({ restApiId, stageName: 'prod' }))
+  assert.equal(stage.deploymentId, deploymentId)
+  assert.deepEqual(stage.canarySettings, { percentTraffic: 10, deploymentId: id, useStageCache: false })
+  await assert.rejects(deployCanary('other'), { name: 'BadRequestException' })
+})
+
 test('resources are listed with their methods on request, and deleted with all below', async (t) => {
   const { sdk } = await gatewayClient(t)
   const list = async (embed?: string[]) =>

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { credentialSchema } from '../../src/routes/register-schema.ts'
 import { readProblem } from '../support/problem.ts'
 import { startService } from '../support/service.ts'
@@ -90,6 +91,25 @@ test('the response is application/json if the client accepts both types, or any'
   for (const accept of ['*/*', 'text/plain;q=0.5, application/json', 'text/*;q=0.1, */*']) {
     const answer = await register(secret, { name: 'x' }, { accept })
     assert.match(answer.headers.get('content-type') ?? '', /^application\/json/, accept)
+  }
+})
+
+test('use.curl is a command that the API answers: it calls the probe path, also in a replay', async (t) => {
+  for (const [API_PROBE_PATH, path] of [
+    ['/status', '/status'],
+    ['', ''],
+  ] as const) {
+    const service = await startService(t, { env: { API_PROBE_PATH } })
+    const { secret } = await service.token({ maxUses: 1 })
+    for (const _ of [1, 2]) {
+      const answer = await service.register(secret, undefined, { 'idempotency-key': 'k'.repeat(36) })
+      const { use, api_key_value } = credentialSchema.parse(await answer.json())
+      const { apiBaseUrl } = service.deps.config
+      assert.equal(use.base_url, apiBaseUrl)
+      assert.equal(use.curl, `curl -H 'x-api-key: ${api_key_value}' ${apiBaseUrl}${path}`)
+      const { stdout } = await promisify(execFile)('sh', ['-c', `${use.curl} --silent --fail`])
+      assert.match(stdout, /Hello/)
+    }
   }
 })
 

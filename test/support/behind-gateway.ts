@@ -8,19 +8,41 @@ export type Hops = readonly [Hop, ...Hop[]]
 
 /** The variables of a service behind these hops, as docs/for-operators.md says. */
 export const WIRINGS: readonly {
+  /** Its row in the document. */
+  readonly name: string
   readonly hops: Hops
   readonly trustProxy: string
   readonly header: 'X-Forwarded-For' | 'Forwarded'
 }[] = [
-  { hops: ['rest-api'], trustProxy: '1', header: 'X-Forwarded-For' },
-  { hops: ['rest-api', 'alb'], trustProxy: '2', header: 'X-Forwarded-For' },
-  { hops: ['cloudfront', 'rest-api'], trustProxy: '2', header: 'X-Forwarded-For' },
-  { hops: ['cloudfront', 'rest-api', 'alb'], trustProxy: '3', header: 'X-Forwarded-For' },
-  { hops: ['http-api'], trustProxy: '1', header: 'Forwarded' },
-  { hops: ['http-api', 'alb'], trustProxy: '1', header: 'Forwarded' },
-  { hops: ['cloudfront', 'http-api', 'alb'], trustProxy: '2', header: 'Forwarded' },
-  { hops: ['alb'], trustProxy: '1', header: 'X-Forwarded-For' },
-  { hops: ['cloudfront', 'alb'], trustProxy: '2', header: 'X-Forwarded-For' },
+  { name: 'REST API, Regional', hops: ['rest-api'], trustProxy: '1', header: 'X-Forwarded-For' },
+  {
+    name: 'REST API, Regional → VPC link v2 → ALB',
+    hops: ['rest-api', 'alb'],
+    trustProxy: '2',
+    header: 'X-Forwarded-For',
+  },
+  {
+    name: 'REST API, edge-optimised, or behind CloudFront',
+    hops: ['cloudfront', 'rest-api'],
+    trustProxy: '2',
+    header: 'X-Forwarded-For',
+  },
+  {
+    name: 'REST API, edge-optimised, or behind CloudFront → VPC link v2 → ALB',
+    hops: ['cloudfront', 'rest-api', 'alb'],
+    trustProxy: '3',
+    header: 'X-Forwarded-For',
+  },
+  { name: 'HTTP API', hops: ['http-api'], trustProxy: '1', header: 'Forwarded' },
+  { name: 'HTTP API → VPC link → ALB', hops: ['http-api', 'alb'], trustProxy: '1', header: 'Forwarded' },
+  {
+    name: 'HTTP API behind CloudFront → VPC link → ALB',
+    hops: ['cloudfront', 'http-api', 'alb'],
+    trustProxy: '2',
+    header: 'Forwarded',
+  },
+  { name: 'ALB alone', hops: ['alb'], trustProxy: '1', header: 'X-Forwarded-For' },
+  { name: 'CloudFront → ALB', hops: ['cloudfront', 'alb'], trustProxy: '2', header: 'X-Forwarded-For' },
 ]
 
 /** A service that its clients reach through hops: its `url` is that of the first. */

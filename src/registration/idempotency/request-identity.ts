@@ -19,6 +19,8 @@ const credentialSecrets = z.object({
   managementToken: z.string(),
   publicUrl: z.string(),
   apiBaseUrl: z.string(),
+  /** `null`: API_PROBE_PATH was not set. Earlier versions did not store it. */
+  apiProbeUrl: z.string().nullable().default(null),
 })
 
 /**

@@ -81,6 +81,7 @@ function prepare(
     managementToken: createSecret('fkm_'),
     publicUrl: config.publicUrl,
     apiBaseUrl: config.apiBaseUrl,
+    apiProbeUrl: config.apiProbeUrl,
   }
   const registration: NewRegistration = {
     id,
