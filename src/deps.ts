@@ -16,12 +16,13 @@ import { createPresentKeyCheck } from './registration/present-key.ts'
 import { createKeyLiveness } from './registration/queries/key-liveness.ts'
 import { createKeyUsage, type ReadKeyUsage } from './registration/queries/key-usage.ts'
 import { createPlanLimits } from './registration/queries/plan-limits.ts'
-import { faultCheck, planCheck, storeCheck } from './registration/queries/readiness-checks.ts'
+import { faultCheck, storeCheck } from './registration/queries/readiness-checks.ts'
 import { createServiceReadiness, type ServiceReadiness } from './registration/queries/service-readiness.ts'
 import { createStandingFaults, type StandingFaults } from './registration/standing-faults.ts'
 import { defaultTiming, type Timing } from './registration/timing.ts'
 import { createTokenUses } from './registration/token-uses.ts'
 import { createWorkLeases } from './registration/work-leases.ts'
+import { planReadiness } from './setup/plan-readiness.ts'
 import { openStore } from './store/open.ts'
 
 /** The dependencies of the routes and the use cases, created once per process. */
@@ -107,7 +108,7 @@ export async function createDeps(
     federation,
     readiness: createServiceReadiness({
       known: [faultCheck(standingFaults, config.plans)],
-      asked: [storeCheck(store), planCheck(apiGateway, config.plans)],
+      asked: [storeCheck(store), planReadiness(apiGateway, config.plans)],
     }),
     async close() {
       await inFlight.settled()

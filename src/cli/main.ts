@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import pkg from '../../package.json' with { type: 'json' }
 import { redact } from '../log.ts'
 import { addAuditCommand } from './audit.ts'
+import { addDoctorCommand } from './doctor.ts'
 import { isPrintable, printable } from './format.ts'
 import { note, watchOutput } from './output.ts'
 import { addReconcileCommand } from './reconcile.ts'
@@ -20,10 +21,12 @@ const program = new Command('firstkey')
   )
   .version(pkg.version)
   .showHelpAfterError('(add --help to see the options)')
-  .addHelpText(
-    'afterAll',
-    '\nTimes are ISO 8601, UTC unless they have an offset, and are printed in UTC.' +
-      '\nExit codes: 0 done, or a dry run; 1 not done, or wrong usage; 130 stopped by Ctrl-C.',
+  .addHelpText('afterAll', ({ command }) =>
+    // It prints no times, and has exit codes of its own.
+    command.name() === 'doctor'
+      ? ''
+      : '\nTimes are ISO 8601, UTC unless they have an offset, and are printed in UTC.' +
+        '\nExit codes: 0 done, or a dry run; 1 not done, or wrong usage; 130 stopped by Ctrl-C.',
   )
   // Usage errors quote their argument, which may be a secret. Commands that are added later inherit this.
   .configureOutput({ writeErr: (text) => void process.stderr.write(redact(text)) })
@@ -34,6 +37,7 @@ addReconcileCommand(program)
 addAuditCommand(program)
 addStoreCommands(program)
 addSmokeCommand(program)
+addDoctorCommand(program)
 addSetupCommand(program)
 
 try {

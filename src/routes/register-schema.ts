@@ -3,7 +3,7 @@ import { readVisibleText, TEXT_RULE } from '../auth/visible-text.ts'
 import { linksOf } from '../discovery/links.ts'
 import { idempotencyKeyShape } from '../http/idempotency-key.ts'
 import type { Credential } from '../registration/deps.ts'
-import { shellAssignments, shellQuote } from './shell-quoting.ts'
+import { shellAssignments, shellQuote } from '../shell-quoting.ts'
 
 /**
  * The request headers of `POST /register`. They are only for the documentation: `readIdempotencyKey` validates the key,

@@ -1,3 +1,5 @@
+import type { Domain, Mapping } from '../aws/rest-apis.ts'
+
 /** A stage of a REST API. */
 export interface Target {
   readonly api: string
@@ -46,6 +48,49 @@ export function parseBaseUrl(url: string): BaseUrl {
   }
   const domain = /^[\d.]+$|^\[|^localhost$|\.localhost$/.test(hostname) ? null : hostname
   return { target: null, region: null, domain, path: withoutSlash(path) }
+}
+
+/** Where `API_BASE_URL` leads. */
+export interface LeadsTo {
+  /** `null`: the URL is not set, is of another Region, or it is not known. */
+  readonly target: Target | null
+  /** The mapping of the custom domain that it takes; `null`: none. */
+  readonly mapping: Mapping | null
+  /** The path below the stage. */
+  readonly path: string
+}
+
+/** Follows a URL to its stage. @param domain the custom domain of its host; `null`: it is none */
+export function follow(baseUrl: BaseUrl | null, domain: Domain | null, region: string): LeadsTo {
+  const path = baseUrl?.path ?? ''
+  const nowhere = { target: null, mapping: null, path }
+  if (baseUrl === null || (baseUrl.region !== null && baseUrl.region !== region)) return nowhere
+  if (baseUrl.target !== null)
+    return { ...nowhere, target: baseUrl.target.stage === '' ? null : baseUrl.target }
+  // The longest base path decides.
+  const [mapping] = (domain?.mappings ?? [])
+    .filter(({ basePath }) => basePath === '' || `${path}/`.startsWith(`/${basePath}/`))
+    .sort((one, other) => other.basePath.length - one.basePath.length)
+  if (mapping === undefined) return nowhere
+  const { api, stage, basePath } = mapping
+  const rest = path.slice(basePath === '' ? 0 : basePath.length + 1)
+  if (stage !== null) return { target: { api, stage }, mapping, path: rest }
+  const [, named = '', below = ''] = /^\/([^/]*)(.*)$/.exec(rest) ?? []
+  return { target: named === '' ? null : { api, stage: named }, mapping, path: below }
+}
+
+/** Returns the URL of a stage, in the form of an `API_BASE_URL` that names another one. */
+export function urlOf({ api, stage }: Target, region: string, like: string | null): string {
+  const url = like === null ? null : new URL(like)
+  const form = EMULATORS.find((one) => url !== null && one.test(url.pathname))
+  if (url !== null && form !== undefined) {
+    const [, oldApi, oldStage, rest = ''] = form.exec(url.pathname) ?? []
+    const base = url.pathname.slice(0, url.pathname.length - rest.length)
+    return (
+      url.origin + base.replace(`/${oldApi}/${oldStage}`, `/${api}/${stage}`) + (oldApi === api ? rest : '')
+    )
+  }
+  return `https://${api}.execute-api.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}/${stage}`
 }
 
 function decoded(path: string): string {

@@ -13,7 +13,7 @@ import type {
 import type { UsagePlan } from '../aws/usage-plans.ts'
 import { dateOf } from '../clock.ts'
 import type { GatewayConfig } from '../config.ts'
-import { type BaseUrl, parseBaseUrl, type Target } from './base-url.ts'
+import { type BaseUrl, follow, type LeadsTo, parseBaseUrl, type Target } from './base-url.ts'
 
 /** A plan of `USAGE_PLANS`, and its usage plan. */
 export interface OfferedPlan {
@@ -38,6 +38,7 @@ export interface AccountFacts {
   readonly baseUrl: BaseUrl | null
   /** The custom domain of `API_BASE_URL`; `null`: its host is none. */
   readonly domain: Read<Domain | null> | null
+  readonly leadsTo: LeadsTo
   readonly account: Read<Account>
   /** All usage plans of the account and Region. */
   readonly plans: Read<readonly UsagePlan[]>
@@ -83,7 +84,8 @@ export async function readAccountFacts(
       plan: plans.known ? found(plans.value, usagePlanId) : await reads.plan(usagePlanId),
     })),
   )
-  return { environment, baseUrl, domain, account, plans, offered, key }
+  const leadsTo = follow(baseUrl, domain?.known ? domain.value : null, environment.region)
+  return { environment, baseUrl, domain, leadsTo, account, plans, offered, key }
 }
 
 function found(plans: readonly UsagePlan[], usagePlanId: string): Read<UsagePlan | null> {
@@ -124,4 +126,17 @@ export async function readApiFacts(reads: RestApiReads, target: Target): Promise
     reads.deployedKeySource(target.api, target.stage),
   ])
   return { target, api, stages, methods, deployed, deployedKeySource }
+}
+
+/** Formats a stage as usage plans do: `apiId:stage`. */
+export function showTarget({ api, stage }: Target): string {
+  return `${api}:${stage}`
+}
+
+/** Reads stages as usage plans name them, each once. */
+export function targetsOf(stages: readonly string[]): Target[] {
+  return [...new Set(stages)].map((text) => {
+    const [api = '', stage = ''] = text.split(':')
+    return { api, stage }
+  })
 }

@@ -1,5 +1,3 @@
-import type { Facts } from './facts.ts'
-
 /** The place that a finding is about, as far as it has one. */
 export interface Place {
   /** The name of the plan in `USAGE_PLANS`, or of the usage plan in API Gateway. */
@@ -10,6 +8,8 @@ export interface Place {
   readonly path?: string
   readonly method?: string
   readonly keyId?: string
+  /** The variable of the environment. */
+  readonly variable?: string
 }
 
 /** The way to set a finding right. */
@@ -22,8 +22,16 @@ export interface Mend {
   readonly note?: string
 }
 
+/** The checks, in the order in which they are printed. `docs/setup.md` has a row for each. */
+export const checkIds = [
+  ...['account', 'base-url', 'domain-mapping', 'rest-api', 'stage', 'plan', 'plan-stage', 'plan-limits'],
+  ...['plan-product-code', 'plan-overlap', 'key-source', 'key-required', 'options-open', 'not-deployed'],
+  ...['authorization', 'resource-policy', 'private-api', 'default-endpoint', 'web-acl', 'canary'],
+  ...['stage-limits', 'probe-path', 'key', 'key-plan', 'key-quota', 'data-plane'],
+] as const satisfies readonly string[]
+export type CheckId = (typeof checkIds)[number]
+
 export interface Finding {
-  /** The id of the check, in kebab-case. It is stable, and `docs/setup.md` describes it. */
   readonly check: CheckId
   readonly status: 'ok' | 'warning' | 'fault' | 'not_checked'
   readonly where: Place
@@ -32,11 +40,22 @@ export interface Finding {
   /** What callers see of it. */
   readonly why?: string
   readonly mend?: Mend
-  /** The IAM permission that `not_checked` wants; `null`: it failed for another reason. */
-  readonly action?: string | null
+  /** The IAM permission that `not_checked` wants; left out if it failed for another reason. */
+  readonly action?: string
 }
 
-export type CheckId = string
+export function ok(check: CheckId, where: Place, message: string): Finding {
+  return { check, status: 'ok', where, message }
+}
 
-/** A pure check. It is silent where the fault that it would find follows from one that another check names. */
-export type Check = (facts: Facts) => readonly Finding[]
+/** @param unknown the read that failed @param subject what is not known, as in "the account's settings" */
+export function notChecked(
+  check: CheckId,
+  where: Place,
+  subject: string,
+  unknown: { readonly why: string; readonly action: string | null },
+): Finding {
+  const { why, action } = unknown
+  const message = `${subject} cannot be read: ${why}`
+  return { check, status: 'not_checked', where, message, ...(action === null ? {} : { action }) }
+}

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { Command } from 'commander'
 import { addAuditCommand } from '../../src/cli/audit.ts'
+import { addDoctorCommand } from '../../src/cli/doctor.ts'
 import { addReconcileCommand } from '../../src/cli/reconcile.ts'
 import { addRegistrationCommands } from '../../src/cli/registrations.ts'
 import { addSmokeCommand } from '../../src/cli/smoke.ts'
@@ -26,7 +27,7 @@ function namedCommands(): Map<string, Set<string>> {
   for (const file of documents) {
     const text = readFileSync(join(root, file), 'utf8')
     const pattern =
-      /firstkey (?:-- )?((?:tokens|registrations|store|trust) [a-z]+|audit|reconcile|smoke)\b([^`\n#|,;]*)/g
+      /firstkey (?:-- )?((?:tokens|registrations|store|trust) [a-z]+|audit|reconcile|smoke|doctor)\b([^`\n#|,;]*)/g
     for (const [, command = '', rest = ''] of text.matchAll(pattern)) {
       const options = commands.get(command) ?? new Set()
       for (const [option] of rest.matchAll(/--[a-z-]+/g)) options.add(option)
@@ -41,6 +42,7 @@ test('the operator commands that the documents name exist, with their options', 
   for (const add of [
     addTokenCommands,
     addTrustCommands,
+    addDoctorCommand,
     addRegistrationCommands,
     addReconcileCommand,
     addAuditCommand,

@@ -22,6 +22,22 @@ test('/readyz is 502 while a plan has no API stage, whose keys open nothing, and
   assert.equal((await fetch(`${other.url}/readyz`)).status, 200)
 })
 
+test('/readyz is 502 while a limit of a plan is 0, with which its keys open nothing', async (t) => {
+  const service = await startService(t)
+  const free = service.gateway.account.plan('demofree')
+  for (const [change, limit] of [
+    [{ throttle: { rateLimit: 0, burstLimit: 5 } }, 'rate'],
+    [{ throttle: { rateLimit: 5, burstLimit: 0 } }, 'burst'],
+    [{ throttle: {}, quota: { limit: 0, period: 'DAY' } }, 'quota'],
+  ] as const) {
+    Object.assign(free, change)
+    const { url } = await startService(t, { beside: service })
+    const { code, detail } = await readProblem(await fetch(`${url}/readyz`))
+    assert.equal(code, 'upstream_misconfigured')
+    assert.match(detail, RegExp(`"free" has a ${limit} of 0`))
+  }
+})
+
 test('a result is reused for 10 seconds, a failure for 2', async () => {
   let [now, calls, fails] = [0, 0, false]
   const ask = async () => {

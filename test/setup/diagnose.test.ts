@@ -1,0 +1,407 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import {
+  APIGatewayClient,
+  CreateApiKeyCommand,
+  CreateBasePathMappingCommand,
+  CreateDeploymentCommand,
+  CreateDomainNameCommand,
+  CreateRestApiCommand,
+  CreateUsagePlanCommand,
+  DeleteStageCommand,
+  UpdateMethodCommand,
+  UpdateRestApiCommand,
+  UpdateUsagePlanCommand,
+} from '@aws-sdk/client-api-gateway'
+import type { Gateway } from '../../emulator/gateway.ts'
+import { defaultGatewayOptions, type GatewayOptions } from '../../emulator/options.ts'
+import { CannotLookError, createRestApiReads } from '../../src/aws/rest-apis.ts'
+import { readGatewayConfig } from '../../src/config.ts'
+import { type Diagnosis, diagnose, type Question } from '../../src/setup/diagnose.ts'
+import type { Finding } from '../../src/setup/finding.ts'
+import { testGateway } from '../support/service.ts'
+
+interface World {
+  readonly gateway: Gateway
+  readonly sdk: APIGatewayClient
+  readonly env: Record<string, string>
+  look(question?: Partial<Question>, env?: Record<string, string>): Promise<Diagnosis>
+}
+
+const { accessKeyId, secretAccessKey, region } = defaultGatewayOptions
+process.env['AWS_ACCESS_KEY_ID'] = accessKeyId
+process.env['AWS_SECRET_ACCESS_KEY'] = secretAccessKey
+
+/** The gateway's own API `demo` with the plans free and gold, all healthy. */
+async function createWorld(t: TestContext, options: Partial<GatewayOptions> = {}): Promise<World> {
+  const gateway = await testGateway(t, options)
+  const credentials = { accessKeyId, secretAccessKey }
+  const sdk = new APIGatewayClient({ region, endpoint: gateway.url, credentials })
+  t.after(() => sdk.destroy())
+  const env = {
+    AWS_REGION: region,
+    AWS_ENDPOINT_URL_API_GATEWAY: gateway.url,
+    AWS_CALLS_PER_SECOND: '0',
+    USAGE_PLANS: 'free=demofree,gold=demogold',
+    API_BASE_URL: `${gateway.url}/execute-api/demo/prod/hello`,
+  }
+  return {
+    ...{ gateway, sdk, env },
+    async look(question = {}, others = {}) {
+      const environment = readGatewayConfig({ ...env, ...others })
+      const reads = createRestApiReads({
+        ...{ region: environment.region, endpoint: gateway.url, callsPerSecond: environment.callsPerSecond },
+        ...{ callTimeoutMs: 60_000, observeDate: () => undefined, signal: AbortSignal.timeout(120_000) },
+      })
+      const before = gateway.calls.length
+      try {
+        return await diagnose(reads, environment, { api: null, stage: null, key: null, ...question })
+      } finally {
+        reads.close()
+        for (const { method, operation } of gateway.calls.slice(before))
+          assert.equal(method, 'GET', operation)
+      }
+    },
+  }
+}
+
+const notOk = ({ findings }: Diagnosis) => findings.filter(({ status }) => status !== 'ok')
+
+/** Returns the only finding that is not ok. */
+function only(diagnosis: Diagnosis): Finding {
+  const [first, ...others] = notOk(diagnosis)
+  assert.deepEqual(others, [])
+  assert.ok(first)
+  return first
+}
+
+test('an API that a key opens is healthy, however doctor finds it', async (t) => {
+  const { look } = await createWorld(t)
+  const ways: [question: Partial<Question>, env: Record<string, string>][] = [
+    [{}, {}],
+    [{}, { API_PROBE_PATH: '/status' }],
+    [{}, { API_BASE_URL: '' }],
+    [{}, { USAGE_PLANS: '' }],
+    [{}, { USAGE_PLANS: '', USAGE_PLAN_ID: 'demogold', API_BASE_URL: '' }],
+    [{}, { USAGE_PLANS: '', API_BASE_URL: '' }],
+    [{ api: 'demo', stage: 'prod' }, {}],
+    [{ api: 'demo' }, { USAGE_PLANS: '', API_BASE_URL: '' }],
+    [{ stage: 'prod' }, {}],
+  ]
+  for (const [question, env] of ways) {
+    const diagnosis = await look(question, env)
+    assert.deepEqual(notOk(diagnosis), [], JSON.stringify([question, env]))
+    assert.deepEqual(diagnosis.targets, [{ api: 'demo', stage: 'prod' }])
+    assert.equal(diagnosis.result, 'healthy')
+  }
+})
+
+test('API_BASE_URL that leads elsewhere than the plans is named once, with the URL to set', async (t) => {
+  const { look, gateway, sdk } = await createWorld(t, {
+    httpApis: [{ apiId: 'http1', name: 'h' }],
+  })
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'dev' }))
+  const url = (api: string, stage: string) => `${gateway.url}/execute-api/${api}/${stage}`
+  const right = `API_BASE_URL=${url('demo', 'prod')}`
+  const cases: [wrong: string, message: RegExp, command: string | RegExp][] = [
+    [
+      url('demo', 'dev'),
+      /leads to demo:dev, which no plan covers; the plans cover demo:prod/,
+      /^aws .*\n.*value=demo:dev/,
+    ],
+    [url('demo', 'prdo'), /leads to demo:prdo, which does not exist; the plans cover demo:prod/, right],
+    [url('other1', 'prod'), /leads to other1:prod, which does not exist/, right],
+    [url('http1', 'prod'), /leads to http1:prod, which does not exist/, right],
+    [
+      'https://demo.execute-api.us-east-1.amazonaws.com/prod',
+      /is in us-east-1, and AWS_REGION is eu-west-1/,
+      /eu-west-1\.amazonaws\.com\/prod$/,
+    ],
+    [
+      'http://demo.execute-api.eu-west-1.amazonaws.com/prod',
+      /begins with http:/,
+      /^API_BASE_URL=https:\/\/demo\./,
+    ],
+    [
+      'https://demo.execute-api.eu-west-1.amazonaws.com',
+      /names no stage/,
+      /eu-west-1\.amazonaws\.com\/prod$/,
+    ],
+    [`${url('demo', 'prod')}/hallo`, /leads to \/hallo, below which demo:prod has no method/, right],
+  ]
+  for (const [API_BASE_URL, message, command] of cases) {
+    const diagnosis = await look({}, { API_BASE_URL })
+    const { check, status, message: found, mend, where } = only(diagnosis)
+    assert.deepEqual([check, status], ['base-url', 'fault'], API_BASE_URL)
+    assert.match(found, message)
+    assert.equal(where.variable, 'API_BASE_URL')
+    if (typeof command === 'string') assert.equal(mend?.command, command)
+    else assert.match(mend?.command ?? '', command)
+    assert.equal(diagnosis.result, 'faulty')
+  }
+})
+
+test('a trailing slash, a doubled one and capital letters in API_BASE_URL change nothing', async (t) => {
+  const { look, gateway } = await createWorld(t)
+  const base = gateway.url
+  for (const API_BASE_URL of [`${base}/execute-api/demo/prod/`, `${base}//execute-api//demo/prod//hello/`])
+    assert.deepEqual(notOk(await look({}, { API_BASE_URL })), [], API_BASE_URL)
+})
+
+test('a custom domain is followed to its stage', async (t) => {
+  const { look, sdk } = await createWorld(t)
+  const domainName = 'api.example.com'
+  const map = (basePath: string, stage?: string) =>
+    sdk.send(new CreateBasePathMappingCommand({ domainName, basePath, restApiId: 'demo', stage }))
+  const { mend: none, ...unknown } = only(await look({}, { API_BASE_URL: `https://${domainName}/v1` }))
+  assert.equal(none, undefined)
+  assert.equal(unknown.status, 'not_checked')
+  assert.match(unknown.message, /api\.example\.com is no custom domain of API Gateway in eu-west-1/)
+
+  const regionalCertificateArn = 'arn:aws:acm:eu-west-1:123456789012:certificate/1'
+  const endpointConfiguration = { types: ['REGIONAL' as const] }
+  await sdk.send(new CreateDomainNameCommand({ domainName, regionalCertificateArn, endpointConfiguration }))
+  const missing = only(await look({}, { API_BASE_URL: `https://${domainName}/v1/hello` }))
+  assert.deepEqual([missing.check, missing.status], ['domain-mapping', 'fault'])
+  assert.equal(
+    missing.mend?.command,
+    'aws apigateway create-base-path-mapping --domain-name api.example.com --rest-api-id demo --stage prod --base-path v1 --region eu-west-1',
+  )
+  await map('v1', 'prod')
+  await map('any')
+  for (const path of ['v1', 'v1/hello', 'any/prod/hello'])
+    assert.deepEqual(notOk(await look({}, { API_BASE_URL: `https://${domainName}/${path}` })), [], path)
+  assert.match(
+    only(await look({}, { API_BASE_URL: `https://${domainName}/any` })).message,
+    /no stage is named/,
+  )
+
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'dev' }))
+  await map('v2', 'dev')
+  const elsewhere = only(await look({}, { API_BASE_URL: `https://${domainName}/v2` }))
+  assert.deepEqual([elsewhere.check, elsewhere.status], ['domain-mapping', 'fault'])
+  assert.match(
+    elsewhere.mend?.command ?? '',
+    /update-base-path-mapping .*--base-path v2 .*value=demo .*value=prod /,
+  )
+})
+
+test('API_PROBE_PATH has to lead to a method that needs a key', async (t) => {
+  const { look, gateway, sdk } = await createWorld(t)
+  const API_BASE_URL = `${gateway.url}/execute-api/demo/prod`
+  const probe = (API_PROBE_PATH: string) => look({}, { API_BASE_URL, API_PROBE_PATH })
+  for (const path of ['/hello', '/hello/', '/hello/a/b?c=d'])
+    assert.deepEqual(notOk(await probe(path)), [], path)
+  const wrong: [path: string, message: RegExp][] = [
+    ['/ping', /which API Gateway answers itself/],
+    ['/sping/', /which API Gateway answers itself/],
+    ['/', /leads to GET \/, which is no method of demo:prod/],
+    ['/hallo', /leads to GET \/hallo, which is no method/],
+  ]
+  for (const [path, message] of wrong) {
+    const { check, status, message: found, mend } = only(await probe(path))
+    assert.deepEqual([check, status], ['probe-path', 'fault'])
+    assert.match(found, message)
+    assert.equal(mend?.command, 'API_PROBE_PATH=/hello')
+  }
+
+  const hello = [...gateway.account.restApis.get('demo').resources.values()].find(
+    ({ path }) => path === '/hello',
+  )
+  const open = { restApiId: 'demo', resourceId: hello?.id, httpMethod: 'ANY' }
+  const patchOperations = [{ op: 'replace' as const, path: '/apiKeyRequired', value: 'false' }]
+  await sdk.send(new UpdateMethodCommand({ ...open, patchOperations }))
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'prod' }))
+  const { check, message, mend } = only(await probe('/hello'))
+  assert.equal(check, 'probe-path')
+  assert.match(message, /leads to ANY \/hello, which needs no key/)
+  assert.match(mend?.command ?? '', /update-method .*value=true.*\n.*create-deployment/)
+  assert.match(mend?.note ?? '', /API_PROBE_PATH=\/hello\/status/)
+})
+
+test('a usage plan that does not exist, and one that two names share, are named', async (t) => {
+  const { look } = await createWorld(t)
+  const missing = only(await look({}, { USAGE_PLANS: 'free=demofree,gold=demogolf' }))
+  assert.deepEqual([missing.check, missing.status, missing.where.plan], ['plan', 'fault', 'gold'])
+  assert.match(missing.message, /there is no usage plan demogolf in eu-west-1 \(did you mean "demogold"\?\)/)
+  assert.equal(missing.mend?.command, 'USAGE_PLANS=free=demofree,gold=demogold')
+  const shared = only(await look({}, { USAGE_PLANS: 'free=demogold,gold=demogold' }))
+  assert.deepEqual([shared.check, shared.status], ['plan-overlap', 'warning'])
+})
+
+test('a stage that was deleted is one fault, and its mend puts it on the plans again', async (t) => {
+  const { look, sdk, gateway } = await createWorld(t)
+  await sdk.send(new DeleteStageCommand({ restApiId: 'demo', stageName: 'prod' }))
+  assert.deepEqual(gateway.account.plan('demofree').apiStages, [])
+  const { check, status, mend, message } = only(await look())
+  assert.deepEqual([check, status], ['stage', 'fault'])
+  assert.match(message, /the API demo has no stage prod: it was never deployed/)
+  assert.match(mend?.command ?? '', /create-deployment .*\n.*demofree.*\n.*demogold/)
+})
+
+test('an API without a usage plan, and an HTTP API, are named', async (t) => {
+  const { look, sdk } = await createWorld(t, { plans: [], httpApis: [{ apiId: 'http1', name: 'h' }] })
+  const bare = only(await look({ api: 'demo', stage: 'prod' }, { USAGE_PLANS: '', API_BASE_URL: '' }))
+  assert.deepEqual([bare.check, bare.status], ['plan-stage', 'fault'])
+  assert.match(bare.mend?.command ?? '', /create-usage-plan .*apiId=demo,stage=prod/)
+  const http = await look({ api: 'http1', stage: 'prod' }, { USAGE_PLANS: '', API_BASE_URL: '' })
+  assert.match(only(http).message, /http1 is an HTTP API/)
+  assert.equal(http.result, 'faulty')
+
+  const none = { USAGE_PLANS: '', API_BASE_URL: '' }
+  const refused: [question: Partial<Question>, others: Record<string, string>, message: RegExp][] = [
+    [{}, none, /no usage plan covers a stage, and API_BASE_URL is not set: name the API/],
+    [{ api: 'gone1', stage: 'prod' }, none, /there is no API gone1 in eu-west-1: ids .* Region/],
+    [
+      { api: 'demo', stage: 'porod' },
+      none,
+      /has no stage porod \(did you mean "prod"\?\); its stages are prod/,
+    ],
+    [{ stage: 'prod' }, none, /--stage needs --api/],
+  ]
+  for (const [question, others, message] of refused)
+    await assert.rejects(
+      look(question, others),
+      (error) => error instanceof CannotLookError && message.test(error.message),
+    )
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'dev' }))
+  await assert.rejects(look({ api: 'demo' }, none), /has the stages prod, dev: choose one with --stage/)
+  const { id } = await sdk.send(new CreateRestApiCommand({ name: 'x' }))
+  await assert.rejects(look({ api: id ?? '' }, none), /has no stage yet/)
+})
+
+test('all stages of the plans are checked if API_BASE_URL does not choose one', async (t) => {
+  const { look, sdk } = await createWorld(t)
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'dev' }))
+  const add = [{ op: 'add' as const, path: '/apiStages', value: 'demo:dev' }]
+  await sdk.send(new UpdateUsagePlanCommand({ usagePlanId: 'demogold', patchOperations: add }))
+  const both = await look({}, { API_BASE_URL: '' })
+  assert.deepEqual(
+    both.targets.map(({ stage }) => stage),
+    ['prod', 'dev'],
+  )
+  assert.deepEqual(notOk(both), [])
+  const chosen = await look()
+  assert.deepEqual(
+    chosen.targets.map(({ stage }) => stage),
+    ['prod'],
+  )
+  assert.deepEqual(
+    chosen.others.map(({ stage }) => stage),
+    ['dev'],
+  )
+  const one = await look({ api: 'demo', stage: 'dev' })
+  assert.match(only(one).message, /the plan "free" does not cover demo:dev, only demo:prod/)
+
+  const rows = Array.from({ length: 11 }, (_, i) => ({ apiId: 'demo', stage: `s${i}` }))
+  for (const { stage } of rows)
+    await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: stage }))
+  await sdk.send(new CreateUsagePlanCommand({ name: 'many', apiStages: rows }))
+  await assert.rejects(
+    look({}, { API_BASE_URL: '', USAGE_PLANS: '' }),
+    /cover 13 stages: choose one with --api and --stage/,
+  )
+})
+
+test('what a stack of CloudFormation owns is mended in its template', async (t) => {
+  const { look, sdk, gateway } = await createWorld(t)
+  const tags = { 'aws:cloudformation:stack-name': 'shop-prod' }
+  gateway.account.restApis.get('demo').tags = tags
+  await sdk.send(
+    new UpdateRestApiCommand({
+      restApiId: 'demo',
+      patchOperations: [{ op: 'replace', path: '/apiKeySource', value: 'AUTHORIZER' }],
+    }),
+  )
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'prod' }))
+  const { mend } = only(await look())
+  assert.deepEqual([mend?.by, mend?.command], ['tool', null])
+  assert.match(mend?.note ?? '', /stack "shop-prod".*CloudFormation: ApiKeySourceType .*CDK: .*SAM /)
+  // The plan is not the stack's.
+  gateway.account.plan('demogold').apiStages = []
+  const [plan] = notOk(await look()).filter(({ check }) => check === 'plan-stage')
+  assert.equal(plan?.mend?.by, 'aws')
+})
+
+test('what may not be read is not checked, with the permission that it wants', async (t) => {
+  const { look, gateway } = await createWorld(t)
+  const allow = (...paths: string[]) => ({
+    Version: '2012-10-17' as const,
+    Statement: [
+      {
+        Effect: 'Allow' as const,
+        Action: 'apigateway:GET',
+        Resource: paths.map((path) => `arn:aws:apigateway:eu-west-1::${path}`),
+      },
+    ],
+  })
+  const arn = (path: string) => `apigateway:GET on arn:aws:apigateway:eu-west-1::${path}`
+  const all = [
+    '/account',
+    '/usageplans',
+    '/restapis/demo',
+    '/restapis/demo/stages',
+    '/restapis/demo/resources',
+  ]
+  const deployment = gateway.account.restApis.get('demo').stages.get('prod')?.deploymentId ?? ''
+  const deployed = [`/restapis/demo/deployments/${deployment}`, '/restapis/demo/stages/prod/exports/oas30']
+  const without: [path: string, checks: string[]][] = [
+    ['/account', ['account']],
+    ['/restapis/demo/resources', ['not-deployed']],
+    ['/restapis/demo/stages/prod/exports/oas30', ['key-source']],
+    [
+      `/restapis/demo/deployments/${deployment}`,
+      ['key-required', 'options-open', 'not-deployed', 'authorization'],
+    ],
+  ]
+  for (const [path, checks] of without) {
+    gateway.policy = allow(...[...all, ...deployed].filter((one) => one !== path))
+    const diagnosis = await look()
+    assert.deepEqual(
+      notOk(diagnosis).map(({ check, status, action }) => [check, status, action]),
+      checks.map((check) => [check, 'not_checked', arn(path)]),
+      path,
+    )
+    assert.equal(diagnosis.result, 'healthy')
+  }
+  gateway.policy = allow(
+    '/usageplans/demofree',
+    '/usageplans/demogold',
+    ...all.filter((one) => one !== '/usageplans'),
+    ...deployed,
+  )
+  assert.deepEqual(notOk(await look()), [])
+  gateway.policy = allow('/usageplans')
+  const blind = await look()
+  assert.equal(blind.result, 'unknown')
+  assert.ok(notOk(blind).some(({ action }) => action === arn('/restapis/demo')))
+})
+
+test('doctor goes on while API Gateway throttles, and a large API takes few calls', async (t) => {
+  const { look, gateway } = await createWorld(t, {
+    restApis: [
+      {
+        ...{ id: 'demo', name: 'a\u202e"\n$(id)', stages: ['prod'] },
+        methods: Array.from({ length: 1_200 }, (_, i) => ({
+          ...{ path: `/r${i}`, httpMethod: 'GET', apiKeyRequired: i > 0 },
+        })),
+      },
+    ],
+  })
+  // One more than the SDK retries.
+  gateway.faults.order({ operation: 'GetResources', when: 'before', kind: 'throttle', times: 4 })
+  const { check, message } = only(await look({}, { API_BASE_URL: '' }))
+  assert.deepEqual([check, message], ['key-required', 'GET /r0 needs no key'])
+  const answered = gateway.calls.filter(({ status }) => status === 200)
+  assert.ok(answered.length < 12, String(answered.length))
+})
+
+test('a key that is no more than new is asked of the data plane', async (t) => {
+  const { look, gateway, sdk } = await createWorld(t, { propagationMs: 60_000 })
+  const { id = '', value = '' } = await sdk.send(new CreateApiKeyCommand({ name: 'k', enabled: true }))
+  gateway.account.attach('demogold', id)
+  const early = only(await look({ key: value }))
+  assert.deepEqual([early.check, early.status, early.where.keyId], ['data-plane', 'fault', id])
+  assert.match(early.why ?? '', /from seconds to minutes/)
+  assert.ok(!JSON.stringify(early).includes(value))
+})
