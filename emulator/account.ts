@@ -85,12 +85,13 @@ export class Account {
   }
 
   createKey(order: NewKey): ApiKey {
-    const value = order.value ?? randomText(40)
-    if (!/^[A-Za-z0-9]{20,128}$/.test(value)) {
-      throw badRequest('API Key value should be at least 20 and at most 128 alphanumeric characters')
-    }
+    const value = order.value || randomText(40)
+    if (value.length < 20) throw badRequest('API Key value should be at least 20 characters')
+    if (value.length > 128) throw badRequest('API Key value exceeds maximum size of 128 characters')
+    // Documented; whether API Gateway refuses other characters is unknown.
+    if (!/^[A-Za-z0-9]+$/.test(value)) throw badRequest('API Key value must be alphanumeric')
     if (order.name !== undefined && order.name.length > 1_024) {
-      throw badRequest('API Key name must be at most 1024 characters')
+      throw badRequest('Invalid API Key name, can be at most 1024 characters.')
     }
     if (this.#byValue.has(value)) throw conflict('API Key already exists')
     if (this.keys.size >= this.#maxKeys) {
@@ -230,10 +231,10 @@ export class Account {
       if (others.some(({ id }) => key.planIds.has(id))) throw sharedStage(key.id, stage)
   }
 
-  /** @throws ApiError 400 if the stage is not named; 404 if there is none (serverless#2831) */
+  /** @throws ApiError 400 if the stage is not named (aws-sdk#354); 404 if there is none (serverless#2831) */
   requireStage({ apiId, stage }: ApiStage): void {
     if (apiId === '' || stage === '')
-      throw badRequest(`Invalid API Stage {api: ${apiId}, stage: ${stage}} specified for usageplan`)
+      throw badRequest('Invalid API Stage {api: %s, stage: %s} specified for usageplan %s')
     if (this.restApis.all.get(apiId)?.stages.has(stage) !== true)
       throw notFound(`API Stage not found: ${apiId}:${stage}`)
   }

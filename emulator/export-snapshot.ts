@@ -19,9 +19,10 @@ const SIGV4 = {
 
 /**
  * Returns a deployment as an OpenAPI 3.0 or 2.0 document. As with API Gateway, what the standards do not know (the source
- * of the key, integrations) is in it only with the extensions `apigateway` or `integrations`.
+ * of the key, integrations) is in it only with the extensions `apigateway` or `integrations`. The source HEADER is not in it
+ * (recorded by LocalStack); whether AUTHORIZER is, is unknown.
  */
-export function exportSnapshot(snapshot: Snapshot, options: ExportOptions): unknown {
+export function exportSnapshot(snapshot: Snapshot, options: ExportOptions) {
   const { api, stageName, exportType, region, extensions } = options
   const withOwn = extensions.includes('apigateway') || extensions.includes('integrations')
   const methods = [...snapshot.methods.values()].flatMap((own) => [...own.values()])
@@ -29,6 +30,7 @@ export function exportSnapshot(snapshot: Snapshot, options: ExportOptions): unkn
     ...(methods.some(({ apiKeyRequired }) => apiKeyRequired) ? { api_key: API_KEY } : {}),
     ...(methods.some(({ authorizationType }) => authorizationType === 'AWS_IAM') ? { sigv4: SIGV4 } : {}),
   }
+  const hasSchemes = Object.keys(schemes).length > 0
   const host = `${api.id}.execute-api.${region}.amazonaws.com`
   const info = { title: api.name, version: api.version ?? new Date(api.createdAt).toISOString() }
   const paths = Object.fromEntries(
@@ -42,16 +44,15 @@ export function exportSnapshot(snapshot: Snapshot, options: ExportOptions): unkn
       ),
     ]),
   )
-  const own = withOwn ? { 'x-amazon-apigateway-api-key-source': snapshot.apiKeySource } : {}
+  const isShown = withOwn && snapshot.apiKeySource === 'AUTHORIZER'
+  const own = isShown ? { 'x-amazon-apigateway-api-key-source': snapshot.apiKeySource } : {}
   return exportType === 'oas30'
     ? {
         openapi: '3.0.1',
         info,
-        servers: [
-          { url: `https://${host}/{basePath}`, variables: { basePath: { default: `/${stageName}` } } },
-        ],
+        servers: [{ url: `https://${host}/{basePath}`, variables: { basePath: { default: stageName } } }],
         paths,
-        components: { securitySchemes: schemes },
+        components: hasSchemes ? { securitySchemes: schemes } : {},
         ...own,
       }
     : {
@@ -61,7 +62,7 @@ export function exportSnapshot(snapshot: Snapshot, options: ExportOptions): unkn
         basePath: `/${stageName}`,
         schemes: ['https'],
         paths,
-        securityDefinitions: schemes,
+        ...(hasSchemes ? { securityDefinitions: schemes } : {}),
         ...own,
       }
 }
@@ -90,6 +91,7 @@ function integration({ methodIntegration }: Method) {
   return {
     ...rest,
     type: type.toLowerCase(),
+    passthroughBehavior: rest.passthroughBehavior.toLowerCase(),
     ...(responses.length === 0 ? {} : { responses: Object.fromEntries(responses) }),
   }
 }

@@ -26,15 +26,20 @@ export type Patch = z.infer<typeof patch>['patchOperations'][number]
 /** Returns the changes of a PATCH. @throws ApiError 400 */
 export const readPatches = (body: unknown): Patch[] => read(patch, body).patchOperations
 
+/** The refusal of a change that keys and usage plans do not know. */
 export const invalidPath = ({ op, path }: Pick<Patch, 'op' | 'path'>) =>
-  badRequest(`Invalid patch path '${path}' specified for op '${op}'.`)
+  badRequest(`Invalid patch path  '${path}' specified for op '${op}'. Please choose supported operations`)
 
-/** Reads the value of a change. @throws ApiError 400 if it is neither `true` nor `false`, in upper or lower case */
-export function readBoolean({ path, value }: Patch): boolean {
-  if (/^true$/i.test(value)) return true
-  if (/^false$/i.test(value)) return false
-  throw badRequest(`Invalid patch value  '${value}' specified for '${path}'. Must be one of: [true, false]`)
-}
+/** The refusal of a change that APIs and methods do not know. */
+export const invalidChange = ({ op, path }: Pick<Patch, 'op' | 'path'>) =>
+  badRequest(
+    op === 'replace'
+      ? `Invalid patch path ${path}`
+      : 'Invalid patch operation specified. Must be one of: [replace]',
+  )
+
+/** Reads the value of a change. Any text but `true`, in upper or lower case, is `false`, as with AWS (recorded by LocalStack). */
+export const readBoolean = ({ value }: Patch) => /^true$/i.test(value)
 
 /** Returns the value of a change that sets a text field: `undefined` takes it away. */
 export function readText({ op, path, value }: Patch, canRemove = true): string | undefined {

@@ -1,6 +1,6 @@
 import { badRequest, conflict, notFound } from './api-error.ts'
 import { randomId } from './random-id.ts'
-import type { Deployment, Method, Resource, RestApi, RestApiSeed, Snapshot, Stage } from './rest-api.ts'
+import type { Deployment, Resource, RestApi, RestApiSeed, Snapshot, Stage } from './rest-api.ts'
 
 /** The account's number, that of AWS's documentation. */
 export const ACCOUNT_ID = '123456789012'
@@ -89,8 +89,7 @@ export class RestApis {
 
   /** @throws ApiError 400, 404, 409 */
   addStage(api: RestApi, order: Pick<Stage, 'stageName' | 'deploymentId'> & Partial<Stage>): Stage {
-    if (!/^[a-zA-Z0-9_-]{1,128}$/.test(order.stageName))
-      throw badRequest('Stage name only allows a-zA-Z0-9_-')
+    requireStageName(order.stageName)
     if (api.stages.has(order.stageName)) throw conflict('Stage already exists')
     deployment(api, order.deploymentId)
     const now = Date.now()
@@ -155,13 +154,6 @@ export function resource(api: RestApi, id: string): Resource {
 }
 
 /** @throws ApiError 404 */
-export function method(api: RestApi, resourceId: string, httpMethod: string): Method {
-  const found = resource(api, resourceId).methods.get(httpMethod)
-  if (found === undefined) throw notFound('Invalid Method identifier specified')
-  return found
-}
-
-/** @throws ApiError 404 */
 export function deployment(api: RestApi, id: string): Deployment {
   const found = api.deployments.get(id)
   if (found === undefined) throw notFound('Invalid Deployment identifier specified')
@@ -173,6 +165,11 @@ export function stage(api: RestApi, name: string): Stage {
   const found = api.stages.get(name)
   if (found === undefined) throw notFound('Invalid stage identifier specified')
   return found
+}
+
+/** @throws ApiError 400 */
+export function requireStageName(name: string): void {
+  if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) throw badRequest('Stage name only allows a-zA-Z0-9_-')
 }
 
 /** Deletes a resource with all below it. @throws ApiError 400 for the root */

@@ -81,9 +81,8 @@ export const apiKeyOperations = {
 function requireKeyPatch(one: Patch): void {
   if (one.op !== 'replace' || !['/name', '/description', '/customerId', '/enabled'].includes(one.path))
     throw invalidPath(one)
-  if (one.path === '/enabled') readBoolean(one)
   if (one.path === '/name' && one.value.length > 1_024)
-    throw badRequest('API Key name must be at most 1024 characters')
+    throw badRequest('Invalid API Key name, can be at most 1024 characters.')
 }
 
 function patchKey(account: Account, key: ApiKey, patch: Patch): void {

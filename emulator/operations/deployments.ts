@@ -4,7 +4,7 @@ import { type Call, type Operation, on } from '../operation.ts'
 import { page, serialOf } from '../page.ts'
 import { read } from '../read-input.ts'
 import type { Deployment } from '../rest-api.ts'
-import { changedStage, deployment } from '../rest-apis.ts'
+import { changedStage, deployment, requireStageName } from '../rest-apis.ts'
 
 const newDeployment = z.object({
   stageName: z.string().min(1).optional(),
@@ -29,9 +29,13 @@ export const deploymentOperations = {
       const order = read(newDeployment, call.body)
       const { stageName, stageDescription, description, canarySettings, ...settings } = order
       const stage = api.stages.get(stageName ?? '')
-      // "You can't specify any nonexistent stage name when creating a canary release deployment" (developer guide).
       if (canarySettings !== undefined && stage === undefined)
-        throw badRequest('A canary release deployment needs a stage that exists')
+        throw badRequest(
+          stageName === undefined
+            ? 'Invalid deployment content specified.Non null and non empty stageName must be provided for canary deployment. Provided value is null'
+            : `Invalid deployment content specified.Stage ${stageName} must already be created before making a canary release deployment`,
+        )
+      if (stageName !== undefined) requireStageName(stageName)
       const made = call.account.restApis.deploy(api, description)
       if (stageName === undefined) return deploymentBody(made)
       const changes = {

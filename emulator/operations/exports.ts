@@ -21,10 +21,10 @@ export const exportOperations = {
         extensions: query['extensions']?.split(',') ?? [],
       })
       const asYaml = String(headers['accept'] ?? '').includes('yaml')
-      const kind = asYaml ? 'yaml' : 'json'
+      const file = `${exportType}_${document.info.version}.${asYaml ? 'yaml' : 'json'}`
       return new RawAnswer(asYaml ? stringify(document) : JSON.stringify(document, null, 2), {
-        'content-type': `application/${kind}`,
-        'content-disposition': `attachment; filename="${exportType}_${stageName}.${kind}"`,
+        'content-type': 'application/octet-stream',
+        'content-disposition': `attachment; filename="${file}"`,
       })
     },
   },

@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import { badRequest, conflict, notFound } from '../api-error.ts'
 import { type Call, type Operation, on } from '../operation.ts'
-import { invalidPath, type Patch, read, readBoolean, readPatches, readText } from '../read-input.ts'
+import { invalidChange, type Patch, read, readBoolean, readPatches, readText } from '../read-input.ts'
 import { replaceFields } from '../replace-fields.ts'
 import type { Method } from '../rest-api.ts'
-import { method, resource } from '../rest-apis.ts'
+import { resource } from '../rest-apis.ts'
 
-const verb = z.enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'ANY'])
+const VERBS = ['GET', 'PUT', 'POST', 'DELETE', 'PATCH', 'OPTIONS', 'HEAD', 'ANY']
 const authorizationType = z.enum(['NONE', 'AWS_IAM', 'CUSTOM', 'COGNITO_USER_POOLS'])
 const texts = z.record(z.string(), z.string())
 const flags = z.record(z.string(), z.boolean())
@@ -52,8 +52,10 @@ export const methodOperations = {
   PutMethod: {
     ...on('PUT', METHOD, 201),
     run(call) {
-      const own = resource(apiOf(call), call.params['resourceId'] ?? '')
-      const httpMethod = read(verb, call.params['httpMethod'])
+      const own = resourceOf(call)
+      const httpMethod = call.params['httpMethod'] ?? ''
+      if (!VERBS.includes(httpMethod))
+        throw badRequest(`Invalid HttpMethod specified. Valid options are ${VERBS.join(',')}`)
       const order = read(newMethod, call.body)
       if (own.methods.has(httpMethod)) throw conflict('Method already exists for this resource')
       requireAuthorizer(order)
@@ -78,7 +80,7 @@ export const methodOperations = {
     ...on('DELETE', METHOD, 204),
     run(call) {
       const { httpMethod } = methodOf(call)
-      resource(apiOf(call), call.params['resourceId'] ?? '').methods.delete(httpMethod)
+      resourceOf(call).methods.delete(httpMethod)
     },
   },
   PutMethodResponse: {
@@ -126,9 +128,18 @@ export const methodOperations = {
   },
 } satisfies Record<string, Operation>
 
-const apiOf = ({ account, params }: Call) => account.restApis.get(params['apiId'] ?? '')
-const methodOf = (call: Call) =>
-  method(apiOf(call), call.params['resourceId'] ?? '', call.params['httpMethod'] ?? '')
+/** For the operations on methods, API Gateway names the resource also if the API is unknown (recorded by LocalStack). */
+function resourceOf({ account, params }: Call) {
+  const api = account.restApis.all.get(params['apiId'] ?? '')
+  if (api === undefined) throw notFound('Invalid Resource identifier specified')
+  return resource(api, params['resourceId'] ?? '')
+}
+
+function methodOf(call: Call): Method {
+  const found = resourceOf(call).methods.get(call.params['httpMethod'] ?? '')
+  if (found === undefined) throw notFound('Invalid Method identifier specified')
+  return found
+}
 
 function integrationOf(call: Call) {
   const { methodIntegration } = methodOf(call)
@@ -157,10 +168,10 @@ function patchMethod(own: Method, patch: Patch): void {
     const id = readText(patch)
     if (id === undefined) delete own.authorizerId
     else own.authorizerId = id
-  } else if (op !== 'replace') throw invalidPath(patch)
+  } else if (op !== 'replace') throw invalidChange(patch)
   else if (path === '/apiKeyRequired') own.apiKeyRequired = readBoolean(patch)
   else if (path === '/authorizationType') own.authorizationType = read(authorizationType, value)
   else if (path === '/operationName') own.operationName = value
   else if (path === '/requestValidatorId') own.requestValidatorId = value
-  else throw invalidPath(patch)
+  else throw invalidChange(patch)
 }

@@ -2,13 +2,14 @@ import { z } from 'zod'
 import { badRequest } from '../api-error.ts'
 import { type Operation, on } from '../operation.ts'
 import { page, serialOf } from '../page.ts'
-import { count, invalidPath, type Patch, read, readBoolean, readPatches, tags } from '../read-input.ts'
+import { count, invalidChange, type Patch, read, readBoolean, readPatches, tags } from '../read-input.ts'
 import { replaceFields } from '../replace-fields.ts'
 import { isPolicy } from '../resource-policy.ts'
 import type { RestApi } from '../rest-api.ts'
 import { listed } from './listed.ts'
 
 const endpointType = z.enum(['REGIONAL', 'EDGE', 'PRIVATE'])
+const ipAddressType = z.enum(['ipv4', 'dualstack'])
 const apiKeySource = z.enum(['HEADER', 'AUTHORIZER'])
 const newRestApi = z.object({
   name: z.string().min(1),
@@ -19,11 +20,14 @@ const newRestApi = z.object({
   apiKeySource: apiKeySource.default('HEADER'),
   endpointConfiguration: z
     .object({
-      types: z.array(endpointType).length(1).default(['EDGE']),
-      ipAddressType: z.enum(['ipv4', 'dualstack']).default('ipv4'),
+      types: z
+        .array(endpointType)
+        .length(1, 'Cannot create an api with multiple Endpoint Types.')
+        .default(['EDGE']),
+      ipAddressType: ipAddressType.optional(),
       vpcEndpointIds: z.array(z.string()).exactOptional(),
     })
-    .default({ types: ['EDGE'], ipAddressType: 'ipv4' }),
+    .default({ types: ['EDGE'] }),
   policy: z.string().exactOptional(),
   tags: tags.default({}),
   disableExecuteApiEndpoint: z.boolean().default(false),
@@ -34,8 +38,16 @@ export const restApiOperations = {
     ...on('POST', '/restapis', 201),
     run({ account, body }) {
       const order = read(newRestApi, body)
+      if (order.description === '') throw badRequest('Description cannot be an empty string')
       if (order.policy !== undefined) requirePolicy(order.policy)
-      return restApiBody(account.restApis.create(order))
+      const { ipAddressType, ...endpoint } = order.endpointConfiguration
+      const isPrivate = endpoint.types.includes('PRIVATE')
+      const endpointConfiguration = {
+        ...endpoint,
+        ipAddressType: ipAddressType ?? (isPrivate ? 'dualstack' : 'ipv4'),
+      }
+      requireDualstack(endpointConfiguration)
+      return restApiBody(account.restApis.create({ ...order, endpointConfiguration }))
     },
   },
   GetRestApis: {
@@ -60,6 +72,7 @@ export const restApiOperations = {
       const { resources, deployments, stages, ...rest } = api
       const copy = { ...structuredClone(rest), resources, deployments, stages }
       for (const one of readPatches(body)) patchRestApi(copy, one)
+      requireDualstack(copy.endpointConfiguration)
       return restApiBody(replaceFields(api, copy))
     },
   },
@@ -80,7 +93,7 @@ function patchRestApi(api: RestApi, patch: Patch): void {
   else if (list !== '') endpoint.vpcEndpointIds = patchList(endpoint.vpcEndpointIds, item, patch)
   else if (op === 'remove' && path === '/policy') delete api.policy
   else if (op === 'remove' && path === '/minimumCompressionSize') delete api.minimumCompressionSize
-  else if (op !== 'replace') throw invalidPath(patch)
+  else if (op !== 'replace') throw invalidChange(patch)
   else if (path === '/name') api.name = read(z.string().min(1), value)
   else if (path === '/description') api.description = value
   else if (path === '/apiKeySource') api.apiKeySource = read(apiKeySource, value)
@@ -88,16 +101,29 @@ function patchRestApi(api: RestApi, patch: Patch): void {
   else if (path === '/minimumCompressionSize') api.minimumCompressionSize = read(count, value)
   else if (path === '/policy') api.policy = requirePolicy(value)
   else if (path === '/endpointConfiguration/ipAddressType')
-    endpoint.ipAddressType = read(z.enum(['ipv4', 'dualstack']), value)
+    endpoint.ipAddressType = read(ipAddressType, value)
   else if (/^\/endpointConfiguration\/types\/(0|EDGE|REGIONAL|PRIVATE)$/.test(path))
-    endpoint.types = [read(endpointType, value)]
-  else throw invalidPath(patch)
+    patchEndpointType(endpoint, value)
+  else throw invalidChange(patch)
 }
 
 function patchList(items: readonly string[] = [], item: string, patch: Patch): string[] {
   if (patch.op === 'add') return [...items, item]
   if (patch.op === 'remove' && items.includes(item)) return items.filter((own) => own !== item)
-  throw invalidPath(patch)
+  throw invalidChange(patch)
+}
+
+/** A private API becomes one with two address types. */
+function patchEndpointType(endpoint: RestApi['endpointConfiguration'], type: string): void {
+  if (!endpointType.safeParse(type).success)
+    throw badRequest('Invalid EndpointTypes specified. Valid options are REGIONAL,EDGE,PRIVATE')
+  endpoint.types = [type]
+  if (type === 'PRIVATE') endpoint.ipAddressType = 'dualstack'
+}
+
+function requireDualstack({ types, ipAddressType }: RestApi['endpointConfiguration']): void {
+  if (types.includes('PRIVATE') && ipAddressType !== 'dualstack')
+    throw badRequest('Only dualstack ipAddressType is supported for Private APIs.')
 }
 
 function requirePolicy(text: string): string {

@@ -17,6 +17,19 @@ const SETTINGS: Record<string, readonly [field: string, holds: 'flag' | 'text' |
   'caching/unauthorizedCacheControlHeaderStrategy': ['unauthorizedCacheControlHeaderStrategy', 'text'],
 }
 
+/** The settings that a method gets with the first that is set (recorded by LocalStack). */
+const DEFAULTS = {
+  metricsEnabled: false,
+  dataTraceEnabled: false,
+  throttlingBurstLimit: 5_000,
+  throttlingRateLimit: 10_000,
+  cachingEnabled: false,
+  cacheTtlInSeconds: 300,
+  cacheDataEncrypted: false,
+  requireAuthorizationForCacheControl: true,
+  unauthorizedCacheControlHeaderStrategy: 'SUCCEED_WITH_RESPONSE_HEADER',
+}
+
 /** Makes one change of UpdateStage. @throws ApiError 400, 404 */
 export function patchStage(api: RestApi, stage: Stage, patch: Patch): void {
   const { op, path, value } = patch
@@ -51,8 +64,10 @@ function patchCanary(api: RestApi, stage: Stage, patch: Patch): void {
   const [, override] = path.match(/^\/canarySettings\/stageVariableOverrides\/([^/]+)$/) ?? []
   if (patch.op !== 'replace') throw invalidPath(patch)
   if (path === '/canarySettings/percentTraffic') canary.percentTraffic = read(amount, value)
-  else if (path === '/canarySettings/deploymentId') canary.deploymentId = deployment(api, value).id
-  else if (path === '/canarySettings/useStageCache') canary.useStageCache = readBoolean(patch)
+  else if (path === '/canarySettings/deploymentId') {
+    if (!api.deployments.has(value)) throw badRequest('Deployment id does not exist')
+    canary.deploymentId = value
+  } else if (path === '/canarySettings/useStageCache') canary.useStageCache = readBoolean(patch)
   else if (override !== undefined)
     canary.stageVariableOverrides = { ...canary.stageVariableOverrides, [override]: value }
   else throw invalidPath(patch)
@@ -63,9 +78,19 @@ function patchCanary(api: RestApi, stage: Stage, patch: Patch): void {
 /** Makes the canary's deployment the stage's: a copy from `/canarySettings/deploymentId`. */
 function promoteCanary(stage: Stage, patch: Patch): void {
   const promoted = stage.canarySettings?.deploymentId
-  if (patch.from !== '/canarySettings/deploymentId' || promoted === undefined) throw invalidPath(patch)
+  if (patch.from !== '/canarySettings/deploymentId') throw invalidPath(patch)
+  if (promoted === undefined) throw badRequest('Promotion not available. Canary does not exist.')
   stage.deploymentId = promoted
 }
+
+const invalidSetting = ({ path }: Patch) =>
+  badRequest(
+    `Invalid method setting path: ${path}. Must be one of: [/deploymentId, /description, /cacheClusterEnabled, /cacheClusterSize, /clientCertificateId, /accessLogSettings, /accessLogSettings/destinationArn, /accessLogSettings/format, ${Object.keys(
+      SETTINGS,
+    )
+      .map((leaf) => `/{resourcePath}/{httpMethod}/${leaf}`)
+      .join(', ')}, /variables/{variable_name}, /tracingEnabled]`,
+  )
 
 /** Changes a setting at `/{path}/{METHOD}/…`, where the slashes of the path are `~1`, or slashes. Both may be `*`. */
 function patchSetting(stage: Stage, patch: Patch): void {
@@ -74,19 +99,27 @@ function patchSetting(stage: Stage, patch: Patch): void {
   const whole = patch.op === 'remove' && SETTINGS[leaf] === undefined
   const at = (whole ? parts : parts.slice(0, -2)).join('/').replaceAll('~1', '/').replaceAll('~0', '~')
   const key = at.replace(/^\/(?=[^/])/, '')
-  if (!/\/(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|ANY|\*)$/.test(key)) throw invalidPath(patch)
+  if (!/\/(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|ANY|\*)$/.test(key)) throw invalidSetting(patch)
   if (whole) {
-    if (stage.methodSettings[key] === undefined) throw invalidPath(patch)
+    if (stage.methodSettings[key] === undefined)
+      throw badRequest(
+        `Cannot remove method setting ${key} because there is no method setting for this method `,
+      )
     delete stage.methodSettings[key]
     return
   }
   const [field, holds] = SETTINGS[leaf] ?? []
-  if (field === undefined || patch.op !== 'replace') throw invalidPath(patch)
+  if (field === undefined || patch.op !== 'replace') throw invalidSetting(patch)
   const value =
     holds === 'flag'
       ? readBoolean(patch)
       : holds === 'text'
         ? patch.value
         : read(holds === 'count' ? count : amount, patch.value)
-  stage.methodSettings[key] = { ...stage.methodSettings[key], [field]: value }
+  stage.methodSettings[key] = {
+    ...DEFAULTS,
+    ...stage.methodSettings['*/*'],
+    ...stage.methodSettings[key],
+    [field]: value,
+  }
 }

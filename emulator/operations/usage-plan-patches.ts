@@ -26,17 +26,16 @@ export function patchPlan(account: Account, plan: UsagePlan, patch: Patch): void
     plan.throttle = { ...plan.throttle, rateLimit: read(amount, value) }
   else if (path === '/throttle/burstLimit')
     plan.throttle = { ...plan.throttle, burstLimit: read(count, value) }
-  else if (path === '/quota/limit') plan.quota = { ...plan.quota, limit: read(count, value) }
+  else if (path === '/quota/limit') plan.quota = { offset: 0, ...plan.quota, limit: read(count, value) }
   else if (path === '/quota/offset') plan.quota = { ...plan.quota, offset: read(count, value) }
   else if (path === '/quota/period') plan.quota = { ...plan.quota, period: read(period, value) }
   else throw invalidPath(patch)
 }
 
-/** `value` is `apiId:stage`; API Gateway reads no more than two parts of it (boto3#825). */
+/** `value` is `apiId:stage`. */
 function patchStages(account: Account, plan: UsagePlan, patch: Patch): void {
   const [apiId = '', stage = '', ...rest] = patch.value.split(':')
-  if (apiId === '' || stage === '' || rest.length > 0)
-    throw badRequest(`Invalid API Stage {api: ${apiId}, stage: ${stage}} specified for usageplan ${plan.id}`)
+  if (apiId === '' || stage === '' || rest.length > 0) throw badRequest('Invalid API Stage specified')
   const at = plan.apiStages.findIndex((own) => own.apiId === apiId && own.stage === stage)
   if (patch.op === 'add') {
     account.requireStage({ apiId, stage })
@@ -44,7 +43,8 @@ function patchStages(account: Account, plan: UsagePlan, patch: Patch): void {
     account.requireNoSharedStage(plan, { apiId, stage })
     plan.apiStages.push({ apiId, stage })
   } else if (patch.op === 'remove') {
-    if (at < 0) throw notFound(`API Stage not found: ${apiId}:${stage}`)
+    if (at < 0)
+      throw notFound(`Invalid API Stage {api: ${apiId}, stage: ${stage}} specified for usageplan ${plan.id}`)
     plan.apiStages.splice(at, 1)
   } else throw invalidPath(patch)
 }
@@ -60,7 +60,8 @@ function patchMethodThrottle(plan: UsagePlan, patch: Patch): void {
   const [apiId, stage] = unescaped(stageText).split(':')
   if (stage === undefined) throw invalidPath(patch)
   const own = plan.apiStages.find((one) => one.apiId === apiId && one.stage === stage)
-  if (own === undefined) throw notFound(`API Stage not found: ${apiId}:${stage}`)
+  if (own === undefined)
+    throw notFound(`Invalid API Stage {api: ${apiId}, stage: ${stage}} specified for usageplan ${plan.id}`)
   if (rest === undefined) {
     const text = readText(patch)
     if (text === undefined) delete own.throttle

@@ -36,7 +36,7 @@ api.tag_resource(resourceArn=arn, tags={'b': '1', 'c': '2'})
 api.untag_resource(resourceArn=arn, tagKeys=['b', 'team'])
 assert api.get_tags(resourceArn=arn)['tags'] == {'c': '2'}
 export = api.get_export(restApiId=rid, stageName='prod', exportType='oas30', parameters={'extensions': 'apigateway'})
-assert b'"x-amazon-apigateway-api-key-source": "HEADER"' in export['body'].read()
+assert b'"security": [' in export['body'].read()
 api.create_domain_name(domainName='api.example.com', certificateArn='arn:aws:acm:us-east-1:123456789012:certificate/1')
 api.create_base_path_mapping(domainName='api.example.com', restApiId=rid, stage='prod')
 assert api.get_base_path_mapping(domainName='api.example.com', basePath='(none)')['restApiId'] == rid

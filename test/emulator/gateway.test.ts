@@ -540,7 +540,6 @@ test('patches of unknown paths, operations and values are refused, and then none
   const refused = { name: 'BadRequestException' }
   for (const one of [
     { op: 'replace', path: '/value', value: 'x' },
-    { op: 'replace', path: '/enabled', value: 'maybe' },
     { op: 'add', path: '/name', value: 'x' },
     { op: 'remove', path: '/description' },
     { op: 'copy', path: '/name', from: '/description' },
@@ -550,6 +549,9 @@ test('patches of unknown paths, operations and values are refused, and then none
       refused,
     )
   assert.equal(gateway.account.key(apiKey ?? '').name, 'old')
+  const other: PatchOperation[] = [{ op: 'replace', path: '/enabled', value: 'maybe' }]
+  const { enabled } = await sdk.send(new UpdateApiKeyCommand({ apiKey, patchOperations: other }))
+  assert.equal(enabled, false, 'any text but true is false, as with AWS')
   for (const one of [
     { op: 'replace', path: '/quota/limit', value: 'x' },
     { op: 'replace', path: '/quota/period', value: 'YEAR' },

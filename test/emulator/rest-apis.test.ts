@@ -252,14 +252,14 @@ test('stages: variables, canary, settings of methods, and what only shows', asyn
     replace('/*/*/logging/loglevel', 'INFO'),
   )
   assert.deepEqual(
-    [stage.variables, stage.description, stage.tracingEnabled, stage.canarySettings, stage.methodSettings],
-    [
-      { color: 'blue' },
-      'x',
-      true,
-      { percentTraffic: 100, deploymentId: id, useStageCache: false },
-      { 'hello/GET': { throttlingRateLimit: 5.5 }, '*/*': { loggingLevel: 'INFO' } },
-    ],
+    [stage.variables, stage.description, stage.tracingEnabled, stage.canarySettings],
+    [{ color: 'blue' }, 'x', true, { percentTraffic: 100, deploymentId: id, useStageCache: false }],
+  )
+  const { 'hello/GET': ofMethod, '*/*': ofAll } = stage.methodSettings ?? {}
+  assert.deepEqual(
+    [ofMethod?.throttlingRateLimit, ofMethod?.throttlingBurstLimit, ofAll?.loggingLevel],
+    [5.5, 5_000, 'INFO'],
+    'one setting brings the defaults of the others',
   )
   const status = async () => (await call(undefined, `${restApiId}/prod/hello`)).status
   assert.equal(await status(), 200, 'the canary serves')
@@ -275,6 +275,9 @@ test('stages: variables, canary, settings of methods, and what only shows', asyn
     [replace('/stageName', 'x'), 'BadRequestException'],
     [replace('/~1hello/GET/throttling/speed', '1'), 'BadRequestException'],
     [replace('/canarySettings/percentTraffic', '101'), 'BadRequestException'],
+    [replace('/canarySettings/deploymentId', 'none00'), 'BadRequestException'],
+    [{ op: 'remove', path: '/*/*' }, 'BadRequestException'],
+    [{ op: 'copy', path: '/deploymentId', from: '/canarySettings/deploymentId' }, 'BadRequestException'],
   ] satisfies [PatchOperation, string][])
     await assert.rejects(update(one), { name })
 })
@@ -397,17 +400,40 @@ test('bad input gets the errors of AWS', async (t) => {
       /^Invalid Response status code/,
     ],
     [bad([replace('/apiKeySource', 'COOKIE')]), 'BadRequestException', /HEADER/],
-    [bad([replace('/disableExecuteApiEndpoint', 'maybe')]), 'BadRequestException', /true, false/],
     [
-      bad([replace('/name', 'new'), replace('/id', 'x')]),
+      bad([{ op: 'add', path: '/name', value: 'x' }]),
       'BadRequestException',
-      /^Invalid patch path '\/id'/,
+      /^Invalid patch operation specified/,
     ],
+    [
+      bad([replace('/endpointConfiguration/types/0', 'LOCAL')]),
+      'BadRequestException',
+      /^Invalid EndpointTypes/,
+    ],
+    [
+      bad([
+        replace('/endpointConfiguration/types/0', 'PRIVATE'),
+        replace('/endpointConfiguration/ipAddressType', 'ipv4'),
+      ]),
+      'BadRequestException',
+      /^Only dualstack/,
+    ],
+    [new CreateRestApiCommand({ name: 'a', description: '' }), 'BadRequestException', /^Description cannot/],
+    [new CreateDeploymentCommand({ restApiId, stageName: 'a b' }), 'BadRequestException', /^Stage name only/],
+    [new GetMethodCommand({ ...method, restApiId: 'none' }), 'NotFoundException', /^Invalid Resource/],
+    [
+      new PutMethodCommand({ ...method, httpMethod: 'FETCH', authorizationType: 'NONE' }),
+      'BadRequestException',
+      /^Invalid HttpMethod specified\. Valid options are GET,/,
+    ],
+    [bad([replace('/name', 'new'), replace('/id', 'x')]), 'BadRequestException', /^Invalid patch path \/id$/],
     [bad([replace('/policy', '{')]), 'BadRequestException', /^Invalid policy document/],
   ]
   for (const [command, name, message] of cases)
     await assert.rejects(sdk.send(command as GetRestApiCommand), { name, message })
   assert.equal((await sdk.send(new GetRestApiCommand({ restApiId }))).name, 'mock')
+  const { items } = await sdk.send(new GetDeploymentsCommand({ restApiId }))
+  assert.equal(items?.length, 1, 'a deployment that is refused leaves nothing')
 })
 
 test('an API shows what was set; its policy has escaped quotes, as with AWS', async (t) => {
@@ -440,7 +466,7 @@ test('an API shows what was set; its policy has escaped quotes, as with AWS', as
   assert.deepEqual(
     [changed.endpointConfiguration, changed.binaryMediaTypes, changed.policy, changed.description],
     [
-      { types: ['PRIVATE'], ipAddressType: 'ipv4', vpcEndpointIds: ['vpce-1'] },
+      { types: ['PRIVATE'], ipAddressType: 'dualstack', vpcEndpointIds: ['vpce-1'] },
       ['image/png'],
       undefined,
       'x',

@@ -77,10 +77,10 @@ export const features = {
     return !(await exported(sdk, api)).includes('"post"')
   },
   'GetExport shows the deployed apiKeySource': async ({ sdk }) => {
-    const api = await helloApi(sdk)
-    const patchOperations = [replace('/apiKeySource', 'AUTHORIZER')]
+    const api = await helloApi(sdk, { apiKeySource: 'AUTHORIZER' })
+    const patchOperations = [replace('/apiKeySource', 'HEADER')]
     await sdk.send(new UpdateRestApiCommand({ restApiId: api.id, patchOperations }))
-    return /"x-amazon-apigateway-api-key-source"\s*:\s*"HEADER"/.test(await exported(sdk, api))
+    return /"x-amazon-apigateway-api-key-source"\s*:\s*"AUTHORIZER"/.test(await exported(sdk, api))
   },
   'the summary of a deployment has the authorizationType': async ({ sdk }) => {
     const { id: restApiId } = await helloApi(sdk)
