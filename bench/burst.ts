@@ -1,4 +1,4 @@
-// Measures agents that register at the same time, against an emulator with the published quotas and realistic latencies:
+// Measures agents that register at the same time, against an emulator with the published quotas and assumed latencies:
 // firstkey and a plain implementation, or with --replicas or --store several firstkey processes on one store. Each key is
 // then tried on the data plane.
 import { cpus } from 'node:os'

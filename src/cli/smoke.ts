@@ -1,15 +1,17 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { AwsCall } from '../aws/client.ts'
+import type { Deps } from '../deps.ts'
 import { formatDuration } from '../duration.ts'
+import type { Actor } from '../store/audit.ts'
 import { duration } from './arguments.ts'
 import { endDryRun } from './dry-run.ts'
 import { note, print, printJson, write } from './output.ts'
-import { checkAccount } from './smoke/check-account.ts'
+import { type CheckedAccount, checkAccount } from './smoke/check-account.ts'
 import { describeLeftovers, findLeftovers, LIFETIME_MS } from './smoke/leftovers.ts'
-import { measure, newMeasurements } from './smoke/measure.ts'
+import { issueToken, measure, newMeasurements } from './smoke/measure.ts'
 import { type Remaining, removeLeftovers } from './smoke/remove.ts'
 import { toJson, toTables } from './smoke/report.ts'
-import { countFollowed, estimate, stepsOf } from './smoke/steps.ts'
+import { countFollowed, estimate, type Step, stepsOf } from './smoke/steps.ts'
 import { requireRightClock, withDeps } from './with-deps.ts'
 
 interface SmokeOptions {
@@ -65,11 +67,9 @@ export function addSmokeCommand(program: Command): void {
 function smoke(options: SmokeOptions): Promise<void> {
   const calls: AwsCall[] = []
   return withDeps(
-    async (deps, actor, isServerRunning) => {
-      const { config, clock } = deps
-      const { signal } = new AbortController()
+    async (deps, actor, besideServer) => {
       if (options.yes) await requireRightClock(deps)
-      const leftovers = await findLeftovers(deps, signal)
+      const leftovers = await findLeftovers(deps, new AbortController().signal)
       const left = describeLeftovers(leftovers)
       if (left !== '') note(`Earlier runs left: ${left}.`)
       if (leftovers.ofOtherStores > 0)
@@ -77,57 +77,15 @@ function smoke(options: SmokeOptions): Promise<void> {
           `Keys that firstkey smoke made with other stores: ${leftovers.ofOtherStores}. To remove them, run it with those.`,
         )
       if (options.remove && !options.yes) return previewRemoval(left)
-
-      const steps = options.remove ? [] : stepsOf(config.mintMode, options.keys)
+      const steps = options.remove ? [] : stepsOf(deps.config.mintMode, options.keys)
       const account = options.remove ? null : await checkAccount(deps, options.plan, steps, leftovers)
-      const costs = estimate(steps, config.callsPerSecond, account?.pages ?? 0)
-      if (account !== null && !options.yes) {
-        const followed = account.probe === null ? 0 : countFollowed(steps)
-        preview(options, {
-          ...costs,
-          followed,
-          isServerRunning,
-          left,
-          rate: config.callsPerSecond,
-          ...account,
-        })
-        return
-      }
-
+      if (account !== null && !options.yes)
+        return preview(options, { deps, account, steps, besideServer, left })
       const interrupts = watchSignals()
-      const measured = newMeasurements()
-      let fault: unknown
       try {
         if (left !== '') requireNothing(await removeLeftovers(deps, actor, interrupts.again))
         if (account === null || interrupts.first.aborted) return
-        const startedAt = clock()
-        const { plan, probe, spacingMs } = account
-        const follow = probe && { probe, spacingMs, waitMs: options.wait }
-        try {
-          await measure({ deps, actor, plan, steps, follow, calls, stop: interrupts.first }, measured)
-        } catch (error) {
-          fault = error
-          note(`The measurement failed: ${error instanceof Error ? error.message : String(error)}`)
-        }
-        if (interrupts.first.aborted) note('Stopped: removing what was made. Ctrl-C again leaves it.')
-        else note('Removing what was made…')
-        const remaining = await removeLeftovers(deps, actor, interrupts.again)
-        const complete = fault === undefined && !interrupts.first.aborted
-        const about = {
-          config,
-          besideServer: isServerRunning,
-          probed: probe !== null,
-          complete,
-          at: startedAt,
-        }
-        const tables = toTables(measured, calls)
-        if (options.json) {
-          process.stderr.write(tables)
-          printJson(toJson(measured, calls, about))
-        } else write(tables)
-        requireNothing(remaining)
-        note('All that was made is removed.')
-        if (fault !== undefined) throw new Error('the measurement is not complete')
+        await run(options, { deps, actor, account, steps, besideServer, calls, interrupts })
       } finally {
         interrupts.end()
       }
@@ -136,60 +94,90 @@ function smoke(options: SmokeOptions): Promise<void> {
   )
 }
 
-interface Preview {
-  readonly keys: number
-  readonly calls: number
-  readonly seconds: number
-  readonly followed: number
-  readonly rate: number
-  readonly room: number
-  readonly isServerRunning: boolean
+interface RunOptions {
+  readonly deps: Deps
+  readonly actor: Actor
+  readonly account: CheckedAccount
+  readonly steps: readonly Step[]
+  readonly besideServer: boolean
+  readonly calls: readonly AwsCall[]
+  readonly interrupts: Interrupts
+}
+
+/** Measures, removes what that made, and prints the figures. @throws Error if they are not complete, or something is left */
+async function run(
+  { wait: waitMs, json }: SmokeOptions,
+  { deps, actor, account, steps, besideServer, calls, interrupts }: RunOptions,
+): Promise<void> {
+  const { plan, probe, spacingMs } = account
+  const [measured, at, stop] = [newMeasurements(), deps.clock(), interrupts.first]
+  const caller = await issueToken(deps, actor, plan, steps)
+  const follow = probe && { probe, spacingMs, waitMs }
+  const fault = await measure({ deps, actor, caller, plan, steps, follow, calls, stop }, measured).then(
+    () => null,
+    (error: unknown) => (error instanceof Error ? error.message : String(error)),
+  )
+  if (fault !== null) note(`The measurement failed: ${fault}`)
+  note('Removing what was made…')
+  const remaining = await removeLeftovers(deps, actor, interrupts.again, caller.token.id)
+  const complete = fault === null && !stop.aborted
+  const tables = toTables(measured, calls)
+  if (json) {
+    process.stderr.write(tables)
+    const { config } = deps
+    printJson(toJson(measured, calls, { config, besideServer, probed: probe !== null, complete, at }))
+  } else write(tables)
+  requireNothing(remaining)
+  note('All that was made is removed.')
+  if (fault !== null) throw new Error('the measurement is not complete')
+}
+
+interface Preview extends Pick<RunOptions, 'deps' | 'account' | 'steps' | 'besideServer'> {
+  /** What earlier runs left, in words. */
   readonly left: string
 }
 
 /** Says what a run would do and cost. */
 function preview(
-  { keys: largest, wait, json, plan, ...options }: SmokeOptions,
-  { keys, calls, seconds, followed, rate, room, isServerRunning, left }: Preview,
+  { keys: largest, wait, json, plan }: SmokeOptions,
+  { deps, account: { room, pages, probe }, steps, besideServer, left }: Preview,
 ): void {
+  const { callsPerSecond } = deps.config
+  const { keys, calls, seconds } = estimate(steps, callsPerSecond, pages)
+  const asked = probe === null ? 0 : countFollowed(steps)
   if (json)
     printJson({
-      dry_run: true,
-      keys,
-      calls,
-      seconds,
-      calls_per_second: rate,
-      keys_asked: followed,
-      room_for_keys: room,
+      ...{ dry_run: true, keys, calls, seconds, calls_per_second: callsPerSecond },
+      ...{ keys_asked: asked, room_for_keys: room },
     })
   else {
     if (left !== '') print('It would first remove what earlier runs left.')
     print(`It would register ${keys} keys, the largest import with ${largest}, and delete them again.`)
-    const most =
-      followed === 0
+    const propagation =
+      asked === 0
         ? ''
         : `, and the time until the API accepts and refuses keys, each at most ${formatDuration(wait)}`
-    print(`About ${calls} calls to API Gateway, in about ${seconds} seconds${most}.`)
-    const limit =
-      rate === 0
+    print(`About ${calls} calls to API Gateway, in about ${seconds} seconds${propagation}.`)
+    const rate =
+      callsPerSecond === 0
         ? 'as many calls a second as it can (AWS_CALLS_PER_SECOND is 0)'
-        : `at most ${rate} calls a second`
+        : `at most ${callsPerSecond} calls a second`
+    const where = besideServer ? ' beside the running server' : ''
     print(
-      `Of the quotas that the account shares, it takes ${limit}${isServerRunning ? ' beside the running server' : ''}, and room for ${keys} of ${room} keys.`,
+      `Of the quotas that the account shares, it takes ${rate}${where}, and room for ${keys} of ${room} keys.`,
     )
     print('While it imports or attaches keys, other processes cannot: theirs wait, or are retried.')
-    if (followed > 0)
-      print(
-        `It would send requests with ${followed} of the keys to the API, which count as any others there.`,
-      )
+    if (asked > 0)
+      print(`It would send requests with ${asked} of the keys to the API, which count as any others there.`)
   }
-  const words = ['smoke', ...(largest === DEFAULT_KEYS ? [] : ['--keys', String(largest)])]
-  endDryRun(words, [
-    ...(plan === undefined ? [] : ['--plan', plan]),
-    ...(wait === DEFAULT_WAIT_MS ? [] : ['--wait', formatDuration(wait)]),
-    ...(json ? ['--json'] : []),
-    ...(options.remove ? ['--remove'] : []),
-  ])
+  endDryRun(
+    ['smoke', ...(largest === DEFAULT_KEYS ? [] : ['--keys', String(largest)])],
+    [
+      ...(plan === undefined ? [] : ['--plan', plan]),
+      ...(wait === DEFAULT_WAIT_MS ? [] : ['--wait', formatDuration(wait)]),
+      ...(json ? ['--json'] : []),
+    ],
+  )
 }
 
 function previewRemoval(left: string): void {
@@ -222,6 +210,7 @@ function watchSignals(): Interrupts {
   const stop = (signal: keyof typeof SIGNALS) => {
     process.exitCode = SIGNALS[signal]
     if (first.signal.aborted) again.abort()
+    else note('Stopped: removing what was made. Ctrl-C again leaves it.')
     first.abort()
   }
   const names = Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]

@@ -330,6 +330,23 @@ test('the API rejects a new key until propagationMs has passed', async (t) => {
   assert.equal((await call(`${VALUE}1`)).status, 403)
 })
 
+test('the API accepts a deleted key, and lists show it, until deletedMs has passed', async (t) => {
+  for (const [deletedMs, status, count] of [
+    [60_000, 200, 1],
+    [0, 403, 0],
+  ] as const) {
+    const { sdk, call, gateway } = await gatewayClient(t, { deletedMs })
+    await attachedKey(sdk, `${VALUE}1`)
+    const [apiKey = ''] = gateway.account.keys.keys()
+    await sdk.send(new DeleteApiKeyCommand({ apiKey }))
+    assert.equal((await call(`${VALUE}1`)).status, status)
+    assert.equal((await sdk.send(new GetApiKeysCommand({}))).items?.length, count)
+    const onPlan = await sdk.send(new GetUsagePlanKeysCommand({ usagePlanId: 'demofree' }))
+    assert.equal(onPlan.items?.length, count)
+    await assert.rejects(sdk.send(new GetApiKeyCommand({ apiKey })), { name: 'NotFoundException' })
+  }
+})
+
 test('a fault applies to the nth call, before or after its effect', async (t) => {
   const { sdk, gateway } = await gatewayClient(t)
   const create = () => sdk.send(new CreateApiKeyCommand({ name: 'a' }))

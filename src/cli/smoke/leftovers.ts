@@ -44,12 +44,16 @@ export interface Leftovers extends LeftRecords {
 /**
  * Finds what runs left, by their tokens and by the names of the keys in API Gateway. A key of a caller that took the same name is
  * left out: its record says so.
+ * @param tokenId only what the run with this token left
  * @throws ServiceError of API Gateway and of the store
  */
-export async function findLeftovers(deps: Deps, signal: AbortSignal): Promise<Leftovers> {
-  const { store, lowPriorityApiGateway } = deps
+export async function findLeftovers(
+  { store, lowPriorityApiGateway }: Deps,
+  signal: AbortSignal,
+  tokenId?: string,
+): Promise<Leftovers> {
   // The records first: a key is made only after its record is written.
-  const records = await findRecords(store)
+  const records = await findRecords(store, tokenId)
   const keys: ListedKey[] = []
   let ofOtherStores = 0
   // A smoke rotates nothing.
@@ -59,24 +63,30 @@ export async function findLeftovers(deps: Deps, signal: AbortSignal): Promise<Le
     if (storeId === undefined || storeId === null || clientNameOf(key.name) !== SMOKE_NAME) continue
     if (key.description !== SMOKE_DESCRIPTION) continue
     if (storeId !== store.id) ofOtherStores += 1
-    else if (await isUnaccounted(store, key)) keys.push(key)
+    else if (await isUnaccounted(store, key, tokenId)) keys.push(key)
   }
   return { ...records, keys, ofOtherStores }
 }
 
 /** Returns what the store has of {@link findLeftovers}. @throws ServiceError of the store */
-export async function findRecords(store: Store): Promise<LeftRecords> {
-  const tokens = (await store.listTokens()).filter(isSmokeToken)
+export async function findRecords(store: Store, tokenId?: string): Promise<LeftRecords> {
+  const tokens = (await store.listTokens()).filter(
+    (token) => isSmokeToken(token) && (tokenId ?? token.id) === token.id,
+  )
   const registrations: Registration[] = []
   for (const { id: tokenId } of tokens)
     registrations.push(...(await store.listRegistrations({ tokenId, limit: ALL })).filter(mayHaveKey))
   return { tokens: tokens.filter(({ revokedAt }) => revokedAt === null), registrations }
 }
 
-async function isUnaccounted(store: Store, { id: keyId, name }: ListedKey): Promise<boolean> {
+async function isUnaccounted(
+  store: Store,
+  { id: keyId, name }: ListedKey,
+  tokenId: string | undefined,
+): Promise<boolean> {
   const record = await store.getRegistration(registrationIdOf(name))
-  if (record === undefined) return true
-  if (mayHaveKey(record)) return false
+  if (record === undefined) return tokenId === undefined
+  if (mayHaveKey(record) || (tokenId ?? record.tokenId) !== record.tokenId) return false
   const token = await store.getToken(record.tokenId)
   if (token === undefined || !isSmokeToken(token)) return false
   // A list may show a deleted key for a while.
@@ -85,8 +95,10 @@ async function isUnaccounted(store: Store, { id: keyId, name }: ListedKey): Prom
 
 /** Says what is left, in words: "3 registrations with their keys, and a token". '' for nothing. */
 export function describeLeftovers({ tokens, registrations, keys }: Omit<Leftovers, 'ofOtherStores'>): string {
+  const failures = [...new Set(registrations.flatMap(({ failure }) => failure ?? []))]
+  const why = failures.length === 0 ? '' : ` (the last deletion failed: ${failures.join(', ')})`
   const parts = [
-    counted(registrations.length, 'registration with its key', 'registrations with their keys'),
+    counted(registrations.length, `registration with its key${why}`, `registrations with their keys${why}`),
     counted(keys.length, 'key without a record', 'keys without a record'),
     counted(tokens.length, 'token that can be used', 'tokens that can be used'),
   ].filter((part) => part !== '')

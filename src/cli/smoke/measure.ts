@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { authenticateBootstrapToken, issueBootstrapToken } from '../../auth/bootstrap-token.ts'
+import { authenticateBootstrapToken, type Caller, issueBootstrapToken } from '../../auth/bootstrap-token.ts'
 import type { AwsCall } from '../../aws/client.ts'
 import { growingPauses } from '../../aws/late-lists.ts'
 import type { Plan } from '../../config.ts'
@@ -11,6 +11,7 @@ import { createMintQueue } from '../../registration/mint/mint-queue.ts'
 import { register } from '../../registration/register.ts'
 import { revoke } from '../../registration/revoke.ts'
 import type { Actor } from '../../store/audit.ts'
+import type { Store } from '../../store/store.ts'
 import { note } from '../output.ts'
 import { type FollowOptions, followKey, type Turn } from './follow-key.ts'
 import { SMOKE_DESCRIPTION, SMOKE_NAME, smokePolicy } from './leftovers.ts'
@@ -49,6 +50,8 @@ export const newMeasurements = (): Measurements => ({
 export interface Run {
   readonly deps: Deps
   readonly actor: Actor
+  /** The holder of a token of its own, see {@link issueToken}. */
+  readonly caller: Caller
   readonly plan: Plan
   readonly steps: readonly Step[]
   /** `null`: the data plane cannot be asked. */
@@ -59,18 +62,32 @@ export interface Run {
   readonly stop: AbortSignal
 }
 
+/** The interval at which a run looks whether another one removed what it made (ms). */
+const LOOK_MS = 2_000
 /** The time for which a list is asked for a change (ms). */
 const LIST_WAIT_MS = 30_000
 
+/** Issues the token of a run. @throws ServiceError of the store */
+export async function issueToken(
+  { store, clock }: Deps,
+  actor: Actor,
+  plan: Plan,
+  steps: readonly Step[],
+): Promise<Caller> {
+  const policy = smokePolicy(plan.name, countKeys(steps), clock())
+  const { secret } = await issueBootstrapToken(store, policy, actor, clock())
+  return authenticateBootstrapToken({ store, federation: null }, secret)
+}
+
 /**
- * Makes keys as the service does, through its use case and its mint queue, with a token of its own, and measures. Then deletes
+ * Makes keys as the service does, through its use case and its mint queue, and measures. Then deletes
  * those that it followed; {@link removeLeftovers} removes the rest. All calls have the priority of background work.
  * @param into receives what is measured, also if it fails or is stopped midway
  * @throws ServiceError the first failure of a registration or a deletion
  */
 export async function measure(run: Run, into: Measurements): Promise<void> {
-  const { deps, actor, plan, steps, follow, stop } = run
-  const { clock, config, deliveries, lowPriorityApiGateway, store } = deps
+  const { deps, actor, caller, plan, steps, follow, stop } = run
+  const { config, deliveries, lowPriorityApiGateway, store } = deps
   let step: Step | undefined
   const failed = new AbortController()
   const followUntil = AbortSignal.any([stop, failed.signal])
@@ -101,9 +118,6 @@ export async function measure(run: Run, into: Measurements): Promise<void> {
   })
   const ways = { calls: issueWith('single'), import: issueWith('bulk') }
 
-  const policy = smokePolicy(plan.name, countKeys(steps), clock())
-  const { secret } = await issueBootstrapToken(store, policy, actor, clock())
-  const caller = await authenticateBootstrapToken({ store, federation: null }, secret)
   const request = {
     ...{ name: SMOKE_NAME, description: SMOKE_DESCRIPTION, plan: plan.name },
     ...{ idempotencyKey: undefined, clientMetadata: null },
@@ -145,8 +159,13 @@ export async function measure(run: Run, into: Measurements): Promise<void> {
     }
     step = undefined
     if (following.length > 0) note('Waiting until the API accepts the keys…')
-    await Promise.all(following.splice(0))
+    await whileUsable(store, caller.token.id, Promise.all(following))
     if (stop.aborted) return
+    const late = into.accepted.filter(({ settled }) => !settled).length
+    if (late > 0)
+      note(
+        `The API did not accept ${late} of ${into.accepted.length} keys in time. firstkey doctor may say why.`,
+      )
     const toFollow = made.filter(({ secrets }) => accepted.has(secrets.apiKeyValue))
     for (const [i, one] of (toFollow.length > 0 ? toFollow : made.slice(0, 1)).entries()) {
       if (stop.aborted) return
@@ -165,6 +184,22 @@ export async function measure(run: Run, into: Measurements): Promise<void> {
   } finally {
     await Promise.all(following)
     await Promise.all([ways.calls.mintQueue.settled(), ways.import.mintQueue.settled()])
+  }
+}
+
+/**
+ * Waits for `work`, as long as the token is not revoked.
+ * @throws Error if another run removed what this one made
+ */
+async function whileUsable(store: Store, tokenId: string, work: Promise<unknown>): Promise<void> {
+  const done = new AbortController()
+  const finished = work.finally(() => done.abort())
+  while (!done.signal.aborted) {
+    const pause = sleep(LOOK_MS, undefined, { signal: done.signal }).catch(() => undefined)
+    await Promise.race([finished, pause])
+    if (done.signal.aborted) break
+    if ((await store.getToken(tokenId))?.revokedAt !== null)
+      throw new Error('another firstkey smoke removed the keys of this one')
   }
 }
 

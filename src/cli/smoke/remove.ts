@@ -11,35 +11,43 @@ import { findLeftovers, findRecords, type Leftovers } from './leftovers.ts'
 
 /** Rounds of removal without progress end after this time (ms). A killed process holds its leases for some seconds. */
 const STALLED_MS = 30_000
-const PAUSE_MS = 1_000
+/** The pause between two rounds grows from the first to the last value (ms). */
+const FIRST_PAUSE_MS = 500
+const LAST_PAUSE_MS = 8_000
 const PROGRESS_EVERY = 50
 
 /** What a removal left. `fault`: why API Gateway could not be asked for all of it. */
 export type Remaining = Omit<Leftovers, 'ofOtherStores'> & { readonly fault?: ServiceError }
 
 /**
- * Removes what runs made, this one and earlier ones: revokes the tokens and all registrations, then deletes the keys. A server that
+ * Removes what runs made: revokes the tokens and all registrations, then deletes the keys. A server that
  * runs on the store deletes those of registrations, otherwise this process does; if it dies, a server goes on. Repeats what
  * fails, as long as there is progress.
  * @param stop ends the removal early
+ * @param tokenId removes only what the run with this token made
  * @throws ServiceError of the store
  */
-export async function removeLeftovers(deps: Deps, actor: Actor, stop: AbortSignal): Promise<Remaining> {
+export async function removeLeftovers(
+  deps: Deps,
+  actor: Actor,
+  stop: AbortSignal,
+  tokenId?: string,
+): Promise<Remaining> {
   const { store } = deps
   const { signal } = new AbortController()
   let [left, progressAt] = [Number.POSITIVE_INFINITY, performance.now()]
   /** The lists may show them for a while. */
   const deleted = new Set<string>()
-  for (;;) {
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
     // A store whose lists lag may not show yet what was made last.
     await sleep(store.listingLagMs)
     let found: Remaining
     try {
-      const all = await findLeftovers(deps, signal)
+      const all = await findLeftovers(deps, signal, tokenId)
       found = { ...all, keys: all.keys.filter(({ id }) => !deleted.has(id)) }
     } catch (fault) {
       if (!(fault instanceof ServiceError)) throw fault
-      found = { ...(await findRecords(store)), keys: [], fault }
+      found = { ...(await findRecords(store, tokenId)), keys: [], fault }
     }
     const count = found.tokens.length + found.registrations.length + found.keys.length
     if (count < left) [left, progressAt] = [count, performance.now()]
@@ -56,7 +64,7 @@ export async function removeLeftovers(deps: Deps, actor: Actor, stop: AbortSigna
       if (isDeleted) deleted.add(id)
     }
     const isSlow = found.registrations.length > 0 || found.fault !== undefined
-    if (isSlow) await sleep(PAUSE_MS, undefined, { signal: stop }).catch(() => undefined)
+    if (isSlow) await sleep(pause, undefined, { signal: stop }).catch(() => undefined)
   }
 }
 

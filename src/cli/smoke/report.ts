@@ -181,7 +181,8 @@ function importFigures(one: WatchedImport) {
   const sighting = (some: readonly WatchedKey[], list: 'inApiKeys' | 'inPlanKeys'): Sighting => {
     const all = some.map((key) => key[list])
     const seen = all.map(({ seenAt }) => seenAt)
-    const notYet = all.flatMap(({ notYetAt }) => notYetAt ?? [])
+    // An earlier import of the same keys may have failed.
+    const notYet = all.flatMap(({ notYetAt }) => (notYetAt !== null && notYetAt > endedAt ? notYetAt : []))
     return {
       seenAt: seen.length === 0 || seen.includes(null) ? null : Math.max(...seen.map(Number)) - endedAt,
       notYetAt: notYet.length === 0 ? null : Math.max(...notYet) - endedAt,

@@ -12,8 +12,10 @@ const SINGLE_KEYS = 3
 const SIZE_GROWTH = 10
 /** The most keys of an import whose way to the data plane is followed. */
 export const FOLLOWED_OF_AN_IMPORT = 3
-/** The calls for the plans, the room in the account, and looks at one key in the lists. */
-const OTHER_CALLS = 30
+/** The calls for the plans, and looks at one key in the lists. */
+const OTHER_CALLS = 10
+/** All keys of the account are read to find the room, what earlier runs left, and twice that nothing is left. */
+const READS_OF_ALL = 4
 
 /**
  * Returns what a run makes: a few keys by two calls each, then imports of 1, 10, 100, … up to `keys`. `MINT_MODE` may rule out one
@@ -52,7 +54,7 @@ export function estimate(steps: readonly Step[], callsPerSecond: number, pages: 
     0,
   )
   const looks = steps.reduce((sum, { keys }) => sum + Math.ceil(keys / GROUP_SIZE), 0)
-  const calls = OTHER_CALLS + pages + making + keys + looks
+  const calls = OTHER_CALLS + READS_OF_ALL * pages + making + keys + looks
   const rate = callsPerSecond === 0 ? Number.POSITIVE_INFINITY : callsPerSecond
   // DeleteApiKey has a quota of its own: half of the rate.
   return { keys, calls, seconds: Math.ceil((calls - keys) / rate + (2 * keys) / rate) }
