@@ -3,6 +3,7 @@ import type { Deps } from './deps.ts'
 import { watchMethods } from './http/allowed-methods.ts'
 import { prepareAuthentication } from './http/authenticate.ts'
 import { noteClientAddresses } from './http/client-address.ts'
+import { countRequests } from './http/count-requests.ts'
 import { explainNoFlow } from './http/oauth-fallbacks.ts'
 import { describeApi } from './http/openapi.ts'
 import { answerProblems } from './http/problem.ts'
@@ -30,6 +31,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   noteClientAddresses(app, config)
   prepareAuthentication(app)
   logRequests(app)
+  if (deps.meter !== null) countRequests(app, deps.meter)
   recordRefusals(app, deps.refusals.record)
   limitRequests(app, config.registerTimeoutMs)
   const methods = watchMethods(app)

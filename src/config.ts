@@ -29,6 +29,8 @@ export type StoreLocation =
 export interface Config {
   readonly host: string
   readonly port: number
+  /** Where metrics are served; `null`: nowhere, and nothing is measured. */
+  readonly metrics: { readonly host: string; readonly port: number } | null
   readonly logLevel: LogLevel
   /** The base of every URL in a response, without a trailing slash. */
   readonly publicUrl: string
@@ -88,11 +90,14 @@ const HOUR_MS = 3_600_000
 /** The syntax of the id of a usage plan. */
 export const PLAN_ID = /^[A-Za-z0-9]{1,64}$/
 
-function integer(min: number, max: number, byDefault: number) {
-  const text = `must be a whole number from ${min} to ${max}, for example ${byDefault}`
+function wholeNumber(min: number, max: number, example: number) {
+  const text = `must be a whole number from ${min} to ${max}, for example ${example}`
   const number = z.number().min(min, text).max(max, text)
-  return z.string().regex(/^\d+$/, text).transform(Number).pipe(number).default(byDefault)
+  return z.string().regex(/^\d+$/, text).transform(Number).pipe(number)
 }
+
+const integer = (min: number, max: number, byDefault: number) =>
+  wholeNumber(min, max, byDefault).default(byDefault)
 
 /** An http(s) URL in its normal form (WHATWG URL): its host in ASCII, without a default port and dot segments. */
 function httpUrl(example: string) {
@@ -221,6 +226,8 @@ const corsOrigins = z.string().transform((text, context): string[] =>
 const variableRules = {
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(0, 65_535, 3000),
+  METRICS_PORT: wholeNumber(0, 65_535, 9464).optional(),
+  METRICS_HOST: z.string().optional(),
   LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
   PUBLIC_URL: httpUrl('https://keys.example.com').superRefine(refuseOwnPath).optional(),
   TRUST_PROXY: trustProxy.default(false),
@@ -290,11 +297,28 @@ const environment = variables
     path: ['TRUST_PROXY_HEADER'],
     error: 'has no effect without TRUST_PROXY: set that, or unset this',
   })
+  .refine((env) => env.METRICS_HOST === undefined || env.METRICS_PORT !== undefined, {
+    when: () => true,
+    path: ['METRICS_HOST'],
+    error: 'has no effect without METRICS_PORT: set that, or unset this',
+  })
+  .refine(
+    (env) => env.METRICS_PORT === undefined || env.METRICS_PORT === 0 || env.METRICS_PORT !== env.PORT,
+    {
+      when: () => true,
+      path: ['METRICS_PORT'],
+      error: 'must be another port than PORT: metrics are not for callers',
+    },
+  )
   .transform((env): Omit<Config, 'proxies' | 'environment' | 'store'> & { store: LocatedStore } => {
     const [first, ...others] = env.USAGE_PLANS ?? []
     return {
       host: env.HOST,
       port: env.PORT,
+      metrics:
+        env.METRICS_PORT === undefined
+          ? null
+          : { host: env.METRICS_HOST ?? '127.0.0.1', port: env.METRICS_PORT },
       logLevel: env.LOG_LEVEL,
       publicUrl: publicUrlOf(env.PUBLIC_URL, env.PORT),
       trustProxy: env.TRUST_PROXY,

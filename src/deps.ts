@@ -5,6 +5,7 @@ import type { AwsCall } from './aws/client.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type ClockCheck, createClockCheck } from './clock-check.ts'
 import type { Config } from './config.ts'
+import type { Meter } from './meter.ts'
 import { createRefusals, type Refusals } from './registration/audit-refusals.ts'
 import { createKeyProbe } from './registration/data-plane/key-probe.ts'
 import { createDeliveries } from './registration/deliveries.ts'
@@ -24,6 +25,7 @@ import { createTokenUses } from './registration/token-uses.ts'
 import { createWorkLeases } from './registration/work-leases.ts'
 import { planReadiness } from './setup/plan-readiness.ts'
 import { openStore } from './store/open.ts'
+import type { Store } from './store/store.ts'
 
 /** The dependencies of the routes and the use cases, created once per process. */
 export interface Deps extends IssueDeps {
@@ -47,6 +49,8 @@ export interface DepsOptions {
   readonly timing?: Timing
   /** Observes the calls to API Gateway. */
   readonly onCall?: (call: AwsCall) => void
+  /** `null`, or left out: nothing is measured. */
+  readonly meter?: Meter | null
 }
 
 /**
@@ -56,7 +60,7 @@ export interface DepsOptions {
 export async function createDeps(
   config: Config,
   log: Logger,
-  { clock: ownClock = systemClock, timing = defaultTiming, onCall }: DepsOptions = {},
+  { clock: ownClock = systemClock, timing = defaultTiming, onCall, meter = null }: DepsOptions = {},
 ): Promise<Deps> {
   const clockCheck = createClockCheck({
     clock: ownClock,
@@ -66,7 +70,8 @@ export async function createDeps(
   })
   const { now: clock, observe: observeDate } = clockCheck
   const federation = await openFederationOf(config, clock, log)
-  const store = await openStore(config.store, { observeDate, log })
+  const opened = await openStore(config.store, { observeDate, onCommit: meter?.commit, log })
+  const store = meter === null ? opened : countingUndone(opened, meter)
   const { queryApiGateway, ...access } = createApiGateway({
     region: config.region,
     endpoint: config.apiGatewayEndpoint,
@@ -74,7 +79,7 @@ export async function createDeps(
     callsPerSecond: config.callsPerSecond,
     proxies: config.proxies,
     observeDate,
-    onCall,
+    onCall: onCall ?? meter?.call,
     log,
   })
   const leases = createWorkLeases({ store, clock, timing })
@@ -93,7 +98,7 @@ export async function createDeps(
   const shared = {
     ...{ config, log, clock, clockCheck, store, apiGateway, lowPriorityApiGateway, timing },
     ...{ leases, deliveries, standingFaults, keyProbe },
-    ...{ planLimits, tokenUses },
+    ...{ planLimits, tokenUses, meter },
   }
   const mintQueue = createMintQueue(shared)
   const refusals = createRefusals(shared)
@@ -131,6 +136,18 @@ async function openFederationOf(config: Config, clock: Clock, log: Logger): Prom
     ...{ path, publicUrl, proxies, variable, clock, log },
     plans: plans.map(({ name }) => name),
   })
+}
+
+/** Lets every registration that is undone be counted. */
+function countingUndone(store: Store, meter: Meter): Store {
+  return {
+    ...store,
+    async failRegistrations(registrations, ending) {
+      const failed = await store.failRegistrations(registrations, ending)
+      if (failed.size > 0) meter.undone(ending.failure, failed.size)
+      return failed
+    },
+  }
 }
 
 /** Lets every deletion of a key be noted: it makes room in a full account. */

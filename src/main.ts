@@ -4,11 +4,13 @@ import pkg from '../package.json' with { type: 'json' }
 import { buildApp } from './app.ts'
 import { type TrustFileWatch, watchTrustFile } from './auth/federation/watch-trust-file.ts'
 import { preventsStart } from './aws/errors.ts'
-import { readConfig } from './config.ts'
+import { type Config, readConfig } from './config.ts'
 import { configWarnings } from './config-warnings.ts'
 import { createDeps, type Deps } from './deps.ts'
 import { ServiceError } from './errors.ts'
-import { createLogger, redact } from './log.ts'
+import { createLogger, type Log, redact } from './log.ts'
+import type { MetricsServer } from './metrics/metrics-server.ts'
+import type { PrometheusMeter } from './metrics/prometheus-meter.ts'
 import { startScheduler } from './registration/jobs/scheduler.ts'
 import { warnOfMissingPlans } from './registration/queries/tokens-without-plan.ts'
 import { reservePort } from './reserve-port.ts'
@@ -53,11 +55,38 @@ function readMounts(): string {
 }
 
 /** Returns the reason why the service cannot listen, with the remedy if it is known. */
-function whyNotListening(error: unknown): string {
+function whyNotListening(error: unknown, prefix: '' | 'METRICS_' = ''): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (code === 'EADDRINUSE') return 'it is in use; set PORT to a free port'
-  if (code === 'EADDRNOTAVAIL') return 'this machine does not have that address; correct HOST'
+  if (code === 'EADDRINUSE') return `it is in use; set ${prefix}PORT to a free port`
+  if (code === 'EADDRNOTAVAIL') return `this machine does not have that address; correct ${prefix}HOST`
   return error instanceof Error ? error.message : String(error)
+}
+
+interface Metrics {
+  readonly meter: PrometheusMeter
+  readonly server: MetricsServer
+}
+
+/** Measures and serves metrics, if that is configured. */
+async function startMetrics({ metrics, plans, store }: Config, log: Log): Promise<Metrics | null> {
+  if (metrics === null) return null
+  // Loaded only here: its library would cost every start time and memory.
+  const [{ createPrometheusMeter }, { serveMetrics }] = await Promise.all([
+    import('./metrics/prometheus-meter.ts'),
+    import('./metrics/metrics-server.ts'),
+  ])
+  const names = plans.map(({ name }) => name)
+  const meter = createPrometheusMeter({ plans: names, version: pkg.version, store: store.kind })
+  try {
+    const server = await serveMetrics(meter, metrics)
+    log.info({ url: server.url }, `serving metrics at ${server.url}`)
+    return { meter, server }
+  } catch (error) {
+    const { host, port } = metrics
+    refuseToStart(
+      `cannot serve metrics on ${host}, METRICS_PORT ${port}: ${whyNotListening(error, 'METRICS_')}`,
+    )
+  }
 }
 
 /** Ends the process if no registration can succeed with this configuration. Logs a fault that may be temporary. */
@@ -112,7 +141,8 @@ process.on('SIGHUP', () => {
   if (config.trustFile === null) log.info({}, 'SIGHUP has no effect, because TRUST_FILE is not set')
   else trustFileWatch?.reload()
 })
-const deps = await orRefuse(() => createDeps(config, log))
+const metrics = await startMetrics(config, log)
+const deps = await orRefuse(() => createDeps(config, log, { meter: metrics?.meter ?? null }))
 await checkUpstream(deps)
 log.info(
   {
@@ -143,6 +173,14 @@ try {
 }
 reserved?.release()
 const background = startScheduler(deps)
+metrics?.meter.watch({
+  queue: deps.mintQueue.waiting,
+  inFlight: deps.inFlight.count,
+  holdsDuty: background.holdsDuty,
+  isReady: deps.readiness.succeeded,
+  clockAhead: deps.clockCheck.ahead,
+  trustFileIsRefused: () => deps.federation?.state().refused != null,
+})
 
 let stopping = false
 async function stop(signal: NodeJS.Signals): Promise<void> {
@@ -160,6 +198,7 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
   await app.close()
   await background.stop()
   await deps.close()
+  await metrics?.server.close()
   log.info({}, 'stopped')
 }
 process.on('SIGTERM', stop)

@@ -29,6 +29,15 @@ export const variableTexts = {
   },
   HOST: { byDefault: '`127.0.0.1`', meaning: 'The listen address; the container listens on `0.0.0.0`' },
   PORT: { byDefault: '`3000`', meaning: 'The port to listen on; `0`: any free one' },
+  METRICS_PORT: {
+    byDefault: 'none',
+    meaning:
+      'A port of its own for [metrics](for-operators.md#metrics-and-alerts), for Prometheus; `0`: any free one',
+  },
+  METRICS_HOST: {
+    byDefault: 'this machine alone, 127.0.0.1',
+    meaning: 'The listen address for metrics. They have no authentication: let no caller reach it',
+  },
   STORE: {
     byDefault: '`sqlite:./data/firstkey.db`',
     meaning:

@@ -34,6 +34,7 @@ const mayImport: Record<string, readonly string[]> = {
   setup: ['auth', 'aws', 'store'],
   cli: ['registration', 'setup', 'auth', 'aws', 'store'],
   discovery: [],
+  metrics: [],
   pages: ['registration', 'discovery'],
 }
 
@@ -96,6 +97,17 @@ test('lifecycle.ts, which the stores import, imports only types from store/', ()
   assert.doesNotMatch(code, /^import/m)
   const targets = own.filter(({ file }) => file === LIFECYCLE).map(({ target }) => target)
   assert.deepEqual(targets.sort(), ['store/operators.ts', 'store/records.ts'])
+})
+
+test('the library for metrics is in metrics/ alone, which main.ts imports only where metrics are on', () => {
+  const users = imports
+    .filter(({ target }) => target === '@prometheus-io/client')
+    .map(({ file }) => room(file))
+  assert.deepEqual([...new Set(users)], ['metrics'])
+  const importers = own.filter(({ file, target }) => room(target) === 'metrics' && room(file) !== 'metrics')
+  assert.deepEqual([...new Set(importers.map(({ file }) => file))], ['main.ts'])
+  const code = stripTypeScriptTypes(readFileSync(join(src, 'main.ts'), 'utf8'))
+  assert.doesNotMatch(code, /from '\.\/metrics\//)
 })
 
 test('no file imports itself through others', () => {

@@ -358,3 +358,20 @@ test('commands that look at API Gateway need no more than its Region, and reject
       ),
   )
 })
+
+test('METRICS_PORT turns metrics on, on this machine alone unless METRICS_HOST says otherwise', () => {
+  assert.equal(readConfig(minimal).metrics, null)
+  const { metrics } = readConfig({ ...minimal, METRICS_PORT: '9464' })
+  assert.deepEqual(metrics, { host: '127.0.0.1', port: 9464 })
+  const named = readConfig({ ...minimal, METRICS_PORT: '0', METRICS_HOST: '0.0.0.0' }).metrics
+  assert.deepEqual(named, { host: '0.0.0.0', port: 0 })
+  assert.match(
+    faults({ ...minimal, METRICS_HOST: '0.0.0.0' }),
+    /METRICS_HOST has no effect without METRICS_PORT/,
+  )
+  for (const port of ['on', '-1', '65536', '9464.5'])
+    assert.match(faults({ ...minimal, METRICS_PORT: port }), /METRICS_PORT must be .*for example 9464/)
+  assert.match(faults({ ...minimal, METRICS_PORT: '3000' }), /METRICS_PORT must be another port than PORT/)
+  const both = { ...minimal, PORT: '0', METRICS_PORT: '0' }
+  assert.equal(readConfig(both).metrics?.port, 0)
+})

@@ -20,9 +20,8 @@ export function logRequests(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     const ip = clientAddress(request)
     reply.raw.once('close', () => {
-      const failure = errors.get(request)
-      const who = identified(request, failure?.error)
-      const code = hasLeft(reply) ? 'client_closed' : failure?.code
+      const { error, code } = failureOf(request, reply)
+      const who = identified(request, error)
       request.log.info(
         {
           method: request.method,
@@ -39,6 +38,15 @@ export function logRequests(app: FastifyInstance): void {
       )
     })
   })
+}
+
+/** Returns the error with which a request was answered, and its code: `client_closed` if its client was not answered. */
+export function failureOf(
+  request: FastifyRequest,
+  reply: FastifyReply,
+): { error: ServiceError | undefined; code: ErrorCode | 'client_closed' | undefined } {
+  const failure = errors.get(request)
+  return { error: failure?.error, code: hasLeft(reply) ? 'client_closed' : failure?.code }
 }
 
 function issuerAndRule({ issuer, rule }: AuditIdentity) {

@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { ClockCheck } from '../clock-check.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
+import type { Meter } from '../meter.ts'
 import type { Actor } from '../store/audit.ts'
 import type { NewRegistration, Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
@@ -38,6 +39,8 @@ export interface RegistrationDeps {
   readonly planLimits: () => Promise<OfferedPlan[]>
   /** The log for events that belong to no request. */
   readonly log: Log
+  /** `null`: nothing is measured. */
+  readonly meter: Meter | null
 }
 
 /** The circumstances of one call of a use case that mints a key. */
@@ -53,6 +56,8 @@ export interface RegistrationCall {
   readonly readyBy: number | null
   /** Reports whether the client disconnected before it had a response. */
   readonly isGone: () => boolean
+  /** Receives the name of the plan, as soon as it is known. Left out: it is not counted. */
+  readonly onPlan?: (plan: string) => void
   readonly log: Log
 }
 

@@ -12,6 +12,8 @@ export interface FairQueue<T> {
   add(tokenId: string, item: T): T | undefined
   /** Removes and returns the next items, at most `count`. */
   take(count: number): T[]
+  /** Returns the first item of each token: the oldest of all is among them. */
+  heads(): T[]
   /** Returns the number of items that would leave before a new item of this token. */
   ahead(tokenId: string): number
 }
@@ -57,6 +59,7 @@ export function createFairQueue<T>(bound: number): FairQueue<T> {
       size -= taken.length
       return taken
     },
+    heads: () => [...lines.values()].flatMap(([first]) => first ?? []),
     ahead(tokenId) {
       const own = lines.get(tokenId)?.length ?? 0
       let ahead = 0

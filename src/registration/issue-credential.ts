@@ -168,6 +168,7 @@ function toMintRequest(
   content: KeyContent,
   begun: MintRequest['begun'],
 ): NewMintRequest {
+  call.onPlan?.(content.plan.name)
   return { ...content, token, identity, shown, begun, call, waiters, answerBy }
 }
 
@@ -180,6 +181,7 @@ async function replay(
   minted: 'minted now' | 'minted earlier' = 'minted earlier',
 ): Promise<Credential> {
   const registration = await deps.store.getRegistration(id)
+  if (registration !== undefined) call.onPlan?.(registration.plan)
   const withheld = registration && withheldError(registration, deps.clock())
   if (withheld !== undefined) throw withheld
   const apiKeyId = registration?.apiKeyId

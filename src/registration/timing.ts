@@ -44,6 +44,9 @@ export interface Timing {
   readonly forget: number
   /** The interval between purges of old audit entries, proofs and access tokens. */
   readonly purge: number
+  /** The interval at which the work in the store is counted, and that for the keys of the account, if that is measured. */
+  readonly count: number
+  readonly countAccount: number
   /** The time for which an idempotency key is remembered. */
   readonly idempotency: number
   /** The first period for which repeats of a refusal are counted and recorded together. The longest is ten times as long. */
@@ -82,6 +85,8 @@ export const defaultTiming: Timing = {
   leaderLease: 10_000,
   forget: 30_000,
   purge: 3_600_000,
+  count: 60_000,
+  countAccount: 15 * 60_000,
   idempotency: 24 * 3_600_000,
   refusals: 60_000,
   usageReuse: 60_000,

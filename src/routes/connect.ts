@@ -46,6 +46,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app.route({
     method: 'POST',
     url: '/connect/register',
+    config: { counted: 'register' },
     onRequest: [authenticate(deps), limits.byToken],
     errorHandler: explainMissingToken(config.publicUrl, () => identitiesOf(federation)),
     schema: {
@@ -124,6 +125,7 @@ export const connectRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app.route({
     method: 'DELETE',
     url: '/connect/register/:id',
+    config: { counted: 'revoke' },
     onRequest,
     schema: {
       operationId: 'deleteClient',

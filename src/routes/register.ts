@@ -55,6 +55,7 @@ export const registerRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimi
   app.route({
     method: 'POST',
     url: '/register',
+    config: { counted: 'register' },
     onRequest: [authenticate(deps), limits.byToken],
     schema: {
       operationId: 'register',

@@ -110,6 +110,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
   app.route({
     method: 'DELETE',
     url: '/register/:id',
+    config: { counted: 'revoke' },
     onRequest,
     schema: {
       operationId: 'revokeRegistration',
@@ -133,6 +134,7 @@ export const registrationRoutes: FastifyPluginAsyncZod<{ deps: Deps; limits: Rat
   app.route({
     method: 'POST',
     url: '/register/:id/rotate',
+    config: { counted: 'rotate' },
     onRequest: [
       authenticateManager(store, deliveries.confirm, { acceptOutdated: true }),
       limits.byRegistration,

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
 import { actorOf } from '../http/authenticate.ts'
+import { notePlan } from '../http/count-requests.ts'
 import { readWait } from '../http/prefer.ts'
 import { hasLeft } from '../http/request-log.ts'
 import type { Deliveries } from '../registration/deliveries.ts'
@@ -25,6 +26,7 @@ export function requestContext(
     timeoutMs: Math.max(0, Math.floor(registerTimeoutMs - reply.elapsedTime - ANSWER_RESERVE_MS)),
     readyBy: wait === undefined ? null : arrivedAt + Math.min(wait * 1_000, longest),
     isGone: () => hasLeft(reply),
+    onPlan: (plan) => notePlan(request, plan),
     log: request.log,
   }
 }

@@ -31,6 +31,7 @@ export const tokenRoute: FastifyPluginAsyncZod<{ deps: Deps; limits: RateLimits 
   app.route({
     method: 'POST',
     url: '/connect/token',
+    config: { counted: 'exchange' },
     attachValidation: true,
     schema: {
       operationId: 'issueToken',

@@ -1,4 +1,5 @@
 import type { Log } from '../log.ts'
+import type { OnCommit } from './measure-commit.ts'
 import { sqliteAudit } from './sqlite/audit.ts'
 import { connect } from './sqlite/connection.ts'
 import { sqliteFederation } from './sqlite/federation.ts'
@@ -18,8 +19,8 @@ import type { Store } from './store.ts'
  * @param path a file path, or `:memory:`. A missing file is created with its folder, readable by this user only
  * @throws Error that names the path if it cannot be opened, is no database, or was written by a newer version
  */
-export function openSqliteStore(path: string, log?: Log): Store {
-  const connection = connect(path, log)
+export function openSqliteStore(path: string, log?: Log, onCommit?: OnCommit): Store {
+  const connection = connect(path, log, onCommit)
   const { db, storeId, use, transact } = connection
   const sql = prepareStatements(db)
   const audit = sqliteAudit(connection)

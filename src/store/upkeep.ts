@@ -9,6 +9,24 @@ export interface AbandonedUses {
   readonly count: number
 }
 
+/** The times by which {@link UpkeepQueries.countWork} counts, in milliseconds since the epoch. */
+export interface CountedTimes {
+  readonly now: number
+  /** As for {@link UpkeepQueries.listInDoubt}. */
+  readonly answeredBy: number
+  readonly expiringBy: readonly number[]
+}
+
+/** Numbers of registrations and rotations. */
+export interface WorkCounts {
+  readonly pending: number
+  readonly inDoubt: number
+  /** Their keys have come to their end and are not deleted: {@link UpkeepQueries.listDue}, and those whose next attempt is later. */
+  readonly ending: number
+  /** Their keys are not replaced or revoked, and expire by each of `expiringBy`. Those that are still to be deleted count, too. */
+  readonly expiring: readonly number[]
+}
+
 /**
  * The work of the upkeep jobs. Reads only: a dry run needs no more than this.
  *
@@ -35,6 +53,8 @@ export interface UpkeepQueries {
    * @param endedBy takes the place of `now` for keys that were not revoked
    */
   listDue(now: number, limit: number, endedBy?: number): Promise<Registration[]>
+  /** Counts the work, and the keys that expire, by small indexes. Each number is exact up to 10,000. */
+  countWork(times: CountedTimes): Promise<WorkCounts>
 }
 
 /**

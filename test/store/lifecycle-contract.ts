@@ -84,6 +84,15 @@ async function assertPredicates(store: Store, all: readonly Registration[], now:
       ids(roots.filter((one) => isInDoubt(currentOf(one) ?? one, answeredBy))),
     )
   }
+  const expiringBy = [now, now + 1_000_000]
+  const expires = (one: Registration, by: number) =>
+    mayHaveKey(one) && (one.endReason ?? 'expired') === 'expired' && one.endsAt !== null && one.endsAt <= by
+  assert.deepEqual(await store.countWork({ now, answeredBy: now, expiringBy }), {
+    pending: of(({ status }) => status === 'pending').length,
+    inDoubt: of((one) => isInDoubt(one, now)).length,
+    ending: of((one) => one.status === 'ending' || isDue(one, now)).length,
+    expiring: expiringBy.map((by) => of((one) => expires(one, by)).length),
+  })
   assert.deepEqual(
     ids(await store.listSwitches(now, 1_000)),
     of((one) => isSwitchDue(one, now)),

@@ -48,6 +48,7 @@ const reads: Record<keyof Store, ((store: Store, token: string) => Promise<unkno
   listInDoubt: (store) => store.listInDoubt(NOW, 100),
   listAbandonedUses: (store) => store.listAbandonedUses(NOW, 100),
   listDue: (store) => store.listDue(NOW, 100),
+  countWork: (store) => store.countWork({ now: NOW, answeredBy: NOW, expiringBy: [NOW] }),
   listAudit: (store) => store.listAudit(ALL),
   findRestore: (store) => store.findRestore(),
   listingLagMs: 'value',

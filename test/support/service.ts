@@ -13,6 +13,7 @@ import { type Clock, systemClock } from '../../src/clock.ts'
 import { readConfig } from '../../src/config.ts'
 import { createDeps, type Deps } from '../../src/deps.ts'
 import { createLogger } from '../../src/log.ts'
+import type { Meter } from '../../src/meter.ts'
 import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { BootstrapToken, TokenPolicy } from '../../src/store/records.ts'
@@ -71,6 +72,7 @@ export interface ServiceOptions {
   /** Another service of the same test, whose gateway and store file this one shares. */
   readonly beside?: Service
   readonly timing?: Partial<Timing>
+  readonly meter?: Meter
 }
 
 /**
@@ -90,7 +92,7 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
   const logLines: string[] = []
   const log = createLogger('trace', { write: (line) => void logLines.push(line) })
   const timing = { ...defaultTiming, ...options.timing }
-  const deps = await createDeps(readConfig(env), log, { clock, timing })
+  const deps = await createDeps(readConfig(env), log, { clock, timing, meter: options.meter ?? null })
   const app = await buildApp(deps)
   const undocumented = watchResponses(app)
   const url = await app.listen({ host: '127.0.0.1', port: deps.config.port })

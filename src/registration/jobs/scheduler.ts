@@ -1,6 +1,7 @@
 import { ServiceError } from '../../errors.ts'
 import type { Registration } from '../../store/records.ts'
 import { forgetOld } from '../idempotency/forget-old.ts'
+import { countWork } from './count-work.ts'
 import { deleteDueKeys } from './delete-keys.ts'
 import { createLeaderLease } from './leader-lease.ts'
 import { type PurgeDeps, purgeAudit, purgeProofs } from './purge.ts'
@@ -13,14 +14,20 @@ export interface Scheduler {
   stop(): Promise<void>
 }
 
+/** The jobs of a process. */
+export interface BackgroundWork extends Scheduler {
+  /** Reports whether this process is the leader. */
+  holdsDuty(): boolean
+}
+
 /**
  * Starts the jobs, each repeated at its own interval. Every process renews the leases of its own work. The leader, one
  * process of all that share the store, also recovers what dead processes left, settles doubts, deletes keys that are due,
- * disables the keys of suspended registrations, forgets old idempotency keys, and purges old audit entries, proofs and
- * access tokens. A job that fails is logged and repeated.
+ * disables the keys of suspended registrations, forgets old idempotency keys, purges old audit entries, proofs and access
+ * tokens, and counts for the meter if there is one. A job that fails is logged and repeated.
  */
-export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Scheduler {
-  const { clockCheck, leases, log, timing } = deps
+export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): BackgroundWork {
+  const { clockCheck, leases, log, meter, timing } = deps
   const reported = new Set<string>()
   const stopping = new AbortController()
   const leaderLease = createLeaderLease(deps)
@@ -58,6 +65,7 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
         await purgeProofs(deps, stopping.signal)
       }),
     ),
+    ...(meter === null ? [] : [repeat(timing.count, countWork(deps, meter, leaderLease, stopping.signal))]),
   ]
 
   function reportLeft(left: readonly Registration[]): void {
@@ -94,6 +102,7 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Sche
   }
 
   return {
+    holdsDuty: () => leaderLease.holds(),
     async stop() {
       stopping.abort()
       await Promise.all(jobs.map((job) => job.stop()))

@@ -21,6 +21,8 @@ export interface MintQueue {
    * @throws ServiceError the standing fault that concerns it (`standing-faults.ts`); `overloaded` if the queue is full or too long for the deadline; errors of API Gateway and the store
    */
   submit(request: NewMintRequest): Promise<Credential>
+  /** Returns how many requests wait for their turn, and for how long the oldest does. */
+  waiting(): { readonly length: number; readonly oldestMs: number }
   /** Resolves when no batch and no task after a response is running. */
   settled(): Promise<void>
 }
@@ -179,6 +181,11 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
         dropped?.reject(overloaded(expected))
         wake()
       })
+    },
+    waiting() {
+      const now = performance.now()
+      const oldestAt = queue.heads().reduce((oldest, { admittedAt }) => Math.min(oldest, admittedAt), now)
+      return { length: queue.size(), oldestMs: now - oldestAt }
     },
     async settled() {
       while (active.size > 0 || tasks.size > 0) {

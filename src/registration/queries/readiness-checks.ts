@@ -10,7 +10,7 @@ export const storeCheck =
     store.ping()
 
 /** No standing fault prevents registrations: those of the last minutes succeeded, or there were none. */
-export function faultCheck(standingFaults: StandingFaults, plans: readonly Plan[]): ReadinessCheck {
+export function faultCheck(standingFaults: StandingFaults, plans: readonly Plan[]): () => void {
   return () => {
     const fault = standingFaults.find(plans.map(({ usagePlanId }) => usagePlanId))
     if (fault !== undefined) throw fault

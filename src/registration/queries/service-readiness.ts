@@ -13,11 +13,13 @@ export interface ServiceReadiness {
    * @throws ServiceError the reason if it cannot
    */
   check(): Promise<void>
+  /** Reports whether the latest {@link check} succeeded, and what this process knows has not changed since. Calls nothing. */
+  succeeded(): boolean
 }
 
 export interface ServiceReadinessDeps {
   /** Checks of what this process knows already. They are made each time. */
-  readonly known: readonly ReadinessCheck[]
+  readonly known: readonly (() => void)[]
   /** Checks that call the store or API Gateway. Their result is reused. */
   readonly asked: readonly ReadinessCheck[]
   /** The time in milliseconds. It never goes back. */
@@ -32,6 +34,7 @@ export function createServiceReadiness({
 }: ServiceReadinessDeps): ServiceReadiness {
   let latest: Promise<void> | undefined
   let reuseUntil = 0
+  let hasSucceeded = false
 
   function askOnce(): Promise<void> {
     if (latest === undefined || now() >= reuseUntil) {
@@ -41,9 +44,11 @@ export function createServiceReadiness({
       reuseUntil = Number.POSITIVE_INFINITY
       current.then(
         () => {
+          hasSucceeded = true
           reuseUntil = now() + REUSE_SUCCESS_MS
         },
         () => {
+          hasSucceeded = false
           reuseUntil = now() + REUSE_FAILURE_MS
         },
       )
@@ -54,7 +59,16 @@ export function createServiceReadiness({
   return {
     async check() {
       await askOnce()
-      await inOrder(known)
+      for (const check of known) check()
+    },
+    succeeded() {
+      if (!hasSucceeded) return false
+      try {
+        for (const check of known) check()
+        return true
+      } catch {
+        return false
+      }
     },
   }
 }

@@ -23,6 +23,7 @@ import { createHttpHandler } from '../../aws/http-handler.ts'
 import type { DateObserver } from '../../clock-check.ts'
 import type { ProxyVariables } from '../../egress-proxy.ts'
 import { ServiceError } from '../../errors.ts'
+import { measureCommit, type OnCommit } from '../measure-commit.ts'
 import { parseRecord } from '../parse-record.ts'
 import { batchReads } from './batch-reads.ts'
 import { chunk } from './chunk.ts'
@@ -64,7 +65,9 @@ export interface DynamoDbOptions {
   readonly table: string
   readonly region: string
   readonly endpoint: string | undefined
-  readonly observeDate?: DateObserver
+  readonly observeDate?: DateObserver | undefined
+  /** Receives every write transaction, when it has ended. */
+  readonly onCommit?: OnCommit | undefined
   /** Left out: none. */
   readonly proxies?: ProxyVariables
 }
@@ -105,6 +108,7 @@ export function connect({
   region,
   endpoint,
   observeDate,
+  onCommit,
   proxies,
 }: DynamoDbOptions): DynamoDbConnection {
   const client = new DynamoDBClient({
@@ -149,7 +153,9 @@ export function connect({
     }
   }
 
-  async function transact(writes: readonly Write[]): Promise<number[]> {
+  const transact = (writes: readonly Write[]) => measureCommit(onCommit, () => transactNow(writes))
+
+  async function transactNow(writes: readonly Write[]): Promise<number[]> {
     const endsAt = performance.now() + REQUEST_MS
     const giveUpAt = performance.now() + CONFLICT_RETRY_MS
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {

@@ -8,11 +8,17 @@ import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, remove, update } from './expressions.ts'
 import { keyOf, NOT_OPEN, type StoredRegistration, toRegistration } from './item-codec.ts'
 import { endWrites } from './places.ts'
-import { readAll, readChosen, readOne } from './reads.ts'
+import { readAll, readChosen, readDue, readOne } from './reads.ts'
 import { stopRotations } from './rotations.ts'
 import { readAbandoned, refundAbandoned } from './token-uses.ts'
 import { withoutLease } from './work-leases.ts'
 
+/** The most entries of a shard that are counted: the number of keys that an account can have. */
+const MOST_COUNTED = 10_000
+/** The latest time of an index. */
+const ANY_TIME = Number.MAX_SAFE_INTEGER
+/** A key that could not be deleted is due again within this time (ms). */
+const POSTPONED_MS = 60_000
 /** Seconds after which DynamoDB removes a leader lease that is not renewed. */
 const LEADER_LEASE_TTL_S = 86_400
 
@@ -53,6 +59,26 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
         due.push(...(await readChosen(db, kind, range, choose)))
       }
       return due.sort(byReason).slice(0, limit).map(toRegistration)
+    },
+    async countWork({ now, answeredBy, expiringBy }) {
+      const count = async (
+        kind: 'open' | 'undelivered' | 'ends' | 'revoked' | 'rotated',
+        to: number,
+        counts: (one: StoredRegistration) => boolean,
+      ) => (await readChosen(db, kind, { to, limit: MOST_COUNTED }, (page) => page.filter(counts))).length
+      const isEnding = (one: StoredRegistration) => one.status === 'ending' || isDue(one, now)
+      const ending = (['ends', 'revoked', 'rotated'] as const).map((kind) =>
+        count(kind, kind === 'revoked' ? ANY_TIME : now + POSTPONED_MS, isEnding),
+      )
+      const expiring = expiringBy.map(
+        async (to) => (await readDue(db, 'ends', { to, limit: MOST_COUNTED })).length,
+      )
+      return {
+        pending: await count('open', ANY_TIME, ({ status }) => status === 'pending'),
+        inDoubt: await count('undelivered', answeredBy, (one) => isInDoubt(one, answeredBy)),
+        ending: (await Promise.all(ending)).reduce((sum, one) => sum + one, 0),
+        expiring: await Promise.all(expiring),
+      }
     },
     async startEndings(ids, now) {
       const read = await readAll(db, ids)

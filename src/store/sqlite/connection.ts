@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ServiceError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import { measureCommit, type OnCommit } from '../measure-commit.ts'
 import { isBackup, isBackupFile, markRestored } from './backup-stamp.ts'
 import { createLockQueue } from './lock-queue.ts'
 import { watchOpenFiles } from './open-files.ts'
@@ -34,10 +35,11 @@ export interface SqliteConnection {
 
 /**
  * Opens the database at `named` (the path of a file, or `:memory:`), creates it if it is missing, and migrates it.
+ * @param onCommit receives every write transaction, when it has ended
  * @param log hears that the file is new, that others had access to it, and when it is not in its place any more
  * @throws Error that names the path if it cannot be opened, is no database, or was written by a newer version
  */
-export function connect(named: string, log?: Log): SqliteConnection {
+export function connect(named: string, log?: Log, onCommit?: OnCommit): SqliteConnection {
   const path = named === MEMORY ? MEMORY : resolve(named)
   let opened: Opened
   try {
@@ -59,7 +61,7 @@ export function connect(named: string, log?: Log): SqliteConnection {
     }
 
   const transact = <T>(work: () => T) =>
-    queue.inOrder(inOwnFiles(() => inTransaction(db, work))).catch(rethrow)
+    measureCommit(onCommit, () => queue.inOrder(inOwnFiles(() => inTransaction(db, work))).catch(rethrow))
 
   // A read needs no lock as a rule, and finds what was committed, so it does not wait behind writes.
   const use = <T>(work: () => T) => queue.atOnce(inOwnFiles(work)).catch(rethrow)

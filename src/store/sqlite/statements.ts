@@ -344,6 +344,19 @@ export function prepareStatements(db: DatabaseSync) {
           AND CASE end_reason WHEN 'revoked' THEN ${hasCome('ends_at')} ELSE ends_at <= :endedBy END
       )
       ORDER BY CASE end_reason WHEN 'rotated' THEN 2 WHEN 'revoked' THEN 1 ELSE 0 END, ends_at, id LIMIT :limit`),
+    // Each part by an index of its own that has no other rows.
+    countWork: db.prepare(`
+      SELECT
+        (SELECT count(*) FROM registrations WHERE status = 'pending') AS pending,
+        (SELECT count(*) FROM registrations
+         WHERE status = 'active' AND undelivered = 1 AND answered_at <= :answeredBy AND end_reason IS NULL) AS inDoubt,
+        (SELECT count(*) FROM registrations WHERE status = 'ending')
+          + (SELECT count(*) FROM registrations WHERE status = 'active' AND ends_at <= :now) AS ending`),
+    countExpiring: db.prepare(`
+      SELECT
+        (SELECT count(*) FROM registrations WHERE status = 'active' AND ends_at <= :by AND end_reason IS NULL)
+          + (SELECT count(*) FROM registrations WHERE status = 'ending' AND ends_at <= :by AND end_reason = 'expired')
+          + (SELECT count(*) FROM registrations WHERE status = 'pending' AND ends_at <= :by) AS count`),
     startEnding: db.prepare(`
       UPDATE registrations SET status = 'ending', end_reason = coalesce(end_reason, 'expired')
       WHERE id = :id AND status = 'active' AND ends_at <= :now

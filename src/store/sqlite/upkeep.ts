@@ -1,10 +1,13 @@
+import { z } from 'zod'
 import { entryOf, SERVICE } from '../audit.ts'
 import type { UpkeepStore } from '../upkeep.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
 import { sqlitePlaces } from './places.ts'
-import { readRegistration, readRegistrations } from './rows.ts'
+import { countRow, readRegistration, readRegistrations } from './rows.ts'
 import type { Statements } from './statements.ts'
+
+const workRow = z.object({ pending: z.int(), inDoubt: z.int(), ending: z.int() })
 
 /** {@link UpkeepStore} on SQLite. Every writing method is one transaction, so that each is atomic as a whole. */
 export function sqliteUpkeep(
@@ -27,6 +30,11 @@ export function sqliteUpkeep(
 
     listDue: (now, limit, endedBy = now) =>
       use(() => readRegistrations(sql.due.all({ now, limit, endedBy }))),
+    countWork: ({ now, answeredBy, expiringBy }) =>
+      use(() => ({
+        ...workRow.parse(sql.countWork.get({ now, answeredBy })),
+        expiring: expiringBy.map((by) => countRow.parse(sql.countExpiring.get({ by })).count),
+      })),
     startEndings: (ids, now) =>
       transact(() => {
         const started = places.releaseAll(ids.map((id) => sql.startEnding.get({ id, now })))

@@ -1,0 +1,80 @@
+import type { ErrorCode } from './error-catalogue.ts'
+
+/** The operations of callers that are counted: `exchange` is that of the token endpoint. */
+export const METERED_OPERATIONS = ['register', 'rotate', 'revoke', 'exchange'] as const
+export type MeteredOperation = (typeof METERED_OPERATIONS)[number]
+
+/**
+ * The outcome of an operation. `succeeded`: the caller has a new key or token, or its keys are deleted. `replayed`: it has the
+ * response of an earlier request. `refused`: the request or the state of its token or registration does not allow it (4xx).
+ * `failed`: this service or what it needs could not do it (5xx). `left`: the caller disconnected before the response.
+ */
+export const OUTCOMES = ['succeeded', 'replayed', 'refused', 'failed', 'left'] as const
+export type Outcome = (typeof OUTCOMES)[number]
+
+/** A request of a caller that has ended. */
+export interface MeteredRequest {
+  readonly operation: MeteredOperation
+  /** The name of the plan; `null`: none was chosen. */
+  readonly plan: string | null
+  readonly outcome: Outcome
+  /** The error; `null`: there was none. */
+  readonly code: ErrorCode | 'client_closed' | null
+  readonly ms: number
+}
+
+/** An attempt of a call to API Gateway that has ended: a part of `AwsCall`. */
+export interface MeteredCall {
+  readonly operation: string
+  readonly status: number | null
+  readonly ms: number
+  readonly waitedMs: number
+}
+
+/** A write transaction of the store that has ended. */
+export interface Commit {
+  /** With the time for which it waited for others. */
+  readonly ms: number
+  /** `false`: the store could not be written. */
+  readonly succeeded: boolean
+}
+
+/** What the process that runs the background work of all counts now and then. */
+export interface WorkInStore {
+  readonly pending: number
+  readonly inDoubt: number
+  readonly ending: number
+  /** The keys that expire within so many days. */
+  readonly expiring: readonly { readonly days: number; readonly count: number }[]
+  /** The keys of the account and Region; `null`: they are not counted. */
+  readonly accountKeys: number | null
+}
+
+/** The present state of the process. Reading it calls nothing. */
+export interface ProcessState {
+  /** The registrations that wait to be minted. */
+  queue(): { readonly length: number; readonly oldestMs: number }
+  /** The requests for keys that are worked on. */
+  inFlight(): number
+  /** This process runs the background work of all processes that share the store. */
+  holdsDuty(): boolean
+  /** The latest readiness check succeeded, and no fault that lasts is known. */
+  isReady(): boolean
+  /** As `ClockCheck.ahead`, in milliseconds. */
+  clockAhead(): number
+  /** The trust file has faults, so that the rules before it stay in force. */
+  trustFileIsRefused(): boolean
+}
+
+/** Counts and measures the work of this process for its operator. No method throws. */
+export interface Meter {
+  request(ended: MeteredRequest): void
+  call(ended: MeteredCall): void
+  commit(ended: Commit): void
+  /** Registrations or rotations were undone: they have no key, and gave their use back. */
+  undone(reason: string, count: number): void
+  /** @param work `null`: another process counts, or it cannot be counted */
+  counted(work: WorkInStore | null): void
+  /** Names where the present state is read. */
+  watch(state: ProcessState): void
+}

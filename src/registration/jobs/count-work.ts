@@ -1,0 +1,54 @@
+import { DAY_MS } from '../../clock.ts'
+import type { Meter, WorkInStore } from '../../meter.ts'
+import type { RegistrationDeps } from '../deps.ts'
+import type { LeaderLease } from './leader-lease.ts'
+
+/** The days within which keys expire that are counted. */
+const EXPIRING_DAYS = [1, 7] as const
+/** The longest time for which the keys of the account are counted (ms): 20 pages, on what registrations leave of the quota. */
+const COUNT_TIMEOUT_MS = 60_000
+
+type CountDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing' | 'lowPriorityApiGateway'>
+
+/**
+ * Creates the job that counts what is in the store and, more seldom, the keys of the account, while this process is the leader.
+ * What cannot be counted has no value any more: an old one would hide that.
+ */
+export function countWork(
+  { store, clock, timing, lowPriorityApiGateway }: CountDeps,
+  meter: Meter,
+  leaderLease: LeaderLease,
+  stop: AbortSignal,
+): () => Promise<void> {
+  let accountKeys: number | null = null
+  let countAccountAt = 0
+
+  async function countAccount(): Promise<void> {
+    if (performance.now() < countAccountAt) return
+    countAccountAt = performance.now() + timing.countAccount
+    const before = accountKeys
+    accountKeys = null
+    const signal = AbortSignal.any([stop, AbortSignal.timeout(COUNT_TIMEOUT_MS)])
+    const { count, isComplete } = await lowPriorityApiGateway.countKeys(signal)
+    accountKeys = isComplete ? count : before
+  }
+
+  async function countStore(): Promise<Omit<WorkInStore, 'accountKeys'>> {
+    const now = clock()
+    const expiringBy = EXPIRING_DAYS.map((days) => now + days * DAY_MS)
+    const work = await store.countWork({ now, answeredBy: now - timing.inDoubtAfter, expiringBy })
+    return { ...work, expiring: EXPIRING_DAYS.map((days, i) => ({ days, count: work.expiring[i] ?? 0 })) }
+  }
+
+  return async () => {
+    let work: Omit<WorkInStore, 'accountKeys'> | null = null
+    try {
+      if (!(await leaderLease.isHeld())) return
+      work = await countStore()
+      meter.counted({ ...work, accountKeys })
+      await countAccount()
+    } finally {
+      meter.counted(work && { ...work, accountKeys })
+    }
+  }
+}
