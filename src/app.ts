@@ -26,7 +26,7 @@ import { tokenRoute } from './routes/token.ts'
 /** Builds the HTTP service with all plugins and routes. It does not listen yet; closing it does not close `deps`. */
 export async function buildApp(deps: Deps): Promise<FastifyInstance> {
   const { config, log } = deps
-  const app = createHttpServer({ log, publicUrl: config.publicUrl, corsOrigins: config.corsOrigins })
+  const app = createHttpServer(config, log)
   answerProblems(app, config.publicUrl)
   noteClientAddresses(app, config)
   prepareAuthentication(app)

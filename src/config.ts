@@ -34,6 +34,8 @@ export interface Config {
   readonly logLevel: LogLevel
   /** The base of every URL in a response, without a trailing slash. */
   readonly publicUrl: string
+  /** The stage that the gateway puts before the path of a request though `publicUrl` does not end in it; `null`: none. */
+  readonly gatewayStage: string | null
   /** `false`, the number of trusted proxies that report in one header, or their addresses and CIDR ranges. */
   readonly trustProxy: false | number | string[]
   /** The header in which the trusted proxies report the client; `undefined`: the one of the two that is present. */
@@ -230,6 +232,14 @@ const variableRules = {
   METRICS_HOST: z.string().optional(),
   LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
   PUBLIC_URL: httpUrl('https://keys.example.com').superRefine(refuseOwnPath).optional(),
+  GATEWAY_STAGE: z
+    .string()
+    .regex(/^[\w-]{1,128}$/, 'must be the name of a stage, for example prod; leave it out for $default')
+    .refine(
+      (stage) => !ownPaths.includes(stage),
+      'must not be a path of firstkey: call the stage prod, for example',
+    )
+    .optional(),
   TRUST_PROXY: trustProxy.default(false),
   TRUST_PROXY_HEADER: z
     .string()
@@ -321,6 +331,7 @@ const environment = variables
           : { host: env.METRICS_HOST ?? '127.0.0.1', port: env.METRICS_PORT },
       logLevel: env.LOG_LEVEL,
       publicUrl: publicUrlOf(env.PUBLIC_URL, env.PORT),
+      gatewayStage: env.GATEWAY_STAGE ?? null,
       trustProxy: env.TRUST_PROXY,
       trustProxyHeader: env.TRUST_PROXY_HEADER,
       corsOrigins: env.CORS_ORIGINS,

@@ -44,6 +44,12 @@ export const variableTexts = {
       'The store: a file, whose relative path starts at the folder of the process. `sqlite::memory:` keeps nothing; ' +
       '`dynamodb:TABLE` is for [several replicas](scaling.md). The container uses `sqlite:/data/firstkey.db`.',
   },
+  GATEWAY_STAGE: {
+    byDefault: 'none',
+    meaning:
+      'The stage, as in `prod`, if the gateway [puts it before the path](for-operators.md#behind-the-gateway) of a request and ' +
+      '`PUBLIC_URL` does not end in it',
+  },
   TRUST_PROXY: {
     byDefault: '`0`',
     meaning:

@@ -251,6 +251,18 @@ test('a PUBLIC_URL that ends in a path of this service is refused, with the URL 
     assert.equal(faults({ ...minimal, PUBLIC_URL: base + path }), '', path)
 })
 
+test('GATEWAY_STAGE is the name of a stage, and no path of this service', () => {
+  assert.equal(readConfig({ ...minimal, GATEWAY_STAGE: 'prod' }).gatewayStage, 'prod')
+  for (const stage of ['/prod', 'a/b', '$default', 'x y', 'ключ', 'x'.repeat(129)])
+    assert.match(
+      faults({ ...minimal, GATEWAY_STAGE: stage }),
+      /GATEWAY_STAGE must be the name of a stage/,
+      stage,
+    )
+  for (const stage of ['register', 'docs', 'readyz'])
+    assert.match(faults({ ...minimal, GATEWAY_STAGE: stage }), /GATEWAY_STAGE must not be a path of firstkey/)
+})
+
 test('readStoreLocation needs only the variables of the store', () => {
   assert.deepEqual(readStoreLocation({ STORE: 'sqlite:/tmp/x.db' }), { kind: 'sqlite', path: '/tmp/x.db' })
   assert.throws(() => readStoreLocation({ STORE: 'x' }), /STORE must be sqlite:PATH/)

@@ -9,6 +9,7 @@ import Fastify, {
 } from 'fastify'
 import { serializerCompiler } from 'fastify-type-provider-zod'
 import { randomBase62 } from '../auth/random.ts'
+import type { Config } from '../config.ts'
 import { linksOf } from '../discovery/links.ts'
 import { ServiceError } from '../errors.ts'
 import { createCors } from './cors.ts'
@@ -31,22 +32,18 @@ const REQUEST_TIMEOUT = 10_000
 /** The time (ms) for which a client may take none of its response before it is disconnected. */
 const SEND_TIMEOUT = 10_000
 
-export interface ServerOptions {
-  readonly log: FastifyBaseLogger
-  readonly publicUrl: string
-  /** The origins of web pages that may read the responses. */
-  readonly corsOrigins: readonly string[]
-}
-
 /**
  * Creates the Fastify instance of this service: with limits on sizes and times, request ids of its own, responses that
  * must not be cached, and problem documents even for input that is no valid request.
  */
-export function createHttpServer({ log, publicUrl, corsOrigins }: ServerOptions): FastifyInstance {
+export function createHttpServer(
+  { publicUrl, gatewayStage, corsOrigins }: Pick<Config, 'publicUrl' | 'gatewayStage' | 'corsOrigins'>,
+  log: FastifyBaseLogger,
+): FastifyInstance {
   /** The responses that each connection is still waiting for, in their order. */
   const owed = new WeakMap<Socket, Set<FastifyReply>>()
   const corsHeaders = createCors(corsOrigins)
-  const paths = createRequestPaths(linksOf(publicUrl).basePath)
+  const paths = createRequestPaths(linksOf(publicUrl).basePath, gatewayStage)
   const app = Fastify({
     loggerInstance: log,
     // logRequests logs one line per request instead.

@@ -19,6 +19,9 @@ const PATHS: readonly [hops: Hops, paths: FrontOptions][] = [
   [['rest-api', 'alb'], {}],
   [['rest-api'], { sentPath: '' }],
   [['rest-api'], { publicPath: '', sentPath: '' }],
+  // A domain of its own in front of a private integration.
+  [['rest-api', 'alb'], { publicPath: '', sentPath: '/prod' }],
+  [['http-api', 'alb'], { publicPath: '/keys', sentPath: '/prod' }],
   [['http-api', 'alb'], {}],
   [['http-api'], { sentPath: '' }],
   [['http-api'], { publicPath: '/keys', sentPath: '' }],
@@ -26,8 +29,10 @@ const PATHS: readonly [hops: Hops, paths: FrontOptions][] = [
 
 for (const [hops, paths] of PATHS)
   test(`behind ${hops.join(' and ')} with ${JSON.stringify(paths)} every route works`, async (t) => {
-    const cors = { CORS_ORIGINS: 'https://app.example.com' }
-    const service = await startBehind(t, hops, (env) => startService(t, { env: { ...env, ...cors } }), paths)
+    const { publicPath, sentPath = publicPath } = paths
+    const stage = publicPath === sentPath ? '' : (sentPath?.slice(1) ?? '')
+    const more = { CORS_ORIGINS: 'https://app.example.com', GATEWAY_STAGE: stage }
+    const service = await startBehind(t, hops, (env) => startService(t, { env: { ...env, ...more } }), paths)
     const own = await registered(service, {}, { prefer: 'wait=5', 'idempotency-key': 'a'.repeat(36) })
     assert.equal(own.management.url, `${service.url}/register/${own.registration_id}`)
     assert.equal((await manage(service, own, 'GET')).status, 200)

@@ -17,7 +17,7 @@ async function statusOf(url: string, target: string, method = 'GET', headers = '
   return Number(String(data).split(' ', 2)[1])
 }
 
-const cases: [publicUrl: string, served: string[], unknown: string[]][] = [
+const cases: [publicUrl: string, served: string[], unknown: string[], stage?: string][] = [
   [
     'https://keys.example.com',
     [
@@ -62,12 +62,25 @@ const cases: [publicUrl: string, served: string[], unknown: string[]][] = [
     ['/livez', '/docs', '/docs/', '/docs/prod/livez', '/docs/prod/docs', '/prod/docs', '/prod'],
     ['/docs/nowhere', '/docs/livez'],
   ],
+  // A domain of its own, in front of a stage that the gateway puts before the path.
+  [
+    'https://keys.example.com',
+    ['/livez', '/prod/livez', '/prod', '/prod/', '//prod//livez', 'http://x/prod/livez', '/prod?a=b'],
+    ['/prod/nowhere', '/prodlivez', '/prod/prod/livez', '/test/livez'],
+    'prod',
+  ],
+  [
+    'https://api.example.com/keys',
+    ['/livez', '/keys/livez', '/prod/livez'],
+    ['/prod/keys/livez', '/keys/prod/livez'],
+    'prod',
+  ],
   ['https://keys.example.com/ключи', ['/livez', '/%D0%BA%D0%BB%D1%8E%D1%87%D0%B8/livez'], ['/%D0%BA/livez']],
 ]
 
-for (const [publicUrl, served, unknown] of cases)
-  test(`at ${publicUrl} a path is served with the path of PUBLIC_URL, the end of it, and without`, async (t) => {
-    const { url } = await startService(t, { env: { PUBLIC_URL: publicUrl } })
+for (const [publicUrl, served, unknown, stage = ''] of cases)
+  test(`at ${publicUrl} a path is served with the path of PUBLIC_URL, the end of it, the stage "${stage}", and without`, async (t) => {
+    const { url } = await startService(t, { env: { PUBLIC_URL: publicUrl, GATEWAY_STAGE: stage } })
     for (const target of served) assert.equal(await statusOf(url, target), 200, target)
     for (const target of unknown) assert.equal(await statusOf(url, target), 404, target)
   })
