@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import getPort from 'get-port'
@@ -33,6 +34,17 @@ const ended = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => ended.abort())
 /** The clean-up steps, which run in reverse order when the demo ends or fails. */
 const cleanUp: (() => unknown)[] = [() => rmSync(dataDir, { recursive: true, force: true })]
+/** Makes the demo's API, as an operator does on an account of AWS. */
+const SETUP = [
+  ...['setup', '--new', 'demo', '--plan', 'free=rate:5,burst:10,quota:1000/day'],
+  ...['--plan', 'gold=rate:50,burst:100', '--yes'],
+]
+/** What `firstkey setup --json` prints, as far as the demo uses it. */
+const madeSchema = z.object({
+  changes: z.array(z.object({ title: z.string() })),
+  environment: z.object({ USAGE_PLANS: z.string(), API_BASE_URL: z.string(), API_PROBE_PATH: z.string() }),
+})
+
 /** Starts one of the project's programs on this runtime. */
 function run(program: string, args: string[], env: NodeJS.ProcessEnv) {
   return spawn(process.execPath, [join(root, program), ...args], {
@@ -64,10 +76,19 @@ function readOptions(): { once: boolean; login: boolean; port: number } {
 }
 
 async function main(): Promise<void> {
-  const gateway = await startGateway({}, { port: await getPort({ port: 4000 }) })
+  const gateway = await startGateway({ restApis: [], plans: [] }, { port: await getPort({ port: 4000 }) })
   cleanUp.push(() => gateway.close())
-  const apiUrl = `${gateway.url}/execute-api/demo/prod/hello`
-  say(`API Gateway emulator on ${gateway.url}, with a demo API at ${apiUrl}`)
+  say(`API Gateway emulator on ${gateway.url}, with an empty account`)
+  const { region, accessKeyId, secretAccessKey } = defaultGatewayOptions
+  const aws = {
+    ...inherited,
+    AWS_ENDPOINT_URL_API_GATEWAY: gateway.url,
+    AWS_REGION: region,
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+  }
+  const api = await setUpApi(aws)
+  const apiUrl = api.API_BASE_URL + api.API_PROBE_PATH
 
   const port = await getPort({ port: options.port })
   const publicUrl = `http://localhost:${port}`
@@ -79,19 +100,12 @@ async function main(): Promise<void> {
     )
     say(`The trust file lets the people of that provider register:\n${indent(provider.trust.trimEnd())}`)
   }
-  const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
   const env = {
-    ...inherited,
-    AWS_ENDPOINT_URL_API_GATEWAY: gateway.url,
-    AWS_REGION: region,
-    AWS_ACCESS_KEY_ID: accessKeyId,
-    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    ...aws,
+    ...api,
     HOST: '127.0.0.1',
     PORT: String(port),
     PUBLIC_URL: publicUrl,
-    API_BASE_URL: apiUrl,
-    API_PROBE_PATH: '/status',
-    USAGE_PLANS: plans.map((plan) => `${plan.name}=${plan.id}`).join(','),
     STORE: `sqlite:${join(dataDir, 'demo.db')}`,
     LOG_LEVEL: 'warn',
     ...provider?.env,
@@ -117,6 +131,22 @@ async function main(): Promise<void> {
   )
   console.log('Serving until Ctrl-C.')
   await serviceEnded
+}
+
+/** Makes the API in the empty account. @returns the variables of the service that the command prints */
+async function setUpApi(aws: NodeJS.ProcessEnv) {
+  const command = spawn(process.execPath, [join(root, 'src/cli/main.ts'), ...SETUP, '--json'], {
+    // The emulator has no quotas here.
+    env: { ...aws, AWS_CALLS_PER_SECOND: '0' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const [output, progress] = await Promise.all([text(command.stdout), text(command.stderr)])
+  if (output === '') throw new Error(`firstkey setup: ${progress}`)
+  const { changes, environment } = madeSchema.parse(JSON.parse(output))
+  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
+  const lines = [...changes.map(({ title }) => `made: ${title}`), ...variables]
+  say(`firstkey ${SETUP.join(' ')}\n${indent(lines.join('\n'))}`)
+  return environment
 }
 
 /** Registers with the script that the service serves and a login, and uses the key. */

@@ -12,7 +12,6 @@ export const DEFAULT_STAGE = 'prod'
 
 const PATH_PART = 'hello'
 const METHOD = { httpMethod: 'GET', path: `/${PATH_PART}` }
-const ANSWER = '{"message": "Hello! Your API key works."}'
 
 /** A new API as far as it was made. */
 export interface NewApi {
@@ -107,6 +106,7 @@ async function readParts(reads: RestApiReads, id: string): Promise<Omit<Skeleton
 
 function buildSkeleton(name: string, { id, rootId, resourceId, parts }: Skeleton): Change[] {
   const changes: Change[] = []
+  const answer = JSON.stringify({ message: `Hello from the ${name} API: your key works.` })
   const add = (title: string, what: string, after: string, write: Change['write']) =>
     changes.push({ title, steps: [{ what, before: '', after }], notes: [], write })
   if (id === '')
@@ -140,9 +140,9 @@ function buildSkeleton(name: string, { id, rootId, resourceId, parts }: Skeleton
   if (!parts?.response)
     add('response of GET /hello', 'status', '200', { operation: 'PutMethodResponse', input: ok })
   if (!parts?.integrationResponse)
-    add('body of GET /hello', 'JSON', ANSWER, {
+    add('body of GET /hello', 'JSON', answer, {
       operation: 'PutIntegrationResponse',
-      input: { ...ok, responseTemplates: { 'application/json': ANSWER } },
+      input: { ...ok, responseTemplates: { 'application/json': answer } },
     })
   // The calls name the API and the resource, whose ids only their creation tells.
   const isReady = ({ write }: Change) =>

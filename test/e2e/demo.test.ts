@@ -29,6 +29,10 @@ test('the demo finds free ports when the default ones are in use', async (t) => 
   }
   const demo = startProgram(t, 'demo/main.ts', ['--once'], {})
   assert.equal(await demo.ended(), 0)
+  assert.match(
+    demo.output.stdout,
+    /with an empty account\n2\. firstkey setup --new demo .* --yes\n {3}made: REST API demo\n/,
+  )
   assert.match(demo.output.stdout, /the new key → 200/)
   assert.match(demo.output.stdout, /without a key → 403/)
   assert.doesNotMatch(demo.output.stdout, /:3000|:4000/)
