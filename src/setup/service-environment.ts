@@ -18,14 +18,12 @@ const RESERVED = ['/ping', '/sping']
 
 /**
  * Returns the environment of the service for a stage. What is set already stays, as far as it is about this stage.
- * @param chosen the plans of this run
- * @param plans all usage plans
+ * @param offered the ids of the usage plans, by their names
  */
 export function serviceEnvironment(
   environment: GatewayConfig,
   target: Target,
-  chosen: readonly DesiredPlan[],
-  plans: readonly UsagePlan[],
+  offered: ReadonlyMap<string, string>,
   methods: readonly EditedMethod[],
 ): ServiceEnvironment {
   const base = baseUrlOf(environment, target)
@@ -33,7 +31,7 @@ export function serviceEnvironment(
   const probePath = probe ?? findProbePath(methods, parseBaseUrl(base).path)
   return {
     AWS_REGION: environment.region,
-    USAGE_PLANS: [...offerPlans(environment, target, chosen, plans)].map((pair) => pair.join('=')).join(','),
+    USAGE_PLANS: [...offered].map((pair) => pair.join('=')).join(','),
     API_BASE_URL: base,
     ...(probePath === undefined ? {} : { API_PROBE_PATH: probePath }),
   }

@@ -84,6 +84,11 @@ test('--yes makes the changes, says each, and ends with the environment and the 
     stderr,
     /^usage plan gold\nmethod GET \/hello\nmethod POST \/orders\/\{id\}\ndeployment to the stage prod$/m,
   )
+  assert.match(
+    stdout,
+    /^ok +key-required +API bare, stage prod: every deployed method but OPTIONS needs a key$/m,
+  )
+  assert.match(stderr, /^bare:prod: healthy \(0 faults, 0 warnings\)$/m)
   assert.deepEqual(environmentIn(stdout), {
     AWS_REGION: 'eu-west-1',
     USAGE_PLANS: `gold=${id}`,
@@ -102,6 +107,7 @@ test('--yes makes the changes, says each, and ends with the environment and the 
   assert.deepEqual([json.api, json.stage, json.dry_run, json.changes], ['bare', 'prod', false, []])
   assert.equal(json.environment.USAGE_PLANS, `gold=${id}`)
   assert.equal(json.iam_policy.Version, '2012-10-17')
+  assert.equal(json.doctor.healthy, true)
 })
 
 test('everything that is wrong is said at once, before anything is changed', async (t) => {
@@ -175,6 +181,33 @@ test('what belongs to a CloudFormation stack is changed only with --force', asyn
   assert.deepEqual(writesOf(gateway), [])
   assert.equal((await cli([...ORDER, '--yes', '--force'])).code, 0)
   assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
+})
+
+test('--print writes what is desired for another tool, and changes nothing', async (t) => {
+  const { gateway, cli } = await setUp(t)
+  Object.assign(gateway.account.restApis.get('bare').tags, {
+    'aws:cloudformation:stack-name': 'orders-stack',
+  })
+  const { code, stdout, stderr } = await cli([...ORDER, '--print', 'terraform'])
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, /^resource "aws_api_gateway_usage_plan" "gold" \{$/m)
+  assert.match(stdout, /burst_limit = 250/)
+  const wrong = await cli(['--new', 'x', '--print', 'sam', '--yes'])
+  assert.equal(wrong.code, 1)
+  assert.match(wrong.stderr, /--print is for an API that is there/)
+  assert.deepEqual(writesOf(gateway), [])
+})
+
+test('what doctor finds besides ends the run with 1', async (t) => {
+  const { gateway, cli } = await setUp(t)
+  for (const { methods } of gateway.account.restApis.get('bare').resources.values())
+    for (const one of methods.values()) if (one.httpMethod === 'GET') one.authorizationType = 'AWS_IAM'
+  Object.assign(gateway.account.restApis.get('bare'), { disableExecuteApiEndpoint: true })
+  const { code, stdout, stderr } = await cli([...ORDER, '--yes'])
+  assert.equal(code, 1, stdout)
+  assert.match(stdout, /^fault +default-endpoint/m)
+  assert.doesNotMatch(stdout, /^API_PROBE_PATH/m)
+  assert.match(stderr, /No method can be asked with a key alone, so API_PROBE_PATH is not set/)
 })
 
 test('a half-done run says what is done and what is left, and after kill -9 the next one goes on', async (t) => {
