@@ -48,7 +48,7 @@ export interface Gateway {
 
 /**
  * Starts the emulator of API Gateway: the real protocol over a real socket, for the unmodified SDK. Other processes read
- * its state at `/_local/state` and inject failures at `/_local/faults`. All state is kept in memory.
+ * its state at `/_local/state`, its calls at `/_local/calls`, and inject failures at `/_local/faults`. All state is kept in memory.
  * @param host `127.0.0.1` by default, so that only this machine reaches it
  * @param port 0 for any free port
  */
@@ -119,11 +119,11 @@ export async function startGateway(
       mappings: [...mappings.values()],
     })),
     account: account.settings,
-    calls,
     answers,
     busyMs,
     concurrentChanges,
   }))
+  app.get('/_local/calls', () => calls)
   app.post<{ Body: FaultOrder }>('/_local/faults', async ({ body }, reply) => {
     const order = faultSchema.safeParse(body)
     if (!order.success) return reply.code(400).send({ message: z.prettifyError(order.error) })

@@ -83,7 +83,7 @@ const TAGGED_LISTS = new Set<OperationName>([
 /**
  * Returns the permissions that a call needs: the HTTP method on the path, without the `/v2` of the second API. To tag a resource, as
  * it is created or later, needs `apigateway:PUT` below `/tags/`, and later `apigateway:PATCH` on it too (iam-dataset#39,
- * aws-terminator#284).
+ * aws-terminator#284); to set a resource policy, `apigateway:UpdateRestApiPolicy` (developer guide).
  */
 export function permissionsFor(
   region: string,
@@ -96,15 +96,30 @@ export function permissionsFor(
     const tagged = decodeURIComponent(path.slice('/tags/'.length))
     return [own, { action: 'apigateway:PATCH', resource: tagged }]
   }
-  if (!TAGGED_LISTS.has(operation) || !hasTags(body)) return [own]
-  return [own, { action: 'apigateway:PUT', resource: arn(`/tags/${encodeURIComponent(arn(`${path}/*`))}`) }]
+  const needed = [own]
+  const { tags, policy, patchOperations } = readBody(body)
+  if (TAGGED_LISTS.has(operation) && Object.keys(tags).length > 0)
+    needed.push({
+      action: 'apigateway:PUT',
+      resource: arn(`/tags/${encodeURIComponent(arn(`${path}/*`))}`),
+    })
+  const isPatched = patchOperations.some((patch) => patch.path === '/policy')
+  if ((operation === 'CreateRestApi' && policy !== undefined) || (operation === 'UpdateRestApi' && isPatched))
+    needed.push({ action: 'apigateway:UpdateRestApiPolicy', resource: own.resource })
+  return needed
 }
 
-function hasTags(body: Buffer): boolean {
+const parts = z.object({
+  tags: z.record(z.string(), z.unknown()).catch({}),
+  policy: z.unknown().optional(),
+  patchOperations: z.array(z.object({ path: z.unknown().optional() })).catch([]),
+})
+
+/** A body that is none is left to the operation, which refuses it. */
+function readBody(body: Buffer): z.infer<typeof parts> {
   try {
-    const { tags = {} } = JSON.parse(body.toString()) as { tags?: object }
-    return Object.keys(tags).length > 0
+    return parts.parse(JSON.parse(body.toString()))
   } catch {
-    return false // What the operation says of it.
+    return { tags: {}, policy: undefined, patchOperations: [] }
   }
 }

@@ -64,7 +64,7 @@ Demo API:     ${gateway.url}/execute-api/demo/prod/hello   (requires an x-api-ke
   export AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey}
 ${values.empty ? '' : demo}
 APIs:         ${gateway.url}/execute-api/{id}/{stage}/…
-State:        ${gateway.url}/_local/state
+State:        ${gateway.url}/_local/state, and the last calls at ${gateway.url}/_local/calls
 Faults:       POST ${gateway.url}/_local/faults   {"operation":"CreateApiKey","when":"after","kind":"cut"}
 `)
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => gateway.close())

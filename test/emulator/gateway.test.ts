@@ -404,7 +404,13 @@ test('other processes inject faults and read the state over HTTP', async (t) => 
   assert.equal((await order({ operation: 'CreateApiKey', when: 'sometimes', kind: 'throttle' })).status, 400)
   await assert.rejects(sdk.send(new CreateApiKeyCommand({ name: 'a' })), TooManyRequestsException)
   await attachedKey(sdk, `${VALUE}1`)
-  const state = (await (await fetch(`${gateway.url}/_local/state`)).json()) as Pick<Gateway, 'answers'>
+  const read = async (path: string) => (await fetch(`${gateway.url}/_local/${path}`)).json()
+  const state = (await read('state')) as Pick<Gateway, 'answers'> & { restApis: { id: string }[] }
+  assert.deepEqual(
+    state.restApis.map(({ id }) => id),
+    ['demo'],
+  )
+  assert.deepEqual(await read('calls'), gateway.calls)
   assert.deepEqual(state.answers['CreateApiKey'], { 201: 1, 429: 1 })
   assert.ok(!JSON.stringify(state).includes(VALUE))
 })

@@ -7,6 +7,7 @@ import {
   GetUsagePlanCommand,
   GetUsagePlansCommand,
   TagResourceCommand,
+  UpdateRestApiCommand,
 } from '@aws-sdk/client-api-gateway'
 import { GetApiCommand } from '@aws-sdk/client-apigatewayv2'
 import { createAuthorizer, type PolicyDocument, wildcard } from '../../emulator/iam-policy.ts'
@@ -64,6 +65,21 @@ test('to tag a resource, as it is created or later, needs PUT below /tags/, as A
   })
   gateway.policy = allow(['apigateway:PATCH', 'apigateway:PUT'], '/restapis/demo', '/tags/*')
   await tag()
+})
+
+test('to set a resource policy needs a permission of its own', async (t) => {
+  const { sdk, gateway } = await gatewayClient(t, { policy: allow('apigateway:PATCH', '/restapis/demo') })
+  const patch = (path: string, value: string) =>
+    sdk.send(
+      new UpdateRestApiCommand({ restApiId: 'demo', patchOperations: [{ op: 'replace', path, value }] }),
+    )
+  await patch('/description', 'x')
+  const set = () => patch('/policy', '{"Statement":[]}')
+  await assert.rejects(set(), {
+    message: /apigateway:UpdateRestApiPolicy on resource: arn:aws:apigateway:eu-west-1::\/restapis\/demo /,
+  })
+  gateway.policy = allow(['apigateway:PATCH', 'apigateway:UpdateRestApiPolicy'], '/restapis/demo')
+  await set()
 })
 
 test('IAM knows the second API without its /v2, and an HTTP API is known there only', async (t) => {
