@@ -6,6 +6,8 @@ interface Call {
   /** The path as IAM knows it, without the `/v2` of API Gateway's second API. Braces name members of the command's input. */
   readonly path: string
   readonly callers: readonly Caller[]
+  /** It sets tags, for which AWS wants `PUT` below `/tags/` too. */
+  readonly setsTags?: true
 }
 
 /**
@@ -74,7 +76,7 @@ export const calls = {
   },
   CreateDeployment: { verb: 'POST', path: '/restapis/{restApiId}/deployments', callers: ['setup'] },
   CreateResource: { verb: 'POST', path: '/restapis/{restApiId}/resources/{parentId}', callers: ['setup'] },
-  CreateRestApi: { verb: 'POST', path: '/restapis', callers: ['setup'] },
+  CreateRestApi: { verb: 'POST', path: '/restapis', callers: ['setup'], setsTags: true },
   DeleteRestApi: { verb: 'DELETE', path: '/restapis/{restApiId}', callers: ['setup'] },
   DeleteUsagePlan: { verb: 'DELETE', path: '/usageplans/{usagePlanId}', callers: ['setup'] },
   PutIntegration: {
@@ -105,7 +107,7 @@ export const calls = {
   },
   UpdateRestApi: { verb: 'PATCH', path: '/restapis/{restApiId}', callers: ['setup'] },
   UpdateUsagePlan: { verb: 'PATCH', path: '/usageplans/{usagePlanId}', callers: ['setup'] },
-  CreateUsagePlan: { verb: 'POST', path: '/usageplans', callers: ['setup'] },
+  CreateUsagePlan: { verb: 'POST', path: '/usageplans', callers: ['setup'], setsTags: true },
 } as const satisfies Record<string, Call>
 
 /** The name of an operation: that of the SDK's command without `Command`. */

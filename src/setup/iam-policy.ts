@@ -22,9 +22,10 @@ export type PolicyScope = Readonly<
  * @param region the Region, or a placeholder for it
  */
 export function iamPolicy(caller: Caller, region: string, scope: PolicyScope): PolicyDocument {
-  const granted = callsOf(caller).flatMap(({ verb, path }) =>
-    resourcesOf(path, scope).map((resource) => ({ verb, resource })),
-  )
+  const granted = callsOf(caller).flatMap(({ verb, path, setsTags }) => [
+    ...resourcesOf(path, scope).map((resource) => ({ verb, resource })),
+    ...(setsTags ? [{ verb: 'PUT', resource: '/tags/*' }] : []),
+  ])
   const needed = granted.filter(
     ({ verb, resource }) =>
       !granted.some((other) => other.verb === verb && isWider(other.resource, resource)),
