@@ -22,17 +22,46 @@ export interface Coverage {
   readonly targets: readonly Target[]
 }
 
-/** Returns the plans of `USAGE_PLANS` that exist or, if it is not set, those that cover a stage that is checked. */
+/** The plans that may lack a stage, at most: with more of them it is not known which are meant. */
+const MOST_LACKING = 5
+
+/**
+ * Returns the plans of `USAGE_PLANS` that exist or, if it is not set, those that cover a stage that is checked; besides, those
+ * by which a key that is asked about opens it.
+ */
 export function plansInUse(account: AccountFacts, targets: readonly Target[]): NamedPlan[] {
-  const { offered, plans } = account
-  if (offered.length > 0)
-    return offered.flatMap(({ name, plan }) =>
-      plan.known && plan.value !== null ? [{ name, plan: plan.value }] : [],
-    )
+  const { offered, plans, key } = account
   const wanted = targets.map(showTarget)
-  return (plans.known ? plans.value : [])
-    .filter(({ stages }) => stages.some((stage) => wanted.includes(stage)))
-    .map((plan) => ({ name: plan.name, plan }))
+  const covers = ({ stages }: UsagePlan) => stages.some((stage) => wanted.includes(stage))
+  const all = plans.known ? plans.value : []
+  const covering = all.filter(covers)
+  const chosen =
+    offered.length > 0
+      ? offered.flatMap(({ name, plan }) =>
+          plan.known && plan.value !== null ? [{ name, plan: plan.value }] : [],
+        )
+      : (covering.length > 0 ? covering : lackingPlans(all, targets)).map(named)
+  const ofKey = (key?.plans.known ? key.plans.value : []).filter(covers)
+  return [
+    ...chosen,
+    ...ofKey
+      .filter(({ usagePlanId }) => !chosen.some(({ plan }) => plan.usagePlanId === usagePlanId))
+      .map(named),
+  ]
+}
+
+const named = (plan: UsagePlan): NamedPlan => ({ name: plan.name, plan })
+
+/**
+ * The plans that probably lost a stage that no plan covers: those of another stage of its API, to which it was deployed before,
+ * and those without any, as deleting a stage leaves them.
+ */
+function lackingPlans(plans: readonly UsagePlan[], targets: readonly Target[]): UsagePlan[] {
+  const apis = new Set(targets.map(({ api }) => api))
+  const lacking = plans.filter(
+    ({ stages }) => stages.length === 0 || targetsOf(stages).some(({ api }) => apis.has(api)),
+  )
+  return lacking.length > MOST_LACKING ? [] : lacking
 }
 
 /** Checks the usage plans: that they exist, cover the stage, and let requests pass. */
