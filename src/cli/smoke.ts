@@ -7,7 +7,7 @@ import { duration } from './arguments.ts'
 import { endDryRun } from './dry-run.ts'
 import { note, print, printJson, write } from './output.ts'
 import { type CheckedAccount, checkAccount } from './smoke/check-account.ts'
-import { describeLeftovers, findLeftovers, LIFETIME_MS } from './smoke/leftovers.ts'
+import { describeLeftovers, findLeftovers } from './smoke/leftovers.ts'
 import { issueToken, measure, newMeasurements } from './smoke/measure.ts'
 import { type Remaining, removeLeftovers } from './smoke/remove.ts'
 import { toJson, toTables } from './smoke/report.ts'
@@ -194,7 +194,7 @@ function requireNothing({ fault, ...leftovers }: Remaining): void {
   throw new Error(
     `left: ${left || 'nothing that the store knows of'}${unseen}\n` +
       '  To remove this, run: firstkey smoke --remove --yes\n' +
-      `  A running server deletes the keys of registrations ${formatDuration(LIFETIME_MS)} after they were made.`,
+      '  A server that runs on the store removes the registrations with their keys, too.',
   )
 }
 

@@ -36,6 +36,9 @@ async function setUp(
   }
 }
 
+/** The API does not respond, so that no time is spent on asking it. */
+const NO_API = { API_BASE_URL: 'http://127.0.0.1:9' }
+
 const spread = z.strictObject({ median: z.int(), p90: z.int(), max: z.int() })
 const bounds = z.strictObject({ seen_ms: z.int().nullable(), not_yet_ms: z.int().nullable() })
 const step = { by: z.enum(['calls', 'import']), keys: z.int() }
@@ -194,7 +197,7 @@ test('the dry run changes nothing, and says what a run makes, costs and takes', 
   const refused = await smoke('--keys', '2600', '--yes')
   assert.equal(refused.code, 1)
   for (const fault of [
-    /^ {2}the plan "free" allows no request: its rate is 0, its burst 0$/m,
+    /^ {2}The usage plan of the plan "free" has a rate and a burst of 0, so that its keys open nothing\.$/m,
     /^ {2}the plan "free" allows 20 requests a day for each key, and a run needs 50: choose another with --plan$/m,
     /^ {2}it makes 3714 keys, but of 10000 keys the account has room for 39$/m,
     /^ {2}MINT_BATCH_MAX is 2500: choose --keys 2500 or fewer$/m,
@@ -225,7 +228,7 @@ test('without API_PROBE_PATH the API itself is asked, and one that is open witho
 })
 
 test('imports that leave keys disabled or off their plan, or that the lists show late, are seen', async (t) => {
-  const setting = await setUp(t)
+  const setting = await setUp(t, {}, NO_API)
   const { gateway, smoke } = setting
   const cases = [
     { kind: 'disabled', enabled: 0, attached: 1, largest: 1 },
@@ -263,7 +266,7 @@ test('imports that leave keys disabled or off their plan, or that the lists show
 })
 
 test('a fault midway ends the measurement; what was made is removed, and the figures so far are printed', async (t) => {
-  const setting = await setUp(t)
+  const setting = await setUp(t, {}, NO_API)
   const { gateway, smoke } = setting
   for (const [operation, kind] of [
     ['ImportApiKeys', 'throttle'],

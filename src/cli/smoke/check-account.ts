@@ -1,8 +1,8 @@
 import { KEY_QUOTA } from '../../aws/keys.ts'
 import { createProbe } from '../../aws/probe.ts'
-import type { PlanLimits } from '../../aws/usage-plans.ts'
 import type { Plan } from '../../config.ts'
 import type { Deps } from '../../deps.ts'
+import { planFaults } from '../../setup/checks/plan-limits.ts'
 import { requireOffered } from '../known-names.ts'
 import { note } from '../output.ts'
 import { IN_A_ROW, type Probe } from './follow-key.ts'
@@ -43,14 +43,21 @@ export async function checkAccount(
   const { config, lowPriorityApiGateway } = deps
   const { signal } = new AbortController()
   if (planName !== undefined) requireOffered(planName)
-  await deps.readiness.check() // Fails in the wrong account or Region: the usage plans do not exist there.
   const plan = config.plans.find(({ name }) => name === planName) ?? config.plans[0]
-  const { limits } = await lowPriorityApiGateway.describePlan(plan.usagePlanId, signal)
+  // Fails in the wrong account or Region: the usage plan does not exist there.
+  const description = await lowPriorityApiGateway.describePlan(plan.usagePlanId, signal)
   const { count } = await lowPriorityApiGateway.countKeys(signal)
   const room = KEY_QUOTA - count + leftovers.registrations.length + leftovers.keys.length
   const probe = await openApi(deps)
 
-  const faults = planFaults(plan.name, limits, probe !== null)
+  const { limits } = description
+  const faults = planFaults(plan.name, description).map(({ message }) => message)
+  const enough = probe === null ? 1 : REQUESTS_OF_A_KEY
+  if (limits.quota !== null && limits.quota.limit < enough)
+    faults.push(
+      `the plan "${plan.name}" allows ${limits.quota.limit} requests a ${limits.quota.period.toLowerCase()} for each key, and a ` +
+        `run needs ${enough}: choose another with --plan`,
+    )
   const [keys, largest] = [countKeys(steps), Math.max(...steps.map(({ keys }) => keys))]
   if (keys > room)
     faults.push(
@@ -67,19 +74,6 @@ export async function checkAccount(
     ...{ plan, room, pages: Math.max(1, Math.ceil(count / PAGE)), probe },
     spacingMs: limits.ratePerSecond === null ? 0 : 1_000 / (limits.ratePerSecond * RATE_SHARE),
   }
-}
-
-function planFaults(name: string, { ratePerSecond, burst, quota }: PlanLimits, isProbed: boolean): string[] {
-  const faults: string[] = []
-  if (ratePerSecond === 0 || burst === 0)
-    faults.push(`the plan "${name}" allows no request: its rate is ${ratePerSecond}, its burst ${burst}`)
-  const enough = isProbed ? REQUESTS_OF_A_KEY : 1
-  if (quota !== null && quota.limit < enough)
-    faults.push(
-      `the plan "${name}" allows ${quota.limit} requests a ${quota.period.toLowerCase()} for each key, and a run needs ` +
-        `${enough}: choose another with --plan`,
-    )
-  return faults
 }
 
 /** Looks whether the API refuses requests without a key, and warns if its answers prove nothing. */

@@ -11,7 +11,7 @@ export const SMOKE_NAME = 'firstkey-smoke'
 export const SMOKE_DESCRIPTION = 'Made by firstkey smoke, which deletes it again.'
 
 /** The time after which a running server deletes what a smoke left that was killed, and the token is not usable (ms). */
-export const LIFETIME_MS = 2 * 3_600_000
+const LIFETIME_MS = 2 * 3_600_000
 const ALL = 1_000_000
 
 /** Returns the policy of the token of one run. */

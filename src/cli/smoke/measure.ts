@@ -18,7 +18,7 @@ import { SMOKE_DESCRIPTION, SMOKE_NAME, smokePolicy } from './leftovers.ts'
 import { countKeys, FOLLOWED_OF_AN_IMPORT, type Step } from './steps.ts'
 import { type MintingWatch, type Sighting, watchMinting } from './watch-minting.ts'
 
-/** A step that was done, with the milliseconds until the last of its registrations was. */
+/** A step that was done, with the milliseconds that its registrations took. */
 export interface DoneStep extends Step {
   readonly ms: number
 }
@@ -134,22 +134,28 @@ export async function measure(run: Run, into: Measurements): Promise<void> {
     for (step of steps) {
       if (stop.aborted) return
       const { by, keys } = step
-      const startedAt = performance.now()
+      let ms = 0
+      const timed = async <T>(work: Promise<T>): Promise<T> => {
+        const startedAt = performance.now()
+        return work.finally(() => {
+          ms += performance.now() - startedAt
+        })
+      }
       if (by === 'calls') {
         for (let i = 0; i < keys && !stop.aborted; i++) {
-          const credential = await registerOne(ways.calls)
+          const credential = await timed(registerOne(ways.calls))
           made.push(credential)
           const at = watch.attachedAt.get(credential.apiKeyId) ?? performance.now()
           startFollowing(credential.secrets.apiKeyValue, at, step)
           if (i === 0) into.lists.push(...(await watchLists(run, credential, at, 'created')))
         }
       } else {
-        const results = await Promise.allSettled(Array.from({ length: keys }, () => registerOne(ways.import)))
+        const all = Array.from({ length: keys }, () => registerOne(ways.import))
+        const results = await timed(Promise.allSettled(all))
         for (const one of results) if (one.status === 'fulfilled') made.push(one.value)
         for (const one of results) if (one.status === 'rejected') throw one.reason
+        await untilShown(watch, plan, stop)
       }
-      const ms = performance.now() - startedAt
-      if (by === 'import') await untilShown(watch, plan, stop)
       into.steps.push({ ...step, ms })
       note(`Made ${keys} ${keys === 1 ? 'key' : 'keys'} by ${by}: ${(ms / 1_000).toFixed(2)} s.`)
       if (by === 'import' && !didWork(watch)) {

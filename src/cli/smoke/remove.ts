@@ -52,10 +52,11 @@ export async function removeLeftovers(
     const count = found.tokens.length + found.registrations.length + found.keys.length
     if (count < left) [left, progressAt] = [count, performance.now()]
     const isDone = count === 0 && found.fault === undefined
-    if (isDone || stop.aborted || performance.now() - progressAt > STALLED_MS) return found
+    if (isDone || performance.now() - progressAt > STALLED_MS) return found
+    // Also if it stops then: a server deletes the keys of what is revoked.
     await removeRecords(deps, actor, found, stop)
+    if (stop.aborted) return { ...found, ...(await findRecords(store, tokenId)) }
     for (const { id } of found.keys) {
-      if (stop.aborted) break
       // What fails is found once more.
       const isDeleted = await deps.lowPriorityApiGateway.deleteKey(id, signal).then(
         () => true,
