@@ -1,15 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import Fastify from 'fastify'
-import { z } from 'zod'
 import { Account } from './account.ts'
 import { controlPlane } from './control-plane.ts'
 import { customDomainUrl, dataPlane } from './data-plane.ts'
-import { createFaults, type FaultOrder, type Faults, faultSchema } from './faults.ts'
+import { createFaults, type Faults } from './faults.ts'
 import { createAuthorizer, type Permission, type PolicyDocument, permissionsFor } from './iam-policy.ts'
+import { localRoutes } from './local-routes.ts'
 import type { OperationName } from './operation-names.ts'
 import { defaultGatewayOptions, type GatewayOptions } from './options.ts'
 import { createQuotas } from './quotas.ts'
-import type { RestApi } from './rest-api.ts'
 import { createUsage } from './usage.ts'
 
 /** A request to the control plane. */
@@ -48,7 +47,7 @@ export interface Gateway {
 
 /**
  * Starts the emulator of API Gateway: the real protocol over a real socket, for the unmodified SDK. Other processes read
- * its state at `/_local/state`, its calls at `/_local/calls`, and inject failures at `/_local/faults`. All state is kept in memory.
+ * its state at `/_local/state`, its calls at `/_local/calls`, and inject failures at `/_local/faults`; PATCH of the state sets what no operation sets. All state is kept in memory.
  * @param host `127.0.0.1` by default, so that only this machine reaches it
  * @param port 0 for any free port
  */
@@ -107,32 +106,9 @@ export async function startGateway(
     },
   })
   await app.register(dataPlane, { options, account, usage })
-  app.get('/_local/state', () => ({
-    keys: [...account.keys.values()].map(({ value: _, planIds, ...key }) => ({
-      ...key,
-      planIds: [...planIds],
-    })),
-    plans: [...account.plans.values()],
-    restApis: [...account.restApis.all.values()].map(restApiState),
-    domains: [...account.domains.all.values()].map(({ mappings, ...domain }) => ({
-      ...domain,
-      mappings: [...mappings.values()],
-    })),
-    account: account.settings,
-    answers,
-    busyMs,
-    concurrentChanges,
-  }))
-  app.get('/_local/calls', () => calls)
-  app.post<{ Body: FaultOrder }>('/_local/faults', async ({ body }, reply) => {
-    const order = faultSchema.safeParse(body)
-    if (!order.success) return reply.code(400).send({ message: z.prettifyError(order.error) })
-    faults.order(order.data)
-    return reply.code(204).send()
-  })
-  app.delete('/_local/faults', async (_request, reply) => {
-    faults.clear()
-    return reply.code(204).send()
+  await app.register(localRoutes, {
+    ...{ account, faults, calls },
+    figures: () => ({ answers, busyMs, concurrentChanges }),
   })
 
   const url = await app.listen({ host, port })
@@ -160,17 +136,5 @@ export async function startGateway(
       onCall = listener
     },
     close: () => app.close(),
-  }
-}
-
-function restApiState({ resources, deployments, stages, ...api }: RestApi) {
-  return {
-    ...api,
-    resources: [...resources.values()].map(({ methods, ...own }) => ({
-      ...own,
-      methods: Object.fromEntries(methods),
-    })),
-    deployments: [...deployments.values()].map(({ snapshot: _, ...own }) => own),
-    stages: [...stages.values()],
   }
 }

@@ -15,11 +15,14 @@ import {
   DeleteAuthorizerCommand,
   DeleteUsagePlanCommand,
   DeleteUsagePlanKeyCommand,
+  GetAccountCommand,
   GetApiKeyCommand,
   GetApiKeysCommand,
   type GetApiKeysCommandInput,
   GetResourcesCommand,
+  GetRestApiCommand,
   GetRestApisCommand,
+  GetStageCommand,
   GetUsageCommand,
   GetUsagePlanCommand,
   GetUsagePlanKeyCommand,
@@ -413,6 +416,37 @@ test('other processes inject faults and read the state over HTTP', async (t) => 
   assert.deepEqual(await read('calls'), gateway.calls)
   assert.deepEqual(state.answers['CreateApiKey'], { 201: 1, 429: 1 })
   assert.ok(!JSON.stringify(state).includes(VALUE))
+})
+
+test('other processes plant what only AWS itself sets: tags of CloudFormation, an ACL of AWS WAF, an old account', async (t) => {
+  const { sdk, gateway } = await gatewayClient(t)
+  const plant = async (body: object) =>
+    (
+      await fetch(`${gateway.url}/_local/state`, {
+        method: 'PATCH',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      })
+    ).status
+  const tags = { 'aws:cloudformation:stack-name': 'web' }
+  const webAclArn = 'arn:aws:wafv2:eu-west-1:123456789012:regional/webacl/a/b'
+  const stage = { restApiId: 'demo', stageName: 'prod' }
+  const account = { features: [] }
+  assert.equal(await plant({ restApi: { id: 'demo', tags }, stage: { ...stage, webAclArn }, account }), 204)
+  assert.deepEqual((await sdk.send(new GetRestApiCommand({ restApiId: 'demo' }))).tags, tags)
+  assert.equal((await sdk.send(new GetStageCommand(stage))).webAclArn, webAclArn)
+  assert.deepEqual((await sdk.send(new GetAccountCommand({}))).features, [])
+  assert.deepEqual([await plant({ restApi: { id: 'none', tags } }), await plant({ plan: {} })], [404, 400])
+})
+
+test('a fault applies to operations on APIs too', async (t) => {
+  const { sdk, gateway } = await gatewayClient(t)
+  const deploy = () => sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'prod' }))
+  gateway.faults.order({ operation: 'CreateDeployment', when: 'after', kind: 'cut' })
+  await assert.rejects(deploy(), /socket hang up|ECONNRESET/)
+  assert.equal(gateway.account.restApis.get('demo').deployments.size, 2, 'it took effect')
+  gateway.faults.order({ operation: 'CreateDeployment', when: 'before', kind: 'throttle' })
+  await assert.rejects(deploy(), TooManyRequestsException)
 })
 
 test('an option that is not a number stops the emulator; the message names the option and its range', async (t) => {
