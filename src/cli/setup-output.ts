@@ -86,6 +86,10 @@ function printEnvironment(variables: ServiceEnvironment): void {
   write('\n')
   print('# The environment of firstkey, for an env file, or for a shell after "set -a":')
   for (const [name, value] of Object.entries(variables)) print(`${name}=${value}`)
+  if (variables.USAGE_PLANS === '')
+    note(
+      'No usage plan of the stage has a name that USAGE_PLANS can have: give it one, as in --plan gold=id:abc123.',
+    )
   if (variables.API_PROBE_PATH === undefined)
     note(
       'No method can be asked with a key alone, so API_PROBE_PATH is not set: callers cannot wait until their key works.',

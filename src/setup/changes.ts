@@ -12,7 +12,7 @@ import {
 import { tagsOf } from './made-by-setup.ts'
 import { isSame, type MethodName, type Quota, showMethod } from './options.ts'
 
-/** One thing that a change sets. `before` is empty for what is not there yet, `after` for what is taken away. */
+/** One thing that a change sets. `before` is empty for what is not there yet, `after` for what is taken off. */
 export interface Step {
   readonly what: string
   readonly before: string
@@ -102,7 +102,11 @@ export function removePlan(
     title: `usage plan ${name} (${usagePlanId})`,
     steps: [
       ...stages.map((stage) => ({ what: 'stage', before: stage, after: '' })),
-      { what: 'keys', before: String(keys), after: '' },
+      {
+        what: 'plan',
+        before: keys === 0 ? 'without keys' : `with ${keys} ${keys === 1 ? 'key' : 'keys'}`,
+        after: 'deleted',
+      },
     ],
     notes,
     write:

@@ -154,7 +154,7 @@ function buildSkeleton(name: string, { id, rootId, resourceId, parts }: Skeleton
 function removeApi({ id, name }: RestApi, notes: readonly string[]): Change {
   return {
     title: `REST API ${name} (${id})`,
-    steps: [{ what: 'API', before: id, after: '' }],
+    steps: [{ what: 'API', before: id, after: 'deleted' }],
     notes,
     write: { operation: 'DeleteRestApi', input: { restApiId: id } },
   }

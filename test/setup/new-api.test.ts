@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { Gateway } from '../../emulator/gateway.ts'
+import { iamPolicy } from '../../src/setup/iam-policy.ts'
 import { testGateway } from '../support/service.ts'
 import { askApi, openSetup } from '../support/setup-run.ts'
 
@@ -73,6 +74,38 @@ test('a new API is removed by runs that end after any of their calls, and what o
       assert.deepEqual([...gateway.account.restApis.all.keys()], [other.id])
       assert.deepEqual([...gateway.account.plans.keys()], ['others'])
     })
+})
+
+test('the generated policy allows all that setup does, and what it lacks is named', async (t) => {
+  const gateway = await start(t)
+  const allowed = iamPolicy('setup', 'eu-west-1', {}).Statement.map(({ Action, Resource }) => ({
+    ...{ Effect: 'Allow' as const, Action: [...Action], Resource: [...Resource] },
+  }))
+  gateway.policy = { Statement: allowed }
+  await openSetup(t, gateway, ORDER).apply()
+  const [api = ''] = gateway.account.restApis.all.keys()
+  const more = { api, plan: ['free=rate:1'], methods: ['GET /hello'], throttle: ['GET /hello=rate:1'] }
+  gateway.account.plans.delete('others')
+  await openSetup(t, gateway, more).apply()
+  await openSetup(t, gateway, REMOVAL).apply()
+  assert.equal(gateway.account.restApis.all.size, 0)
+  assert.ok(gateway.calls.every(({ status }) => status !== 403))
+
+  gateway.policy = {
+    Statement: allowed.map((one) => ({
+      ...one,
+      Resource: one.Resource.filter((resource) => !resource.includes('/tags/')),
+    })),
+  }
+  await assert.rejects(
+    openSetup(t, gateway, ORDER).apply(),
+    /^UnfinishedError: AWS does not allow it: the role lacks apigateway:PUT on arn:aws:apigateway:eu-west-1::\/tags\//,
+  )
+  gateway.policy = { Statement: allowed.map((one) => ({ ...one, Action: ['apigateway:POST'] })) }
+  await assert.rejects(
+    openSetup(t, gateway, ORDER).look(),
+    /^Error: cannot read the \w[\w ]+: the role lacks apigateway:GET on arn:aws:apigateway:eu-west-1::\/\w+$/,
+  )
 })
 
 test('the removal objects to keys on its plans, and to plans of others on its API', async (t) => {
