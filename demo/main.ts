@@ -140,11 +140,19 @@ async function setUpApi(aws: NodeJS.ProcessEnv) {
     env: { ...aws, AWS_CALLS_PER_SECOND: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  const [output, progress] = await Promise.all([text(command.stdout), text(command.stderr)])
-  if (output === '') throw new Error(`firstkey setup: ${progress}`)
+  const [output, progress, [exitCode]] = await Promise.all([
+    text(command.stdout),
+    text(command.stderr),
+    once(command, 'close'),
+  ])
+  if (exitCode !== 0) throw new Error(`firstkey setup ended with the exit code ${exitCode}: ${progress}`)
   const { changes, environment } = madeSchema.parse(JSON.parse(output))
   const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
-  const lines = [...changes.map(({ title }) => `made: ${title}`), ...variables]
+  const lines = [
+    ...changes.map(({ title }) => `made: ${title}`),
+    'checked as firstkey doctor does',
+    ...variables,
+  ]
   say(`firstkey ${SETUP.join(' ')}\n${indent(lines.join('\n'))}`)
   return environment
 }
