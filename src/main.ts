@@ -20,6 +20,9 @@ import { serverHelp } from './variables.ts'
 /** The time that a stop is allowed beyond the time limits of a registration and its undo (ms). */
 const STOP_RESERVE_MS = 5_000
 
+/** The interval at which the readiness is checked for the metrics, where no probe does it more often (ms). */
+const READINESS_MS = 60_000
+
 /** The maximum number of connections that wait to be accepted. With fewer, clients in a burst retry a second later. */
 const BACKLOG = 4_096
 
@@ -181,6 +184,8 @@ metrics?.meter.watch({
   clockAhead: deps.clockCheck.ahead,
   trustFileIsRefused: () => deps.federation?.state().refused != null,
 })
+if (metrics !== null)
+  setInterval(() => void deps.readiness.check().catch(() => undefined), READINESS_MS).unref()
 
 let stopping = false
 async function stop(signal: NodeJS.Signals): Promise<void> {

@@ -58,7 +58,7 @@ export interface ProcessState {
   inFlight(): number
   /** This process runs the background work of all processes that share the store. */
   holdsDuty(): boolean
-  /** The latest readiness check succeeded, and no fault that lasts is known. */
+  /** The latest readiness check succeeded, whoever asked for it, and no fault that lasts is known. */
   isReady(): boolean
   /** As `ClockCheck.ahead`, in milliseconds. */
   clockAhead(): number

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
 import { createPrometheusMeter } from '../../src/metrics/prometheus-meter.ts'
 import type { AuditEntry } from '../../src/store/audit.ts'
 import { fastTiming } from '../support/invariants.ts'
@@ -84,6 +85,7 @@ test('the counters agree with the audit trail after a thousand mixed operations'
     while ((await register({ plan: 'free' })) === undefined) await sleep(fastTiming.faultProbe)
   }
   await deps.refusals.flush()
+  await deps.mintQueue.settled()
 
   // A request is counted when its response is sent, perhaps a moment after its client has read it.
   let samples = readSamples(await meter.render())
@@ -135,8 +137,60 @@ test('the counters agree with the audit trail after a thousand mixed operations'
   for (const [reason, count] of Object.entries(undone))
     assert.equal(total('registrations_undone_total', { reason }), count, reason)
 
-  for (const [operation, byStatus] of Object.entries(gateway.answers))
-    for (const [status, count] of Object.entries(byStatus))
-      assert.equal(total('upstream_calls_total', { operation, status }), count, `${operation} ${status}`)
+  // A response that came when the call was given up counts as none.
+  const missed = Object.entries(gateway.answers).flatMap(([operation, byStatus]) =>
+    Object.entries(byStatus).map(
+      ([status, count]) => count - total('upstream_calls_total', { operation, status }),
+    ),
+  )
+  assert.ok(missed.every((count) => count >= 0))
+  const unanswered = total('upstream_calls_total', { status: 'none' })
+  assert.ok(
+    missed.reduce((a, b) => a + b, 0) <= unanswered,
+    `${missed}, and ${unanswered} without a response`,
+  )
   assert.doesNotMatch(await meter.render(), /reg_|tok_|rot_|fk[bm]_|demofree/)
+})
+
+test('the other ways to register and revoke are counted too, and a caller who leaves', async (t) => {
+  const meter = createPrometheusMeter({ plans: ['gold'], version: '1.2.3', store: 'sqlite' })
+  const service = await startService(t, {
+    meter,
+    timing: fastTiming,
+    gateway: { latency: { CreateApiKey: 300 } },
+  })
+  const { url, gateway } = service
+  const { secret } = await service.token()
+  const headers = { authorization: `Bearer ${secret}`, 'content-type': 'application/json' }
+  const until = async (name: string, labels: Record<string, string>) => {
+    while (sum(readSamples(await meter.render()), `firstkey_${name}`, labels) !== 1) await sleep(10)
+  }
+
+  const client = { client_name: 'agent' }
+  const registered = await fetch(`${url}/connect/register`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify(client),
+  })
+  const { registration_client_uri, registration_access_token } = z
+    .object({ registration_client_uri: z.url(), registration_access_token: z.string() })
+    .parse(await registered.json())
+  // Its plan is none of those that the meter knows.
+  await until('registrations_total', { plan: '', outcome: 'succeeded', code: '' })
+  const path = new URL(registration_client_uri).pathname
+  const authorization = `Bearer ${registration_access_token}`
+  assert.equal((await fetch(url + path, { method: 'DELETE', headers: { authorization } })).status, 204)
+  await until('revocations_total', { outcome: 'succeeded', code: '' })
+
+  assert.equal((await fetch(`${url}/connect/token`, { method: 'POST', headers, body: '{}' })).ok, false)
+  await until('request_duration_seconds_count', { operation: 'exchange', outcome: 'refused' })
+
+  const leaving = new AbortController()
+  gateway.onCall = (operation, moment) => {
+    if (operation === 'CreateApiKey' && moment === 'arrived') leaving.abort()
+  }
+  const body = JSON.stringify({ name: 'agent' })
+  await assert.rejects(fetch(`${url}/register`, { method: 'POST', headers, body, signal: leaving.signal }))
+  await until('registrations_total', { outcome: 'left', code: 'client_closed' })
+  await until('registrations_undone_total', { reason: 'client_closed' })
 })

@@ -29,8 +29,12 @@ export function countWork(
     const before = accountKeys
     accountKeys = null
     const signal = AbortSignal.any([stop, AbortSignal.timeout(COUNT_TIMEOUT_MS)])
-    const { count, isComplete } = await lowPriorityApiGateway.countKeys(signal)
-    accountKeys = isComplete ? count : before
+    try {
+      const { count, isComplete } = await lowPriorityApiGateway.countKeys(signal)
+      accountKeys = isComplete ? count : before
+    } catch (error) {
+      if (!stop.aborted) throw error
+    }
   }
 
   async function countStore(): Promise<Omit<WorkInStore, 'accountKeys'>> {
