@@ -24,9 +24,8 @@ import {
   UpdateUsagePlanCommand,
 } from '@aws-sdk/client-api-gateway'
 import { defaultGatewayOptions } from '../../emulator/options.ts'
-import { createRestApiReads } from '../../src/aws/rest-apis.ts'
-import { readGatewayConfig } from '../../src/config.ts'
-import { type Diagnosis, diagnose } from '../../src/setup/diagnose.ts'
+import type { Diagnosis } from '../../src/setup/diagnose.ts'
+import { askDoctor } from '../support/ask-doctor.ts'
 import { startAwsCli } from '../support/aws-cli/run.ts'
 import { startEmptyGateway } from '../support/gateways/local.ts'
 import { statusOf } from '../support/gateways/tested-gateway.ts'
@@ -76,7 +75,6 @@ async function createWorld(t: TestContext): Promise<World> {
   await sdk.send(new CreateUsagePlanKeyCommand({ usagePlanId: gold, keyId, keyType: 'API_KEY' }))
   const env = {
     ...gateway.env,
-    AWS_CALLS_PER_SECOND: '0',
     USAGE_PLANS: `free=${free},gold=${gold}`,
     API_BASE_URL: gateway.stageUrl(api.id, 'prod'),
     API_PROBE_PATH: '/orders',
@@ -556,23 +554,14 @@ function answerTo(world: World, [request, key]: readonly [string, string, number
   return statusOf(world, world.target, path, key === 'with the key' ? world.key.value : undefined, method)
 }
 
-/** Lets doctor look, as `firstkey doctor --api ID --stage NAME --key-stdin` does; it only reads. */
+/** Lets doctor look at the API and the key; it only reads. */
 async function lookAt({ gateway, env, target, asked }: World): Promise<Diagnosis> {
-  const environment = readGatewayConfig(env)
-  const reads = createRestApiReads({
-    ...{ region: environment.region, endpoint: environment.apiGatewayEndpoint },
-    ...{ proxies: environment.proxies, callsPerSecond: environment.callsPerSecond },
-    ...{ callTimeoutMs: 60_000, observeDate: () => undefined, signal: AbortSignal.timeout(120_000) },
-  })
   const before = gateway.calls.length
-  try {
-    return await diagnose(reads, environment, { ...target, key: asked })
-  } finally {
-    reads.close()
-    const calls = gateway.calls.slice(before)
-    assert.ok(calls.length > 0)
-    for (const { operation, method } of calls) assert.equal(method, 'GET', operation)
-  }
+  const diagnosis = await askDoctor(env, { ...target, key: asked })
+  const calls = gateway.calls.slice(before)
+  assert.ok(calls.length > 0)
+  for (const { operation, method } of calls) assert.equal(method, 'GET', operation)
+  return diagnosis
 }
 
 const notOk = ({ findings }: Diagnosis) => findings.filter(({ status }) => status !== 'ok')

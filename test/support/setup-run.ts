@@ -38,7 +38,7 @@ export interface ApplyOptions {
 }
 
 /** Opens a run against a local gateway. It is closed at the end of the test. */
-export function openSetup(t: TestContext, gateway: Gateway, typed: SetupArguments): SetupRun {
+export function openSetup(t: TestContext, gateway: Pick<Gateway, 'url'>, typed: SetupArguments): SetupRun {
   process.env['AWS_ACCESS_KEY_ID'] = defaultGatewayOptions.accessKeyId
   process.env['AWS_SECRET_ACCESS_KEY'] = defaultGatewayOptions.secretAccessKey
   const environment = readGatewayConfig({

@@ -17,6 +17,7 @@ import {
   GetStageCommand,
   GetUsageCommand,
   GetUsagePlanCommand,
+  GetUsagePlansCommand,
   ImportApiKeysCommand,
   type PatchOperation,
   UpdateApiKeyCommand,
@@ -148,6 +149,11 @@ export const features = {
     await sdk.send(new CreateApiKeyCommand({ name: 'secret' }))
     const { items = [] } = await sdk.send(new GetApiKeysCommand({ nameQuery: 'secret' }))
     return items[0]?.value === undefined
+  },
+  'GetUsagePlans lists the plans of a key alone': async ({ sdk }) => {
+    await sdk.send(new CreateUsagePlanCommand({ name: 'of others' }))
+    const { id: keyId } = await sdk.send(new CreateApiKeyCommand({ name: 'k' }))
+    return (await sdk.send(new GetUsagePlansCommand({ keyId }))).items?.length === 0
   },
   'CreateUsagePlanKey rejects a second plan of the stage': async ({ sdk }) => {
     const { id: apiId } = await helloApi(sdk)

@@ -28,6 +28,7 @@ const lacks: readonly Feature[] = [
   'GetUsage',
   'ImportApiKeys',
   'GetApiKeys keeps the values to itself',
+  'GetUsagePlans lists the plans of a key alone',
   'CreateUsagePlanKey rejects a second plan of the stage',
 ]
 
