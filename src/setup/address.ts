@@ -39,9 +39,7 @@ export async function findAddress(reads: Reads, account: AccountFacts, asked: As
     return {
       coverage: { target, isNamed: false, targets: [target] },
       // Another API than that of the environment: what the environment says is not about it.
-      findings: isTheirs
-        ? findings.filter(({ check }) => check === 'domain-mapping' || check === 'base-url')
-        : [],
+      findings: isTheirs ? findings : [],
       others: [],
     }
   }
@@ -176,10 +174,19 @@ async function judgeUrl(
     return {
       ...unknown,
       findings: [
-        fault(
-          `API_BASE_URL is in ${baseUrl.region}, and AWS_REGION is ${environment.region}`,
-          'keys and usage plans are of one Region: callers get 403 Forbidden with every key',
-        ),
+        {
+          ...fault(
+            `API_BASE_URL is in ${baseUrl.region}, and AWS_REGION is ${environment.region}`,
+            'keys and usage plans are of one Region: callers get 403 Forbidden with every key',
+          ),
+          mend:
+            expected === undefined
+              ? {
+                  ...{ by: 'operator', command: `AWS_REGION=${baseUrl.region}` },
+                  note: 'set it in the environment of the service, or API_BASE_URL to an API of this Region',
+                }
+              : set,
+        },
       ],
     }
   if (baseUrl.target?.stage === '')
@@ -242,6 +249,21 @@ async function judgeUrl(
         {
           ...{ check: 'domain-mapping', status: 'fault', where: { ...VARIABLE, ...target }, message, why },
           mend: remap(account, mapping, expected),
+        },
+      ],
+    }
+  const api = await reads.restApi(target.api)
+  if (api.known && api.value === 'http-api')
+    return {
+      ...unknown,
+      findings: [
+        {
+          ...fault(
+            `API_BASE_URL leads to ${target.api}, which is an HTTP API; the plans cover ${covered}`,
+            'HTTP APIs have no API keys and no usage plans: every caller passes, or none',
+            target,
+          ),
+          check: 'rest-api',
         },
       ],
     }

@@ -60,10 +60,17 @@ export async function diagnose(
   const isNamed =
     address.coverage.isNamed ||
     ofApis.some(({ check, status }) => status === 'fault' && (check === 'rest-api' || check === 'stage'))
+  const { baseUrl } = account
+  // Plans of another Region are not here, as its APIs are not.
+  const isElsewhere =
+    baseUrl !== null &&
+    baseUrl.region !== null &&
+    baseUrl.region !== environment.region &&
+    account.offered.every(({ plan }) => plan.known && plan.value === null)
   const found = [
     checkAccount(account),
     ...address.findings,
-    ...checkPlans(account, { ...address.coverage, isNamed }),
+    ...(isElsewhere ? [] : checkPlans(account, { ...address.coverage, isNamed })),
     ...ofApis,
     ...(account.key === null ? [] : checkKey(account, account.key, targets)),
   ]

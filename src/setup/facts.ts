@@ -56,6 +56,8 @@ export interface ApiFacts {
   readonly methods: Read<readonly EditedMethod[] | null>
   /** The methods as they are deployed at the stage. */
   readonly deployed: Read<readonly Method[] | null>
+  /** The methods of the stage's canary; `null` as well: it has none. */
+  readonly canary: Read<readonly Method[] | null>
   /** The place in which the stage looks for a key. */
   readonly deployedKeySource: Read<KeySource | null>
 }
@@ -63,6 +65,7 @@ export interface ApiFacts {
 export type Facts = AccountFacts & ApiFacts
 
 const NOTHING = { known: true, value: null } as const
+const NOT_DEPLOYED = { deployed: NOTHING, canary: NOTHING, deployedKeySource: NOTHING }
 
 /** Reads what concerns the account, its usage plans, and a key. @throws CannotLookError */
 export async function readAccountFacts(
@@ -113,19 +116,21 @@ async function readKey(reads: RestApiReads, value: string): Promise<KeyFacts> {
 export async function readApiFacts(reads: RestApiReads, target: Target): Promise<ApiFacts> {
   const api = await reads.restApi(target.api)
   if (api.known && (api.value === null || api.value === 'http-api'))
-    return { target, api, stages: NOTHING, methods: NOTHING, deployed: NOTHING, deployedKeySource: NOTHING }
+    return { target, api, ...NOT_DEPLOYED, stages: NOTHING, methods: NOTHING }
   const [stages, methods] = await Promise.all([reads.stages(target.api), reads.methods(target.api)])
   const stage = stages.known ? stages.value?.find(({ name }) => name === target.stage) : undefined
   if (stages.known && (stage === undefined || stage.deploymentId === null))
-    return { target, api, stages, methods, deployed: NOTHING, deployedKeySource: NOTHING }
-  const [deployed, deployedKeySource] = await Promise.all([
+    return { target, api, stages, methods, ...NOT_DEPLOYED }
+  const canaryId = stage?.canary?.deploymentId ?? null
+  const [deployed, canary, deployedKeySource] = await Promise.all([
     stages.known
       ? reads.deployed(target.api, stage?.deploymentId ?? '')
       : // The stage says which deployment it has.
         stages,
+    canaryId === null ? NOTHING : reads.deployed(target.api, canaryId),
     reads.deployedKeySource(target.api, target.stage),
   ])
-  return { target, api, stages, methods, deployed, deployedKeySource }
+  return { target, api, stages, methods, deployed, canary, deployedKeySource }
 }
 
 /** Formats a stage as usage plans do: `apiId:stage`. */

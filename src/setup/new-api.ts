@@ -57,7 +57,14 @@ const METHOD_AS_MADE: EditedMethod = {
 }
 
 const ABSENT = { known: true, value: null } as const
-const NOTHING = { api: ABSENT, stages: ABSENT, methods: ABSENT, deployed: ABSENT, deployedKeySource: ABSENT }
+const NOTHING = {
+  api: ABSENT,
+  stages: ABSENT,
+  methods: ABSENT,
+  deployed: ABSENT,
+  canary: ABSENT,
+  deployedKeySource: ABSENT,
+}
 
 /**
  * Finds the API by its tag. Two runs at once make one each: all runs keep the one that has a stage or, before there is one,

@@ -111,7 +111,6 @@ test('API_BASE_URL that leads elsewhere than the plans is named once, with the U
     ],
     [url('demo', 'prdo'), /leads to demo:prdo, which does not exist; the plans cover demo:prod/, right],
     [url('other1', 'prod'), /leads to other1:prod, which does not exist/, right],
-    [url('http1', 'prod'), /leads to http1:prod, which does not exist/, right],
     [
       'https://demo.execute-api.us-east-1.amazonaws.com/prod',
       /is in us-east-1, and AWS_REGION is eu-west-1/,
@@ -139,6 +138,11 @@ test('API_BASE_URL that leads elsewhere than the plans is named once, with the U
     else assert.match(mend?.command ?? '', command)
     assert.equal(diagnosis.result, 'faulty')
   }
+  const http = only(await look({}, { API_BASE_URL: url('http1', 'prod') }))
+  assert.deepEqual([http.check, http.mend?.command], ['rest-api', right])
+  const elsewhere = { API_BASE_URL: 'https://demo.execute-api.us-east-1.amazonaws.com/prod' }
+  const region = only(await look({}, { ...elsewhere, USAGE_PLANS: 'a=other1,b=other2' }))
+  assert.deepEqual([region.check, region.mend?.command], ['base-url', 'AWS_REGION=us-east-1'])
 })
 
 test('a trailing slash, a doubled one and capital letters in API_BASE_URL change nothing', async (t) => {
@@ -394,6 +398,56 @@ test('doctor goes on while API Gateway throttles, and a large API takes few call
   assert.deepEqual([check, message], ['key-required', 'GET /r0 needs no key'])
   const answered = gateway.calls.filter(({ status }) => status === 200)
   assert.ok(answered.length < 12, String(answered.length))
+})
+
+test('without USAGE_PLANS, a plan that lost its stage is named', async (t) => {
+  const { look, gateway } = await createWorld(t)
+  const [free, gold] = [gateway.account.plan('demofree'), gateway.account.plan('demogold')]
+  const bare = { USAGE_PLANS: '', API_BASE_URL: '' }
+  const places = async () =>
+    notOk(await look({ api: 'demo', stage: 'prod' }, bare)).map(({ check, status, where, mend }) => [
+      ...[check, status, where.usagePlanId, mend?.command?.includes('value=demo:prod')],
+    ])
+  gold.apiStages = []
+  assert.deepEqual(await places(), [['plan-stage', 'warning', 'demogold', true]])
+  free.apiStages = [{ apiId: 'demo', stage: 'old' }]
+  assert.deepEqual(await places(), [
+    ['plan-stage', 'fault', 'demofree', true],
+    ['plan-stage', 'fault', 'demogold', true],
+  ])
+  gold.apiStages = [{ apiId: 'other1', stage: 'prod' }]
+  assert.deepEqual(await places(), [['plan-stage', 'fault', 'demofree', true]])
+})
+
+test('plans that have no stage in common are named if nothing says which one is meant', async (t) => {
+  const { look, sdk, gateway } = await createWorld(t)
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'dev' }))
+  gateway.account.plan('demogold').apiStages = [{ apiId: 'demo', stage: 'dev' }]
+  const { check, status, message } = only(await look({}, { API_BASE_URL: '' }))
+  assert.deepEqual([check, status], ['plan-stage', 'warning'])
+  assert.match(message, /free covers demo:prod, gold covers demo:dev/)
+  assert.equal(only(await look()).where.plan, 'gold')
+})
+
+test('a canary shows which methods it opens', async (t) => {
+  const { look, gateway, sdk } = await createWorld(t)
+  const hello = [...gateway.account.restApis.get('demo').resources.values()].find(
+    ({ path }) => path === '/hello',
+  )
+  const change = (value: string) =>
+    sdk.send(
+      new UpdateMethodCommand({
+        ...{ restApiId: 'demo', resourceId: hello?.id, httpMethod: 'ANY' },
+        patchOperations: [{ op: 'replace', path: '/apiKeyRequired', value }],
+      }),
+    )
+  await change('false')
+  const canarySettings = { percentTraffic: 25 }
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'prod', canarySettings }))
+  await change('true')
+  const { check, status, message } = only(await look())
+  assert.deepEqual([check, status], ['canary', 'warning'])
+  assert.match(message, /^25 % .* where other methods open \(without a key: ANY \/hello\)$/)
 })
 
 test('a key that is no more than new is asked of the data plane', async (t) => {

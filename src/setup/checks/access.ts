@@ -12,6 +12,7 @@ import {
   replace,
   updateApi,
 } from './mends.ts'
+import { named, nameOf } from './methods.ts'
 import { zeroLimits } from './plan-limits.ts'
 
 /** Checks what lies before the methods: who may reach the API at all, and how often. */
@@ -139,8 +140,8 @@ function checkStageSettings(facts: Facts, stage: Stage): Finding[] {
     const { api, stage: name } = facts.target
     return {
       ...{ check, status: 'warning', where },
-      message: `${canary.percent} % of the requests get the canary deployment ${canary.deploymentId ?? ''}`,
-      why: 'its methods were not checked: a key may work with some requests and fail with others',
+      message: `${canary.percent} % of the requests get the canary deployment ${canary.deploymentId ?? ''}${differences(facts)}`,
+      why: 'a key may work with some requests and fail with others',
       mend: {
         by: 'operator',
         command: awsCommand(
@@ -187,6 +188,22 @@ function checkStageSettings(facts: Facts, stage: Stage): Finding[] {
       ? findings
       : [ok(check, where, `no method of ${showTarget(facts.target)} has a stage limit of 0`)]
   }
+}
+
+/** Says which methods of the canary need a key where those of the stage need none, and the other way round. */
+function differences({ canary, deployed }: Facts): string {
+  if (!canary.known) return `, whose methods cannot be read: ${canary.why}`
+  const before = new Map((deployed.known ? (deployed.value ?? []) : []).map((one) => [nameOf(one), one]))
+  const changed = (canary.value ?? []).filter(
+    (one) => before.get(nameOf(one))?.apiKeyRequired !== one.apiKeyRequired,
+  )
+  const open = changed.filter(({ apiKeyRequired }) => !apiKeyRequired)
+  const locked = changed.filter(({ apiKeyRequired }) => apiKeyRequired)
+  const parts = [
+    ...(open.length === 0 ? [] : [`without a key: ${named(open)}`]),
+    ...(locked.length === 0 ? [] : [`with a key: ${named(locked)}`]),
+  ]
+  return parts.length === 0 ? '' : `, where other methods open (${parts.join('; ')})`
 }
 
 /** Splits `~1hello/GET` and `*`/`*`, as stages have it: the slashes of the path are `~1`. */

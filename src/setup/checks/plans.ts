@@ -165,11 +165,55 @@ function checkStages(account: AccountFacts, inUse: readonly NamedPlan[], coverag
       },
     ]
   })
-  if (findings.length > 0 || inUse.length === 0) return findings
+  const empty = offered.length > 0 || !plans.known ? [] : emptyPlans(account, plans.value, inUse, target)
+  if (findings.length > 0 || empty.length > 0 || inUse.length === 0) return [...findings, ...empty]
+  const [first] = inUse
+  const common = first?.plan.stages.filter((stage) => inUse.every(({ plan }) => plan.stages.includes(stage)))
+  if (offered.length > 0 && target === null && common?.length === 0)
+    return [
+      {
+        ...{ check, status: 'warning', where: {} },
+        message: `no stage is on every plan: ${inUse.map(({ name, plan }) => `${name} covers ${plan.stages.join(' and ')}`).join(', ')}`,
+        why: 'the keys of one plan are refused where those of the other are taken',
+        mend: {
+          ...{ by: 'operator', command: null },
+          note: 'set API_BASE_URL to the API that the keys are to open, and run this again',
+        },
+      },
+    ]
   const names = inUse.map(({ name }) => name).join(', ')
   return target === null
     ? [ok(check, {}, `every plan covers a stage: ${names}`)]
     : [ok(check, { ...target }, `every plan covers ${showTarget(target)}: ${names}`)]
+}
+
+/** Plans without any stage, where `USAGE_PLANS` does not say which plans are meant: they may have lost it. */
+function emptyPlans(
+  { environment, key }: AccountFacts,
+  plans: readonly UsagePlan[],
+  inUse: readonly NamedPlan[],
+  target: Target | null,
+): Finding[] {
+  // The check of the key names its plan.
+  if (key !== null) return []
+  const empty = plans.filter(
+    ({ stages, usagePlanId }) =>
+      stages.length === 0 && !inUse.some(({ plan }) => plan.usagePlanId === usagePlanId),
+  )
+  return empty.map(({ name, usagePlanId, tags }) => ({
+    ...{ check: 'plan-stage', status: 'warning', where: { plan: name, usagePlanId, ...target } },
+    message: `the usage plan "${name}" has no API stage`,
+    why: 'its keys open nothing. A stage that is made anew is on no plan',
+    mend:
+      target === null
+        ? { by: 'operator', command: null, note: 'put a stage on it, or delete it' }
+        : mend(environment, {
+            tags,
+            commands: [addStage(usagePlanId, target)],
+            inTemplate: STAGE_IN_TEMPLATE,
+            note: 'or delete it, if it is not in use',
+          }),
+  }))
 }
 
 function coveredByNone({ environment }: AccountFacts, target: Target): Finding {

@@ -16,8 +16,9 @@ interface Probe {
   readonly method: Method | undefined
 }
 
-/** Where `API_BASE_URL` leads, if it is to the stage that is checked. */
-function pathOf({ leadsTo, target }: Facts): string | undefined {
+/** The path below the stage to which `API_BASE_URL` leads, if it is the stage that is checked; without it ''. */
+function pathOf({ leadsTo, target, baseUrl }: Facts): string | undefined {
+  if (baseUrl === null) return ''
   const { target: own, path } = leadsTo
   return own?.api === target.api && own.stage === target.stage ? path : undefined
 }
@@ -152,7 +153,8 @@ export function probeUrlOf(facts: Facts): string | undefined {
     (base === undefined ? null : environment.apiProbePath) ??
     firstOpened(deployed.known ? (deployed.value ?? []) : [], base ?? '')
   if (path === undefined) return undefined
-  if (base !== undefined) return `${environment.apiBaseUrl?.replace(/\/+$/, '')}${path}`
+  if (base !== undefined && environment.apiBaseUrl !== null)
+    return `${environment.apiBaseUrl.replace(/\/+$/, '')}${path}`
   // Only AWS's own endpoint has the API at a known host.
   return environment.apiGatewayEndpoint === undefined
     ? `${urlOf(target, environment.region, null)}${path}`
