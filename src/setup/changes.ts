@@ -78,11 +78,11 @@ const enableUsagePlans: Change = {
 }
 
 function removeRepeats({ plans }: Desired, existing: Existing): Change[] {
-  return plans.flatMap(({ name }) => {
-    const repeats = repeatedPlans(
-      existing.plans.filter((plan) => plan.name === name),
-      existing,
-    )
+  return plans.flatMap(({ name, usagePlanId }) => {
+    const named = existing.plans.filter((plan) => plan.name === name)
+    const repeats = repeatedPlans(named, existing)
+    // An operator who names one of them by its id decided otherwise.
+    if (repeats.some((plan) => plan.usagePlanId === usagePlanId)) return []
     return repeats.map((plan) =>
       removePlan(plan, 0, [
         'It was made by two runs of this command at once, or by one that was interrupted.',

@@ -287,6 +287,11 @@ test('of two plans that were made at once, the one that has keys is kept', async
     'its stage is taken off it, then it is deleted',
   )
   assert.ok(account.plans.has(last?.id ?? ''))
+
+  const spare = account.createPlan(rest)
+  await openSetup(t, gateway, { ...ORDER, plan: [`gold=id:${spare.id}`] }).apply()
+  assert.ok(account.plans.has(spare.id), 'the one that is named by its id stays')
+  account.plans.delete(spare.id)
   await requireDone(t, gateway)
 })
 

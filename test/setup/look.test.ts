@@ -72,3 +72,24 @@ test('without --methods, those that are deployed with a key stay, or all but OPT
   assert.deepEqual(await titles(['GET'], ['all']), ['ANY /any', 'deployment'])
   assert.deepEqual(await titles(['GET'], ['OPTIONS /hello']), ['OPTIONS /hello', 'deployment'])
 })
+
+test('a deployment that would open a method says so', async (t) => {
+  const gateway = await testGateway(t, {
+    restApis: [
+      {
+        ...{ id: 'bare', name: 'bare', stages: ['prod'] },
+        methods: METHODS.map((one) => ({ ...one, apiKeyRequired: one.httpMethod === 'GET' })),
+      },
+    ],
+    plans: [{ id: 'gold', name: 'gold', apiStages: [{ apiId: 'bare', stage: 'prod' }] }],
+  })
+  for (const { methods } of gateway.account.restApis.get('bare').resources.values())
+    for (const one of methods.values()) one.apiKeyRequired = false
+  const { changes } = await openSetup(t, gateway, { api: 'bare', methods: ['ANY /any'] }).look()
+  const deployment = changes.at(-1)
+  assert.deepEqual(deployment?.notes.slice(1), ['Careful: it opens GET /hello, which needs a key now.'])
+  assert.deepEqual(deployment?.steps, [
+    { what: 'GET /hello', before: 'with a key', after: 'without a key' },
+    { what: 'ANY /any', before: 'without a key', after: 'with a key' },
+  ])
+})
