@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { issueBootstrapToken } from '../../../src/auth/bootstrap-token.ts'
+import { createPrometheusMeter } from '../../../src/metrics/prometheus-meter.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import type { NewRegistration } from '../../../src/store/records.ts'
@@ -15,19 +16,49 @@ import {
   runJobsUntilIdle,
 } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
-import { manage, registered, startService, unlimitedPolicy } from '../../support/service.ts'
+import { readSamples, sum } from '../../support/samples.ts'
+import {
+  manage,
+  registered,
+  type ServiceOptions,
+  startService,
+  unlimitedPolicy,
+} from '../../support/service.ts'
 import { lease, newCompletion, newRegistration } from '../store-contract.ts'
 
 /** Starts the service on a table of its own, behind a proxy that causes faults. */
-async function start(t: TestContext, more: Record<string, string> = {}) {
+async function start(
+  t: TestContext,
+  more: Record<string, string> = {},
+  options: Pick<ServiceOptions, 'meter'> = {},
+) {
   const { table, endpoint } = await newTable()
   const dynamoDb = await startFaultyProxy(t, endpoint)
   const env = { ...storeEnv({ table, endpoint: dynamoDb.endpoint }), ...more }
-  return { dynamoDb, service: await startService(t, { env, timing: fastTiming }) }
+  return { dynamoDb, service: await startService(t, { env, timing: fastTiming, ...options }) }
 }
 
 /** More calls than any of these tests makes. */
 const ALL = 1_000
+
+test('transactions are measured by their end; one whose condition is not met has succeeded', async (t) => {
+  const meter = createPrometheusMeter({ plans: ['free'], version: '1.2.3', store: 'dynamodb' })
+  const { dynamoDb, service } = await start(t, {}, { meter })
+  const commits = async (outcome: string) =>
+    sum(readSamples(await meter.render()), 'firstkey_store_commits_total', { outcome }) ?? 0
+  const { secret } = await service.token({ maxUses: 1 })
+  assert.equal((await service.register(secret)).status, 201)
+  assert.ok((await commits('succeeded')) > 0)
+  assert.equal((await service.register(secret)).status, 403)
+  assert.equal(await commits('failed'), 0)
+  dynamoDb.order({ operation: 'TransactWriteItems', kind: 'throttle', times: ALL })
+  const other = await service.deps.store.takeLeaderLease('test', lease, Date.now()).then(
+    () => 'taken',
+    () => 'failed',
+  )
+  assert.equal(other, 'failed')
+  assert.ok((await commits('failed')) > 0)
+})
 
 for (const operation of ['GetItem', 'TransactWriteItems']) {
   test(`if DynamoDB throttles every ${operation}, the response is 503 upstream_throttled with Retry-After, and a retry succeeds`, async (t) => {
