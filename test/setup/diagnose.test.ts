@@ -429,6 +429,16 @@ test('plans that have no stage in common are named if nothing says which one is 
   assert.equal(only(await look()).where.plan, 'gold')
 })
 
+test('an API of many open methods is mended by one command', async (t) => {
+  const methods = Array.from({ length: 30 }, (_, i) => ({
+    ...{ path: `/r${i}`, httpMethod: 'GET', apiKeyRequired: false },
+  }))
+  const { look } = await createWorld(t, { restApis: [{ id: 'demo', name: 'd', stages: ['prod'], methods }] })
+  const { check, status, mend } = only(await look({}, { API_BASE_URL: '' }))
+  assert.deepEqual([check, status, mend?.by], ['key-required', 'fault', 'firstkey'])
+  assert.equal(mend?.command, 'firstkey setup --api demo --stage prod --methods all --yes')
+})
+
 test('a canary shows which methods it opens', async (t) => {
   const { look, gateway, sdk } = await createWorld(t)
   const hello = [...gateway.account.restApis.get('demo').resources.values()].find(

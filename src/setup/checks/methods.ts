@@ -1,6 +1,6 @@
 import type { EditedMethod, Method } from '../../aws/rest-apis.ts'
 import { type Facts, showTarget } from '../facts.ts'
-import { type CheckId, type Finding, notChecked, ok, type Place } from '../finding.ts'
+import { type CheckId, type Finding, type Mend, notChecked, ok, type Place } from '../finding.ts'
 import { restApiOf } from './api.ts'
 import { type AwsCommand, DEPLOY_IN_TEMPLATE, deploy, mend, replace, requireKey, updateApi } from './mends.ts'
 
@@ -95,10 +95,14 @@ export function checkMethods(facts: Facts, excepted: string | undefined): Findin
   const toFinding = (fault: MethodFault): Finding => ({
     ...{ check: fault.check, status: fault.status, where: place(fault.methods), why: fault.why },
     message: `${named(fault.methods)} ${fault.methods.length === 1 ? fault.one : fault.many}`,
-    mend: mend(environment, {
-      ...{ tags: api.tags, commands: fault.commands, inTemplate: fault.inTemplate },
-      ...(fault.note === undefined ? {} : { note: fault.note }),
-    }),
+    mend: inOneCommand(
+      facts,
+      fault,
+      mend(environment, {
+        ...{ tags: api.tags, commands: fault.commands, inTemplate: fault.inTemplate },
+        ...(fault.note === undefined ? {} : { note: fault.note }),
+      }),
+    ),
   })
   const findings = [
     ...keyFaults(facts, pairs, excepted),
@@ -115,6 +119,14 @@ export function checkMethods(facts: Facts, excepted: string | undefined): Findin
     ...(methods.known ? [ok('not-deployed', where, 'the methods are deployed as they are edited')] : []),
   ].filter(({ check }) => !silent.has(check))
   return [...findings, ...unread, ...good, ...checkAuthorization(facts, pairs)]
+}
+
+/** Mends an API of many methods, none of which needs a key, by firstkey: one command instead of one for each of them. */
+function inOneCommand({ target }: Facts, { check, status, methods }: MethodFault, each: Mend): Mend {
+  const isAll = check === 'key-required' && status === 'fault'
+  if (!isAll || each.by !== 'aws' || methods.length <= NAMED) return each
+  const command = `firstkey setup --api ${target.api} --stage ${target.stage} --methods all --yes`
+  return { by: 'firstkey', command, note: 'without --yes it shows what it would do' }
 }
 
 const needsKey = (method: Method | undefined) => method?.apiKeyRequired === true
