@@ -28,7 +28,7 @@ export interface KeyFacts {
   /** The usage plans that it is on. */
   readonly plans: Read<readonly UsagePlan[]>
   /** What is left of its quotas, by the id of the usage plan. A plan without a quota, or whose figures are not known, is not in it. */
-  readonly remaining: ReadonlyMap<string, number>
+  readonly remaining: ReadonlyMap<string, Read<number>>
 }
 
 /** What API Gateway says of the account and its usage plans, and what the environment expects of it. */
@@ -101,13 +101,14 @@ async function readKey(reads: RestApiReads, value: string): Promise<KeyFacts> {
     return { key, plans: { known: true, value: [] }, remaining: new Map() }
   const { id: keyId } = key.value
   const plans = await reads.plansOf(keyId)
-  const remaining = new Map<string, number>()
+  const remaining = new Map<string, Read<number>>()
   for (const { usagePlanId, limits } of plans.known ? plans.value : []) {
     if (limits.quota === null) continue
     const now = Date.now()
     const usage = await reads.usage({ usagePlanId, keyId, from: dateOf(now), to: dateOf(now) })
     const today = usage.known ? usage.value.at(-1) : undefined
-    if (today !== undefined) remaining.set(usagePlanId, today.remaining)
+    if (!usage.known) remaining.set(usagePlanId, usage)
+    else if (today !== undefined) remaining.set(usagePlanId, { known: true, value: today.remaining })
   }
   return { key, plans, remaining }
 }

@@ -600,3 +600,21 @@ for (const [name, cause] of Object.entries(CAUSES)) {
     })
   })
 }
+
+test('the usage of a key that may not be read is not checked, with the permission that it wants', async (t) => {
+  const world = await createWorld(t)
+  world.gateway.policy = {
+    Version: '2012-10-17',
+    Statement: [
+      { Effect: 'Allow', Action: 'apigateway:GET', Resource: '*' },
+      { Effect: 'Deny', Action: 'apigateway:GET', Resource: '*/usage' },
+    ],
+  }
+  const [found, ...others] = notOk(await lookAt(world))
+  assert.deepEqual(others, [])
+  assert.deepEqual([found?.check, found?.status], ['key-quota', 'not_checked'])
+  assert.equal(
+    found?.action,
+    `apigateway:GET on arn:aws:apigateway:eu-west-1::/usageplans/${world.gold}/usage`,
+  )
+})

@@ -113,14 +113,17 @@ function attach(keyId: string, plan: UsagePlan, present: readonly UsagePlan[]) {
 
 function checkQuota(account: AccountFacts, { id }: Key, { plans, remaining }: KeyFacts): Finding[] {
   const check = 'key-quota'
-  const withQuota = (plans.known ? plans.value : []).filter(({ usagePlanId }) => remaining.has(usagePlanId))
-  const findings = withQuota.flatMap(({ usagePlanId, name, limits }): Finding[] => {
+  return (plans.known ? plans.value : []).flatMap(({ usagePlanId, name, limits }): Finding[] => {
     const { quota } = limits
+    const left = remaining.get(usagePlanId)
     // A quota of 0 is the plan's own fault.
-    if (quota === null || quota.limit === 0 || (remaining.get(usagePlanId) ?? 1) > 0) return []
+    if (quota === null || quota.limit === 0 || left === undefined) return []
+    const where = { keyId: id, plan: name, usagePlanId }
+    if (!left.known) return [notChecked(check, where, `the usage of the key ${id}`, left)]
+    if (left.value > 0) return [ok(check, where, `${left.value} requests of its quota on ${name} are left`)]
     return [
       {
-        ...{ check, status: 'fault', where: { keyId: id, plan: name, usagePlanId } },
+        ...{ check, status: 'fault', where },
         message: `the key ${id} has used up its quota of ${quota.limit} requests a ${quota.period.toLowerCase()} on ${name} (${usagePlanId})`,
         why: 'callers get 429 Limit Exceeded with it until the next period begins',
         mend: mend(account.environment, {
@@ -137,12 +140,4 @@ function checkQuota(account: AccountFacts, { id }: Key, { plans, remaining }: Ke
       },
     ]
   })
-  if (findings.length > 0) return findings
-  return withQuota.map(({ usagePlanId, name }) =>
-    ok(
-      check,
-      { keyId: id, plan: name, usagePlanId },
-      `${remaining.get(usagePlanId)} requests of its quota on ${name} are left`,
-    ),
-  )
 }
