@@ -3,7 +3,7 @@ import { ApiError } from './api-error.ts'
 import type { OperationName } from './operation-names.ts'
 import { ACCOUNT_ID } from './rest-apis.ts'
 
-const list = z.union([z.string().transform((one) => [one]), z.array(z.string()).min(1)])
+const list = z.union([z.string().transform((one) => [one]), z.array(z.string()).min(1).readonly()])
 const statement = z.strictObject({
   Sid: z.string().optional(),
   Effect: z.enum(['Allow', 'Deny']),
@@ -13,7 +13,7 @@ const statement = z.strictObject({
 const document = z.strictObject({
   Version: z.enum(['2012-10-17', '2008-10-17']).optional(),
   Id: z.string().optional(),
-  Statement: z.union([statement.transform((one) => [one]), z.array(statement)]),
+  Statement: z.union([statement.transform((one) => [one]), z.array(statement).readonly()]),
 })
 
 /** A policy of a user or role. The emulator evaluates no conditions, and refuses a policy that has some. */

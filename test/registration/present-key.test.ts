@@ -13,6 +13,7 @@ import {
   type Service,
   startService,
 } from '../support/service.ts'
+import { allowOnlyService } from '../support/service-policy.ts'
 
 const MINUTE_MS = 60_000
 
@@ -176,6 +177,8 @@ test('a key that was moved to a plan that the service does not offer is live if 
     account.detach('demofree', api_key_id)
     account.attach(id, api_key_id)
   }
+  // The operator allows the service the plan too.
+  allowOnlyService(service.gateway, { AWS_REGION: 'eu-west-1', USAGE_PLANS: `vip=${same.id}` })
   const moved = await view(service, own)
   assert.deepEqual([moved.live, moved.plan, moved.usage_plan_id], [true, same.id, same.id])
   const next = rotatedSchema.parse(await (await rotate(service, own)).json())

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import { allowOnlyServiceOf } from './service-policy.ts'
 
 const root = join(import.meta.dirname, '../..')
 /** Node.js keeps compiled code here: a command of the CLI starts in a third of the time. */
@@ -70,12 +71,13 @@ export function startProgram(
 /** The `main` for {@link startServer} with short timings. */
 export const FAST_SERVER = 'test/support/fast-server.ts'
 
-/** Starts the service as a process. Resolves when it listens. */
+/** Starts the service as a process, with what it may do on a gateway of this process. Resolves when it listens. */
 export async function startServer(
   t: TestContext,
   env: Readonly<Record<string, string>>,
   main = 'src/start.js',
 ) {
+  allowOnlyServiceOf(env)
   const program = startProgram(t, main, [], env)
   const [, url = ''] = await program.seen(/listening on (http:\/\/[\d.:]+)/)
   return { ...program, url }

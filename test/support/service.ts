@@ -18,6 +18,7 @@ import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import type { BootstrapToken, TokenPolicy } from '../../src/store/records.ts'
 import { watchResponses } from './openapi/documented.ts'
+import { allowOnlyService, rememberGateway } from './service-policy.ts'
 
 /** Returns the environment variables of a server that uses `gateway`, with the gateway's demo credentials. */
 export function serverEnv(gateway: Gateway, dataDir: string): Record<string, string> {
@@ -45,6 +46,7 @@ export function tempDir(t: TestContext): string {
 /** Starts a local gateway that stops at the end of the test. */
 export async function testGateway(t: TestContext, options: Partial<GatewayOptions> = {}): Promise<Gateway> {
   const gateway = await startGateway(options)
+  t.after(rememberGateway(gateway))
   t.after(() => gateway.close())
   return gateway
 }
@@ -76,7 +78,8 @@ export interface ServiceOptions {
 }
 
 /**
- * Starts the whole service on a real socket, with a store file and a local gateway. It stops at the end of the test, which
+ * Starts the whole service on a real socket, with a store file and a local gateway, which allows only what the generated IAM
+ * policy does. It stops at the end of the test, which
  * fails if a response was not as the OpenAPI document says.
  */
 export async function startService(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
@@ -86,6 +89,7 @@ export async function startService(t: TestContext, options: ServiceOptions = {})
   const gateway = options.beside?.gateway ?? (await testGateway(t, { clock: soon, ...options.gateway }))
   const dataDir = options.beside?.dataDir ?? tempDir(t)
   const env = { ...serverEnv(gateway, dataDir), ...options.env }
+  allowOnlyService(gateway, env)
   // The SDK reads its credentials from the environment of this process.
   process.env['AWS_ACCESS_KEY_ID'] = env['AWS_ACCESS_KEY_ID']
   process.env['AWS_SECRET_ACCESS_KEY'] = env['AWS_SECRET_ACCESS_KEY']
