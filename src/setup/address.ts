@@ -1,7 +1,7 @@
 import { CannotLookError, type Mapping, type RestApiReads } from '../aws/rest-apis.ts'
 import { didYouMean } from '../did-you-mean.ts'
 import { type Target, urlOf } from './base-url.ts'
-import { addStage, awsCommand, mend, patchWords, replace, updatePlan } from './checks/mends.ts'
+import { addStage, awsCommand, mend, patchWords, replace, updatePlan, withoutStages } from './checks/mends.ts'
 import type { Coverage } from './checks/plans.ts'
 import { type AccountFacts, showTarget, targetsOf } from './facts.ts'
 import { type Finding, notChecked, ok } from './finding.ts'
@@ -112,21 +112,25 @@ async function askedTarget(
     return askedTarget(reads, account, { api: other.api, stage }, ofPlans)
   }
   const found = await reads.restApi(api)
+  if (found.known && found.value === 'http-api') return { api, stage: stage ?? '' }
+  const stages = await reads.stages(api)
   const { region } = account.environment
-  if (found.known && found.value === null)
+  // Each is `null` if there is no such API, and a role may be allowed to read only one of them.
+  if ([found, stages].some((one) => one.known && one.value === null))
     throw new CannotLookError(
       `there is no API ${api} in ${region}: ids of APIs are of one account and Region, so check AWS_REGION and the credentials`,
     )
-  if (found.known && found.value === 'http-api') return { api, stage: stage ?? '' }
-  const stages = await reads.stages(api)
   const names = stages.known ? (stages.value ?? []).map(({ name }) => name) : []
   if (stage === null) {
     const [own] = near.filter((one) => one.api === api)
     const [first, ...rest] = names
     if (own !== undefined) return own
     if (first !== undefined && rest.length === 0) return { api, stage: first }
-    if (first === undefined)
-      throw new CannotLookError(`the API ${api} has no stage yet: it was never deployed`)
+    if (!stages.known)
+      throw new CannotLookError(
+        `the stages of the API ${api} cannot be read (${stages.action ?? stages.why}): name one with --stage`,
+      )
+    if (first === undefined) throw new CannotLookError(`the API ${api} ${withoutStages(api, null, region)}`)
     throw new CannotLookError(`the API ${api} has the stages ${names.join(', ')}: choose one with --stage`)
   }
   const target = { api, stage }
@@ -134,7 +138,7 @@ async function askedTarget(
   if (isKnown) return target
   throw new CannotLookError(
     names.length === 0
-      ? `the API ${api} has no stage ${stage}: it was never deployed`
+      ? `the API ${api} ${withoutStages(api, stage, region)}`
       : `the API ${api} has no stage ${stage}${didYouMean(stage, names)}; its stages are ${names.join(', ')}`,
   )
 }

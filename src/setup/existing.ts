@@ -3,6 +3,7 @@ import type { UsagePlan } from '../aws/usage-plans.ts'
 import type { GatewayConfig } from '../config.ts'
 import { didYouMean } from '../did-you-mean.ts'
 import type { Existing } from './changes.ts'
+import { withoutStages } from './checks/mends.ts'
 import { type AccountFacts, type ApiFacts, readAccountFacts, readApiFacts } from './facts.ts'
 import { isMadeBy } from './made-by-setup.ts'
 
@@ -53,6 +54,7 @@ export async function readExisting(
     id,
     stage,
     stages.map((one) => one.name),
+    environment.region,
   )
   return { api, existing: { ...existing, target: { api: id, stage: '' } }, faults: [fault] }
 }
@@ -111,12 +113,13 @@ async function onlyStage(reads: RestApiReads, api: string): Promise<string | und
   return others.length === 0 ? only?.name : undefined
 }
 
-function noSuchStage(api: string, stage: string | undefined, names: readonly string[]): string {
-  if (names.length === 0)
-    return (
-      `--api ${api}: this API has no stage yet, since it was never deployed: ` +
-      `aws apigateway create-deployment --rest-api-id ${api} --stage-name ${stage ?? 'prod'}`
-    )
+function noSuchStage(
+  api: string,
+  stage: string | undefined,
+  names: readonly string[],
+  region: string,
+): string {
+  if (names.length === 0) return `--api ${api}: this API ${withoutStages(api, stage ?? null, region)}`
   const list = `its stages are ${names.join(', ')}`
   return stage === undefined
     ? `--stage is missing: the API ${api} has several, ${names.join(', ')}`

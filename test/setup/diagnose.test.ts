@@ -32,6 +32,18 @@ const { accessKeyId, secretAccessKey, region } = defaultGatewayOptions
 process.env['AWS_ACCESS_KEY_ID'] = accessKeyId
 process.env['AWS_SECRET_ACCESS_KEY'] = secretAccessKey
 
+/** A policy that allows to read these paths. */
+const allow = (...paths: string[]) => ({
+  Version: '2012-10-17' as const,
+  Statement: [
+    {
+      Effect: 'Allow' as const,
+      Action: 'apigateway:GET',
+      Resource: paths.map((path) => `arn:aws:apigateway:eu-west-1::${path}`),
+    },
+  ],
+})
+
 /** The gateway's own API `demo` with the plans free and gold, all healthy. */
 async function createWorld(t: TestContext, options: Partial<GatewayOptions> = {}): Promise<World> {
   const gateway = await testGateway(t, options)
@@ -239,7 +251,7 @@ test('a stage that was deleted is one fault, and its mend puts it on the plans a
   assert.deepEqual(gateway.account.plan('demofree').apiStages, [])
   const { check, status, mend, message } = only(await look())
   assert.deepEqual([check, status], ['stage', 'fault'])
-  assert.match(message, /the API demo has no stage prod: it was never deployed/)
+  assert.match(message, /the API demo has no stage prod: it was never deployed, or the stage was deleted$/)
   assert.match(mend?.command ?? '', /create-deployment .*\n.*demofree.*\n.*demogold/)
 })
 
@@ -271,7 +283,29 @@ test('an API without a usage plan, and an HTTP API, are named', async (t) => {
   await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'dev' }))
   await assert.rejects(look({ api: 'demo' }, none), /has the stages prod, dev: choose one with --stage/)
   const { id } = await sdk.send(new CreateRestApiCommand({ name: 'x' }))
-  await assert.rejects(look({ api: id ?? '' }, none), /has no stage yet/)
+  await assert.rejects(
+    look({ api: id ?? '' }, none),
+    RegExp(`has no stage: .* create-deployment --rest-api-id ${id} --stage-name prod --region eu-west-1$`),
+  )
+})
+
+test('an API that does not exist, or whose stages may not be read, is not called undeployed', async (t) => {
+  const { look, gateway } = await createWorld(t, { plans: [] })
+  const none = { USAGE_PLANS: '', API_BASE_URL: '' }
+  const asked: [allowed: string[], api: string, message: RegExp][] = [
+    [['/restapis/*'], 'gone1', /^there is no API gone1 in eu-west-1/],
+    [['/restapis/*/stages'], 'gone1', /^there is no API gone1 in eu-west-1/],
+    [['/restapis/gone1'], 'gone1', /^there is no API gone1 in eu-west-1/],
+    [[], 'demo', /^the stages of the API demo cannot be read \(apigateway:GET on .*stages\): name one/],
+  ]
+  for (const [allowed, api, message] of asked) {
+    gateway.policy = allow('/account', '/usageplans', ...allowed)
+    await assert.rejects(
+      look({ api }, none),
+      (error) => error instanceof CannotLookError && message.test(error.message),
+      allowed.join(),
+    )
+  }
 })
 
 test('all stages of the plans are checked if API_BASE_URL does not choose one', async (t) => {
@@ -329,16 +363,6 @@ test('what a stack of CloudFormation owns is mended in its template', async (t) 
 
 test('what may not be read is not checked, with the permission that it wants', async (t) => {
   const { look, gateway } = await createWorld(t)
-  const allow = (...paths: string[]) => ({
-    Version: '2012-10-17' as const,
-    Statement: [
-      {
-        Effect: 'Allow' as const,
-        Action: 'apigateway:GET',
-        Resource: paths.map((path) => `arn:aws:apigateway:eu-west-1::${path}`),
-      },
-    ],
-  })
   const arn = (path: string) => `apigateway:GET on arn:aws:apigateway:eu-west-1::${path}`
   const all = [
     '/account',

@@ -28,7 +28,7 @@ test('what the options name has to be there', async (t) => {
     [{ api: 'bare', plan: ['a='] }, /^--stage is missing: the API bare has several, prod, test$/],
     [
       { api: 'none', plan: ['a='] },
-      /^--api none: this API has no stage yet.*: aws apigateway create-deployment --rest-api-id none --stage-name prod$/,
+      /^--api none: this API has no stage: it was never .*: aws apigateway create-deployment --rest-api-id none --stage-name prod --region eu-west-1$/,
     ],
     [prod, /^no usage plan covers the stage prod of bare, so no key would open it: add --plan/],
     [

@@ -54,7 +54,7 @@ export function checkStage(facts: Facts, plans: readonly NamedPlan[]): Finding[]
     return [ok(check, { ...target }, `the stage ${target.stage} has the deployment ${stage.deploymentId}`)]
   const others =
     names.length === 0
-      ? 'it was never deployed'
+      ? 'it was never deployed, or the stage was deleted'
       : `its stages are ${names.join(', ')}${didYouMean(target.stage, names)}`
   const lacking = plans.filter(({ plan }) => !plan.stages.includes(showTarget(target)))
   return [

@@ -51,6 +51,12 @@ export function deploy({ api, stage }: Target): AwsCommand {
   return awsCommand('create-deployment', '--rest-api-id', api, '--stage-name', stage)
 }
 
+/** Says of an API without stages why it has none, and how it gets the one that is asked for. */
+export function withoutStages(api: string, stage: string | null, region: string): string {
+  const command = deploy({ api, stage: stage ?? 'prod' })(region)
+  return `has no stage: it was never deployed, or its stages were deleted. To deploy it: ${command}`
+}
+
 /** One change of an update. */
 export interface Patch {
   readonly op: 'add' | 'remove' | 'replace'
