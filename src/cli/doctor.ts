@@ -113,10 +113,20 @@ async function readKey(): Promise<string> {
 const LABELS = { ok: 'ok', warning: 'warning', fault: 'fault', not_checked: 'not checked' }
 
 /** Prints what was found. */
-export function printDiagnosis(diagnosis: Diagnosis, asJson: boolean): void {
+function printDiagnosis(diagnosis: Diagnosis, asJson: boolean): void {
   if (asJson) printJson(diagnosisJson(diagnosis))
-  else for (const finding of diagnosis.findings) printFinding(finding)
-  const { findings, targets, others, result } = diagnosis
+  else for (const finding of diagnosis.findings) for (const line of linesOf(finding)) print(line)
+  noteVerdict(diagnosis)
+}
+
+/** Prints on stderr what is not well, and the verdict. */
+export function noteDiagnosis(diagnosis: Diagnosis): void {
+  for (const finding of diagnosis.findings)
+    if (finding.status !== 'ok') for (const line of linesOf(finding)) note(line)
+  noteVerdict(diagnosis)
+}
+
+function noteVerdict({ findings, targets, others, result }: Diagnosis): void {
   if (others.length > 0)
     note(
       `The plans also cover ${others.map(show).join(', ')}, not checked here: --api and --stage choose another one.`,
@@ -136,14 +146,15 @@ const show = ({ api, stage }: { api: string; stage: string }) => (stage === '' ?
 
 const INDENT = ' '.repeat(13)
 
-function printFinding({ check, status, where, message, why, mend, action }: Finding): void {
-  print(`${LABELS[status].padEnd(11)}  ${check.padEnd(17)}  ${placeText(where)}${message}`)
-  if (why !== undefined) print(`${INDENT}why: ${why}`)
+function linesOf({ check, status, where, message, why, mend, action }: Finding): string[] {
+  const lines = [`${LABELS[status].padEnd(11)}  ${check.padEnd(17)}  ${placeText(where)}${message}`]
+  if (why !== undefined) lines.push(`${INDENT}why: ${why}`)
   if (mend !== undefined && mend.command !== null) {
-    print(`${INDENT}mend${mend.note === undefined ? '' : ` (${mend.note})`}:`)
-    for (const line of mend.command.split('\n')) print(`${INDENT}  ${line}`)
-  } else if (mend?.note !== undefined) print(`${INDENT}mend: ${mend.note}`)
-  if (action !== undefined) print(`${INDENT}permission: ${action}`)
+    lines.push(`${INDENT}mend${mend.note === undefined ? '' : ` (${mend.note})`}:`)
+    lines.push(...mend.command.split('\n').map((line) => `${INDENT}  ${line}`))
+  } else if (mend?.note !== undefined) lines.push(`${INDENT}mend: ${mend.note}`)
+  if (action !== undefined) lines.push(`${INDENT}permission: ${action}`)
+  return lines
 }
 
 /** The place of a finding before its message, as in `plan gold (abc123), API a1b2c3d4e5, stage prod: `. */

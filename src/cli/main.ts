@@ -17,13 +17,14 @@ import { addTrustCommands } from './trust.ts'
 watchOutput()
 const program = new Command('firstkey')
   .description(
-    'Operator commands for firstkey. They work on the store that STORE names, even while a server is running.',
+    'Operator commands for firstkey. They work on the store that STORE names, even while a server is running; setup and ' +
+      'doctor need no store.',
   )
   .version(pkg.version)
   .showHelpAfterError('(add --help to see the options)')
   .addHelpText('afterAll', ({ command }) =>
-    // It prints no times, and has exit codes of its own.
-    command.name() === 'doctor'
+    // They print no times, and have exit codes of their own.
+    command.name() === 'doctor' || command.name() === 'setup'
       ? ''
       : '\nTimes are ISO 8601, UTC unless they have an offset, and are printed in UTC.' +
         '\nExit codes: 0 done, or a dry run; 1 not done, or wrong usage; 130 stopped by Ctrl-C.',

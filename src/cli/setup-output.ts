@@ -7,7 +7,7 @@ import type { Look } from '../setup/look.ts'
 import { toPatch } from '../setup/patches/patch.ts'
 import { type PatchTool, printPatch } from '../setup/patches/print-patch.ts'
 import type { ServiceEnvironment } from '../setup/service-environment.ts'
-import { diagnosisJson, printDiagnosis } from './doctor.ts'
+import { diagnosisJson, noteDiagnosis } from './doctor.ts'
 import { endDryRun } from './dry-run.ts'
 import { formatJson, printable } from './format.ts'
 import { note, print, printJson, write } from './output.ts'
@@ -60,16 +60,23 @@ export interface Result {
   readonly policy: PolicyDocument
 }
 
-/** Prints what a run changed and led to. @param result `null`: all was removed */
+/**
+ * Prints what a run changed and led to. Without `--json`, stdout is an env file.
+ * @param result `null`: all was removed
+ */
 export function showResult(done: readonly Change[], result: Result | null, { json }: SetupArguments): void {
   if (json) printJson({ ...resultJson(result), dry_run: false, changes: done.map(changeJson) })
   else if (result === null)
     note(done.length === 0 ? 'There is nothing left to remove.' : 'All of it is removed.')
   else {
     note(done.length === 0 ? 'Everything is set up already: nothing was changed.' : 'All changes are made.')
-    printDiagnosis(result.diagnosis, false)
+    note('')
+    note('The IAM policy of the role of firstkey:')
+    for (const line of formatJson(result.policy).split('\n')) note(line)
+    note('')
+    noteDiagnosis(result.diagnosis)
+    note('')
     printEnvironment(result.variables)
-    write(`\n# The IAM policy of its role:\n${formatJson(result.policy)}\n`)
   }
 }
 
@@ -83,7 +90,6 @@ function resultJson(result: Result | null): object {
 }
 
 function printEnvironment(variables: ServiceEnvironment): void {
-  write('\n')
   print('# The environment of firstkey, for an env file, or for a shell after "set -a":')
   for (const [name, value] of Object.entries(variables)) print(`${name}=${value}`)
   if (variables.USAGE_PLANS === '')

@@ -41,25 +41,30 @@ export function addSetupCommand(program: Command): void {
     .option('--api <id>', 'the REST API, as in a1b2c3d4e5')
     .option('--new <name>', 'make a REST API with GET /hello instead')
     .option('--stage <name>', `the stage (default: the only one; of a new API ${DEFAULT_STAGE})`)
-    .option(
-      '--plan <plan>',
-      'a usage plan that covers the stage, as in gold=rate:100,burst:250,quota:10000/day; may repeat. ' +
-        'Limits that it does not name stay.',
-      repeated,
-      [],
+    .addOption(
+      new Option(
+        '--plan <plan>',
+        'a usage plan that covers the stage, as in gold=rate:100,burst:250,quota:10000/day; may repeat. ' +
+          'Limits that it does not name stay.',
+      )
+        .argParser(repeated)
+        .default([], `those of the stage; of a new API ${DEFAULT_PLAN}`),
     )
-    .option(
-      '--methods <method>',
-      "a method that requires a key, as in 'GET /hello', or all (but OPTIONS); may repeat. Left out: those that require one " +
-        'already or, if none does, all.',
-      repeated,
-      [],
+    .addOption(
+      new Option(
+        '--methods <method>',
+        "a method that requires a key, as in 'GET /hello', or all (but OPTIONS); may repeat",
+      )
+        .argParser(repeated)
+        .default([], 'those that require one already or, if none does, all'),
     )
-    .option(
-      '--throttle <method>',
-      "the limits of one method for these plans, as in 'GET /hello=rate:10,burst:20'; may repeat",
-      repeated,
-      [],
+    .addOption(
+      new Option(
+        '--throttle <method>',
+        "the limits of one method for these plans, as in 'GET /hello=rate:10,burst:20'; may repeat",
+      )
+        .argParser(repeated)
+        .default([], 'as they are'),
     )
     .option('--delete [name]', 'with --new: remove that API and its usage plans')
     .option('--force', 'change also what belongs to a CloudFormation stack; delete also plans that have keys')
@@ -70,6 +75,19 @@ export function addSetupCommand(program: Command): void {
       ),
     )
     .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      `
+It needs AWS_REGION and AWS credentials, and no store. With --yes, stdout is an env file for the service; the progress, the
+faults that are left and the IAM policy of the service are on stderr. With --json, stdout has all of it.
+
+Exit codes: 0 done, or a dry run; 1 not done, faults are left, or wrong usage.
+
+Examples:
+  firstkey setup --new hello --yes > firstkey.env
+  firstkey setup --api a1b2c3d4e5 --stage prod --plan gold=rate:100,burst:250,quota:10000/day --methods all
+  firstkey setup --api a1b2c3d4e5 --plan gold= --print terraform`,
+    )
     .action((options: SetupArguments) => setUp(options))
 }
 

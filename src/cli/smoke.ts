@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { AwsCall } from '../aws/client.ts'
 import type { Deps } from '../deps.ts'
 import { formatDuration } from '../duration.ts'
@@ -46,11 +46,10 @@ export function addSmokeCommand(program: Command): void {
       DEFAULT_KEYS,
     )
     .option('--plan <name>', 'the plan of the keys, one of USAGE_PLANS (default: the first)')
-    .option(
-      '--wait <duration>',
-      'how long to wait at most until the API accepts or refuses keys',
-      duration,
-      DEFAULT_WAIT_MS,
+    .addOption(
+      new Option('--wait <duration>', 'how long to wait at most until the API accepts or refuses keys')
+        .argParser(duration)
+        .default(DEFAULT_WAIT_MS, formatDuration(DEFAULT_WAIT_MS)),
     )
     .option('--remove', 'only remove what earlier runs left')
     .option('--yes', 'do it instead of saying what would be done')

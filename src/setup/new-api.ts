@@ -187,7 +187,7 @@ export async function planRemoval(reads: RestApiReads, name: string): Promise<Re
     if (keys.length > 0)
       objections.push(
         `the usage plan ${plan.name} (${plan.usagePlanId}) has ${keys.length} ${keys.length === 1 ? 'key' : 'keys'}, ` +
-          `which would open nothing any more: ${shorten(keys)}`,
+          `which would open nothing any more (revoke ${keys.length === 1 ? 'it' : 'them'} first): ${shorten(keys)}`,
       )
   }
   for (const { id } of apis)

@@ -118,7 +118,10 @@ test('the removal objects to keys on its plans, and to plans of others on its AP
   for (const name of ['acme', 'bob']) account.attach(own?.id ?? '', account.createKey({ name }).id)
   const { objections, changes } = await openSetup(t, gateway, REMOVAL).look()
   assert.equal(objections.length, 2)
-  assert.match(objections[0] ?? '', /free \(\w+\) has 2 keys, which would open nothing any more: acme, bob$/)
+  assert.match(
+    objections[0] ?? '',
+    /free \(\w+\) has 2 keys, which would open nothing any more \(revoke them first\): acme, bob$/,
+  )
   assert.match(objections[1] ?? '', /free \(others\), which this command did not make, covers \w+:prod$/)
   assert.equal(changes.length, 3)
   await openSetup(t, gateway, REMOVAL).apply()
