@@ -3,9 +3,9 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { PrometheusMeter } from './prometheus-meter.ts'
 
-/** The time limits of a scrape: for its head and until its connection is closed while idle (ms). */
+/** The time limits of a scrape: for its head, and until the answer is sent (ms). */
 const HEAD_MS = 5_000
-const IDLE_MS = 65_000
+const SEND_MS = 10_000
 /** More than the Prometheus servers of any installation; further connections are refused. */
 const MOST_CONNECTIONS = 20
 
@@ -17,11 +17,13 @@ export interface MetricsServer {
 
 /**
  * Serves the metrics of a process at `/metrics`, and nothing else, on a port of their own.
+ * @param sendMs the time limit for sending an answer
  * @throws Error as `listen` does
  */
 export async function serveMetrics(
   meter: Pick<PrometheusMeter, 'contentType' | 'render'>,
   { host, port }: { readonly host: string; readonly port: number },
+  sendMs = SEND_MS,
 ): Promise<MetricsServer> {
   let rendering: Promise<string> | undefined
 
@@ -34,10 +36,10 @@ export async function serveMetrics(
   }
 
   const answer: RequestListener = async (request, response) => {
-    const { method = '', url = '' } = request
-    // The body of a request is not read: without it the connection can serve no second one.
-    if (request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined)
-      response.setHeader('connection', 'close')
+    const { method = '', url = '', socket } = request
+    // A client that does not read its answer would hold one of the connections.
+    const sending = setTimeout(() => socket.destroy(), sendMs).unref()
+    response.once('close', () => clearTimeout(sending))
     const end = (status: number, body: string, headers: Record<string, string> = {}) =>
       response
         .writeHead(status, {
@@ -58,10 +60,12 @@ export async function serveMetrics(
   }
 
   const server = createServer(
-    { headersTimeout: HEAD_MS, requestTimeout: HEAD_MS, keepAliveTimeout: IDLE_MS },
+    { headersTimeout: HEAD_MS, requestTimeout: HEAD_MS, connectionsCheckingInterval: HEAD_MS },
     answer,
   )
   server.maxConnections = MOST_CONNECTIONS
+  // Bodies are not read, and answers to pipelined requests would pile up in memory.
+  server.maxRequestsPerSocket = 1
   server.listen({ host, port })
   await once(server, 'listening')
   const { address, port: actual, family } = server.address() as AddressInfo

@@ -87,14 +87,15 @@ export async function diagnose(
 
 /** All checks of one API and stage. @param plans those that are to cover it */
 export function checkApi(facts: Facts, plans: readonly NamedPlan[]): Finding[] {
+  const ofPath = checkBasePath(facts)
   return [
     checkRestApi(facts),
     ...checkStage(facts, plans),
     ...checkKeySource(facts),
     ...checkMethods(facts, openProbe(facts)),
     ...checkAccess(facts),
-    ...checkBasePath(facts),
-    ...checkProbePath(facts),
+    // Below a path without methods there is none to probe either.
+    ...(ofPath.length > 0 ? ofPath : checkProbePath(facts)),
   ]
 }
 

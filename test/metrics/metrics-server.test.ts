@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { renameSync } from 'node:fs'
 import { createServer, request } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { serveMetrics } from '../../src/metrics/metrics-server.ts'
 import { needsPromtool, runPromtool } from '../support/promtool.ts'
 import { readSamples, sum } from '../support/samples.ts'
 import { runCli, startProgram, startServer } from '../support/server-process.ts'
@@ -128,6 +130,25 @@ test('the metrics of a process, from its start to its stop', async (t) => {
     assert.equal(await server.ended(), 0)
     await assert.rejects(fetch(metricsUrl))
   })
+})
+
+test('clients that do not read their answers keep no scrape away for long', async (t) => {
+  const meter = { contentType: 'text/plain', render: async () => 'x'.repeat(8_000_000) }
+  const server = await serveMetrics(meter, { host: '127.0.0.1', port: 0 }, 1_000)
+  t.after(() => server.close())
+  const { port } = new URL(server.url)
+  // As many as the server takes, and each pipelines its requests.
+  const holders = Array.from({ length: 20 }, () => {
+    const client = connect(Number(port), '127.0.0.1').pause()
+    client.on('error', () => undefined)
+    client.write('GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(100))
+    return client
+  })
+  t.after(() => holders.forEach((one) => void one.destroy()))
+  await Promise.all(holders.map((one) => once(one, 'connect')))
+  const scrape = () => fetch(server.url, { method: 'HEAD' }).catch(() => undefined)
+  for (const giveUpAt = performance.now() + LONGEST_MS; (await scrape())?.status !== 200; await sleep(100))
+    assert.ok(performance.now() < giveUpAt, 'the clients still hold all connections')
 })
 
 test('a metrics port in use, or an address that the machine does not have, stops the start before anything else', async (t) => {

@@ -141,7 +141,7 @@ test('API_BASE_URL that leads elsewhere than the plans is named once, with the U
     [`${url('demo', 'prod')}/hallo`, /leads to \/hallo, below which demo:prod has no method/, right],
   ]
   for (const [API_BASE_URL, message, command] of cases) {
-    const diagnosis = await look({}, { API_BASE_URL })
+    const diagnosis = await look({}, { API_BASE_URL, API_PROBE_PATH: '/hello' })
     const { check, status, message: found, mend, where } = only(diagnosis)
     assert.deepEqual([check, status], ['base-url', 'fault'], API_BASE_URL)
     assert.match(found, message)
