@@ -81,7 +81,7 @@ export function addSetupCommand(program: Command): void {
 It needs AWS_REGION and AWS credentials, and no store. With --yes, stdout is an env file for the service; the progress, the
 faults that are left and the IAM policy of the service are on stderr. With --json, stdout has all of it.
 
-Exit codes: 0 done, or a dry run; 1 not done, faults are left, or wrong usage.
+Exit codes: 0 done, or a dry run; 1 not done, faults are left, or wrong usage; 130 stopped by Ctrl-C.
 
 Examples:
   firstkey setup --new hello --yes > firstkey.env
@@ -204,17 +204,28 @@ function withConsent(look: () => Promise<Look>, options: SetupArguments): () => 
   }
 }
 
+/** Makes changes. SIGINT or SIGTERM ends the process after it has said what is done and what is left. */
 async function makeChanges(
   look: () => Promise<Look>,
   { changes, progress, signal }: Gateway,
 ): Promise<Change[]> {
+  const stop = new AbortController()
+  const interrupt = (name: NodeJS.Signals) => stop.abort(new Error(`stopped by ${name}`, { cause: name }))
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   try {
-    return await applyChanges(look, changes, progress, signal)
+    return await applyChanges(look, changes, progress, AbortSignal.any([signal, stop.signal]))
   } catch (error) {
     if (!(error instanceof UnfinishedError)) throw error
-    throw new Error(error.left.length + error.done.length === 0 ? error.message : describeUnfinished(error), {
-      cause: error,
-    })
+    const message = error.left.length + error.done.length === 0 ? error.message : describeUnfinished(error)
+    if (stop.signal.aborted) {
+      for (const line of `firstkey: ${message}`.split('\n')) note(line)
+      // A shell stops its script only after a program that the signal itself ended.
+      process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+      process.kill(process.pid, stop.signal.reason.cause)
+    }
+    throw new Error(message, { cause: error })
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
   }
 }
 

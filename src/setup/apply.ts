@@ -54,7 +54,7 @@ const QUOTAS: Partial<Record<Write['operation'], string>> = {
  * remembered: a run that was interrupted is repeated.
  * @param plan reads what is there and returns what is left
  * @returns the changes that were made
- * @throws UnfinishedError if a call fails, or others undo the changes
+ * @throws UnfinishedError if a call fails, others undo the changes, or `signal` aborts
  */
 export async function applyChanges(
   plan: () => Promise<Plan>,
@@ -80,14 +80,15 @@ export async function applyChanges(
           done,
           rest,
         )
+      if (signal.aborted) throw new UnfinishedError(messageOf(signal.reason), done, rest)
       progress.begins(change)
       try {
         const id = await make(change, changes, progress, signal)
         if (id !== null) created.add(id)
         done.push(change)
       } catch (error) {
-        if (isOutdated(error) && count < MOST_REPEATS) break
-        throw new UnfinishedError(messageOf(error), done, rest, error)
+        if (isOutdated(error) && count < MOST_REPEATS && !signal.aborted) break
+        throw new UnfinishedError(messageOf(signal.aborted ? signal.reason : error), done, rest, error)
       }
     }
   }

@@ -279,3 +279,22 @@ test('--new leads from nothing to a key of firstkey that opens the API, and --de
   assert.equal(again.code, 0)
   assert.match(again.stderr, /There is nothing left to remove/)
 })
+
+for (const stop of ['SIGINT', 'SIGTERM'] as const)
+  test(`${stop} ends a run that says what is done and what is left, and the next one goes on there`, async (t) => {
+    const { gateway, env, cli } = await setUp(t)
+    gateway.faults.order({ operation: 'UpdateMethod', when: 'after', kind: 'hang' })
+    const run = startProgram(t, 'src/cli/main.ts', ['setup', ...ORDER, '--yes'], env)
+    await run.seen(/method GET \/hello/)
+    run.child.kill(stop)
+    assert.equal(await run.ended(), stop)
+    assert.match(
+      run.output.stderr,
+      new RegExp(
+        `^firstkey: stopped by ${stop}\\n {2}done: usage plan gold\\n {2}left: method GET /hello; .*deployment to the stage prod\\n`,
+        'm',
+      ),
+    )
+    assert.equal((await cli([...ORDER, '--yes'])).code, 0)
+    assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
+  })
