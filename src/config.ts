@@ -368,7 +368,7 @@ function publicUrlOf(url: string | undefined, port: number): string {
 }
 
 /** The paths at the root of an API with a custom domain that never reach it. */
-const RESERVED_PATHS = ['/ping', '/sping']
+export const RESERVED_PATHS = ['/ping', '/sping']
 
 function isReserved(path: string | undefined, baseUrl: string | undefined): boolean {
   if (path === undefined) return false

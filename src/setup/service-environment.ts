@@ -1,6 +1,6 @@
 import type { EditedMethod } from '../aws/rest-apis.ts'
 import type { UsagePlan } from '../aws/usage-plans.ts'
-import { type GatewayConfig, PLAN_NAME } from '../config.ts'
+import { type GatewayConfig, PLAN_NAME, RESERVED_PATHS } from '../config.ts'
 import { parseBaseUrl, type Target } from './base-url.ts'
 import type { DesiredPlan } from './desired.ts'
 
@@ -12,9 +12,6 @@ export interface ServiceEnvironment {
   /** Left out: no method of the API can be asked without more than a key. */
   readonly API_PROBE_PATH?: string
 }
-
-/** The paths at the root of a custom domain that API Gateway answers itself. */
-const RESERVED = ['/ping', '/sping']
 
 /**
  * Returns the environment of the service for a stage. What is set already stays, as far as it is about this stage.
@@ -90,5 +87,5 @@ function findProbePath(methods: readonly EditedMethod[], below: string): string 
     )
     .sort((a, b) => b.httpMethod.localeCompare(a.httpMethod))
     .map(({ path }) => path.slice(below.length))
-  return paths.find((path) => !RESERVED.includes(path) && /^\/[^\s#\\]*$/.test(path))
+  return paths.find((path) => !RESERVED_PATHS.includes(path) && /^\/[^\s#\\]*$/.test(path))
 }

@@ -235,6 +235,19 @@ test('API_PROBE_PATH has to lead to a method that needs a key', async (t) => {
   assert.match(mend?.note ?? '', /API_PROBE_PATH=\/hello\/status/)
 })
 
+test('a path that API Gateway answers itself is not proposed for API_PROBE_PATH', async (t) => {
+  const methods = ['/ping', '/status'].map((path) => ({ path, httpMethod: 'GET', apiKeyRequired: true }))
+  const { look, gateway } = await createWorld(t, {
+    restApis: [{ id: 'demo', name: 'demo', stages: ['prod'], methods }],
+  })
+  const API_BASE_URL = `${gateway.url}/execute-api/demo/prod`
+  for (const API_PROBE_PATH of ['/ping', '/nothing'])
+    assert.equal(
+      only(await look({}, { API_BASE_URL, API_PROBE_PATH })).mend?.command,
+      'API_PROBE_PATH=/status',
+    )
+})
+
 test('a usage plan that does not exist, and one that two names share, are named', async (t) => {
   const { look } = await createWorld(t)
   const missing = only(await look({}, { USAGE_PLANS: 'free=demofree,gold=demogolf' }))

@@ -1,4 +1,5 @@
 import type { Method } from '../../aws/rest-apis.ts'
+import { RESERVED_PATHS } from '../../config.ts'
 import { urlOf } from '../base-url.ts'
 import { type Facts, showTarget } from '../facts.ts'
 import { type Finding, notChecked, ok } from '../finding.ts'
@@ -6,9 +7,6 @@ import { restApiOf } from './api.ts'
 import { DEPLOY_IN_TEMPLATE, deploy, mend, requireKey } from './mends.ts'
 import { nameOf, pairMethods } from './methods.ts'
 import { firstOpened, isBelow, routeOf } from './routing.ts'
-
-/** API Gateway's own health checks, at the root of custom domains. */
-const RESERVED = ['/ping', '/sping']
 
 /** The part of the path of `API_BASE_URL` below the stage, and the probed method. */
 interface Probe {
@@ -62,7 +60,7 @@ export function checkProbePath(facts: Facts): Finding[] {
         ? 'set it to a GET method that needs a key, or unset it'
         : 'set it in the environment of the service, or unset it',
   } as const
-  if (RESERVED.includes(normalized(path)))
+  if (RESERVED_PATHS.includes(normalized(path)))
     return [
       {
         ...{ check, status: 'fault', where },

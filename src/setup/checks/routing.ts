@@ -1,4 +1,5 @@
 import type { Method } from '../../aws/rest-apis.ts'
+import { RESERVED_PATHS } from '../../config.ts'
 
 /**
  * Returns the method that API Gateway chooses for a request: of the resources that match its path, the one with the most
@@ -37,7 +38,13 @@ export function firstOpened(methods: readonly Method[], base: string): string | 
       return isGet && apiKeyRequired && authorizationType === 'NONE'
     })
     .map(({ path }) => path)
-    .filter((path) => path.startsWith(`${base}/`) && path !== '/' && !/\{(?!\w+\+\}$)/.test(path))
+    .filter(
+      (path) =>
+        path.startsWith(`${base}/`) &&
+        path !== '/' &&
+        !RESERVED_PATHS.includes(path.slice(base.length)) &&
+        !/\{(?!\w+\+\}$)/.test(path),
+    )
   const [plain] = paths.filter((path) => !path.includes('{'))
   const [greedy] = paths
   return (plain ?? greedy?.replace(/\{\w+\+\}$/, 'status'))?.slice(base.length)
