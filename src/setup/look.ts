@@ -76,11 +76,16 @@ export async function lookAtNewApi(
   { name, stage }: { name: string; stage: string },
   options: SetupOptions,
 ): Promise<Look> {
-  const { api, skeleton, existing } = await readNewApi(reads, environment, name, stage)
+  const { api, ids, skeleton, existing } = await readNewApi(reads, environment, name, stage)
   const { desired, faults } = desire(options, existing)
   if (faults.length > 0) throw new SetupFaults(faults)
   const changes = planChanges(desired, existing, skeleton)
-  return { changes, objections: [], seen: seenIn(existing, api), state: { api, desired, existing } }
+  return {
+    changes,
+    objections: [],
+    seen: new Set([...seenIn(existing, api), ...ids]),
+    state: { api, desired, existing },
+  }
 }
 
 /** Looks what is there of a new API, to remove it. @throws CannotLookError, Error */

@@ -17,6 +17,8 @@ const METHOD = { httpMethod: 'GET', path: `/${PATH_PART}` }
 export interface NewApi {
   /** `null`: it is not made yet. */
   readonly api: RestApi | null
+  /** The ids of all APIs with its tag. */
+  readonly ids: readonly string[]
   /** The changes that make it, up to its method. */
   readonly skeleton: readonly Change[]
   readonly existing: Existing
@@ -41,6 +43,7 @@ export async function readNewApi(
   const made = existing.methods.some(({ path }) => path === METHOD.path)
   return {
     api,
+    ids: [...(api === null ? [] : [id]), ...repeats.map((one) => one.id)],
     skeleton: [
       ...repeats.map((one) => removeApi(one, ['Two runs of this command made it at once.'])),
       ...buildSkeleton(name, { id, rootId, resourceId, parts }),

@@ -157,6 +157,14 @@ test('two runs at once make one API', async (t) => {
   await requireDone(t, gateway)
 })
 
+test('an API that the SDK made twice, since the first answer was lost, is one at the end of the run', async (t) => {
+  const gateway = await start(t)
+  gateway.faults.order({ operation: 'CreateRestApi', when: 'after', kind: 'cut' })
+  await openSetup(t, gateway, ORDER).apply()
+  assert.ok(writesOf(gateway).includes('DeleteRestApi'))
+  await requireDone(t, gateway)
+})
+
 test('an API that is listed late is waited for, and not made twice', async (t) => {
   const gateway = await start(t)
   gateway.faults.order({ operation: 'GetRestApis', when: 'before', kind: 'late', ms: 1_500, times: 1_000 })
