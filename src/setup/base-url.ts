@@ -18,8 +18,12 @@ export interface BaseUrl {
   readonly path: string
 }
 
-/** The default endpoint of an API: `{api}.execute-api.{region}.amazonaws.com/{stage}`; of a private one with its VPC endpoint's id. */
-const EXECUTE_API = /^([a-z0-9]+)(?:-vpce-[a-z0-9]+)?\.execute-api(?:-fips)?\.([a-z0-9-]+)/
+/**
+ * The default endpoint of an API: `{api}.execute-api.{region}.amazonaws.com/{stage}`; of a private one with its VPC endpoint's id.
+ * Emulators have it below `localhost`. Any other host of this form belongs to someone else.
+ */
+const EXECUTE_API =
+  /^([a-z0-9]+)(?:-vpce-[a-z0-9]+)?\.execute-api(?:-fips)?\.(?:([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)|localhost(?:\.localstack\.cloud)?)$/
 const REGION = /^[a-z]{2,}(?:-[a-z]+)+-\d+$/
 /** Paths of emulators, with the API, the stage and the rest. */
 const EMULATORS = [

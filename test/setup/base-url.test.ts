@@ -14,6 +14,9 @@ const cases: [url: string, api: string | null, stage: string | null, region: str
     ['http://a1.execute-api.localhost:4566/p/%7Bid%7D', 'a1', 'p', null, '/{id}'],
     ['http://127.0.0.1:4000/execute-api/demo/prod/hello', 'demo', 'prod', null, '/hello'],
     ['http://localhost:4566/restapis/a1/dev/_user_request_/x', 'a1', 'dev', null, '/x'],
+    ['https://a1.execute-api.us-east-1.api.aws/p', 'a1', 'p', 'us-east-1', ''],
+    ['https://a1.execute-api.eu-west-1.example.com/prod', null, null, null, '/prod'],
+    ['https://a1.execute-api.eu-west-1.amazonaws.com.example.com/prod', null, null, null, '/prod'],
     ['https://api.example.com/v1/', null, null, null, '/v1'],
     ['https://api.example.com/%', null, null, null, '/%'],
   ]
