@@ -29,7 +29,7 @@ function readScreen(screen: string) {
   return {
     url: read(/firstkey is ready on (\S+)/),
     token: read(/^ +(fkb_\w+)$/m),
-    apiUrl: read(/demo API at (\S+)/),
+    apiUrl: read(/API_BASE_URL=(\S+)/) + read(/API_PROBE_PATH=(\S+)/),
   }
 }
 

@@ -37,6 +37,8 @@ test('the operator commands of the troubleshooting table run', async (t) => {
   assert.ok(run.length > 10)
   // So that there is something to resume.
   await runCli(t, ['registrations', 'suspend', own.registration_id, '--yes'], env)
+  // An operator's role may look at the API, too.
+  service.gateway.policy = null
   for (const command of new Set(run)) {
     const { code, stderr } = await runCli(t, command.split(' ').slice(1), env)
     assert.equal(code, 0, `${command}: ${stderr}`)
