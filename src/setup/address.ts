@@ -118,7 +118,7 @@ async function askedTarget(
   // Each is `null` if there is no such API, and a role may be allowed to read only one of them.
   if ([found, stages].some((one) => one.known && one.value === null))
     throw new CannotLookError(
-      `there is no API ${api} in ${region}: ids of APIs are of one account and Region, so check AWS_REGION and the credentials`,
+      `there is no REST API ${api} in ${region}: ids of APIs are of one account and Region, so check AWS_REGION and the credentials`,
     )
   const names = stages.known ? (stages.value ?? []).map(({ name }) => name) : []
   if (stage === null) {

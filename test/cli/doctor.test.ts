@@ -67,7 +67,7 @@ test('doctor prints a line a check, and its exit code is 0 for a healthy API, 1 
     ],
     [[], { AWS_SECRET_ACCESS_KEY: 'wrong' }, /cannot be looked at: .*[Ss]ignature/],
     [[], { AWS_ENDPOINT_URL_API_GATEWAY: 'http://127.0.0.1:1' }, /cannot be looked at: .*ECONNREFUSED/],
-    [['--api', 'gone1', '--stage', 'prod'], {}, /^firstkey: there is no API gone1 in eu-west-1/m],
+    [['--api', 'gone1', '--stage', 'prod'], {}, /^firstkey: there is no REST API gone1 in eu-west-1/m],
     [['--api', 'S3cretS3cretS3cretS3cret'], {}, /^firstkey: --api must be the id of a REST API/m],
     [['--stage', 'a b'], {}, /^firstkey: --stage must be the name of a stage/m],
     [['--nonsense'], {}, /unknown option '--nonsense'/],

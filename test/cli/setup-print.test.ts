@@ -7,7 +7,7 @@ import { patchTools } from '../../src/setup/patches/print-patch.ts'
 import { runCli } from '../support/server-process.ts'
 import { testGateway } from '../support/service.ts'
 
-const NAME = `Orders "x": ${'${y}'}\n# z`
+const NAME = `Orders "x": \${y}\n# z`
 
 /** Starts a gateway with an API of a hard name, whose methods are open. */
 async function start(t: TestContext) {

@@ -280,7 +280,7 @@ test('an API without a usage plan, and an HTTP API, are named', async (t) => {
   const none = { USAGE_PLANS: '', API_BASE_URL: '' }
   const refused: [question: Partial<Question>, others: Record<string, string>, message: RegExp][] = [
     [{}, none, /no usage plan covers a stage, and API_BASE_URL is not set: name the API/],
-    [{ api: 'gone1', stage: 'prod' }, none, /there is no API gone1 in eu-west-1: ids .* Region/],
+    [{ api: 'gone1', stage: 'prod' }, none, /there is no REST API gone1 in eu-west-1: ids .* Region/],
     [
       { api: 'demo', stage: 'porod' },
       none,
@@ -306,9 +306,9 @@ test('an API that does not exist, or whose stages may not be read, is not called
   const { look, gateway } = await createWorld(t, { plans: [] })
   const none = { USAGE_PLANS: '', API_BASE_URL: '' }
   const asked: [allowed: string[], api: string, message: RegExp][] = [
-    [['/restapis/*'], 'gone1', /^there is no API gone1 in eu-west-1/],
-    [['/restapis/*/stages'], 'gone1', /^there is no API gone1 in eu-west-1/],
-    [['/restapis/gone1'], 'gone1', /^there is no API gone1 in eu-west-1/],
+    [['/restapis/*'], 'gone1', /^there is no REST API gone1 in eu-west-1/],
+    [['/restapis/*/stages'], 'gone1', /^there is no REST API gone1 in eu-west-1/],
+    [['/restapis/gone1'], 'gone1', /^there is no REST API gone1 in eu-west-1/],
     [[], 'demo', /^the stages of the API demo cannot be read \(apigateway:GET on .*stages\): name one/],
   ]
   for (const [allowed, api, message] of asked) {
@@ -474,6 +474,14 @@ test('an API of many open methods is mended by one command', async (t) => {
   const { check, status, mend } = only(await look({}, { API_BASE_URL: '' }))
   assert.deepEqual([check, status, mend?.by], ['key-required', 'fault', 'firstkey'])
   assert.equal(mend?.command, 'firstkey setup --api demo --stage prod --methods all --yes')
+})
+
+test('an API with OPTIONS alone has no method that a key opens', async (t) => {
+  const methods = [{ path: '/', httpMethod: 'OPTIONS', apiKeyRequired: false }]
+  const { look } = await createWorld(t, { restApis: [{ id: 'demo', name: 'd', stages: ['prod'], methods }] })
+  const { check, status, message } = only(await look({}, { API_BASE_URL: '' }))
+  assert.deepEqual([check, status], ['key-required', 'fault'])
+  assert.match(message, /has no methods but OPTIONS$/)
 })
 
 test('a canary shows which methods it opens', async (t) => {

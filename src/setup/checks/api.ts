@@ -18,8 +18,8 @@ export function checkRestApi({ api, target, environment }: Facts): Finding {
   if (api.value === null)
     return {
       ...{ check, status: 'fault', where },
-      message: `there is no API ${target.api} in ${environment.region}`,
-      why: 'callers reach nothing; ids of APIs are of one account and Region',
+      message: `there is no REST API ${target.api} in ${environment.region}`,
+      why: 'callers reach nothing, or an HTTP API, which has no API keys; ids are of one account and Region',
       mend: {
         ...{ by: 'operator', command: null },
         note: 'name an API that exists in API_BASE_URL and in the plans, or set AWS_REGION; firstkey setup --new makes one',

@@ -79,11 +79,11 @@ export function checkMethods(facts: Facts, excepted: string | undefined): Findin
       notChecked(check, where, `the deployed methods of ${showTarget(target)}`, deployed),
     )
   const pairs = pairMethods(facts)
-  if (pairs.length === 0)
+  if (pairs.every(({ httpMethod }) => httpMethod === PREFLIGHT))
     return [
       {
         ...{ check: 'key-required', status: 'fault', where },
-        message: `the API ${target.api} has no methods`,
+        message: `the API ${target.api} has no methods${pairs.length === 0 ? '' : ' but OPTIONS'}`,
         why: 'callers get 403 Missing Authentication Token, with any key and without one',
         mend: { by: 'operator', command: null, note: 'give it methods that need a key, and deploy it' },
       },
