@@ -24,6 +24,11 @@ export function describeUnfinished({ message, done, left }: UnfinishedError): st
   ].join('\n')
 }
 
+/** Prints as JSON what {@link describeUnfinished} says. */
+export function printUnfinished({ message, done, left }: UnfinishedError): void {
+  printJson({ dry_run: false, changes: done.map(changeJson), left: left.map(changeJson), error: message })
+}
+
 export function showDryRun(look: Look, options: SetupArguments): void {
   if (options.json) printJson({ ...targetJson(look), dry_run: true, changes: look.changes.map(changeJson) })
   else for (const change of look.changes) write(`${formatChange(change)}\n\n`)

@@ -18,6 +18,7 @@ import { note } from './output.ts'
 import { type SetupArguments, usageFaults } from './setup-arguments.ts'
 import {
   describeUnfinished,
+  printUnfinished,
   type Result,
   refusal,
   showDryRun,
@@ -103,7 +104,7 @@ async function setUp(options: SetupArguments): Promise<void> {
     const first = await lookFirst(look, [...faults, ...read.faults], faults.length === 0)
     if (options.print !== undefined) return showPatch(options.print, first)
     if (!options.yes && first.changes.length > 0) return showDryRun(first, options)
-    const done = await makeChanges(withConsent(look, options), gateway)
+    const done = await makeChanges(withConsent(look, options), gateway, options)
     const { state } = done.length === 0 ? first : await look()
     const result = state === null ? null : await conclude(state, gateway)
     showResult(done, result, options)
@@ -208,6 +209,7 @@ function withConsent(look: () => Promise<Look>, options: SetupArguments): () => 
 async function makeChanges(
   look: () => Promise<Look>,
   { changes, progress, signal }: Gateway,
+  options: SetupArguments,
 ): Promise<Change[]> {
   const stop = new AbortController()
   const interrupt = (name: NodeJS.Signals) => stop.abort(new Error(`stopped by ${name}`, { cause: name }))
@@ -217,6 +219,7 @@ async function makeChanges(
   } catch (error) {
     if (!(error instanceof UnfinishedError)) throw error
     const message = error.left.length + error.done.length === 0 ? error.message : describeUnfinished(error)
+    if (options.json) printUnfinished(error)
     if (stop.signal.aborted) {
       for (const line of `firstkey: ${message}`.split('\n')) note(line)
       // A shell stops its script only after a program that the signal itself ended.

@@ -219,6 +219,14 @@ test('a half-done run says what is done and what is left, and after kill -9 the 
     stderr,
     /^firstkey: AWS does not allow it: the role lacks apigateway:PATCH on arn:aws:apigateway:eu-west-1::\/restapis\/bare\/resources\/\w+\/methods\/POST\n {2}done: usage plan gold; method GET \/hello\n {2}left: method POST \/orders\/\{id\}; deployment to the stage prod\nRun the same command again: it goes on where this run ended.$/m,
   )
+  gateway.faults.order({ operation: 'UpdateMethod', when: 'before', kind: 'denied' })
+  const asJson = JSON.parse((await cli([...ORDER, '--yes', '--json'])).stdout)
+  assert.match(asJson.error, /the role lacks apigateway:PATCH on arn/)
+  const titles = asJson.left.map(({ title }: { title: string }) => title)
+  assert.deepEqual(
+    [asJson.changes, titles],
+    [[], ['method POST /orders/{id}', 'deployment to the stage prod']],
+  )
   const program = startProgram(t, 'src/cli/main.ts', ['setup', ...ORDER, '--yes'], env)
   gateway.onCall = (operation, moment) => {
     if (operation === 'UpdateMethod' && moment === 'effective') program.child.kill('SIGKILL')
