@@ -138,7 +138,9 @@ function noteVerdict({ findings, targets, others, result }: Diagnosis): void {
     ...(count('not_checked') === 0 ? [] : [`${count('not_checked')} not checked`]),
   ].join(', ')
   const subject = targets.length === 0 ? 'The plans' : targets.map(show).join(', ')
-  const verdict = { healthy: 'healthy', faulty: 'not healthy', unknown: 'could not be looked at' }[result]
+  const isWhole = count('not_checked') === 0
+  const healthy = isWhole ? 'healthy' : 'healthy as far as it could be checked'
+  const verdict = { healthy, faulty: 'not healthy', unknown: 'could not be looked at' }[result]
   note(`${subject}: ${verdict} (${counts})`)
 }
 

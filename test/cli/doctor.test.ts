@@ -39,6 +39,14 @@ test('doctor prints a line a check, and its exit code is 0 for a healthy API, 1 
   assert.doesNotMatch(healthy.stdout, /^(?!ok )./m)
   assert.equal(healthy.stderr, 'demo:prod: healthy (0 faults, 0 warnings)\n')
 
+  gateway.faults.order({ operation: 'GetAccount', when: 'before', kind: 'denied' })
+  const partly = await doctor()
+  assert.equal(partly.code, 0)
+  assert.equal(
+    partly.stderr,
+    'demo:prod: healthy as far as it could be checked (0 faults, 0 warnings, 1 not checked)\n',
+  )
+
   gateway.account.plan('demogold').apiStages = []
   gateway.account.restApis.get('demo').name = 'a\u202e\nb'
   const faulty = await doctor()
