@@ -44,7 +44,7 @@ export interface Timing {
   readonly forget: number
   /** The interval between purges of old audit entries, proofs and access tokens. */
   readonly purge: number
-  /** The interval at which the work in the store is counted, and that for the keys of the account, if that is measured. */
+  /** The interval between counts of the work in the store, and of the keys of the account, if there are metrics. */
   readonly count: number
   readonly countAccount: number
   /** The time for which an idempotency key is remembered. */

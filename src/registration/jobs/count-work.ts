@@ -11,8 +11,8 @@ const COUNT_TIMEOUT_MS = 60_000
 type CountDeps = Pick<RegistrationDeps, 'store' | 'clock' | 'timing' | 'lowPriorityApiGateway'>
 
 /**
- * Creates the job that counts what is in the store and, more seldom, the keys of the account, while this process is the leader.
- * What cannot be counted has no value any more: an old one would hide that.
+ * Creates the job that counts the work in the store and, less often, the keys of the account, while this process is the leader.
+ * A count that fails leaves no value: an old one would hide that. The next round repeats it.
  */
 export function countWork(
   { store, clock, timing, lowPriorityApiGateway }: CountDeps,
@@ -25,13 +25,13 @@ export function countWork(
 
   async function countAccount(): Promise<void> {
     if (performance.now() < countAccountAt) return
-    countAccountAt = performance.now() + timing.countAccount
-    const before = accountKeys
     accountKeys = null
     const signal = AbortSignal.any([stop, AbortSignal.timeout(COUNT_TIMEOUT_MS)])
     try {
       const { count, isComplete } = await lowPriorityApiGateway.countKeys(signal)
-      accountKeys = isComplete ? count : before
+      if (!isComplete) return
+      accountKeys = count
+      countAccountAt = performance.now() + timing.countAccount
     } catch (error) {
       if (!stop.aborted) throw error
     }
@@ -47,12 +47,16 @@ export function countWork(
   return async () => {
     let work: Omit<WorkInStore, 'accountKeys'> | null = null
     try {
-      if (!(await leaderLease.isHeld())) return
+      if (!(await leaderLease.isHeld())) {
+        accountKeys = null
+        countAccountAt = 0
+        return
+      }
       work = await countStore()
       meter.counted({ ...work, accountKeys })
       await countAccount()
     } finally {
-      meter.counted(work && { ...work, accountKeys })
+      meter.counted(work && leaderLease.holds() ? { ...work, accountKeys } : null)
     }
   }
 }
