@@ -4,6 +4,7 @@ import pkg from '../package.json' with { type: 'json' }
 import { buildApp } from './app.ts'
 import { type TrustFileWatch, watchTrustFile } from './auth/federation/watch-trust-file.ts'
 import { preventsStart } from './aws/errors.ts'
+import { KEY_QUOTA } from './aws/keys.ts'
 import { type Config, readConfig } from './config.ts'
 import { configWarnings } from './config-warnings.ts'
 import { createDeps, type Deps } from './deps.ts'
@@ -20,7 +21,7 @@ import { serverHelp } from './variables.ts'
 /** The time that a stop is allowed beyond the time limits of a registration and its undo (ms). */
 const STOP_RESERVE_MS = 5_000
 
-/** The interval at which the readiness is checked for the metrics, where no probe does it more often (ms). */
+/** The interval at which the readiness is checked for the metrics, besides the probes (ms). */
 const READINESS_MS = 60_000
 
 /** The maximum number of connections that wait to be accepted. With fewer, clients in a burst retry a second later. */
@@ -79,7 +80,12 @@ async function startMetrics({ metrics, plans, store }: Config, log: Log): Promis
     import('./metrics/metrics-server.ts'),
   ])
   const names = plans.map(({ name }) => name)
-  const meter = createPrometheusMeter({ plans: names, version: pkg.version, store: store.kind })
+  const meter = createPrometheusMeter({
+    plans: names,
+    version: pkg.version,
+    store: store.kind,
+    keyQuota: KEY_QUOTA,
+  })
   try {
     const server = await serveMetrics(meter, metrics)
     log.info({ url: server.url }, `serving metrics at ${server.url}`)
@@ -176,16 +182,17 @@ try {
 }
 reserved?.release()
 const background = startScheduler(deps)
-metrics?.meter.watch({
-  queue: deps.mintQueue.waiting,
-  inFlight: deps.inFlight.count,
-  holdsDuty: background.holdsDuty,
-  isReady: deps.readiness.succeeded,
-  clockAhead: deps.clockCheck.ahead,
-  trustFileIsRefused: () => deps.federation?.state().refused != null,
-})
-if (metrics !== null)
+if (metrics !== null) {
+  metrics.meter.watch({
+    queue: deps.mintQueue.waiting,
+    inFlight: deps.inFlight.count,
+    holdsDuty: background.holdsDuty,
+    isReady: deps.readiness.succeeded,
+    clockAhead: deps.clockCheck.ahead,
+    trustFileIsRefused: () => deps.federation?.state().refused != null,
+  })
   setInterval(() => void deps.readiness.check().catch(() => undefined), READINESS_MS).unref()
+}
 
 let stopping = false
 async function stop(signal: NodeJS.Signals): Promise<void> {

@@ -23,11 +23,15 @@ export interface MeteredRequest {
   readonly ms: number
 }
 
-/** An attempt of a call to API Gateway that has ended: a part of `AwsCall`. */
+/** An attempt of a call to API Gateway that was sent and has ended. */
 export interface MeteredCall {
+  /** The name of the SDK's command without "Command", as in `CreateApiKey`. */
   readonly operation: string
+  /** The HTTP status; `null`: no complete response arrived. */
   readonly status: number | null
+  /** The time from the moment at which it was sent, in milliseconds. */
   readonly ms: number
+  /** The time for which it waited for its turn before that, in milliseconds. */
   readonly waitedMs: number
 }
 
@@ -39,11 +43,13 @@ export interface Commit {
   readonly succeeded: boolean
 }
 
-/** What the process that runs the background work of all counts now and then. */
+/** The counts of the store and the account, which the process makes that runs the background work of all. */
 export interface WorkInStore {
   readonly pending: number
   readonly inDoubt: number
   readonly ending: number
+  /** The keys whose latest deletion failed. */
+  readonly failing: number
   /** The keys that expire within so many days. */
   readonly expiring: readonly { readonly days: number; readonly count: number }[]
   /** The keys of the account and Region; `null`: they are not counted. */

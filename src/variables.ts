@@ -35,8 +35,8 @@ export const variableTexts = {
       'A port of its own for [metrics](for-operators.md#metrics-and-alerts), for Prometheus; `0`: any free one',
   },
   METRICS_HOST: {
-    byDefault: 'this machine alone, 127.0.0.1',
-    meaning: 'The listen address for metrics. They have no authentication: let no caller reach it',
+    byDefault: '127.0.0.1',
+    meaning: 'The listen address for metrics, which have no authentication: let no caller reach it',
   },
   STORE: {
     byDefault: '`sqlite:./data/firstkey.db`',

@@ -1,20 +1,13 @@
 import { APIGatewayClient, LimitExceededException } from '@aws-sdk/client-api-gateway'
 import type { DateObserver } from '../clock-check.ts'
 import type { ProxyVariables } from '../egress-proxy.ts'
+import type { MeteredCall } from '../meter.ts'
 import { renewCredentials } from './credentials.ts'
 import { createHttpHandler, type HttpHandler } from './http-handler.ts'
 import type { Pace, Priority } from './pace.ts'
 
 /** One attempt of a call that was sent. */
-export interface AwsCall {
-  /** The name of the SDK's command without "Command", as in `CreateApiKey`. */
-  readonly operation: string
-  /** The HTTP status; `null`: no complete response arrived. */
-  readonly status: number | null
-  /** The time from the moment at which it was sent, in milliseconds. */
-  readonly ms: number
-  /** The time for which it waited for its turn before that, in milliseconds. */
-  readonly waitedMs: number
+export interface AwsCall extends MeteredCall {
   /** The header `Retry-After` of the response. */
   readonly retryAfter: string | null
 }

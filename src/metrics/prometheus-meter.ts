@@ -3,8 +3,6 @@ import { METERED_OPERATIONS, type Meter, OUTCOMES, type ProcessState, type WorkI
 
 /** The upper bounds of the durations that are told apart, in seconds: from a read of the store to the limit of a request. */
 const BUCKETS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30]
-/** API Gateway's quota of keys for each account and Region. */
-const KEY_QUOTA = 10_000
 /** The metrics of Node.js whose names break Prometheus' rules: gauges in `_total`, and a type in the name. */
 const MISNAMED = [
   ...['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'],
@@ -24,10 +22,17 @@ export interface PrometheusOptions {
   readonly plans: readonly string[]
   readonly version: string
   readonly store: 'sqlite' | 'dynamodb'
+  /** API Gateway's quota of keys for each account and Region. */
+  readonly keyQuota: number
 }
 
 /** Creates the meter of a process as metrics of Prometheus, with those of Node.js. */
-export function createPrometheusMeter({ plans, version, store }: PrometheusOptions): PrometheusMeter {
+export function createPrometheusMeter({
+  plans,
+  version,
+  store,
+  keyQuota,
+}: PrometheusOptions): PrometheusMeter {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry, eventLoopUtilizationTimeout: NEVER_MS })
@@ -53,7 +58,7 @@ export function createPrometheusMeter({ plans, version, store }: PrometheusOptio
   }
   const durations = histogram(
     'request_duration_seconds',
-    'Time of the same requests until their response was sent.',
+    'Time of requests to register, rotate, revoke or exchange until the response was sent.',
     ['operation', 'outcome'],
   )
   const undone = counter(
@@ -73,7 +78,7 @@ export function createPrometheusMeter({ plans, version, store }: PrometheusOptio
   )
   const waits = histogram(
     'upstream_wait_seconds',
-    "Time for which a call waited for the account's quota before.",
+    "Time for which an attempt waited for the account's quota before it was sent. Those that were given up meanwhile are not in it.",
     [],
   )
   const commits = counter('store_commits_total', 'Write transactions of the store, by their end.', [
@@ -125,12 +130,12 @@ export function createPrometheusMeter({ plans, version, store }: PrometheusOptio
   )
   gauge(
     'queue_oldest_age_seconds',
-    'Time for which the oldest of them waits.',
+    'Time for which the oldest registration in the queue has waited.',
     ofState(({ queue }) => queue().oldestMs / 1_000),
   )
   gauge(
     'requests_in_flight',
-    'Requests for keys that are worked on.',
+    'Requests for keys in progress.',
     ofState(({ inFlight }) => inFlight()),
   )
   gauge(
@@ -160,7 +165,7 @@ export function createPrometheusMeter({ plans, version, store }: PrometheusOptio
   )
   gauge(
     'registrations_in_doubt',
-    'Registrations and rotations in doubt: no one knows whether the caller received the key.',
+    'Registrations and rotations for which it is open whether the caller received the key.',
     ofWork(({ inDoubt }) => inDoubt),
   )
   gauge(
@@ -169,11 +174,16 @@ export function createPrometheusMeter({ plans, version, store }: PrometheusOptio
     ofWork(({ ending }) => ending),
   )
   gauge(
+    'deletions_failing',
+    'Keys whose latest deletion failed. It is repeated.',
+    ofWork(({ failing }) => failing),
+  )
+  gauge(
     'account_keys',
     'API keys of the account and Region.',
     ofWork(({ accountKeys }) => accountKeys),
   )
-  gauge('account_keys_limit', 'API keys that an account can have in a Region.', () => KEY_QUOTA)
+  gauge('account_keys_limit', 'API keys that an account can have in a Region.', () => keyQuota)
   new Gauge({
     name: 'firstkey_keys_expiring',
     help: 'Keys that expire within so many days.',

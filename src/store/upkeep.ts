@@ -23,6 +23,8 @@ export interface WorkCounts {
   readonly inDoubt: number
   /** Their keys have come to their end and are not deleted: {@link UpkeepQueries.listDue}, and those whose next attempt is later. */
   readonly ending: number
+  /** Those of them whose latest attempt failed. */
+  readonly failing: number
   /** Their keys are not replaced or revoked, and expire by each of `expiringBy`. Those that are still to be deleted count, too. */
   readonly expiring: readonly number[]
 }

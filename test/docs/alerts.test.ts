@@ -16,7 +16,7 @@ const rule = z.strictObject({
   expr: z.string(),
   for: z.string().optional(),
   labels: z.strictObject({ severity: z.enum(['critical', 'warning']) }),
-  annotations: z.strictObject({ summary: z.string(), runbook_url: z.string() }),
+  annotations: z.strictObject({ summary: z.string(), runbook: z.string() }),
 })
 const { rules } = z
   .object({ groups: z.tuple([z.object({ rules: z.array(rule) })]) })
@@ -25,7 +25,12 @@ const { rules } = z
 
 /** Returns the names of the metrics of firstkey, and of the process, as a scrape has them. */
 async function metricNames(): Promise<string[]> {
-  const meter = createPrometheusMeter({ plans: ['gold'], version: '1.2.3', store: 'sqlite' })
+  const meter = createPrometheusMeter({
+    plans: ['gold'],
+    version: '1.2.3',
+    store: 'sqlite',
+    keyQuota: 10_000,
+  })
   return [...(await meter.render()).matchAll(/^# TYPE (\S+) /gm)].map(([, name = '']) => name)
 }
 
@@ -67,7 +72,7 @@ test('every alert names its section of the guide, and there is no other section'
     rules.map(({ alert }) => alert),
   )
   for (const { alert, annotations } of rules)
-    assert.equal(annotations.runbook_url, `docs/for-operators.md#${alert.toLowerCase()}`)
+    assert.equal(annotations.runbook, `docs/for-operators.md#${alert.toLowerCase()}`)
 })
 
 test('the alerts and the guide name metrics that exist, and the guide names all', async () => {

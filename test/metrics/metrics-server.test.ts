@@ -62,7 +62,12 @@ test('the metrics of a process, from its start to its stop', async (t) => {
     await until('firstkey_duty_held', 1)
     await until('firstkey_ready', 1)
     await until('firstkey_account_keys', 0)
-    for (const name of ['registrations_pending', 'registrations_in_doubt', 'keys_ending'])
+    for (const name of [
+      'registrations_pending',
+      'registrations_in_doubt',
+      'keys_ending',
+      'deletions_failing',
+    ])
       await until(`firstkey_${name}`, 0)
     await until('firstkey_keys_expiring', 0, { days: '7' })
     const beside = await startServer(t, env)

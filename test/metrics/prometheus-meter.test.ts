@@ -23,7 +23,12 @@ function countEntries(entries: readonly AuditEntry[], action: string, nameOf: (e
 }
 
 test('the counters agree with the audit trail after a thousand mixed operations', async (t) => {
-  const meter = createPrometheusMeter({ plans: ['free', 'gold'], version: '1.2.3', store: 'sqlite' })
+  const meter = createPrometheusMeter({
+    plans: ['free', 'gold'],
+    version: '1.2.3',
+    store: 'sqlite',
+    keyQuota: 10_000,
+  })
   const service = await startService(t, { meter, timing: fastTiming })
   const { gateway, deps } = service
   const { secret } = await service.token({ plans: ['free', 'gold'] })
@@ -153,7 +158,12 @@ test('the counters agree with the audit trail after a thousand mixed operations'
 })
 
 test('the other ways to register and revoke are counted too, and a caller who leaves', async (t) => {
-  const meter = createPrometheusMeter({ plans: ['gold'], version: '1.2.3', store: 'sqlite' })
+  const meter = createPrometheusMeter({
+    plans: ['gold'],
+    version: '1.2.3',
+    store: 'sqlite',
+    keyQuota: 10_000,
+  })
   const service = await startService(t, {
     meter,
     timing: fastTiming,

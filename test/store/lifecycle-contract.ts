@@ -6,6 +6,7 @@ import {
   isInDoubt,
   isReplayable,
   isSwitchDue,
+  LONGEST_AHEAD_MS,
   mayHaveKey,
   needsRecovery,
   type Phase,
@@ -91,6 +92,7 @@ async function assertPredicates(store: Store, all: readonly Registration[], now:
     pending: of(({ status }) => status === 'pending').length,
     inDoubt: of((one) => isInDoubt(one, now)).length,
     ending: of((one) => one.status === 'ending' || isDue(one, now)).length,
+    failing: of((one) => one.status === 'ending' && one.failure !== null).length,
     expiring: expiringBy.map((by) => of((one) => expires(one, by)).length),
   })
   assert.deepEqual(
@@ -220,6 +222,10 @@ export function lifecycleContract(name: string, open: OpenStore): void {
     assert.ok(rotation)
     await complete(rotation)
     await startDueEndings(store, NOW, 100)
+    await observe()
+    // As far ahead as an attempt may be planned.
+    for (const { id } of [overlapping, expiring])
+      await store.postponeEnding(id, 'internal', NOW + LONGEST_AHEAD_MS)
     await observe()
 
     const unanswered = [

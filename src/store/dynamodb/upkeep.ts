@@ -17,8 +17,6 @@ import { withoutLease } from './work-leases.ts'
 const MOST_COUNTED = 10_000
 /** The latest time of an index. */
 const ANY_TIME = Number.MAX_SAFE_INTEGER
-/** A key that could not be deleted is due again within this time (ms). */
-const POSTPONED_MS = 60_000
 /** Seconds after which DynamoDB removes a leader lease that is not renewed. */
 const LEADER_LEASE_TTL_S = 86_400
 
@@ -61,23 +59,28 @@ export function dynamoDbUpkeep(db: DynamoDbConnection, audit: DynamoDbAudit): Up
       return due.sort(byReason).slice(0, limit).map(toRegistration)
     },
     async countWork({ now, answeredBy, expiringBy }) {
-      const count = async (
+      const find = (
         kind: 'open' | 'undelivered' | 'ends' | 'revoked' | 'rotated',
         to: number,
         counts: (one: StoredRegistration) => boolean,
-      ) => (await readChosen(db, kind, { to, limit: MOST_COUNTED }, (page) => page.filter(counts))).length
+      ) => readChosen(db, kind, { to, limit: MOST_COUNTED }, (page) => page.filter(counts))
       const isEnding = (one: StoredRegistration) => one.status === 'ending' || isDue(one, now)
-      const ending = (['ends', 'revoked', 'rotated'] as const).map((kind) =>
-        count(kind, kind === 'revoked' ? ANY_TIME : now + POSTPONED_MS, isEnding),
+      // A key that could not be deleted is due again later.
+      const endings = (['ends', 'revoked', 'rotated'] as const).map((kind) =>
+        find(kind, kind === 'revoked' ? ANY_TIME : now + LONGEST_AHEAD_MS, isEnding),
       )
-      const expiring = expiringBy.map(
-        async (to) => (await readDue(db, 'ends', { to, limit: MOST_COUNTED })).length,
-      )
+      const [pending, inDoubt, ending, expiring] = await Promise.all([
+        find('open', ANY_TIME, ({ status }) => status === 'pending'),
+        find('undelivered', answeredBy, (one) => isInDoubt(one, answeredBy)),
+        Promise.all(endings).then((found) => found.flat()),
+        Promise.all(expiringBy.map((to) => readDue(db, 'ends', { to, limit: MOST_COUNTED }))),
+      ])
       return {
-        pending: await count('open', ANY_TIME, ({ status }) => status === 'pending'),
-        inDoubt: await count('undelivered', answeredBy, (one) => isInDoubt(one, answeredBy)),
-        ending: (await Promise.all(ending)).reduce((sum, one) => sum + one, 0),
-        expiring: await Promise.all(expiring),
+        pending: pending.length,
+        inDoubt: inDoubt.length,
+        ending: ending.length,
+        failing: ending.filter(({ failure }) => failure !== null).length,
+        expiring: expiring.map(({ length }) => length),
       }
     },
     async startEndings(ids, now) {

@@ -351,7 +351,8 @@ export function prepareStatements(db: DatabaseSync) {
         (SELECT count(*) FROM registrations
          WHERE status = 'active' AND undelivered = 1 AND answered_at <= :answeredBy AND end_reason IS NULL) AS inDoubt,
         (SELECT count(*) FROM registrations WHERE status = 'ending')
-          + (SELECT count(*) FROM registrations WHERE status = 'active' AND ends_at <= :now) AS ending`),
+          + (SELECT count(*) FROM registrations WHERE status = 'active' AND ends_at <= :now) AS ending,
+        (SELECT count(*) FROM registrations WHERE status = 'ending' AND failure IS NOT NULL) AS failing`),
     countExpiring: db.prepare(`
       SELECT
         (SELECT count(*) FROM registrations WHERE status = 'active' AND ends_at <= :by AND end_reason IS NULL)

@@ -7,7 +7,7 @@ import { sqlitePlaces } from './places.ts'
 import { countRow, readRegistration, readRegistrations } from './rows.ts'
 import type { Statements } from './statements.ts'
 
-const workRow = z.object({ pending: z.int(), inDoubt: z.int(), ending: z.int() })
+const workRow = z.object({ pending: z.int(), inDoubt: z.int(), ending: z.int(), failing: z.int() })
 
 /** {@link UpkeepStore} on SQLite. Every writing method is one transaction, so that each is atomic as a whole. */
 export function sqliteUpkeep(

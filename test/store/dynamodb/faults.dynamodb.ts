@@ -42,7 +42,12 @@ async function start(
 const ALL = 1_000
 
 test('transactions are measured by their end; one whose condition is not met has succeeded', async (t) => {
-  const meter = createPrometheusMeter({ plans: ['free'], version: '1.2.3', store: 'dynamodb' })
+  const meter = createPrometheusMeter({
+    plans: ['free'],
+    version: '1.2.3',
+    store: 'dynamodb',
+    keyQuota: 10_000,
+  })
   const { dynamoDb, service } = await start(t, {}, { meter })
   const commits = async (outcome: string) =>
     sum(readSamples(await meter.render()), 'firstkey_store_commits_total', { outcome }) ?? 0
@@ -162,6 +167,17 @@ test('authentication and management by a store that stalls are answered within t
   for (const answer of answers) assert.equal((await readProblem(answer)).code, 'store_unavailable')
   assert.ok(performance.now() - startedAt < 3_000, `${performance.now() - startedAt} ms`)
   dynamoDb.clearFaults()
+})
+
+test('if the work in the store cannot be counted, the count rejects once, and no promise is left to end the process', async (t) => {
+  const { dynamoDb, store } = await openTwo(t)
+  dynamoDb.order({ operation: 'Query', kind: 'denied', times: ALL })
+  const expiringBy = [1_000, 2_000]
+  await assert.rejects(store.countWork({ now: 1_000, answeredBy: 1_000, expiringBy }), {
+    code: 'store_unavailable',
+  })
+  // Every read has ended before the store is closed.
+  await store.close()
 })
 
 test('a lease write that stalls fails in time, and the next one and recovery succeed', async (t) => {
