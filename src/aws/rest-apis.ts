@@ -33,6 +33,9 @@ export type Read<T> =
   | { readonly known: true; readonly value: T }
   | { readonly known: false; readonly why: string; readonly action: string | null }
 
+/** `why` of a read that the endpoint, an emulator, does not have. */
+export const NO_SUCH_OPERATION = 'API Gateway here has no such operation'
+
 /** Reports that nothing can be read: there are no usable credentials, or API Gateway cannot be reached. */
 export class CannotLookError extends Error {
   override readonly name = 'CannotLookError'
@@ -146,7 +149,7 @@ export interface RestApiReads {
   close(): void
 }
 
-/** Which parts of a method are there, besides itself. */
+/** The parts of a method that are there, besides itself. */
 export interface MethodParts {
   readonly integration: boolean
   /** The response 200, of the method and of its integration. */
@@ -205,8 +208,7 @@ export function createRestApiReads(
       })
     if (kind === 'denied')
       return { known: false, why: 'it is not allowed', action: deniedPermission(message) ?? permission }
-    if (isUnsupported(error))
-      return { known: false, why: 'API Gateway here has no such operation', action: null }
+    if (isUnsupported(error)) return { known: false, why: NO_SUCH_OPERATION, action: null }
     const why = kind === 'throttled' ? 'API Gateway is throttling requests' : `${name}: ${message}`
     return { known: false, why, action: null }
   }
@@ -235,7 +237,7 @@ export function createRestApiReads(
       await other.send(new GetApiCommand({ ApiId: id }), sent)
       return true
     } catch {
-      // Whatever failed: it is no REST API.
+      // Whatever failed: it is no REST API. What says so also says that a role may be unable to see an HTTP API.
       return false
     } finally {
       other.destroy()
@@ -393,9 +395,9 @@ async function listed<Page, T>(
   const items: T[] = []
   let count = 0
   for await (const page of pages) {
+    if (count === MOST_PAGES) throw new Error(`there are more than ${MOST_PAGES} pages of them`)
     items.push(...(itemsOf(page) ?? []))
     count += 1
-    if (count === MOST_PAGES) throw new Error(`there are more than ${MOST_PAGES * PAGE_SIZE} of them`)
   }
   return items
 }

@@ -172,15 +172,20 @@ function placeText({ plan, usagePlanId, api, stage, path, method, keyId }: Findi
 }
 
 /** The JSON of a diagnosis. */
-export function diagnosisJson({ targets, findings, result }: Diagnosis): object {
+export function diagnosisJson({ targets, others, findings, result }: Diagnosis): object {
   const [only] = targets.length === 1 ? targets : []
   return {
     api: only?.api ?? null,
     stage: only?.stage || null,
     healthy: result === 'healthy',
+    complete: !findings.some(({ status }) => status === 'not_checked'),
+    targets: targets.map(targetJson),
+    others: others.map(targetJson),
     findings: findings.map(findingJson),
   }
 }
+
+const targetJson = ({ api, stage }: Diagnosis['targets'][number]) => ({ api, stage: stage || null })
 
 function findingJson({ check, status, where, message, why, mend, action }: Finding): object {
   const { usagePlanId, keyId, ...place } = where

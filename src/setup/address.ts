@@ -12,7 +12,7 @@ export interface Asked {
   readonly stage: string | null
 }
 
-/** What is checked, and what is wrong with how it was found. */
+/** The stages to check, and the faults of `API_BASE_URL`. */
 export interface Address {
   readonly coverage: Coverage
   readonly findings: readonly Finding[]
@@ -118,7 +118,7 @@ async function askedTarget(
   // Each is `null` if there is no such API, and a role may be allowed to read only one of them.
   if ([found, stages].some((one) => one.known && one.value === null))
     throw new CannotLookError(
-      `there is no REST API ${api} in ${region}: ids of APIs are of one account and Region, so check AWS_REGION and the credentials`,
+      `there is no REST API ${api} in ${region}: ids of APIs are of one account and Region, so check AWS_REGION and the credentials. An HTTP API, which has no API keys, looks the same to a role that may not read /apis/${api}`,
     )
   const names = stages.known ? (stages.value ?? []).map(({ name }) => name) : []
   if (stage === null) {

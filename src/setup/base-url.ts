@@ -54,7 +54,7 @@ export function parseBaseUrl(url: string): BaseUrl {
   return { target: null, region: null, domain, path: withoutSlash(path) }
 }
 
-/** Where `API_BASE_URL` leads. */
+/** The destination of `API_BASE_URL`. */
 export interface LeadsTo {
   /** `null`: the URL is not set, is of another Region, or it is not known. */
   readonly target: Target | null

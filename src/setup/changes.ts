@@ -58,9 +58,12 @@ export function planChanges(
     ...removeRepeats(desired, existing),
     ...desired.plans.flatMap((plan) => changePlan(plan, desired, existing) ?? []),
   ]
-  const edits = [...skeleton, ...changeKeySource(desired, existing), ...requireKeys(desired, existing)]
-  const waitsFor = existing.stage === null ? edits : [...plans, ...edits]
-  const deployment = deploy(desired, existing, waitsFor.length > 0)
+  const keys = [...skeleton, ...requireKeys(desired, existing)]
+  const waits = keys.length > 0 || (existing.stage !== null && plans.length > 0)
+  // Together with its deployment: no reading shows for certain that it is not deployed.
+  const source = changeKeySource(desired, existing).map((one) => (waits ? { ...one, write: null } : one))
+  const edits = [...keys, ...source]
+  const deployment = deploy(desired, existing, waits)
   // A plan covers only a stage that is there.
   if (existing.stage === null)
     return [...edits, ...deployment, ...plans.map((one) => ({ ...one, write: null }))]
@@ -260,7 +263,10 @@ function deploy({ api, stage, methods }: Desired, existing: Existing, waits: boo
     apiKeyRequired: method.apiKeyRequired || methods.some((one) => isSame(one, method)),
   }))
   const isPublished =
-    existing.stage !== null && methods.every(isClosed) && (deployedKeySource ?? 'HEADER') === 'HEADER'
+    existing.stage !== null &&
+    methods.every(isClosed) &&
+    existing.keySource === 'HEADER' &&
+    (deployedKeySource ?? 'HEADER') === 'HEADER'
   if (isPublished) return []
   const steps = [
     ...(existing.stage === null ? [{ what: 'stage', before: '', after: stage }] : []),

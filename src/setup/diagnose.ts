@@ -1,5 +1,5 @@
 import { createProbe } from '../aws/probe.ts'
-import type { RestApiReads } from '../aws/rest-apis.ts'
+import type { Method, RestApiReads } from '../aws/rest-apis.ts'
 import type { GatewayConfig } from '../config.ts'
 import { type Asked, findAddress } from './address.ts'
 import type { Target } from './base-url.ts'
@@ -9,11 +9,11 @@ import { checkRestApi, checkStage, restApiOf } from './checks/api.ts'
 import { checkKey } from './checks/key.ts'
 import { checkKeySource, checkMethods } from './checks/methods.ts'
 import { checkPlans, type NamedPlan, plansInUse } from './checks/plans.ts'
-import { checkBasePath, checkProbePath, openProbe, probeUrlOf } from './checks/probe-path.ts'
-import { type Facts, readAccountFacts, readApiFacts } from './facts.ts'
+import { checkBasePath, checkProbePath, keyProbeOf, openProbe } from './checks/probe-path.ts'
+import { type Facts, readAccountFacts, readApiFacts, showTarget } from './facts.ts'
 import { type CheckId, checkIds, type Finding, notChecked, ok } from './finding.ts'
 
-/** What doctor found. */
+/** The result of a diagnosis. */
 export interface Diagnosis {
   readonly targets: readonly Target[]
   /** Stages that the plans cover besides, and that were not checked. */
@@ -24,7 +24,7 @@ export interface Diagnosis {
   readonly result: 'healthy' | 'faulty' | 'unknown'
 }
 
-/** What is asked of doctor. */
+/** The subject of a diagnosis. */
 export interface Question extends Asked {
   /** The value of a key; `null`: it asks about none. */
   readonly key: string | null
@@ -127,9 +127,26 @@ function remembering(reads: RestApiReads): RestApiReads {
 /** Warnings of what may refuse a key, although its plan and the method are right. */
 const SUSPECTS: readonly CheckId[] = ['authorization', 'resource-policy', 'private-api', 'web-acl', 'canary']
 
+/** Reports whether a warning is about a probed stage and, if it is about methods, the probed one. */
+function isAbout({ check, where }: Finding, target: Target, method: Method | undefined): boolean {
+  if (where.api !== target.api || where.stage !== target.stage) return false
+  if (check !== 'authorization') return true
+  if (method === undefined || method.authorizationType === 'NONE') return false
+  // Without a path it names several.
+  return where.path === undefined || (where.path === method.path && where.method === method.httpMethod)
+}
+
+/** The first stage that a plan of the key covers: another one refuses it in any case. */
+function openedByKey(facts: readonly Facts[]): Facts | undefined {
+  return facts.find(({ key, target }) => {
+    if (key === null || !key.plans.known) return facts.length === 1
+    return key.plans.value.some(({ stages }) => stages.includes(showTarget(target)))
+  })
+}
+
 /**
- * Asks the data plane about a key that should work by all that was read. If it refuses the key, what may have refused it becomes
- * a fault. @returns all findings
+ * Asks the data plane about a key that should work by all that was read. If it refuses the key, what may have refused it there
+ * becomes a fault. @returns all findings
  */
 async function withAnswer(
   facts: readonly Facts[],
@@ -137,14 +154,15 @@ async function withAnswer(
   key: string | null,
 ): Promise<readonly Finding[]> {
   const check = 'data-plane'
-  const [first] = facts
+  const probed = openedByKey(facts)
   // Otherwise the answer follows from what is named already.
-  if (key === null || first === undefined || found.some(({ status }) => status === 'fault')) return found
-  const url = probeUrlOf(first)
-  const keyId = first.key?.key.known ? first.key.key.value?.id : undefined
-  if (url === undefined || keyId === undefined) return found
-  const where = { keyId, ...first.target, path: new URL(url).pathname, method: 'GET' }
-  const probe = createProbe(url, first.environment.proxies)
+  if (key === null || probed === undefined || found.some(({ status }) => status === 'fault')) return found
+  const keyProbe = keyProbeOf(probed)
+  const keyId = probed.key?.key.known ? probed.key.key.value?.id : undefined
+  if (keyProbe === undefined || keyId === undefined) return found
+  const { url, method } = keyProbe
+  const where = { keyId, ...probed.target, path: new URL(url).pathname, method: 'GET' }
+  const probe = createProbe(url, probed.environment.proxies)
   const { verdict, status, error } = await probe(key, AbortSignal.timeout(PROBE_MS))
   if (verdict === 'accepted') return [...found, ok(check, where, `the API accepts the key: ${status}`)]
   if (status === undefined) {
@@ -152,7 +170,8 @@ async function withAnswer(
     return [...found, notChecked(check, where, 'the answer of the API', { why, action: null })]
   }
   if (verdict === 'rejected') {
-    const isSuspect = (one: Finding) => one.status === 'warning' && SUSPECTS.includes(one.check)
+    const isSuspect = (one: Finding) =>
+      one.status === 'warning' && SUSPECTS.includes(one.check) && isAbout(one, probed.target, method)
     if (found.some(isSuspect))
       return found.map((one) =>
         isSuspect(one)

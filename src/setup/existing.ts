@@ -1,4 +1,4 @@
-import type { Read, RestApi, RestApiReads } from '../aws/rest-apis.ts'
+import { NO_SUCH_OPERATION, type Read, type RestApi, type RestApiReads } from '../aws/rest-apis.ts'
 import type { UsagePlan } from '../aws/usage-plans.ts'
 import type { GatewayConfig } from '../config.ts'
 import { didYouMean } from '../did-you-mean.ts'
@@ -77,11 +77,17 @@ export async function toExisting(
     methods: required(facts.methods, 'the methods') ?? [],
     closed: deployed.filter(({ apiKeyRequired }) => apiKeyRequired),
     keysOn: await countKeys(reads, plans, mark),
-    hasUsagePlans: !account.account.known || account.account.value.features.includes('UsagePlans'),
+    hasUsagePlans:
+      ifOffered(account.account, "the account's settings")?.features.includes('UsagePlans') ?? true,
     keySource: known && value !== null && value !== 'http-api' ? value.keySource : 'HEADER',
     stage: required(stages, 'the stages')?.find(({ name }) => name === target.stage) ?? null,
-    deployedKeySource: deployedKeySource.known ? deployedKeySource.value : null,
+    deployedKeySource: ifOffered(deployedKeySource, 'where the stage looks for a key'),
   }
+}
+
+/** Returns `null` for a read that the endpoint does not have. @throws Error with the permission that is missing */
+function ifOffered<T>(read: Read<T>, what: string): T | null {
+  return !read.known && read.why === NO_SUCH_OPERATION ? null : required(read, what)
 }
 
 /** @throws Error with the permission that is missing */
@@ -103,7 +109,8 @@ function requireApi({ api: read, target }: ApiFacts, region: string): RestApi {
   if (api !== null) return api
   throw new SetupFaults([
     `--api ${target.api}: there is no such API in ${region}. Each Region has its own: set AWS_REGION to that of the API, or list ` +
-      `those of ${region} with: aws apigateway get-rest-apis --region ${region} --query 'items[].[id,name]' --output text`,
+      `those of ${region} with: aws apigateway get-rest-apis --region ${region} --query 'items[].[id,name]' --output text. ` +
+      `An HTTP API, which has no API keys, looks the same to a role that may not read /apis/${target.api}`,
   ])
 }
 

@@ -11,7 +11,7 @@ import type {
   Stage,
 } from '../aws/rest-apis.ts'
 import type { UsagePlan } from '../aws/usage-plans.ts'
-import { dateOf } from '../clock.ts'
+import { type Clock, DAY_MS, dateOf, systemClock } from '../clock.ts'
 import type { GatewayConfig } from '../config.ts'
 import { type BaseUrl, follow, type LeadsTo, parseBaseUrl, type Target } from './base-url.ts'
 
@@ -27,11 +27,11 @@ export interface KeyFacts {
   readonly key: Read<Key | null>
   /** The usage plans that it is on. */
   readonly plans: Read<readonly UsagePlan[]>
-  /** What is left of its quotas, by the id of the usage plan. A plan without a quota, or whose figures are not known, is not in it. */
+  /** The rest of its quotas, by the id of the usage plan. A plan without a quota, or whose figures are not known, is not in it. */
   readonly remaining: ReadonlyMap<string, Read<number>>
 }
 
-/** What API Gateway says of the account and its usage plans, and what the environment expects of it. */
+/** The account and its usage plans in API Gateway, and the environment that expects them. */
 export interface AccountFacts {
   readonly environment: GatewayConfig
   /** The meaning of `API_BASE_URL`; `null`: it is not set. */
@@ -47,7 +47,7 @@ export interface AccountFacts {
   readonly key: KeyFacts | null
 }
 
-/** What API Gateway says of an API and one of its stages. `null` in place of a value: there is no such thing. */
+/** An API and one of its stages in API Gateway. `null` in place of a value: there is no such thing. */
 export interface ApiFacts {
   readonly target: Target
   readonly api: Read<RestApi | 'http-api' | null>
@@ -72,13 +72,14 @@ export async function readAccountFacts(
   reads: RestApiReads,
   environment: GatewayConfig,
   keyValue: string | null,
+  clock: Clock = systemClock,
 ): Promise<AccountFacts> {
   const baseUrl = environment.apiBaseUrl === null ? null : parseBaseUrl(environment.apiBaseUrl)
   const [account, plans, domain, key] = await Promise.all([
     reads.account(),
     reads.plans(),
     baseUrl?.domain == null ? null : reads.domain(baseUrl.domain),
-    keyValue === null ? null : readKey(reads, keyValue),
+    keyValue === null ? null : readKey(reads, keyValue, clock),
   ])
   const offered = await Promise.all(
     environment.plans.map(async ({ name, usagePlanId }) => ({
@@ -95,7 +96,10 @@ function found(plans: readonly UsagePlan[], usagePlanId: string): Read<UsagePlan
   return { known: true, value: plans.find((plan) => plan.usagePlanId === usagePlanId) ?? null }
 }
 
-async function readKey(reads: RestApiReads, value: string): Promise<KeyFacts> {
+/** The days before today that a period can have: a key that was not used today may have no figures of today. */
+const DAYS_BACK = { DAY: 0, WEEK: 6, MONTH: 30 }
+
+async function readKey(reads: RestApiReads, value: string, clock: Clock): Promise<KeyFacts> {
   const key = await reads.keyByValue(value)
   if (!key.known || key.value === null)
     return { key, plans: { known: true, value: [] }, remaining: new Map() }
@@ -104,11 +108,12 @@ async function readKey(reads: RestApiReads, value: string): Promise<KeyFacts> {
   const remaining = new Map<string, Read<number>>()
   for (const { usagePlanId, limits } of plans.known ? plans.value : []) {
     if (limits.quota === null) continue
-    const now = Date.now()
-    const usage = await reads.usage({ usagePlanId, keyId, from: dateOf(now), to: dateOf(now) })
-    const today = usage.known ? usage.value.at(-1) : undefined
+    const now = clock()
+    const from = dateOf(now - DAYS_BACK[limits.quota.period] * DAY_MS)
+    const usage = await reads.usage({ usagePlanId, keyId, from, to: dateOf(now) })
+    const last = usage.known ? usage.value.at(-1) : undefined
     if (!usage.known) remaining.set(usagePlanId, usage)
-    else if (today !== undefined) remaining.set(usagePlanId, { known: true, value: today.remaining })
+    else if (last !== undefined) remaining.set(usagePlanId, { known: true, value: last.remaining })
   }
   return { key, plans, remaining }
 }

@@ -18,7 +18,7 @@ export interface Mend {
   readonly by: 'firstkey' | 'aws' | 'tool' | 'operator'
   /** The commands to paste, one a line; `null`: there is none. */
   readonly command: string | null
-  /** What to know before, or what to do instead of a command. */
+  /** A warning before the command, or the instruction in its place. */
   readonly note?: string
 }
 
@@ -35,9 +35,9 @@ export interface Finding {
   readonly check: CheckId
   readonly status: 'ok' | 'warning' | 'fault' | 'not_checked'
   readonly where: Place
-  /** What is so. */
+  /** The finding in one sentence. */
   readonly message: string
-  /** What callers see of it. */
+  /** The effect on callers. */
   readonly why?: string
   readonly mend?: Mend
   /** The IAM permission that `not_checked` wants; left out if it failed for another reason. */

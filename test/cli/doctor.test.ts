@@ -47,6 +47,10 @@ test('doctor prints a line a check, and its exit code is 0 for a healthy API, 1 
     'demo:prod: healthy as far as it could be checked (0 faults, 0 warnings, 1 not checked)\n',
   )
 
+  gateway.faults.order({ operation: 'GetAccount', when: 'before', kind: 'denied' })
+  const part = JSON.parse((await doctor(['--json'])).stdout)
+  assert.deepEqual([part.healthy, part.complete], [true, false])
+
   gateway.account.plan('demogold').apiStages = []
   gateway.account.restApis.get('demo').name = 'a\u202e\nb'
   const faulty = await doctor()
@@ -62,7 +66,8 @@ test('doctor prints a line a check, and its exit code is 0 for a healthy API, 1 
   assert.match(faulty.stderr, /^demo:prod: not healthy \(1 fault, 0 warnings\)$/m)
 
   const json = JSON.parse((await doctor(['--json'])).stdout)
-  assert.deepEqual([json.api, json.stage, json.healthy], ['demo', 'prod', false])
+  assert.deepEqual([json.api, json.stage, json.healthy, json.complete], ['demo', 'prod', false, true])
+  assert.deepEqual([json.targets, json.others], [[{ api: 'demo', stage: 'prod' }], []])
   const [fault] = json.findings.filter(({ status }: { status: string }) => status !== 'ok')
   assert.deepEqual([fault.check, fault.where.usage_plan_id, fault.mend.by], ['plan-stage', 'demogold', 'aws'])
 

@@ -343,3 +343,12 @@ test('a deployment publishes what was planned, also if an operator edits the API
     )
   })
 })
+
+test('a changed source of the key is always deployed, right after its change: no reading shows for certain what is deployed', async (t) => {
+  const gateway = await testGateway(t)
+  const order = { api: 'demo', stage: 'prod', plan: ['gold=rate:7,burst:9'] }
+  gateway.account.restApis.get('demo').apiKeySource = 'AUTHORIZER'
+  await openSetup(t, gateway, order).apply()
+  assert.deepEqual(writesOf(gateway), ['UpdateUsagePlan', 'UpdateRestApi', 'CreateDeployment'])
+  assert.deepEqual(await openSetup(t, gateway, order).apply(), [])
+})

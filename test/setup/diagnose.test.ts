@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import {
   APIGatewayClient,
@@ -18,7 +21,9 @@ import { defaultGatewayOptions, type GatewayOptions } from '../../emulator/optio
 import { CannotLookError, createRestApiReads } from '../../src/aws/rest-apis.ts'
 import { readGatewayConfig } from '../../src/config.ts'
 import { type Diagnosis, diagnose, type Question } from '../../src/setup/diagnose.ts'
+import { readAccountFacts } from '../../src/setup/facts.ts'
 import type { Finding } from '../../src/setup/finding.ts'
+import { startForwardProxy } from '../support/forward-proxy.ts'
 import { testGateway } from '../support/service.ts'
 
 interface World {
@@ -306,7 +311,11 @@ test('an API that does not exist, or whose stages may not be read, is not called
   const { look, gateway } = await createWorld(t, { plans: [] })
   const none = { USAGE_PLANS: '', API_BASE_URL: '' }
   const asked: [allowed: string[], api: string, message: RegExp][] = [
-    [['/restapis/*'], 'gone1', /^there is no REST API gone1 in eu-west-1/],
+    [
+      ['/restapis/*'],
+      'gone1',
+      /^there is no REST API gone1 in eu-west-1.* HTTP API.* may not read \/apis\/gone1$/,
+    ],
     [['/restapis/*/stages'], 'gone1', /^there is no REST API gone1 in eu-west-1/],
     [['/restapis/gone1'], 'gone1', /^there is no REST API gone1 in eu-west-1/],
     [[], 'demo', /^the stages of the API demo cannot be read \(apigateway:GET on .*stages\): name one/],
@@ -503,6 +512,12 @@ test('a canary shows which methods it opens', async (t) => {
   const { check, status, message } = only(await look())
   assert.deepEqual([check, status], ['canary', 'warning'])
   assert.match(message, /^25 % .* where other methods open \(without a key: ANY \/hello\)$/)
+  const stage = gateway.account.restApis.get('demo').stages.get('prod')
+  assert.ok(stage)
+  stage.tags = { 'aws:cloudformation:stack-name': 'shop-prod' }
+  const { mend } = only(await look())
+  assert.deepEqual([mend?.by, mend?.command], ['tool', null])
+  assert.match(mend?.note ?? '', /CanarySetting/)
 })
 
 test('a key that is no more than new is asked of the data plane', async (t) => {
@@ -513,4 +528,106 @@ test('a key that is no more than new is asked of the data plane', async (t) => {
   assert.deepEqual([early.check, early.status, early.where.keyId], ['data-plane', 'fault', id])
   assert.match(early.why ?? '', /from seconds to minutes/)
   assert.ok(!JSON.stringify(early).includes(value))
+})
+
+test('of several APIs, the one that the plan of the key covers is asked', async (t) => {
+  const methods = [{ path: '/hello', httpMethod: 'GET', apiKeyRequired: true }]
+  const ids = ['first', 'second'] as const
+  const { look, gateway } = await createWorld(t, {
+    restApis: ids.map((id) => ({ id, name: id, stages: ['prod'], methods })),
+    plans: ids.map((id) => ({ id: `plan${id}`, name: id, apiStages: [{ apiId: id, stage: 'prod' }] })),
+  })
+  const proxy = await startForwardProxy(t)
+  proxy.behaviour = 403
+  const { id, value } = gateway.account.createKey({ name: 'k', enabled: true })
+  gateway.account.attach('plansecond', id)
+  const env = { AWS_ENDPOINT_URL_API_GATEWAY: '', API_BASE_URL: '', HTTPS_PROXY: proxy.url }
+  const { findings } = await look({ key: value }, { ...env, USAGE_PLANS: 'gold=planfirst,silver=plansecond' })
+  assert.deepEqual(
+    new Set(proxy.requests),
+    new Set(['CONNECT second.execute-api.eu-west-1.amazonaws.com:443']),
+  )
+  assert.equal(findings.find(({ check }) => check === 'data-plane')?.where.api, 'second')
+})
+
+test('a key that GET /hello refuses does not make the authorization of another method a fault', async (t) => {
+  const methods = ['/hello', '/admin'].map((path) => ({ path, httpMethod: 'GET', apiKeyRequired: true }))
+  const { look, gateway, sdk } = await createWorld(t, {
+    ...{ propagationMs: 60_000, restApis: [{ id: 'demo', name: 'd', stages: ['prod'], methods }] },
+  })
+  const admin = [...gateway.account.restApis.get('demo').resources.values()].find(
+    ({ path }) => path === '/admin',
+  )
+  await sdk.send(
+    new UpdateMethodCommand({
+      ...{ restApiId: 'demo', resourceId: admin?.id, httpMethod: 'GET' },
+      patchOperations: [{ op: 'replace', path: '/authorizationType', value: 'AWS_IAM' }],
+    }),
+  )
+  await sdk.send(new CreateDeploymentCommand({ restApiId: 'demo', stageName: 'prod' }))
+  const { id, value } = gateway.account.createKey({ name: 'k', enabled: true })
+  gateway.account.attach('demogold', id)
+  const API_BASE_URL = `${gateway.url}/execute-api/demo/prod`
+  const probe = async (API_PROBE_PATH: string) =>
+    notOk(await look({ key: value }, { API_BASE_URL, API_PROBE_PATH })).map(({ check, status }) => [
+      ...[check, status],
+    ])
+  assert.deepEqual(await probe('/hello'), [
+    ['authorization', 'warning'],
+    ['data-plane', 'fault'],
+  ])
+  assert.deepEqual(await probe('/admin'), [['authorization', 'fault']])
+})
+
+test('the quota of a week or a month that was used up on an earlier day is read', async (t) => {
+  const { gateway, env } = await createWorld(t)
+  const environment = readGatewayConfig(env)
+  const reads = createRestApiReads({
+    ...{ region, endpoint: gateway.url, callsPerSecond: 0, callTimeoutMs: 60_000 },
+    ...{ observeDate: () => undefined, signal: AbortSignal.timeout(120_000) },
+  })
+  t.after(() => reads.close())
+  const { id, value } = gateway.account.createKey({ name: 'k', enabled: true })
+  gateway.account.attach('demogold', id)
+  const froms = { DAY: '2026-03-31', WEEK: '2026-03-25', MONTH: '2026-03-01' }
+  for (const [period, from] of Object.entries(froms) as [keyof typeof froms, string][]) {
+    gateway.account.plan('demogold').quota = { limit: 5, period }
+    const ranges: string[] = []
+    const watched: typeof reads = {
+      ...reads,
+      usage(query) {
+        ranges.push(`${query.from} ${query.to}`)
+        return reads.usage(query)
+      },
+    }
+    const noon = () => Date.parse('2026-03-31T12:00:00Z')
+    const { key } = await readAccountFacts(watched, environment, value, noon)
+    assert.deepEqual(ranges, [`${from} 2026-03-31`])
+    assert.deepEqual(key?.remaining.get('demogold'), { known: true, value: 5 })
+  }
+})
+
+test('a list of as many pages as are read is whole, and a longer one is not known', async (t) => {
+  let pages = 40
+  const server = createServer((incoming, outgoing) => {
+    const page = Number(new URL(incoming.url ?? '', 'http://x').searchParams.get('position') ?? 1)
+    const position = page < pages ? { position: String(page + 1) } : {}
+    outgoing.setHeader('Content-Type', 'application/json')
+    outgoing.end(JSON.stringify({ item: [{ id: `p${page}`, name: 'p' }], ...position }))
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const reads = createRestApiReads({
+    ...{ region, endpoint: `http://127.0.0.1:${port}`, callsPerSecond: 0, callTimeoutMs: 60_000 },
+    ...{ observeDate: () => undefined, signal: AbortSignal.timeout(120_000) },
+  })
+  t.after(() => {
+    reads.close()
+    server.close()
+  })
+  const whole = await reads.plans()
+  assert.equal(whole.known && whole.value.length, 40)
+  pages = 41
+  const long = await reads.plans()
+  assert.match(long.known ? '' : long.why, /there are more than 40 pages of them/)
 })

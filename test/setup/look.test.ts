@@ -22,7 +22,7 @@ test('what the options name has to be there', async (t) => {
   const cases: readonly [order: SetupArguments, fault: RegExp][] = [
     [
       { api: 'gone', plan: ['a='] },
-      /^--api gone: there is no such API in eu-west-1. Each Region has its own: set AWS_REGION/,
+      /^--api gone: there is no such API in eu-west-1. Each Region has its own: set AWS_REGION.* HTTP API.* may not read \/apis\/gone$/,
     ],
     [{ api: 'h11', plan: ['a='] }, /^--api h11: this is an HTTP API, and HTTP APIs have no API keys/],
     [{ api: 'bare', plan: ['a='] }, /^--stage is missing: the API bare has several, prod, test$/],
@@ -50,6 +50,23 @@ test('what the options name has to be there', async (t) => {
   })
   await assert.rejects(openSetup(t, gateway, { ...prod, plan: ['a='] }).look(), /has a canary release/)
   assert.ok(gateway.calls.every(({ method }) => method === 'GET'))
+})
+
+test('what may not be read is no reason to call all set up, unless the endpoint does not have it', async (t) => {
+  const gateway = await testGateway(t)
+  const { look } = openSetup(t, gateway, { api: 'demo', stage: 'prod', plan: ['gold='] })
+  const reads = [
+    ['GetExport', 'where the stage looks for a key', '/restapis/demo/stages/prod/exports/oas30'],
+    ['GetAccount', "the account's settings", '/account'],
+  ] as const
+  for (const [operation, what, path] of reads) {
+    gateway.faults.order({ operation, when: 'before', kind: 'denied' })
+    await assert.rejects(look(), {
+      message: `cannot read ${what}: the role lacks apigateway:GET on arn:aws:apigateway:eu-west-1::${path}`,
+    })
+    gateway.faults.order({ operation, when: 'before', kind: 'unsupported' })
+    assert.deepEqual((await look()).changes, [])
+  }
 })
 
 test('without --methods, those that are deployed with a key stay, or all but OPTIONS require one', async (t) => {

@@ -349,7 +349,7 @@ const CAUSES: Record<string, PlantedCause> = {
       )
       await requireKey(w, 'GET /hello', true)
     },
-    ...{ check: 'canary', status: 'warning', where: (w) => [at(w)], mend: 'operator' },
+    ...{ check: 'canary', status: 'warning', where: (w) => [at(w)], mend: 'aws' },
   },
   ...Object.fromEntries(
     (

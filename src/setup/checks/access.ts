@@ -142,14 +142,17 @@ function checkStageSettings(facts: Facts, stage: Stage): Finding[] {
       ...{ check, status: 'warning', where },
       message: `${canary.percent} % of the requests get the canary deployment ${canary.deploymentId ?? ''}${differences(facts)}`,
       why: 'a key may work with some requests and fail with others',
-      mend: {
-        by: 'operator',
-        command: awsCommand(
-          ...['update-stage', '--rest-api-id', api, '--stage-name', name],
-          ...patchWords({ op: 'remove', path: '/canarySettings' }),
-        )(facts.environment.region),
+      mend: mend(facts.environment, {
+        tags: stage.tags,
+        commands: [
+          awsCommand(
+            ...['update-stage', '--rest-api-id', api, '--stage-name', name],
+            ...patchWords({ op: 'remove', path: '/canarySettings' }),
+          ),
+        ],
+        inTemplate: 'CloudFormation, CDK and SAM: CanarySetting of the stage.',
         note: 'this ends the canary; or promote it',
-      },
+      }),
     }
   }
 

@@ -42,7 +42,7 @@ export function mend(
   return { by: 'aws', command, ...(note === undefined ? {} : { note }) }
 }
 
-/** Where a template says that a stage gets what was changed. */
+/** The lines of a template that deploy a change to a stage. */
 export const DEPLOY_IN_TEMPLATE =
   'CDK and SAM deploy with every change of the API; in CloudFormation give the AWS::ApiGateway::Deployment a new logical id.'
 

@@ -54,7 +54,7 @@ const SOURCE_IN_TEMPLATE =
   'CloudFormation: ApiKeySourceType of the AWS::ApiGateway::RestApi; CDK: apiKeySourceType; SAM and OpenAPI: ' +
   'x-amazon-apigateway-api-key-source.'
 
-/** What is wrong with some methods in the same way. */
+/** Methods with the same fault. */
 interface MethodFault {
   readonly check: CheckId
   readonly status: 'warning' | 'fault'
@@ -325,8 +325,8 @@ export function checkKeySource(facts: Facts): Finding[] {
   if (now === 'HEADER' && next === 'HEADER')
     return [ok(check, where, 'the stage looks for the key in the header x-api-key')]
   const change = updateApi(target.api, replace('/apiKeySource', 'HEADER'))
-  const commands =
-    now === 'HEADER' ? [change] : next === 'HEADER' ? [deploy(target)] : [change, deploy(target)]
+  // Exports may lack a deployed AUTHORIZER: only a deployment makes sure.
+  const commands = next === 'HEADER' ? [deploy(target)] : [change, deploy(target)]
   const isPending = now === 'HEADER'
   return [
     {
@@ -340,6 +340,7 @@ export function checkKeySource(facts: Facts): Finding[] {
       mend: mend(environment, {
         ...{ tags: api.tags, commands },
         inTemplate: `${SOURCE_IN_TEMPLATE} ${DEPLOY_IN_TEMPLATE}`,
+        note: 'the deployment publishes every other edit of the API as well',
       }),
     },
   ]

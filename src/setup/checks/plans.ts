@@ -12,7 +12,7 @@ export interface NamedPlan {
   readonly plan: UsagePlan
 }
 
-/** What the plans are to cover. */
+/** The stages that the plans have to cover. */
 export interface Coverage {
   /** The stage that every plan has to cover; `null`: it is not known which. */
   readonly target: Target | null

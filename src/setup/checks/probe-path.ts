@@ -143,18 +143,18 @@ function normalized(path: string): string {
   return only.replace(/\/{2,}/g, '/').replace(/(.)\/$/, '$1')
 }
 
-/** Returns the URL of a GET method that needs a key, to try one: that of `API_PROBE_PATH`, or any. `undefined`: none is known. */
-export function probeUrlOf(facts: Facts): string | undefined {
+/** Returns a GET method that needs a key, with its URL, to try one: that of `API_PROBE_PATH`, or any. `undefined`: none is known. */
+export function keyProbeOf(facts: Facts): { url: string; method: Method | undefined } | undefined {
   const { environment, deployed, target } = facts
   const base = pathOf(facts)
   const path =
     (base === undefined ? null : environment.apiProbePath) ??
     firstOpened(deployed.known ? (deployed.value ?? []) : [], base ?? '')
   if (path === undefined) return undefined
-  if (base !== undefined && environment.apiBaseUrl !== null)
-    return `${environment.apiBaseUrl.replace(/\/+$/, '')}${path}`
+  const isByUrl = base !== undefined && environment.apiBaseUrl !== null
   // Only AWS's own endpoint has the API at a known host.
-  return environment.apiGatewayEndpoint === undefined
-    ? `${urlOf(target, environment.region, null)}${path}`
-    : undefined
+  if (!isByUrl && environment.apiGatewayEndpoint !== undefined) return undefined
+  const stage = isByUrl ? environment.apiBaseUrl.replace(/\/+$/, '') : urlOf(target, environment.region, null)
+  const methods = deployed.known ? (deployed.value ?? []) : []
+  return { url: `${stage}${path}`, method: routeOf(methods, 'GET', normalized(`${base ?? ''}${path}`)) }
 }
