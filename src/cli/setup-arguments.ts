@@ -35,9 +35,7 @@ export function usageFaults(options: SetupArguments): string[] {
   if (removal !== undefined && [...plan, ...methods, ...throttle].length > 0)
     faults.push('--delete takes no --plan, --methods and --throttle: it removes all that --new made')
   if (tool !== undefined && (api === undefined || yes || json))
-    faults.push(
-      '--print is for an API that is there, --api ID, and goes without --yes and --json: it changes nothing',
-    )
+    faults.push('--print needs --api ID of an existing API, and excludes --yes and --json')
   if (api !== undefined && !API_ID.test(api))
     faults.push(`--api "${api}" is not the id of an API, which is like a1b2c3d4e5`)
   for (const [option, one] of [
@@ -53,7 +51,7 @@ export function usageFaults(options: SetupArguments): string[] {
 
 /** Returns the words of the command without `firstkey`, `--yes` and `--force`. */
 export function wordsOf(options: SetupArguments): string[] {
-  const { api, new: name, stage, plan, methods, throttle, delete: removal } = options
+  const { api, new: name, stage, plan, methods, throttle, delete: removal, json } = options
   const pairs: [option: string, values: readonly (string | undefined)[]][] = [
     ['--api', [api]],
     ['--new', [name]],
@@ -68,5 +66,6 @@ export function wordsOf(options: SetupArguments): string[] {
       values.flatMap((value) => (value === undefined ? [] : [option, value])),
     ),
     ...(removal === undefined ? [] : removal === true ? ['--delete'] : ['--delete', removal]),
+    ...(json ? ['--json'] : []),
   ]
 }

@@ -7,6 +7,7 @@ import type { Look } from '../setup/look.ts'
 import { toPatch } from '../setup/patches/patch.ts'
 import { type PatchTool, printPatch } from '../setup/patches/print-patch.ts'
 import type { ServiceEnvironment } from '../setup/service-environment.ts'
+import { shellQuote } from '../shell-quoting.ts'
 import { diagnosisJson, noteDiagnosis } from './doctor.ts'
 import { endDryRun } from './dry-run.ts'
 import { formatJson, printable } from './format.ts'
@@ -15,6 +16,7 @@ import { type SetupArguments, wordsOf } from './setup-arguments.ts'
 import { commandLine } from './shell-quoting.ts'
 
 export function describeUnfinished({ message, done, left }: UnfinishedError): string {
+  if (done.length + left.length === 0) return message
   const list = (changes: readonly Change[]) => [...new Set(changes.map(({ title }) => title))].join('; ')
   return [
     message,
@@ -44,9 +46,9 @@ const PATCH_INSTEAD =
 export function refusal({ objections, state }: Look, options: SetupArguments): string {
   const force = commandLine([...wordsOf(options), '--yes', '--force'])
   return [
-    `not without --force: ${objections.join('; ')}`,
+    `refused without --force: ${objections.join('; ')}`,
     ...(state === null ? [] : [PATCH_INSTEAD]),
-    `To do it nevertheless: firstkey ${force}`,
+    `To change it by hand anyway: firstkey ${force}`,
   ].join('\n')
 }
 
@@ -96,7 +98,10 @@ function resultJson(result: Result | null): object {
 
 function printEnvironment(variables: ServiceEnvironment): void {
   print('# The environment of firstkey, for an env file, or for a shell after "set -a":')
-  for (const [name, value] of Object.entries(variables)) print(`${name}=${value}`)
+  const entries = Object.entries(variables)
+  for (const [name, value] of entries) print(`${name}=${shellQuote(value)}`)
+  if (entries.some(([, value]) => shellQuote(value) !== value))
+    note('Quotes are for a shell: remove them from a file for docker --env-file, which takes them literally.')
   if (variables.USAGE_PLANS === '')
     note(
       'No usage plan of the stage has a name that USAGE_PLANS can have: give it one, as in --plan gold=id:abc123.',

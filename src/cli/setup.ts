@@ -105,10 +105,13 @@ async function setUp(options: SetupArguments): Promise<void> {
     if (options.print !== undefined) return showPatch(options.print, first)
     if (!options.yes && first.changes.length > 0) return showDryRun(first, options)
     const done = await makeChanges(withConsent(look, options), gateway, options)
-    const { state } = done.length === 0 ? first : await look()
-    const result = state === null ? null : await conclude(state, gateway)
+    const result = await checkAfter(done, done.length === 0 ? async () => first : look, gateway)
     showResult(done, result, options)
     if (result !== null && result.diagnosis.result !== 'healthy') process.exitCode = 1
+  } catch (error) {
+    if (!(error instanceof UnfinishedError)) throw error
+    if (options.json) printUnfinished(error)
+    throw new Error(describeUnfinished(error), { cause: error })
   } finally {
     gateway.close()
   }
@@ -150,14 +153,15 @@ interface Gateway {
 function openGateway(environment: GatewayConfig, progress: Progress): Gateway {
   const signal = AbortSignal.timeout(RUN_MS)
   const { region, apiGatewayEndpoint: endpoint, proxies, callsPerSecond } = environment
-  const options = {
-    ...{ region, endpoint, proxies, callTimeoutMs: CALL_MS, observeDate: () => undefined },
-    onCall({ operation, status, retryAfter }: AwsCall) {
-      if (status === 429) progress.waits(Number(retryAfter) || 1, `API Gateway throttles ${operation}`)
-    },
+  const options = { region, endpoint, proxies, callTimeoutMs: CALL_MS, observeDate: () => undefined }
+  // The waits of the changes are said where they are made.
+  const onCall = ({ operation, status, retryAfter }: AwsCall) => {
+    const seconds = Number(retryAfter)
+    if (status === 429 && seconds > 0) progress.waits(seconds, `API Gateway throttles ${operation}`)
+    else if (status === 429) note(`  API Gateway throttles ${operation}`)
   }
   const pace = createPace(callsPerSecond)
-  const reads = createRestApiReads({ ...options, callsPerSecond, signal }, pace)
+  const reads = createRestApiReads({ ...options, onCall, callsPerSecond, signal }, pace)
   const changes = createRestApiChanges(options, pace)
   return {
     ...{ environment, reads, changes, progress, signal },
@@ -184,14 +188,19 @@ async function lookFirst(
   } catch (error) {
     if (error instanceof SetupFaults) throw new SetupFaults([...faults, ...error.faults])
     if (faults.length === 0) throw error
-    // Without API Gateway, the faults that are known are still worth to be told.
+    // The known faults are reported even if API Gateway cannot be reached.
   }
   throw new SetupFaults(faults)
 }
 
 function createProgress(): Progress {
+  const begun = new Set<string>()
   return {
-    begins: ({ title }) => note(title),
+    // A usage plan is removed by two changes of one title.
+    begins({ title }) {
+      if (!begun.has(title)) note(title)
+      begun.add(title)
+    },
     waits: (seconds, why) => note(`  waits ${Math.ceil(seconds)} s: ${why}`),
   }
 }
@@ -217,18 +226,36 @@ async function makeChanges(
   try {
     return await applyChanges(look, changes, progress, AbortSignal.any([signal, stop.signal]))
   } catch (error) {
-    if (!(error instanceof UnfinishedError)) throw error
-    const message = error.left.length + error.done.length === 0 ? error.message : describeUnfinished(error)
-    if (options.json) printUnfinished(error)
-    if (stop.signal.aborted) {
-      for (const line of `firstkey: ${message}`.split('\n')) note(line)
+    if (error instanceof UnfinishedError && stop.signal.aborted) {
+      if (options.json) printUnfinished(error)
+      for (const line of `firstkey: ${describeUnfinished(error)}`.split('\n')) note(line)
       // A shell stops its script only after a program that the signal itself ended.
       process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
       process.kill(process.pid, stop.signal.reason.cause)
     }
-    throw new Error(message, { cause: error })
+    throw error
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+  }
+}
+
+/**
+ * Reads and checks what a run led to.
+ * @returns `null` if all was removed
+ * @throws UnfinishedError if that fails after changes were made: it names them
+ */
+async function checkAfter(
+  done: readonly Change[],
+  look: () => Promise<Look>,
+  gateway: Gateway,
+): Promise<Result | null> {
+  try {
+    const { state } = await look()
+    return state === null ? null : await conclude(state, gateway)
+  } catch (error) {
+    if (done.length === 0) throw error
+    const why = error instanceof Error ? error.message : String(error)
+    throw new UnfinishedError(`All changes are made; the check after them failed: ${why}`, done, [], error)
   }
 }
 

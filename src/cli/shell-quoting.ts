@@ -1,3 +1,4 @@
+import { shellQuote } from '../shell-quoting.ts'
 import { printable } from './format.ts'
 
 /** Formats words as a command line for a POSIX shell or, where a word needs an escape, for bash. One line in any case. */
@@ -6,7 +7,6 @@ export function commandLine(words: readonly string[]): string {
 }
 
 function quote(word: string): string {
-  if (/^[\w@%+=:,./#-]+$/.test(word)) return word
-  if (printable(word) === word) return `'${word.replaceAll("'", "'\\''")}'`
+  if (printable(word) === word) return shellQuote(word)
   return `$'${printable(word.replace(/[\\']/g, '\\$&')).replace(/\\u\{([0-9a-f]+)\}/g, (_, hex) => `\\U${hex.padStart(8, '0')}`)}'`
 }

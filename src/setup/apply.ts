@@ -3,8 +3,8 @@ import { growingPauses, pauseFor } from '../aws/late-lists.ts'
 import { type RestApiChanges, type Write, WriteError } from '../aws/rest-api-changes.ts'
 import type { Change } from './changes.ts'
 
-/** What is left after everything was read again. */
-export interface Plan {
+/** The changes that are left after everything was read again. */
+export interface Remaining {
   /** In the order in which they are made; empty: nothing is left. */
   readonly changes: readonly Change[]
   /** The ids of the usage plans and APIs that the reading saw. */
@@ -31,7 +31,7 @@ export class UnfinishedError extends Error {
   }
 }
 
-/** The times that one change is made: more often, somebody else undoes it meanwhile. */
+/** The most attempts at one change. After these, something else keeps undoing it. */
 const MOST_REPEATS = 3
 /** The times that one call is tried while API Gateway throttles it or makes another change. */
 const MOST_TRIES = 12
@@ -57,7 +57,7 @@ const QUOTAS: Partial<Record<Write['operation'], string>> = {
  * @throws UnfinishedError if a call fails, others undo the changes, or `signal` aborts
  */
 export async function applyChanges(
-  plan: () => Promise<Plan>,
+  plan: () => Promise<Remaining>,
   changes: RestApiChanges,
   progress: Progress,
   signal: AbortSignal,
@@ -65,30 +65,31 @@ export async function applyChanges(
   const done: Change[] = []
   const times = new Map<string, number>()
   const created = new Set<string>()
+  let left: readonly Change[] = []
   for (;;) {
-    const left = await planWith(created, plan, done, signal)
+    left = await planWith(created, plan, done, left, signal)
     const ready = left.filter(({ write }) => write !== null)
     if (left.length === 0) return done
     if (ready.length === 0) throw new UnfinishedError('no change can be made', done, left)
     for (const change of ready) {
       const count = (times.get(change.title) ?? 0) + 1
       times.set(change.title, count)
-      const rest = left.slice(left.indexOf(change))
       if (count > MOST_REPEATS)
         throw new UnfinishedError(
           `${change.title} does not stay as it was set: something else changes it`,
           done,
-          rest,
+          left,
         )
-      if (signal.aborted) throw new UnfinishedError(messageOf(signal.reason), done, rest)
+      if (signal.aborted) throw new UnfinishedError(messageOf(signal.reason), done, left)
       progress.begins(change)
       try {
         const id = await make(change, changes, progress, signal)
         if (id !== null) created.add(id)
         done.push(change)
+        left = left.filter((one) => one !== change)
       } catch (error) {
         if (isOutdated(error) && count < MOST_REPEATS && !signal.aborted) break
-        throw new UnfinishedError(messageOf(signal.aborted ? signal.reason : error), done, rest, error)
+        throw new UnfinishedError(messageOf(signal.aborted ? signal.reason : error), done, left, error)
       }
     }
   }
@@ -97,17 +98,19 @@ export async function applyChanges(
 /**
  * Plans what is left. API Gateway may list what was just created late, so that the same would be created again: then it
  * is looked for, until it is listed or nothing is to be created any more.
+ * @param left the changes that the previous round did not make
  */
 async function planWith(
   created: Set<string>,
-  plan: () => Promise<Plan>,
+  plan: () => Promise<Remaining>,
   done: readonly Change[],
+  left: readonly Change[],
   signal: AbortSignal,
 ): Promise<readonly Change[]> {
   let looks = 0
   for (const pause of growingPauses()) {
     const { changes, seen } = await plan().catch((error: unknown) => {
-      throw new UnfinishedError(messageOf(error), done, [], error)
+      throw new UnfinishedError(messageOf(error), done, left, error)
     })
     for (const id of created) if (seen.has(id)) created.delete(id)
     if (created.size === 0 || !changes.some(isCreation)) return changes

@@ -21,16 +21,16 @@ export interface Step {
 
 /** A change that one call makes. */
 export interface Change {
-  /** What is changed, as in "usage plan gold (abc123)". The same change has the same title in each plan of it. */
+  /** The thing that is changed, as in "usage plan gold (abc123)". The same change has the same title in each plan of it. */
   readonly title: string
   readonly steps: readonly Step[]
-  /** What to know before it is made. */
+  /** Sentences to read before it is made. */
   readonly notes: readonly string[]
   /** `null`: it waits for other changes, and is planned again after them. */
   readonly write: Write | null
 }
 
-/** What is there, as far as the changes depend on it. */
+/** The present state, as far as the changes depend on it. */
 export interface Existing extends Present {
   /** `false`: the account is so old that it has no usage plans (GetAccount). */
   readonly hasUsagePlans: boolean
@@ -192,7 +192,7 @@ function updatePlan(
     const before = present.methodLimits.find(({ stage, method }) => stage === own && method === key)
     if (before?.ratePerSecond === one.rate && before.burst === one.burst) continue
     steps.push(methodThrottleStep(before && { rate: before.ratePerSecond, burst: before.burst }, one))
-    patches.push(...throttlePatches(`/apiStages/${own}/throttle/${key}`, one))
+    patches.push(...throttlePatches(methodThrottlePath(own, key), one))
   }
   if (patches.length === 0) return undefined
   const others = present.stages.filter((other) => other !== own)
@@ -313,8 +313,18 @@ function publishedSteps(deployed: readonly Method[], edited: readonly Method[]):
 }
 
 /** Returns the name of a method in a usage plan, as in `/hello/GET`. */
-function methodKey({ httpMethod, path }: MethodName): string {
+export function methodKey({ httpMethod, path }: MethodName): string {
   return `${path}/${httpMethod}`
+}
+
+/**
+ * Returns the path of a patch to the throttle of a method, in the form in which Terraform's AWS provider replaces its
+ * `/rateLimit` and `/burstLimit`: the slashes of the method's path are not escaped. No source shows a `remove`.
+ * @param stage `apiId:stage`
+ * @param method `/hello/GET`
+ */
+export function methodThrottlePath(stage: string, method: string): string {
+  return `/apiStages/${stage}/throttle/${method}`
 }
 
 function toThrottle({ rate, burst }: Throttle): { rateLimit: number; burstLimit: number } {

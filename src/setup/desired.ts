@@ -33,7 +33,7 @@ export interface MethodThrottle extends Throttle {
 }
 
 /**
- * What `firstkey setup` makes so for one stage of an API. Besides, the API reads keys from the header `x-api-key`, and the
+ * The state that `firstkey setup` makes for one stage of an API. Besides, the API reads keys from the header `x-api-key`, and the
  * stage is deployed. The changes are planned from this value, and the patches for other tools print it.
  */
 export interface Desired {
@@ -47,7 +47,7 @@ export interface Desired {
   readonly methodThrottles: readonly MethodThrottle[]
 }
 
-/** What is there of all that the options of a run refer to. */
+/** The present state of all that the options of a run refer to. */
 export interface Present {
   readonly target: Target
   /** The plans of `USAGE_PLANS`. */

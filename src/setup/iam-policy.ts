@@ -12,7 +12,7 @@ export interface PolicyDocument {
   readonly Statement: readonly PolicyStatement[]
 }
 
-/** What a policy is restricted to, by the names that {@link calls} has in braces. Anything is allowed for one that is left out. */
+/** The values to which a policy is restricted, by the names that {@link calls} has in braces. Anything is allowed for one that is left out. */
 export type PolicyScope = Readonly<
   Partial<Record<'restApiId' | 'stageName' | 'usagePlanId' | 'domainName', readonly string[]>>
 >

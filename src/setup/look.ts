@@ -7,10 +7,10 @@ import { stackOf } from './made-by-setup.ts'
 import { planRemoval, readNewApi } from './new-api.ts'
 import type { SetupOptions } from './options.ts'
 
-/** What a run has left to do, and what it was planned from. */
+/** The changes that are left, and the state they were planned from. */
 export interface Look {
   readonly changes: readonly Change[]
-  /** The reasons not to make the changes without being told to a second time. */
+  /** Reasons for which the changes need `--force`. */
   readonly objections: readonly string[]
   /** The ids of the usage plans and APIs that were seen. */
   readonly seen: ReadonlySet<string>

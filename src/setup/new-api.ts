@@ -173,7 +173,7 @@ function removeApi({ id, name }: RestApi, notes: readonly string[]): Change {
 /** The removal of a new API and its usage plans. */
 export interface Removal {
   readonly changes: readonly Change[]
-  /** The reasons not to remove them without being told to. */
+  /** Reasons for which the changes need `--force`. */
   readonly objections: readonly string[]
 }
 

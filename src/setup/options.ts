@@ -125,7 +125,7 @@ function readPlan(text: string, report: Report): PlanOption | undefined {
   if (!PLAN_NAME.test(name))
     fail(
       `"${name}" is not a name of a plan, which has lower-case letters, digits, - and _, as in gold=${EXAMPLE}` +
-        ` (gold=id:abc123 takes a usage plan that is called otherwise in AWS)`,
+        ` (to use a usage plan with another name in AWS: gold=id:abc123)`,
     )
   const parts = readParts(rest.join('='), ['rate', 'burst', 'quota', 'id'], EXAMPLE, fail)
   const id = parts.get('id') ?? null

@@ -1,7 +1,8 @@
 import type { EditedMethod } from '../aws/rest-apis.ts'
 import type { UsagePlan } from '../aws/usage-plans.ts'
-import { type GatewayConfig, PLAN_NAME, RESERVED_PATHS } from '../config.ts'
-import { parseBaseUrl, type Target } from './base-url.ts'
+import { type GatewayConfig, PLAN_NAME } from '../config.ts'
+import { parseBaseUrl, type Target, urlOf } from './base-url.ts'
+import { firstOpened } from './checks/routing.ts'
 import type { DesiredPlan } from './desired.ts'
 
 /** The variables with which the service makes keys for a stage, in the order in which they are printed. */
@@ -25,7 +26,7 @@ export function serviceEnvironment(
 ): ServiceEnvironment {
   const base = baseUrlOf(environment, target)
   const probe = base === environment.apiBaseUrl ? environment.apiProbePath : null
-  const probePath = probe ?? findProbePath(methods, parseBaseUrl(base).path)
+  const probePath = probe ?? firstOpened(methods, parseBaseUrl(base).path)
   return {
     AWS_REGION: environment.region,
     USAGE_PLANS: [...offered].map((pair) => pair.join('=')).join(','),
@@ -70,22 +71,5 @@ function baseUrlOf(
   // Emulators have the path of the local gateway.
   if (apiGatewayEndpoint !== undefined)
     return `${apiGatewayEndpoint.replace(/\/+$/, '')}/execute-api/${api}/${stage}`
-  const domain = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com'
-  return `https://${api}.execute-api.${region}.${domain}/${stage}`
-}
-
-/** Returns the path, below the base URL, of a method that answers a GET with nothing but a key. */
-function findProbePath(methods: readonly EditedMethod[], below: string): string | undefined {
-  const paths = methods
-    .filter(
-      ({ httpMethod, path, apiKeyRequired, authorizationType }) =>
-        (httpMethod === 'GET' || httpMethod === 'ANY') &&
-        apiKeyRequired &&
-        authorizationType === 'NONE' &&
-        path.startsWith(`${below}/`) &&
-        !path.includes('{'),
-    )
-    .sort((a, b) => b.httpMethod.localeCompare(a.httpMethod))
-    .map(({ path }) => path.slice(below.length))
-  return paths.find((path) => !RESERVED_PATHS.includes(path) && /^\/[^\s#\\]*$/.test(path))
+  return urlOf({ api, stage }, region, null)
 }

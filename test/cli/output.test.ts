@@ -155,7 +155,17 @@ test('JSON that is printed on a terminal has its control characters escaped, and
 })
 
 test('a recorded command line is one line, and can be pasted into a shell', async () => {
-  const words = ['tokens', 'create', '--label', "Acme, Bob's CI", '', 'tok_1', "a\n'\\b\u202e", '$(x) `y` *']
+  const words = [
+    'tokens',
+    'create',
+    '--label',
+    "Acme, Bob's CI",
+    '',
+    'tok_1',
+    "a\n'\\b\u202e",
+    '#1',
+    '$(x) `y` *',
+  ]
   const line = commandLine(words)
   assert.match(line, /^tokens create --label 'Acme, Bob'\\''s CI' '' tok_1 /)
   assert.equal(printable(line), line)

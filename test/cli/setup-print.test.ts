@@ -107,8 +107,8 @@ test('--print says what is wrong before it prints anything', async (t) => {
       ['--api', 'a1b2c3', '--print', 'pulumi'],
       /'pulumi' is invalid\. Allowed choices are cloudformation, terraform/,
     ],
-    [['--new', 'x', '--print', 'cdk'], /--print is for an API that is there/],
-    [['--api', 'a1b2c3', '--plan', 'gold=', '--print', 'cdk', '--yes'], /goes without --yes and --json/],
+    [['--new', 'x', '--print', 'cdk'], /--print needs --api ID of an existing API/],
+    [['--api', 'a1b2c3', '--plan', 'gold=', '--print', 'cdk', '--yes'], /excludes --yes and --json/],
     [['--api', 'h1t2t3', '--plan', 'gold=', '--print', 'cdk'], /this is an HTTP API/],
     [
       ['--api', 'a1b2c3', '--plan', 'gold=rate:0', '--methods', 'GET /helo', '--print', 'sam'],

@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import type { Gateway } from '../../emulator/gateway.ts'
 import { defaultGatewayOptions, type GatewayOptions } from '../../emulator/options.ts'
@@ -72,6 +76,8 @@ deployment to the stage prod
     stderr,
     /^Nothing was changed. To do this, run: firstkey setup --api bare --stage prod --plan gold=rate:100,burst:250,quota:10000\/day --throttle 'GET \/hello=rate:10,burst:20' --yes$/m,
   )
+  const json = await cli([...ORDER, '--json'])
+  assert.match(json.stderr, /run: firstkey setup .* --json --yes$/m)
   assert.deepEqual(writesOf(gateway), [])
 })
 
@@ -177,6 +183,10 @@ test('what belongs to a CloudFormation stack is changed only with --force', asyn
   assert.equal(refused.code, 1)
   assert.match(refused.stderr, owner)
   assert.match(refused.stderr, /--print cloudformation/)
+  assert.match(
+    refused.stderr,
+    /^firstkey: refused without --force: .*^To change it by hand anyway: firstkey setup /ms,
+  )
   assert.deepEqual(writesOf(gateway), [])
   assert.equal((await cli([...ORDER, '--yes', '--force'])).code, 0)
   assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
@@ -193,7 +203,7 @@ test('--print writes what is desired for another tool, and changes nothing', asy
   assert.match(stdout, /burst_limit = 250/)
   const wrong = await cli(['--new', 'x', '--print', 'sam', '--yes'])
   assert.equal(wrong.code, 1)
-  assert.match(wrong.stderr, /--print is for an API that is there/)
+  assert.match(wrong.stderr, /--print needs --api ID of an existing API, and excludes --yes and --json/)
   assert.deepEqual(writesOf(gateway), [])
 })
 
@@ -242,6 +252,84 @@ test('a half-done run says what is done and what is left, and after kill -9 the 
   assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
 })
 
+test('a run whose check fails after all changes were made names them', async (t) => {
+  for (const json of [[], ['--json']])
+    await t.test(`setup ${json.join()}`, async (t) => {
+      const { gateway, cli } = await setUp(t)
+      gateway.onCall = (operation, moment) => {
+        if (operation !== 'CreateDeployment' || moment !== 'effective') return
+        // The first read finds that nothing is left.
+        gateway.faults.order({ operation: 'GetUsagePlans', when: 'before', kind: 'denied', nth: 2 })
+      }
+      const { code, stdout, stderr } = await cli([...ORDER, '--yes', ...json])
+      assert.equal(code, 1)
+      assert.match(
+        stderr,
+        /^firstkey: All changes are made; the check after them failed: .*apigateway:GET.*\n {2}done: usage plan gold; .*deployment to the stage prod\nRun the same/m,
+      )
+      if (json.length === 0) assert.equal(stdout, '')
+      else {
+        const printed = JSON.parse(stdout)
+        assert.deepEqual([printed.changes.length, printed.left], [4, []])
+        assert.match(printed.error, /the check after them failed/)
+      }
+    })
+})
+
+test('the env file can be read by a shell, whatever is in the paths', async (t) => {
+  const { gateway, cli } = await setUp(t)
+  const path = '/hello?a=$(echo 1)&b=2'.replace(' ', '%20')
+  const base = `${gateway.url}/execute-api/bare/prod`
+  const { stdout, stderr } = await cli([...ORDER, '--yes'], { API_BASE_URL: base, API_PROBE_PATH: path })
+  const read = execFileSync('sh', ['-c', 'set -a; eval "$1"; printf %s "$API_PROBE_PATH"', 'sh', stdout])
+  assert.equal(String(read), path)
+  assert.match(stderr, /docker --env-file, which takes them literally/)
+  const plain = await cli([...ORDER, '--yes'])
+  assert.doesNotMatch(plain.stdout, /'/)
+  assert.doesNotMatch(plain.stderr, /docker/)
+})
+
+test('a greedy method can be probed, as doctor proposes it', async (t) => {
+  const methods = [{ path: '/{proxy+}', httpMethod: 'ANY', apiKeyRequired: false }]
+  const { cli } = await setUp(t, {
+    restApis: [{ id: 'bare', name: 'orders', stages: ['prod'], methods }],
+    plans: [],
+  })
+  const { code, stdout, stderr } = await cli([...ORDER, '--yes'])
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, /^API_PROBE_PATH=\/status$/m)
+  const root = await setUp(t, {
+    restApis: [
+      {
+        id: 'bare',
+        name: 'orders',
+        stages: ['prod'],
+        methods: [{ path: '/', httpMethod: 'GET', apiKeyRequired: false }],
+      },
+    ],
+    plans: [],
+  })
+  assert.match((await root.cli([...ORDER, '--yes'])).stdout, /^API_PROBE_PATH=\/$/m)
+})
+
+test('a wait is said only if it is known, and once', async (t) => {
+  const { gateway, cli } = await setUp(t)
+  // The SDK tries three times by itself.
+  gateway.faults.order({ operation: 'CreateDeployment', when: 'before', kind: 'throttle', times: 3 })
+  const { code, stderr } = await cli([...ORDER, '--yes'])
+  assert.equal(code, 0, stderr)
+  assert.deepEqual(stderr.match(/^.*throttl.*$/gm), ['  waits 1 s: API Gateway is throttling the account'])
+
+  const throttling = createServer((_, response) => response.writeHead(429).end('{}')).listen(0, '127.0.0.1')
+  t.after(() => throttling.close())
+  await once(throttling, 'listening')
+  const { port } = throttling.address() as AddressInfo
+  const refused = await cli(ORDER, { AWS_ENDPOINT_URL_API_GATEWAY: `http://127.0.0.1:${port}` })
+  assert.equal(refused.code, 1)
+  assert.match(refused.stderr, /^ {2}API Gateway throttles GetRestApi$/m)
+  assert.doesNotMatch(refused.stderr, /waits/)
+})
+
 test('--new leads from nothing to a key of firstkey that opens the API, and --delete takes all of it away', async (t) => {
   const { gateway, env, cli } = await setUp(t, { restApis: [], plans: [] })
   const dry = await cli(['--new', 'hello'])
@@ -281,6 +369,7 @@ test('--new leads from nothing to a key of firstkey that opens the API, and --de
   assert.equal(writesOf(gateway).length, writes)
   const deleted = await cli(['--delete', 'hello', '--force', '--yes'])
   assert.equal(deleted.code, 0, deleted.stderr)
+  assert.equal(deleted.stderr.match(/^usage plan free/gm)?.length, 1)
   assert.equal(gateway.account.plans.size, 0)
   assert.equal(gateway.account.restApis.all.size, 0)
   const again = await cli(['--new', 'hello', '--delete', '--yes'])

@@ -202,6 +202,34 @@ test('a call that is not allowed names its permission, what is done and what is 
     })
 })
 
+test('a read that fails between two rounds leaves what the round before it did not make', async (t) => {
+  for (const [breaks, left] of [
+    [false, ['deployment to the stage prod']],
+    [true, ['method GET /hello', 'method POST /orders/{id}', 'deployment to the stage prod']],
+  ] as const)
+    await t.test(breaks ? 'after a call without a response' : 'before the deployment', async (t) => {
+      const gateway = await testGateway(t, BARE)
+      if (breaks) gateway.faults.order({ operation: 'UpdateMethod', when: 'before', kind: 'cut', times: 3 })
+      const run = openSetup(t, gateway, ORDER)
+      let looks = 0
+      const look = () => {
+        looks += 1
+        if (looks === 2) gateway.faults.order({ operation: 'GetUsagePlans', when: 'before', kind: 'denied' })
+        return run.look()
+      }
+      await assert.rejects(run.apply({ look }), (error) => {
+        assert.ok(error instanceof UnfinishedError)
+        assert.match(error.message, /apigateway:GET on arn:aws:apigateway:eu-west-1::\/usageplans/)
+        assert.deepEqual(
+          error.left.map(({ title }) => title),
+          left,
+        )
+        assert.equal(error.done.length, CALLS.length - left.length)
+        return true
+      })
+    })
+})
+
 test('a call that fails or gets no response is made again', async (t) => {
   for (const [operation, kind, when] of [
     ...CALLS.slice(0, 3).map((one) => [one, 'cut', 'after'] as const),

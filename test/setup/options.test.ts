@@ -140,6 +140,9 @@ test('all faults of all options are found at once', () => {
     faults.join('\n'),
   )
   assert.match(faults.join('\n'), /--plan gold=rate:-1: names the plan "gold" twice/)
-  assert.match(faults.join('\n'), /"Gold Plan" is not a name of a plan, .* \(gold=id:abc123 takes/)
+  assert.match(
+    faults.join('\n'),
+    /"Gold Plan" is not a name of a plan, .* \(to use a usage plan with another name in AWS: gold=id:abc123\)/,
+  )
   assert.match(faults.join('\n'), /--throttle get \/hello=rate:2: names GET \/hello twice/)
 })

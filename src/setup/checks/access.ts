@@ -44,7 +44,7 @@ function checkPolicy({ target, ...facts }: Facts): Finding {
     why: 'callers that it does not allow get 403, whatever key they have',
     mend: {
       ...{ by: 'operator', command: null },
-      note: `check that it allows your callers; a changed policy has to be deployed. aws apigateway get-rest-api --rest-api-id ${target.api} shows it`,
+      note: `check that it allows your callers; a changed policy has to be deployed. ${awsCommand('get-rest-api', '--rest-api-id', target.api)(facts.environment.region)} shows it`,
     },
   }
 }

@@ -13,7 +13,7 @@ export type AwsCommand = (region: string) => string
 
 /** @param words the operation and its options; the Region is added */
 export function awsCommand(...words: readonly string[]): AwsCommand {
-  return (region) => ['aws apigateway', ...words.map(shellQuote), '--region', region].join(' ')
+  return (region) => ['aws apigateway', ...[...words, '--region', region].map(shellQuote)].join(' ')
 }
 
 interface MendOptions {

@@ -1,4 +1,5 @@
 import type { EditedMethod, Method } from '../../aws/rest-apis.ts'
+import { shellQuote } from '../../shell-quoting.ts'
 import { type Facts, showTarget } from '../facts.ts'
 import { type CheckId, type Finding, type Mend, notChecked, ok, type Place } from '../finding.ts'
 import { restApiOf } from './api.ts'
@@ -125,7 +126,7 @@ export function checkMethods(facts: Facts, excepted: string | undefined): Findin
 function inOneCommand({ target }: Facts, { check, status, methods }: MethodFault, each: Mend): Mend {
   const isAll = check === 'key-required' && status === 'fault'
   if (!isAll || each.by !== 'aws' || methods.length <= NAMED) return each
-  const command = `firstkey setup --api ${target.api} --stage ${target.stage} --methods all --yes`
+  const command = `firstkey setup --api ${shellQuote(target.api)} --stage ${shellQuote(target.stage)} --methods all --yes`
   return { by: 'firstkey', command, note: 'without --yes it shows what it would do' }
 }
 

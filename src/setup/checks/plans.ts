@@ -1,9 +1,10 @@
 import type { UsagePlan } from '../../aws/usage-plans.ts'
 import { didYouMean } from '../../did-you-mean.ts'
 import type { Target } from '../base-url.ts'
+import { methodThrottlePath } from '../changes.ts'
 import { type AccountFacts, type OfferedPlan, showTarget, targetsOf } from '../facts.ts'
 import { type Finding, notChecked, ok, type Place } from '../finding.ts'
-import { addStage, awsCommand, escapePath, mend, replace, updatePlan } from './mends.ts'
+import { addStage, awsCommand, mend, replace, updatePlan } from './mends.ts'
 import { type PlanFault, planFaults, zeroLimits } from './plan-limits.ts'
 
 /** A usage plan whose keys are looked at, with the name that operators know it by. */
@@ -273,7 +274,7 @@ function checkLimits(
         const zeros = zeroLimits(limits)
         if (zeros.length === 0) return []
         const { path, httpMethod } = splitMethod(method)
-        const pointer = `/apiStages/${stage}/throttle/${escapePath(path)}/${httpMethod}`
+        const pointer = methodThrottlePath(stage, method)
         return [
           {
             ...{ check, status: 'fault' },

@@ -41,7 +41,7 @@ export function firstOpened(methods: readonly Method[], base: string): string | 
     .filter(
       (path) =>
         path.startsWith(`${base}/`) &&
-        path !== '/' &&
+        /^[^\s#\\]*$/.test(path) &&
         !RESERVED_PATHS.includes(path.slice(base.length)) &&
         !/\{(?!\w+\+\}$)/.test(path),
     )

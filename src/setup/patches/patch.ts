@@ -1,5 +1,6 @@
 import type { EditedMethod, RestApi } from '../../aws/rest-apis.ts'
 import type { MethodLimit, PlanLimits, UsagePlan } from '../../aws/usage-plans.ts'
+import { methodKey } from '../changes.ts'
 import type { Desired, DesiredPlan } from '../desired.ts'
 import { isSame, type MethodName } from '../options.ts'
 import { inComment } from './literals.ts'
@@ -44,7 +45,7 @@ export interface StagePatch {
   readonly methodLimits: readonly Omit<MethodLimit, 'stage'>[]
 }
 
-/** What is there of the API and of all usage plans. */
+/** The present state of the API and of all usage plans. */
 export interface Present {
   readonly api: Pick<RestApi, 'name' | 'keySource' | 'tags'>
   readonly methods: readonly EditedMethod[]
@@ -87,7 +88,7 @@ function toPlanPatch(plan: DesiredPlan, desired: Desired, present: UsagePlan | u
   const own = `${desired.api}:${desired.stage}`
   const limits = present?.limits ?? { ratePerSecond: null, burst: null, quota: null }
   const wanted = desired.methodThrottles.map(({ method, rate, burst }) => ({
-    method: `${method.path}/${method.httpMethod}`,
+    method: methodKey(method),
     ratePerSecond: rate,
     burst,
   }))
