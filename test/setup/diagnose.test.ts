@@ -20,6 +20,7 @@ import type { Gateway } from '../../emulator/gateway.ts'
 import { defaultGatewayOptions, type GatewayOptions } from '../../emulator/options.ts'
 import { CannotLookError, createRestApiReads } from '../../src/aws/rest-apis.ts'
 import { readGatewayConfig } from '../../src/config.ts'
+import { methodKey, methodThrottlePath } from '../../src/setup/changes.ts'
 import { type Diagnosis, diagnose, type Question } from '../../src/setup/diagnose.ts'
 import { readAccountFacts } from '../../src/setup/facts.ts'
 import type { Finding } from '../../src/setup/finding.ts'
@@ -473,6 +474,29 @@ test('plans that have no stage in common are named if nothing says which one is 
   assert.deepEqual([check, status], ['plan-stage', 'warning'])
   assert.match(message, /free covers demo:prod, gold covers demo:dev/)
   assert.equal(only(await look()).where.plan, 'gold')
+})
+
+test('the command for a method throttle has the path that setup sends, and all commands have their Region', async (t) => {
+  const { gateway, sdk, look } = await createWorld(t)
+  const path = methodThrottlePath('demo:prod', methodKey({ httpMethod: 'GET', path: '/hello' }))
+  const replace = (limit: string, value: string) => ({
+    op: 'replace' as const,
+    path: `${path}/${limit}`,
+    value,
+  })
+  const patchOperations = [replace('rateLimit', '0'), replace('burstLimit', '5')]
+  await sdk.send(new UpdateUsagePlanCommand({ usagePlanId: 'demogold', patchOperations }))
+  Object.assign(gateway.account.restApis.get('demo'), { policy: '{"Statement":[]}' })
+  const { findings } = await look()
+  const mendOf = (check: string) => findings.find((one) => one.check === check && one.status !== 'ok')?.mend
+  assert.match(
+    mendOf('plan-limits')?.command ?? '',
+    /op=remove,path=\/apiStages\/demo:prod\/throttle\/\/hello\/GET /,
+  )
+  assert.match(
+    mendOf('resource-policy')?.note ?? '',
+    /get-rest-api --rest-api-id demo --region eu-west-1 shows it/,
+  )
 })
 
 test('an API of many open methods is mended by one command', async (t) => {
