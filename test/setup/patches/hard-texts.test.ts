@@ -79,6 +79,9 @@ function unescapeHcl(literal: string): string {
   return z.string().parse(JSON.parse(json))
 }
 
+/** The types of the printed resources. The name of a resource, which comes from a text, can begin with `aws_` too. */
+const RESOURCE_TYPE = /^"aws_api_gateway_(?:rest_api|method|deployment|stage|usage_plan)"$/
+
 /** A parsed configuration without comments, with the meaning of its strings, and without the names that come from the texts. */
 function readHcl(value: unknown): unknown {
   if (typeof value === 'string') {
@@ -91,7 +94,7 @@ function readHcl(value: unknown): unknown {
   const isNamed = (one: unknown) => typeof one === 'object' && one !== null && '__is_block__' in one
   return Object.fromEntries(
     entries.map(([key, one]) => {
-      if (key.startsWith('"aws_') || !key.startsWith('"')) return [key, readHcl(one)]
+      if (!key.startsWith('"') || RESOURCE_TYPE.test(key)) return [key, readHcl(one)]
       return [isNamed(one) ? 'NAME' : unescapeHcl(key), readHcl(one)]
     }),
   )
