@@ -19,8 +19,8 @@ export function rememberGateway(gateway: Gateway): () => void {
 export function allowOnlyService(gateway: Gateway, env: Readonly<Record<string, string>>): void {
   const known = planIds.get(gateway)
   if (gateway.policy !== null && known === undefined) return
-  const { AWS_REGION: region = '', USAGE_PLANS: plans, USAGE_PLAN_ID: only } = env
-  const named = plans === undefined ? [only ?? ''] : plans.split(',').map((plan) => plan.split('=')[1] ?? '')
+  const { AWS_REGION: region = '', USAGE_PLANS: plans = '', USAGE_PLAN_ID: only = '' } = env
+  const named = plans === '' ? [only] : plans.split(',').map((plan) => plan.split('=')[1] ?? '')
   const usagePlanId = new Set([...(known ?? []), ...named.map((id) => id.trim())])
   planIds.set(gateway, usagePlanId)
   gateway.policy = iamPolicy('service', region, { usagePlanId: [...usagePlanId] })
