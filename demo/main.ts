@@ -39,7 +39,7 @@ const SETUP = [
   ...['setup', '--new', 'demo', '--plan', 'free=rate:5,burst:10,quota:1000/day'],
   ...['--plan', 'gold=rate:50,burst:100', '--yes'],
 ]
-/** What `firstkey setup --json` prints, as far as the demo uses it. */
+/** The part of the output of `firstkey setup --json` that the demo uses. */
 const madeSchema = z.object({
   changes: z.array(z.object({ title: z.string() })),
   environment: z.object({ USAGE_PLANS: z.string(), API_BASE_URL: z.string(), API_PROBE_PATH: z.string() }),

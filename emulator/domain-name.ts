@@ -20,7 +20,7 @@ export interface DomainName {
   readonly mappings: Map<string, BasePathMapping>
 }
 
-/** Where a request to a custom domain leads. */
+/** The destination of a request to a custom domain. */
 export interface MappedRequest {
   readonly apiId: string
   readonly stage: string

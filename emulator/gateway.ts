@@ -38,7 +38,7 @@ export interface Gateway {
   readonly busyMs: Record<string, number>
   /** The number of 409s so far because another change was in progress. */
   readonly concurrentChanges: number
-  /** What the credentials may do; `null`: everything. A new document takes effect at once. @throws ZodError if it is not valid */
+  /** The permissions of the credentials; `null`: everything. A new document takes effect at once. @throws ZodError if it is not valid */
   policy: PolicyDocument | null
   /** Called for every control-plane call. Tests replace it to act at an exact moment. */
   onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void

@@ -15,7 +15,7 @@ export interface LocalRoutes {
   readonly figures: () => object
 }
 
-/** What only AWS itself sets: the tags of CloudFormation, the ACL of AWS WAF, the age of an account. */
+/** Settings that only AWS itself makes: the tags of CloudFormation, the ACL of AWS WAF, the age of an account. */
 const planted = z.strictObject({
   restApi: z.strictObject({ id: z.string(), tags: z.record(z.string(), z.string()) }).optional(),
   stage: z.strictObject({ restApiId: z.string(), stageName: z.string(), webAclArn: z.string() }).optional(),

@@ -42,7 +42,7 @@ export interface GatewayOptions {
   readonly httpApis: readonly { readonly apiId: string; readonly name: string }[]
   /** The usage plans at the start. */
   readonly plans: readonly UsagePlan[]
-  /** What the credentials may do; `null`: everything. */
+  /** The permissions of the credentials; `null`: everything. */
   readonly policy: PolicyDocument | null
   /** Enforces the published quotas of the control plane. */
   readonly quotas: boolean

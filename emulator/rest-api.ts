@@ -48,7 +48,7 @@ export interface Resource {
   readonly methods: Map<string, Method>
 }
 
-/** What a deployment keeps of its API: the data plane obeys it, whatever is changed later. */
+/** The part of an API that a deployment keeps: the data plane obeys it, whatever is changed later. */
 export interface Snapshot {
   readonly apiKeySource: RestApi['apiKeySource']
   readonly policy: string | undefined

@@ -29,7 +29,7 @@ export type StoreLocation =
 export interface Config {
   readonly host: string
   readonly port: number
-  /** Where metrics are served; `null`: nowhere, and nothing is measured. */
+  /** The address at which metrics are served; `null`: none, and nothing is measured. */
   readonly metrics: { readonly host: string; readonly port: number } | null
   readonly logLevel: LogLevel
   /** The base of every URL in a response, without a trailing slash. */

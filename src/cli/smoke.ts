@@ -132,7 +132,7 @@ async function run(
 }
 
 interface Preview extends Pick<RunOptions, 'deps' | 'account' | 'steps' | 'besideServer'> {
-  /** What earlier runs left, in words. */
+  /** The leftovers of earlier runs, in words. */
   readonly left: string
 }
 

@@ -111,7 +111,7 @@ async function sendFrom(
   return { status: answer.statusCode ?? 0, body: await json(answer) }
 }
 
-/** What a caller sends to pass for somebody else. */
+/** The headers that a caller sends to pass for somebody else. */
 const FORGED: readonly Record<string, string>[] = [
   {},
   { 'x-forwarded-for': '198.51.100.1' },

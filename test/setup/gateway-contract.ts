@@ -26,7 +26,7 @@ interface Case {
   run(gateway: TestedGateway, t: TestContext): Promise<void>
 }
 
-/** What `setup` and `doctor` do on any gateway, whoever made it. Other cases may have left APIs and plans there. */
+/** The behaviour of `setup` and `doctor` on any gateway. Other cases may have left APIs and plans there. */
 const cases: Record<string, Case> = {
   'setup --new leads to an API that a key opens, and a second run changes nothing': {
     async run(gateway, t) {

@@ -34,7 +34,7 @@ import { CERTIFICATE, createTestApi, putTestMethod, type TestApi } from '../supp
 /** A healthy API with two plans, and a key on the second one. */
 interface World extends Awaited<ReturnType<typeof startEmptyGateway>> {
   readonly api: TestApi
-  /** What doctor is asked about. */
+  /** The target of the question to doctor. */
   readonly target: { api: string; stage: string }
   readonly free: string
   readonly gold: string

@@ -35,7 +35,7 @@ export const gold: UsagePlan = {
   tags: { team: 'a b', 'aws:cloudformation:logical-id': 'GoldUsagePlan' },
 }
 
-/** What `--plan` and `--methods` of one run order. */
+/** The orders of `--plan` and `--methods` in one run. */
 export const desired: Desired = {
   api: 'a1b2c3',
   stage: 'prod',

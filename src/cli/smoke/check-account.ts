@@ -16,7 +16,7 @@ const REQUESTS_OF_A_KEY = 10 * IN_A_ROW
 const RATE_SHARE = 2 / 3
 const PROBE_TIMEOUT_MS = 5_000
 
-/** What the checks before a run found. */
+/** The result of the checks before a run. */
 export interface CheckedAccount {
   readonly plan: Plan
   /** The keys that the account has room for. */

@@ -25,7 +25,7 @@ export function smokePolicy(plan: string, keys: number, now: number): TokenPolic
 const isSmokeToken = ({ label, namePrefix, federation }: BootstrapToken) =>
   federation === null && label === LABEL && namePrefix === SMOKE_NAME
 
-/** What the store has of runs that is not removed. */
+/** The records of runs in the store that are not removed. */
 interface LeftRecords {
   /** Tokens that are not revoked. */
   readonly tokens: readonly BootstrapToken[]
@@ -33,7 +33,7 @@ interface LeftRecords {
   readonly registrations: readonly Registration[]
 }
 
-/** What runs made and have not removed. */
+/** The keys and tokens that runs made and have not removed. */
 export interface Leftovers extends LeftRecords {
   /** Keys of this store that no registration accounts for. */
   readonly keys: readonly ListedKey[]

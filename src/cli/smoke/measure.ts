@@ -26,7 +26,7 @@ export interface DoneStep extends Step {
 /** The way of one key to the data plane, or out of it, with the step that made the key. */
 export type FollowedKey = Step & Turn
 
-/** What a list showed of one key that was made or deleted, in milliseconds since then. */
+/** The delay with which a list showed that a key was made or deleted, in milliseconds. */
 export interface ListDelay {
   readonly change: 'created' | 'deleted'
   readonly list: 'GetApiKeys' | 'GetUsagePlanKeys'
@@ -34,7 +34,7 @@ export interface ListDelay {
   readonly notYetMs: number | null
 }
 
-/** What a run has measured so far. */
+/** The figures of a run so far. */
 export interface Measurements {
   readonly steps: DoneStep[]
   imports: MintingWatch['imports']

@@ -16,7 +16,7 @@ const FIRST_PAUSE_MS = 500
 const LAST_PAUSE_MS = 8_000
 const PROGRESS_EVERY = 50
 
-/** What a removal left. `fault`: why API Gateway could not be asked for all of it. */
+/** The leftovers of a removal. `fault`: the reason why API Gateway could not be asked for all of it. */
 export type Remaining = Omit<Leftovers, 'ofOtherStores'> & { readonly fault?: ServiceError }
 
 /**

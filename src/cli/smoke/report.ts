@@ -5,7 +5,7 @@ import { formatTable } from '../format.ts'
 import type { FollowedKey, Measurements } from './measure.ts'
 import { orderOf, type Sighting, type WatchedImport, type WatchedKey } from './watch-minting.ts'
 
-/** What a run was, besides its figures. */
+/** The description of a run, besides its figures. */
 export interface Circumstances {
   readonly config: Pick<
     Config,

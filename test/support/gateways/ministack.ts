@@ -9,7 +9,7 @@ import type { TestedGateway } from './tested-gateway.ts'
 const program = join(import.meta.dirname, '../../../.cache/ministack/bin/ministack')
 const REGION = 'eu-west-1'
 
-/** Where it differs from API Gateway: a patch stores its text, and the data plane shows an API as it is edited. */
+/** Its differences from API Gateway: a patch stores its text, and the data plane shows an API as it is edited. */
 const lacks: readonly Feature[] = [
   'UpdateUsagePlan adds a stage',
   'UpdateUsagePlan changes a rate',
