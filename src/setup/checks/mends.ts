@@ -2,9 +2,7 @@ import type { GatewayConfig } from '../../config.ts'
 import { shellQuote } from '../../shell-quoting.ts'
 import type { Target } from '../base-url.ts'
 import type { Mend } from '../finding.ts'
-
-/** The tag by which CloudFormation, and so CDK and SAM, marks what it owns. */
-const STACK_TAG = 'aws:cloudformation:stack-name'
+import { stackOf } from '../made-by-setup.ts'
 
 type Tags = Readonly<Record<string, string>>
 
@@ -33,7 +31,7 @@ export function mend(
   { region }: Pick<GatewayConfig, 'region'>,
   { tags, commands, inTemplate, note }: MendOptions,
 ): Mend {
-  const stack = tags[STACK_TAG]
+  const stack = stackOf(tags)
   if (stack !== undefined) {
     const advice = `it belongs to the CloudFormation stack "${stack}": change its template and deploy that. ${inTemplate}`
     return { by: 'tool', command: null, note: advice }

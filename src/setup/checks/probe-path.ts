@@ -86,7 +86,7 @@ export function checkProbePath(facts: Facts): Finding[] {
     ]
   const pair = pairMethods(facts).find((one) => nameOf(one) === nameOf(method))
   // The method's change, or the whole API, is named already.
-  if (pair?.edited?.apiKeyRequired !== false || facts.deployed.known === false) return []
+  if (pair?.edited?.apiKeyRequired !== false) return []
   if ((deployed.value ?? []).every((one) => one.httpMethod === 'OPTIONS' || !one.apiKeyRequired)) return []
   const { resourceId, httpMethod } = pair
   return [
