@@ -57,7 +57,7 @@ export async function removeLeftovers(
     await removeRecords(deps, actor, found, stop)
     if (stop.aborted) return { ...found, ...(await findRecords(store, tokenId)) }
     for (const { id } of found.keys) {
-      // What fails is found once more.
+      // The next round finds a key again whose deletion failed.
       const isDeleted = await deps.lowPriorityApiGateway.deleteKey(id, signal).then(
         () => true,
         () => false,

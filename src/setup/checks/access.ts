@@ -1,6 +1,7 @@
 import type { Stage } from '../../aws/rest-apis.ts'
 import { type Facts, showTarget } from '../facts.ts'
 import { type Finding, ok } from '../finding.ts'
+import { showMethod } from '../options.ts'
 import { restApiOf } from './api.ts'
 import {
   awsCommand,
@@ -12,7 +13,7 @@ import {
   replace,
   updateApi,
 } from './mends.ts'
-import { named, nameOf } from './methods.ts'
+import { named } from './methods.ts'
 import { zeroLimits } from './plan-limits.ts'
 
 /** Checks what lies before the methods: who may reach the API at all, and how often. */
@@ -196,9 +197,9 @@ function checkStageSettings(facts: Facts, stage: Stage): Finding[] {
 /** Says which methods of the canary need a key where those of the stage need none, and the other way round. */
 function differences({ canary, deployed }: Facts): string {
   if (!canary.known) return `, whose methods cannot be read: ${canary.why}`
-  const before = new Map((deployed.known ? (deployed.value ?? []) : []).map((one) => [nameOf(one), one]))
+  const before = new Map((deployed.known ? (deployed.value ?? []) : []).map((one) => [showMethod(one), one]))
   const changed = (canary.value ?? []).filter(
-    (one) => before.get(nameOf(one))?.apiKeyRequired !== one.apiKeyRequired,
+    (one) => before.get(showMethod(one))?.apiKeyRequired !== one.apiKeyRequired,
   )
   const open = changed.filter(({ apiKeyRequired }) => !apiKeyRequired)
   const locked = changed.filter(({ apiKeyRequired }) => apiKeyRequired)

@@ -2,6 +2,7 @@ import type { EditedMethod, Method } from '../../aws/rest-apis.ts'
 import { shellQuote } from '../../shell-quoting.ts'
 import { type Facts, showTarget } from '../facts.ts'
 import { type CheckId, type Finding, type Mend, notChecked, ok, type Place } from '../finding.ts'
+import { showMethod } from '../options.ts'
 import { restApiOf } from './api.ts'
 import { type AwsCommand, DEPLOY_IN_TEMPLATE, deploy, mend, replace, requireKey, updateApi } from './mends.ts'
 
@@ -23,11 +24,11 @@ export interface MethodPair {
 /** Pairs the deployed methods with the edited ones. */
 export function pairMethods({ deployed, methods }: Pick<Facts, 'deployed' | 'methods'>): MethodPair[] {
   const edited = new Map<string, EditedMethod>()
-  for (const one of methods.known ? (methods.value ?? []) : []) edited.set(nameOf(one), one)
+  for (const one of methods.known ? (methods.value ?? []) : []) edited.set(showMethod(one), one)
   const pairs: MethodPair[] = []
   for (const one of deployed.known ? (deployed.value ?? []) : []) {
-    const own = edited.get(nameOf(one))
-    edited.delete(nameOf(one))
+    const own = edited.get(showMethod(one))
+    edited.delete(showMethod(one))
     const { path, httpMethod } = one
     pairs.push({
       ...{ path, httpMethod, deployed: one, resourceId: own?.resourceId },
@@ -39,10 +40,6 @@ export function pairMethods({ deployed, methods }: Pick<Facts, 'deployed' | 'met
     pairs.push({ path, httpMethod, deployed: undefined, edited: one, resourceId })
   }
   return pairs
-}
-
-export function nameOf({ httpMethod, path }: Pick<Method, 'httpMethod' | 'path'>): string {
-  return `${httpMethod} ${path}`
 }
 
 const KEY_IN_TEMPLATE =
@@ -149,7 +146,7 @@ function keyFaults(
   // With another authorization a method is not open, and was meant to have that instead.
   const others = isAll
     ? open
-    : open.filter((one) => nameOf(one) !== excepted && one.deployed?.authorizationType === 'NONE')
+    : open.filter((one) => showMethod(one) !== excepted && one.deployed?.authorizationType === 'NONE')
   if (others.length === 0) return []
   return [
     {
@@ -309,7 +306,7 @@ function checkAuthorization(
 
 /** Names methods in a message. */
 export function named(methods: readonly Pick<Method, 'path' | 'httpMethod'>[]): string {
-  const names = methods.slice(0, NAMED).map(nameOf).join(', ')
+  const names = methods.slice(0, NAMED).map(showMethod).join(', ')
   return methods.length > NAMED ? `${names} and ${methods.length - NAMED} more` : names
 }
 

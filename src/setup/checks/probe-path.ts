@@ -3,9 +3,10 @@ import { RESERVED_PATHS } from '../../config.ts'
 import { urlOf } from '../base-url.ts'
 import { type Facts, showTarget } from '../facts.ts'
 import { type Finding, notChecked, ok } from '../finding.ts'
+import { showMethod } from '../options.ts'
 import { restApiOf } from './api.ts'
 import { DEPLOY_IN_TEMPLATE, deploy, mend, requireKey } from './mends.ts'
-import { nameOf, pairMethods } from './methods.ts'
+import { pairMethods } from './methods.ts'
 import { firstOpened, isBelow, routeOf } from './routing.ts'
 
 /** The part of the path of `API_BASE_URL` below the stage, and the probed method. */
@@ -34,7 +35,7 @@ function probeOf(facts: Facts): Probe | undefined {
 /** Returns the name of a probed method that needs no key, as in `GET /status`: the check of the probe path names it. */
 export function openProbe(facts: Facts): string | undefined {
   const method = probeOf(facts)?.method
-  return method === undefined || method.apiKeyRequired ? undefined : nameOf(method)
+  return method === undefined || method.apiKeyRequired ? undefined : showMethod(method)
 }
 
 /** Checks that `API_PROBE_PATH` tells a key that works from one that does not. */
@@ -82,9 +83,13 @@ export function checkProbePath(facts: Facts): Finding[] {
   const { method } = probe
   if (method.apiKeyRequired)
     return [
-      ok(check, { ...where, path: method.path, method: method.httpMethod }, `${nameOf(method)} needs a key`),
+      ok(
+        check,
+        { ...where, path: method.path, method: method.httpMethod },
+        `${showMethod(method)} needs a key`,
+      ),
     ]
-  const pair = pairMethods(facts).find((one) => nameOf(one) === nameOf(method))
+  const pair = pairMethods(facts).find((one) => showMethod(one) === showMethod(method))
   // The method's change, or the whole API, is named already.
   if (pair?.edited?.apiKeyRequired !== false) return []
   if ((deployed.value ?? []).every((one) => one.httpMethod === 'OPTIONS' || !one.apiKeyRequired)) return []
@@ -93,7 +98,7 @@ export function checkProbePath(facts: Facts): Finding[] {
     {
       ...{ check, status: 'fault' },
       where: { ...where, path: method.path, method: httpMethod },
-      message: `API_PROBE_PATH leads to ${nameOf(method)}, which needs no key`,
+      message: `API_PROBE_PATH leads to ${showMethod(method)}, which needs no key`,
       why: 'it answers every key alike, so that keys count as working that do not',
       mend:
         resourceId === undefined
