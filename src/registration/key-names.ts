@@ -7,6 +7,8 @@ const GROUP_LENGTH = 10
 const OWN_LENGTH = 10
 const ID_PREFIX = 'reg_'
 const ROTATION_PREFIX = 'rot_'
+/** The prefix of the ids and names of the keys of the pool. */
+export const POOL_PREFIX = 'pool_'
 
 /**
  * The maximum number of registrations in a group. The names of their keys share a prefix of their own, so that one page
@@ -19,11 +21,48 @@ export const GROUP_SIZE = 500
  * before store ids have no part for the store.
  */
 export function newRegistrationIds(storeId: string, count: number): string[] {
+  return newIds(ID_PREFIX, storeId, count)
+}
+
+/**
+ * Creates unique ids of pool keys, in groups of {@link GROUP_SIZE}: `pool_<id of the store>_<group><own>`. The registration or
+ * rotation that is given such a key has the same id with its own prefix.
+ */
+export function newPoolKeyIds(storeId: string, count: number): string[] {
+  return newIds(POOL_PREFIX, storeId, count)
+}
+
+function newIds(prefix: string, storeId: string, count: number): string[] {
   let group = ''
   return Array.from({ length: count }, (_, i) => {
-    if (i % GROUP_SIZE === 0) group = `${ID_PREFIX}${storeId}_${randomBase62(GROUP_LENGTH)}`
+    if (i % GROUP_SIZE === 0) group = `${prefix}${storeId}_${randomBase62(GROUP_LENGTH)}`
     return `${group}${randomBase62(OWN_LENGTH)}`
   })
+}
+
+/** Returns the id of the registration that is given this pool key. */
+export function registrationIdOfPoolKey(poolKeyId: string): string {
+  return `${ID_PREFIX}${poolKeyId.slice(POOL_PREFIX.length)}`
+}
+
+/** Returns the id of the rotation that is given this pool key. */
+export function rotationIdOfPoolKey(poolKeyId: string): string {
+  return rotationId(registrationIdOfPoolKey(poolKeyId))
+}
+
+/** Returns the id of the pool key that a registration or rotation was given, if it was given one. */
+export function poolKeyIdOf(registrationId: string): string {
+  return `${POOL_PREFIX}${registrationId.slice(ID_PREFIX.length)}`
+}
+
+/** Returns the name of a pool key in API Gateway. */
+export function poolKeyName(poolKeyId: string, plan: string): string {
+  return `${poolKeyId} ${plan}`
+}
+
+/** Returns the prefix of the names of all pool keys of a store. No other key has it, before it is handed out and renamed. */
+export function poolNamePrefix(storeId: string): string {
+  return `${POOL_PREFIX}${storeId}_`
 }
 
 /** Turns a new registration id into the id of a rotation. */
