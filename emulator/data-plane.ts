@@ -90,7 +90,7 @@ function serve(plane: DataPlane, to: Request, request: FastifyRequest, reply: Fa
   if (!route.method.apiKeyRequired) return integrate(route, to, reply)
 
   const key = keyOf(plane.account, snapshot, request)
-  const plan = key && usablePlan(plane.account, key, to, plane.options.propagationMs)
+  const plan = key && usablePlan(plane, key, to)
   if (key === undefined || plan === undefined) return refuse(reply, 'forbidden')
   const verdict = plane.usage.count(plan, key, called)
   if (verdict === 'throttled') return refuse(reply, 'throttled')
@@ -127,17 +127,18 @@ function keyOf(
   return account.keyByValue(sent) ?? account.deletedKeys().find(({ value }) => value === sent)
 }
 
-function usablePlan(
-  account: Account,
-  key: ApiKey,
-  to: Request,
-  propagationMs: number,
-): UsagePlan | undefined {
-  if (!key.enabled || Date.now() < key.createdAt + propagationMs) return undefined
+function usablePlan({ account, options }: DataPlane, key: ApiKey, to: Request): UsagePlan | undefined {
+  if (!key.enabled || !isKnown(key, options)) return undefined
   if (!account.settings.features.includes('UsagePlans')) return undefined
   return [...key.planIds]
     .map((id) => account.plan(id))
     .find((plan) => plan.apiStages.some((own) => own.apiId === to.apiId && own.stage === to.stage))
+}
+
+/** Reports whether the host that serves a request knows a key: a random one of the many that a data plane has. */
+function isKnown({ createdAt }: ApiKey, { propagationMs, flickerMs }: GatewayOptions): boolean {
+  const knownForMs = Date.now() - createdAt - propagationMs
+  return knownForMs >= Math.random() * flickerMs
 }
 
 /** Answers a request: from the template of a mock integration, and in place of the backend of any other. */

@@ -17,6 +17,8 @@ export interface GatewayCall {
   readonly method: string
   /** As it was sent, without the query. */
   readonly path: string
+  /** The time of its arrival in milliseconds since the epoch. */
+  readonly at: number
   /** `null` until the response was sent, and for a request that got none. */
   readonly status: number | null
 }
@@ -85,7 +87,7 @@ export async function startGateway(
     faults,
     quotas: options.quotas ? createQuotas() : () => undefined,
     onRequest: (operation, method, path) => {
-      const call = { operation, method, path, status: null as number | null }
+      const call = { operation, method, path, at: Date.now(), status: null as number | null }
       calls.push(call)
       if (calls.length > MAX_CALLS) calls.shift()
       return (status) => {

@@ -9,15 +9,17 @@ const USAGE = `usage: npm run local-gateway -- [options]
 
 An emulator of API Gateway: the control plane and the APIs on one port. All state is kept in memory.
 
-  --host HOST     address to listen on (default: 127.0.0.1)
-  --port PORT     port to listen on; 0: any free port (default: 4000)
-  --quotas        enforce the published quotas of the control plane
-  --parallel      run attaches and imports at the same time, which API Gateway rejects
-  --empty         start without the demo API and its usage plans
-  --policy FILE   allow the credentials only what this IAM policy (JSON) allows
-  --latency       take as long as API Gateway is assumed to, ±30 %
-  --max-keys N    API key quota of the account (default: 10000)
-  --help          print this help
+  --host HOST       address to listen on (default: 127.0.0.1)
+  --port PORT       port to listen on; 0: any free port (default: 4000)
+  --quotas          enforce the published quotas of the control plane
+  --parallel        run attaches and imports at the same time, which API Gateway rejects
+  --empty           start without the demo API and its usage plans
+  --policy FILE     allow the credentials only what this IAM policy (JSON) allows
+  --latency         take as long as API Gateway is assumed to, ±30 %
+  --propagation MS  time until the APIs accept a new key (default: 0)
+  --flicker MS      time after that in which they accept only some requests with it (default: 0)
+  --max-keys N      API key quota of the account (default: 10000)
+  --help            print this help
 `
 
 async function main(): Promise<void> {
@@ -30,6 +32,8 @@ async function main(): Promise<void> {
       empty: { type: 'boolean', default: false },
       policy: { type: 'string' },
       latency: { type: 'boolean', default: false },
+      propagation: { type: 'string', default: '0' },
+      flicker: { type: 'string', default: '0' },
       'max-keys': { type: 'string', default: '10000' },
       help: { type: 'boolean', default: false },
     },
@@ -47,6 +51,8 @@ async function main(): Promise<void> {
       ...(values.empty ? { restApis: [], plans: [] } : {}),
       policy: values.policy === undefined ? null : readPolicy(values.policy),
       maxKeys: wholeNumber('--max-keys', values['max-keys'], 1_000_000),
+      propagationMs: wholeNumber('--propagation', values.propagation, 3_600_000),
+      flickerMs: wholeNumber('--flicker', values.flicker, 3_600_000),
       ...latency,
     },
     { host: values.host, port: wholeNumber('--port', values.port, 65_535) },

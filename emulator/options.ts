@@ -65,6 +65,11 @@ export interface GatewayOptions {
   readonly importOverQuota: 'limit' | 'rows'
   /** The milliseconds until the data plane accepts a new key. */
   readonly propagationMs: number
+  /**
+   * The milliseconds after {@link propagationMs} in which some requests with a new key are accepted and others refused: a share
+   * of them that grows from none to all, as more and more hosts of the data plane know the key.
+   */
+  readonly flickerMs: number
   /** The milliseconds for which the data plane still accepts a deleted key, and the lists show it. */
   readonly deletedMs: number
 }
@@ -106,6 +111,7 @@ export const defaultGatewayOptions: GatewayOptions = {
   clock: Date.now,
   importOverQuota: 'limit',
   propagationMs: 0,
+  flickerMs: 0,
   deletedMs: 0,
 }
 

@@ -333,6 +333,20 @@ test('the API rejects a new key until propagationMs has passed', async (t) => {
   assert.equal((await call(`${VALUE}1`)).status, 403)
 })
 
+test('for flickerMs the API accepts some requests with a new key and refuses others, then it accepts all', async (t) => {
+  const { call, gateway } = await gatewayClient(t, { propagationMs: 60_000, flickerMs: 60_000 })
+  const key = gateway.account.createKey({ value: `${VALUE}1`, enabled: true })
+  gateway.account.attach('demogold', key.id)
+  const statuses = async (ageMs: number) => {
+    Object.assign(key, { createdAt: Date.now() - ageMs })
+    const all = await Promise.all(Array.from({ length: 100 }, () => call(`${VALUE}1`)))
+    return [...new Set(all.map(({ status }) => status))].sort()
+  }
+  assert.deepEqual(await statuses(30_000), [403])
+  assert.deepEqual(await statuses(90_000), [200, 403])
+  assert.deepEqual(await statuses(120_000), [200])
+})
+
 test('the API accepts a deleted key, and lists show it, until deletedMs has passed', async (t) => {
   for (const [deletedMs, status, count] of [
     [60_000, 200, 1],
