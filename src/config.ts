@@ -4,6 +4,7 @@ import { credentialFaults } from './credential-variables.ts'
 import { type ProxyVariables, proxyFaults, readProxies } from './egress-proxy.ts'
 import { type AddressRange, parseRange } from './ip-address.ts'
 import { type LogLevel, logLevels } from './log.ts'
+import { durationVariable, poolVariable } from './pool-variables.ts'
 import { escapeInvisible, showValue } from './show-value.ts'
 import { type NamedStore, storeVariable } from './store-variable.ts'
 import type { VariableName } from './variables.ts'
@@ -49,6 +50,12 @@ export interface Config {
   readonly proxies: ProxyVariables
   /** The plans on offer, at least one. The first is the default. */
   readonly plans: readonly [Plan, ...Plan[]]
+  /** The number of keys that are made beforehand, by the name of their plan. Empty: there is no pool. */
+  readonly pool: ReadonlyMap<string, number>
+  /** The age at which a key of the pool counts as working where keys cannot be probed, in milliseconds. */
+  readonly poolSettleMs: number
+  /** The age at which a key of the pool is replaced, in milliseconds. */
+  readonly poolMaxAgeMs: number
   readonly store: StoreLocation
   /** The URL of the API that the minted keys give access to. */
   readonly apiBaseUrl: string
@@ -255,6 +262,9 @@ const variableRules = {
   AWS_ENDPOINT_URL_DYNAMODB: httpUrl('http://localhost:8000').optional(),
   USAGE_PLAN_ID: z.string().regex(PLAN_ID, 'must be a usage plan id, for example abc123').optional(),
   USAGE_PLANS: usagePlans.optional(),
+  POOL: poolVariable.optional(),
+  POOL_SETTLE: durationVariable('s', '0s', '1h', '120s'),
+  POOL_MAX_AGE: durationVariable('h', '1s', '1y', '24h'),
   STORE: storeVariable.prefault('sqlite:./data/firstkey.db'),
   API_BASE_URL: httpUrl('https://api.example.com/v1'),
   API_PROBE_PATH: z
@@ -275,6 +285,7 @@ const variableRules = {
 const variables = z.object(variableRules)
 
 interface PlanVariables {
+  readonly POOL?: unknown
   readonly USAGE_PLAN_ID?: unknown
   readonly USAGE_PLANS?: unknown
 }
@@ -286,6 +297,12 @@ const BOTH_PLAN_VARIABLES = {
   when: () => true,
   path: ['USAGE_PLAN_ID'],
   error: 'must not be set together with USAGE_PLANS: unset one of the two',
+}
+
+/** Returns the plans that the variables name, the default first. */
+function plansOf(env: { USAGE_PLANS?: Plan[] | undefined; USAGE_PLAN_ID?: string | undefined }): Plan[] {
+  const { USAGE_PLANS, USAGE_PLAN_ID } = env
+  return USAGE_PLANS ?? (USAGE_PLAN_ID === undefined ? [] : [{ name: ONLY_PLAN, usagePlanId: USAGE_PLAN_ID }])
 }
 
 const environment = variables
@@ -301,6 +318,19 @@ const environment = variables
     path: ['API_PROBE_PATH'],
     error:
       'must not be /ping or /sping, which API Gateway answers itself: use another path, for example /status',
+  })
+  .superRefine((env, context) => {
+    const plans = plansOf(env).map(({ name }) => name)
+    for (const plan of [...(env.POOL?.keys() ?? [])].filter((name) => !plans.includes(name)))
+      context.addIssue({
+        code: 'custom',
+        path: ['POOL'],
+        message: `names the plan ${showValue('POOL', plan)}, which is not on offer: the plans are ${plans.join(', ')}`,
+      })
+  })
+  .refine((env) => env.API_PROBE_PATH !== undefined || env.POOL_MAX_AGE > env.POOL_SETTLE, {
+    path: ['POOL_MAX_AGE'],
+    error: 'must be longer than POOL_SETTLE, or no key of the pool would ever be ready: for example 24h',
   })
   .refine((env) => env.TRUST_PROXY_HEADER === undefined || env.TRUST_PROXY !== false, {
     when: () => true,
@@ -321,7 +351,7 @@ const environment = variables
     },
   )
   .transform((env): Omit<Config, 'proxies' | 'environment' | 'store'> & { store: LocatedStore } => {
-    const [first, ...others] = env.USAGE_PLANS ?? []
+    const [first, ...others] = plansOf(env)
     return {
       host: env.HOST,
       port: env.PORT,
@@ -337,7 +367,11 @@ const environment = variables
       corsOrigins: env.CORS_ORIGINS,
       region: env.AWS_REGION,
       apiGatewayEndpoint: env.AWS_ENDPOINT_URL_API_GATEWAY ?? env.AWS_ENDPOINT_URL,
-      plans: [first ?? { name: ONLY_PLAN, usagePlanId: env.USAGE_PLAN_ID ?? '' }, ...others],
+      plans: [first ?? { name: ONLY_PLAN, usagePlanId: '' }, ...others],
+      // Without the plans of 0 keys: `POOL=gold:0` is no pool.
+      pool: new Map([...(env.POOL ?? [])].filter(([, size]) => size > 0)),
+      poolSettleMs: env.POOL_SETTLE,
+      poolMaxAgeMs: env.POOL_MAX_AGE,
       store: locate(env.STORE, env.AWS_REGION, env.AWS_ENDPOINT_URL_DYNAMODB ?? env.AWS_ENDPOINT_URL),
       apiBaseUrl: env.API_BASE_URL,
       apiProbeUrl:
@@ -433,7 +467,8 @@ export function readPlanNames(env: NodeJS.ProcessEnv): string[] | undefined {
     variables.pick({ USAGE_PLANS: true, USAGE_PLAN_ID: true }),
     env,
   )
-  return USAGE_PLANS?.map(({ name }) => name) ?? (USAGE_PLAN_ID === undefined ? undefined : [ONLY_PLAN])
+  const plans = plansOf({ USAGE_PLANS, USAGE_PLAN_ID }).map(({ name }) => name)
+  return plans.length === 0 ? undefined : plans
 }
 
 /** The part of the configuration that says which API the keys open, for commands that look at it or change it. */
@@ -449,14 +484,12 @@ export interface GatewayConfig
 /** Reads only what concerns API Gateway, for commands that need no store. @throws ConfigError that lists every fault */
 export function readGatewayConfig(env: NodeJS.ProcessEnv): GatewayConfig {
   const found = parse(gatewayEnvironment, env, faultsOfAws)
-  const only =
-    found.USAGE_PLAN_ID === undefined ? [] : [{ name: ONLY_PLAN, usagePlanId: found.USAGE_PLAN_ID }]
   return {
     region: found.AWS_REGION,
     apiGatewayEndpoint: found.AWS_ENDPOINT_URL_API_GATEWAY ?? found.AWS_ENDPOINT_URL,
     proxies: readProxies(env),
     callsPerSecond: found.AWS_CALLS_PER_SECOND,
-    plans: found.USAGE_PLANS ?? only,
+    plans: plansOf(found),
     apiBaseUrl: found.API_BASE_URL ?? null,
     apiProbePath: found.API_PROBE_PATH ?? null,
   }

@@ -99,6 +99,7 @@ export async function createDeps(
     ...{ config, log, clock, clockCheck, store, apiGateway, lowPriorityApiGateway, timing },
     ...{ leases, deliveries, standingFaults, keyProbe },
     ...{ planLimits, tokenUses, meter },
+    pool: null,
   }
   const mintQueue = createMintQueue(shared)
   const refusals = createRefusals(shared)

@@ -27,6 +27,20 @@ export const variableTexts = {
       '[A method of the API](for-operators.md#the-probe-path), as in `/status`, that tells whether a key works; for ' +
       '[`Prefer: wait`](for-callers.md#wait-until-the-key-works)',
   },
+  POOL: {
+    byDefault: 'none',
+    meaning:
+      'How many keys of each plan are [made beforehand](for-operators.md#keys-made-beforehand), so that they work at once: ' +
+      '`gold:50,free:20`. It counts for the whole service, not for each replica.',
+  },
+  POOL_SETTLE: {
+    byDefault: '`120s`',
+    meaning: 'The age at which a key of the pool counts as working if there is no `API_PROBE_PATH`',
+  },
+  POOL_MAX_AGE: {
+    byDefault: '`24h`',
+    meaning: 'The age at which a key of the pool is replaced by a new one',
+  },
   HOST: { byDefault: '`127.0.0.1`', meaning: 'The listen address; the container listens on `0.0.0.0`' },
   PORT: { byDefault: '`3000`', meaning: 'The port to listen on; `0`: any free one' },
   METRICS_PORT: {

@@ -387,3 +387,60 @@ test('METRICS_PORT turns metrics on, on this machine alone unless METRICS_HOST s
   const both = { ...minimal, PORT: '0', METRICS_PORT: '0' }
   assert.equal(readConfig(both).metrics?.port, 0)
 })
+
+test('POOL is a number of keys for each plan that is on offer, and empty by default', () => {
+  const { USAGE_PLAN_ID: _, ...rest } = minimal
+  const offered = { ...rest, USAGE_PLANS: 'gold=g1,free=f1' }
+  const of = (POOL: string, env: Record<string, string> = offered) => [...readConfig({ ...env, POOL }).pool]
+  assert.equal(readConfig(minimal).pool.size, 0)
+  for (const text of ['', ' ', 'gold:0', 'gold:0,free:0']) assert.deepEqual(of(text), [])
+  assert.deepEqual(of(' gold:50, free : 20\r'), [
+    ['gold', 50],
+    ['free', 20],
+  ])
+  assert.deepEqual(of('gold:9999,free:1'), [
+    ['gold', 9_999],
+    ['free', 1],
+  ])
+  assert.deepEqual(of('default:3', minimal), [['default', 3]])
+  for (const wrong of [
+    ...['gold:x', 'gold:-1', 'gold:1.5', 'gold', 'gold:', ':5', '5', 'gold:1e3', 'gold=5', 'gold:1:2'],
+    ...['gold:1,', ',', 'gold:1 free:2', 'gold:0x10', 'gold:９', `gold:${'9'.repeat(30)}`, 'gold:\u001b'],
+  ])
+    assert.match(
+      faults({ ...offered, POOL: wrong }),
+      /^ {2}POOL contains ".*", which must be plan:keys, with a whole number of keys, for example gold:50,free:20/m,
+      wrong,
+    )
+  assert.match(faults({ ...offered, POOL: 'gold:1,gold:2' }), /POOL names the plan "gold" twice/)
+  for (const plan of ['silver', 'Gold', 'constructor', 'default'])
+    assert.match(
+      faults({ ...offered, POOL: `free:1,${plan}:1` }),
+      RegExp(`POOL names the plan "${plan}", which is not on offer: the plans are gold, free \\(`),
+    )
+  assert.match(
+    faults({ ...offered, POOL: 'gold:9000,free:1001' }),
+    /POOL asks for 10001 keys, and an account of AWS has room for 10000/,
+  )
+})
+
+test('POOL_SETTLE and POOL_MAX_AGE are durations; a number alone is in seconds, and in hours', () => {
+  const of = (env: Record<string, string>) => {
+    const { poolSettleMs, poolMaxAgeMs } = readConfig({ ...minimal, ...env })
+    return [poolSettleMs, poolMaxAgeMs]
+  }
+  assert.deepEqual(of({}), [120_000, 86_400_000])
+  assert.deepEqual(of({ POOL_SETTLE: '30', POOL_MAX_AGE: '12' }), [30_000, 43_200_000])
+  assert.deepEqual(of({ POOL_SETTLE: '2m', POOL_MAX_AGE: '7d' }), [120_000, 604_800_000])
+  assert.deepEqual(of({ POOL_SETTLE: '0', POOL_MAX_AGE: '1s' }), [0, 1_000])
+  for (const wrong of ['-1', '1.5', 'x', '120 s', '2h', '61m', '1e2', '5ms'])
+    assert.match(faults({ ...minimal, POOL_SETTLE: wrong }), /POOL_SETTLE must be a duration .* example 120s/)
+  for (const wrong of ['0', '-1', '1.5', 'x', '2y', '24 h'])
+    assert.match(
+      faults({ ...minimal, POOL_MAX_AGE: wrong }),
+      /POOL_MAX_AGE must be a duration .* example 24h/,
+    )
+  const short = { ...minimal, POOL_MAX_AGE: '60s' }
+  assert.match(faults(short), /POOL_MAX_AGE must be longer than POOL_SETTLE/)
+  assert.equal(faults({ ...short, API_PROBE_PATH: '/status' }), '')
+})

@@ -10,9 +10,6 @@ import { changed, ServiceError } from '../errors.ts'
 import { answeredError, toServiceError } from './errors.ts'
 import { growingPauses, isPassing, pauseFor } from './late-lists.ts'
 
-/** API Gateway's quota of API keys for each account and Region (developer guide). */
-export const KEY_QUOTA = 10_000
-
 export interface KeyToCreate {
   /** A unique name, by which the key can be found. */
   readonly name: string

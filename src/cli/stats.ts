@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import { KEY_QUOTA } from '../aws/keys.ts'
 import { systemClock } from '../clock.ts'
 import type { Deps } from '../deps.ts'
+import { KEY_QUOTA } from '../key-quota.ts'
 import type { Store } from '../store/store.ts'
 import { listDoubts } from './doubts.ts'
 import { formatTable, isoTime, showTime } from './format.ts'

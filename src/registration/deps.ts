@@ -10,6 +10,7 @@ import type { Store } from '../store/store.ts'
 import type { KeyProbe } from './data-plane/key-probe.ts'
 import type { Deliveries } from './deliveries.ts'
 import type { CredentialSecrets } from './idempotency/request-identity.ts'
+import type { Pool } from './pool/pool.ts'
 import type { OfferedPlan } from './queries/plan-limits.ts'
 import type { StandingFaults } from './standing-faults.ts'
 import type { Timing } from './timing.ts'
@@ -35,6 +36,8 @@ export interface RegistrationDeps {
   readonly standingFaults: StandingFaults
   /** `null`: API_PROBE_PATH is not set, so that keys cannot be probed. */
   readonly keyProbe: KeyProbe | null
+  /** `null`: no keys are made beforehand. */
+  readonly pool: Pool | null
   /** Returns every plan of this deployment, with its limits and API stages. */
   readonly planLimits: () => Promise<OfferedPlan[]>
   /** The log for events that belong to no request. */

@@ -61,6 +61,17 @@ export interface Timing {
    * of this service retry: register.mjs does so for 5 minutes, and waits 35 seconds for a response.
    */
   readonly displaceAfter: number
+  /** The interval between rounds of the pool's upkeep, and the time after a hand-out at which a round is begun early. */
+  readonly poolRound: number
+  readonly poolQuiet: number
+  /** The time until the keys of the pool that a process holds are free for others, unless its holder is renewed. */
+  readonly poolLease: number
+  /** The interval at which the keys of the pool are looked up in API Gateway. */
+  readonly poolCheck: number
+  /** The time between two probes of a key of the pool. */
+  readonly poolProbe: number
+  /** The longest time for which a refill lets batches of registrations go first. */
+  readonly poolPatience: number
 }
 
 /** The times that a server uses. */
@@ -91,4 +102,10 @@ export const defaultTiming: Timing = {
   refusals: 60_000,
   usageReuse: 60_000,
   displaceAfter: 6 * 60_000,
+  poolRound: 5_000,
+  poolQuiet: 250,
+  poolLease: 15_000,
+  poolCheck: 15_000,
+  poolProbe: 300,
+  poolPatience: 10_000,
 }

@@ -36,6 +36,12 @@ export const fastTiming: Timing = {
   forget: 100,
   upstreamCall: 1_000,
   displaceAfter: 2_000,
+  poolRound: 50,
+  poolQuiet: 10,
+  poolLease: 1_000,
+  poolCheck: 200,
+  poolProbe: 10,
+  poolPatience: 300,
 }
 
 /** The part of a 201 response that identifies the credential: what the caller holds. */

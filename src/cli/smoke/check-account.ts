@@ -1,7 +1,7 @@
-import { KEY_QUOTA } from '../../aws/keys.ts'
 import { createProbe } from '../../aws/probe.ts'
 import type { Plan } from '../../config.ts'
 import type { Deps } from '../../deps.ts'
+import { KEY_QUOTA } from '../../key-quota.ts'
 import { planFaults } from '../../setup/checks/plan-limits.ts'
 import { requireOffered } from '../known-names.ts'
 import { note } from '../output.ts'
