@@ -17,6 +17,7 @@ import {
 import { dynamoDbMinting } from './dynamodb/minting.ts'
 import { dynamoDbOperators } from './dynamodb/operators.ts'
 import { dynamoDbOwners } from './dynamodb/owners.ts'
+import { dynamoDbPool } from './dynamodb/pool.ts'
 import { type Recovery, turnOnExpiry, turnOnRecovery } from './dynamodb/protect-table.ts'
 import { readOne, readRotations } from './dynamodb/reads.ts'
 import { explain, requireTable } from './dynamodb/require-table.ts'
@@ -123,6 +124,7 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
     ...dynamoDbSuspensions(db, audit),
     ...dynamoDbOperators(db, audit),
     ...dynamoDbUpkeep(db, audit),
+    ...dynamoDbPool(),
     ...dynamoDbRestores(db),
     ...audit.trail,
 

@@ -6,6 +6,7 @@ import { sqliteFederation } from './sqlite/federation.ts'
 import { sqliteMinting } from './sqlite/minting.ts'
 import { sqliteOperators } from './sqlite/operators.ts'
 import { sqliteOwners } from './sqlite/owners.ts'
+import { sqlitePool } from './sqlite/pool.ts'
 import { sqliteRestores } from './sqlite/restores.ts'
 import { countRow, readRegistration, readRegistrations, readToken } from './sqlite/rows.ts'
 import { prepareStatements } from './sqlite/statements.ts'
@@ -44,6 +45,7 @@ export function openSqliteStore(path: string, log?: Log, onCommit?: OnCommit): S
     ...sqliteSuspensions(connection, sql, audit),
     ...sqliteOperators(connection, sql, audit),
     ...sqliteUpkeep(connection, sql, audit),
+    ...sqlitePool(connection, sql, audit),
     ...sqliteRestores(connection, sql),
     ...audit.trail,
 

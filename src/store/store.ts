@@ -4,6 +4,7 @@ import type { FederationStore } from './federation.ts'
 import type { MintingStore } from './minting.ts'
 import type { OperatorStore } from './operators.ts'
 import type { OwnerStore } from './owners.ts'
+import type { PoolStore } from './pool.ts'
 import type { RecordReader } from './record-reader.ts'
 import type { RestoreStore } from './restores.ts'
 import type { SuspensionStore } from './suspensions.ts'
@@ -36,6 +37,7 @@ export interface Store
     SuspensionStore,
     OperatorStore,
     UpkeepStore,
+    PoolStore,
     RestoreStore,
     AuditTrail {
   /**

@@ -13,15 +13,20 @@ export function stampBackup(db: DatabaseSync, takenAt: number): void {
   db.exec(`PRAGMA application_id = ${randomInt(1, 2 ** 31)}`)
 }
 
-/** The database is a backup that was never opened as a store. */
-export function isBackup(db: DatabaseSync): boolean {
-  const hasMeta = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'").get()
-  return hasMeta !== undefined && db.prepare('SELECT 1 FROM meta WHERE name = ?').get(BACKUP_OF) !== undefined
+/** Backups of earlier versions do not have every table. */
+function hasTable(db: DatabaseSync, name: string): boolean {
+  return db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?").get(name) !== undefined
 }
 
-/** Turns a backup into a store that remembers it, within a transaction. */
+/** The database is a backup that was never opened as a store. */
+export function isBackup(db: DatabaseSync): boolean {
+  return hasTable(db, 'meta') && db.prepare('SELECT 1 FROM meta WHERE name = ?').get(BACKUP_OF) !== undefined
+}
+
+/** Turns a backup into a store that remembers it, within a transaction. Its pool keys may have been handed out since. */
 export function markRestored(db: DatabaseSync): void {
   db.prepare('UPDATE meta SET name = ? WHERE name = ?').run(RESTORED_AS_OF, BACKUP_OF)
+  for (const table of ['pool_keys', 'pool_holders']) if (hasTable(db, table)) db.exec(`DELETE FROM ${table}`)
 }
 
 /** The file is a backup, whatever the WAL beside it says. */

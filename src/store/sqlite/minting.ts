@@ -1,18 +1,11 @@
 import { entryOf, SERVICE } from '../audit.ts'
-import type { BeginOutcome, Completed, Completion, MintingStore } from '../minting.ts'
-import { hasUseLeft, type Lease, type NewRegistration, type Proof } from '../records.ts'
+import type { Completed, MintingStore } from '../minting.ts'
+import { hasUseLeft } from '../records.ts'
 import type { SqliteAudit } from './audit.ts'
 import type { SqliteConnection } from './connection.ts'
+import { sqliteMintSteps } from './mint-steps.ts'
 import { sqliteRotations } from './rotations.ts'
-import {
-  failedRow,
-  holderRow,
-  leaseRow,
-  originRow,
-  readRegistration,
-  readRegistrations,
-  readToken,
-} from './rows.ts'
+import { failedRow, leaseRow, readRegistration, readRegistrations, readToken } from './rows.ts'
 import type { Statements } from './statements.ts'
 
 /** {@link MintingStore} on SQLite. Every method is one transaction, so that each is atomic as a whole. */
@@ -22,68 +15,7 @@ export function sqliteMinting(
   audit: SqliteAudit,
 ): MintingStore {
   const rotations = sqliteRotations(sql)
-
-  /** The outcome for a proof that is claimed already, within a transaction; `undefined`: it is not. */
-  function whoHolds({ hash }: Proof): BeginOutcome | undefined {
-    const row = holderRow.optional().parse(sql.proofHolder.get(hash))
-    return row && { outcome: 'replayed', holder: row.holder }
-  }
-
-  /** Begins one registration or rotation, within a transaction. */
-  function begin(
-    { idempotency, rotation, federated, ...registration }: NewRegistration,
-    lease: Lease,
-  ): BeginOutcome {
-    const { tokenId, createdAt } = registration
-    // Of two processes that begin the same request at once, the second finds the record of the first here.
-    if (idempotency !== null && sql.registrationByKey.get(tokenId, idempotency.keyHash) !== undefined) {
-      return { outcome: 'duplicate' }
-    }
-    const replayed = federated?.proof && whoHolds(federated.proof)
-    if (replayed) return replayed
-    if (federated?.holdsName) {
-      const holder = readRegistration(sql.nameHolder.get(tokenId, registration.name))
-      if (holder !== undefined) return { outcome: 'name_taken', registrationId: holder.id }
-    }
-    if (rotation !== null) {
-      const refusal = rotations.refusal(rotation.of, createdAt)
-      if (refusal !== undefined) return { outcome: refusal }
-      rotations.makeRoom(rotation.of)
-    } else if (sql.spendUse.run({ token: tokenId, now: createdAt }).changes === 0) {
-      return { outcome: 'refused', token: readToken(sql.tokenById.get(tokenId)) ?? null }
-    }
-    if (federated?.proof) sql.claimProof.run({ ...federated.proof, holder: registration.id })
-    const { keyHash, requestHash, sealed } = idempotency ?? { keyHash: null, requestHash: null, sealed: null }
-    sql.insertRegistration.run({
-      ...registration,
-      ...{ keyHash, requestHash, sealed },
-      ...lease,
-      rotationOf: rotation?.of ?? null,
-      overlapMs: rotation?.overlapMs ?? null,
-      renewsManagement: rotation === null ? null : Number(rotation.renewsManagement),
-      proofHash: federated?.proof?.hash ?? null,
-      proofExpiresAt: federated?.proof?.expiresAt ?? null,
-      holdsName: federated === null ? null : Number(federated.holdsName),
-      holdsPlace: Number(federated !== null && rotation === null),
-    })
-    return { outcome: 'begun' }
-  }
-
-  /** Completes one registration or rotation, within a transaction. @returns `undefined`: it is refused */
-  function complete(
-    { id, owner, actor, apiKeyId, isAwaited }: Completion,
-    now: number,
-  ): Completed | undefined {
-    const answered = isAwaited()
-    const answeredAt = answered ? now : null
-    const row = sql.complete.get({ id, owner, apiKeyId, now, answeredAt })
-    if (row === undefined) return undefined
-    const { tokenId, rotation } = originRow.parse(row)
-    const replaced = rotation !== null && answered ? rotations.takePlace(id, now) : null
-    const action = rotation === null ? 'registration.created' : 'registration.rotated'
-    audit.add(entryOf(action, { id, tokenId, rotation, apiKeyId }, { at: now, actor }))
-    return { answered, replaced }
-  }
+  const { begin, complete } = sqliteMintSteps(sql, audit)
 
   return {
     beginRegistrations: (registrations, lease) =>

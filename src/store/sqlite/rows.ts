@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { federationJson, parseRecord } from '../parse-record.ts'
+import { POOL_KEY_STATES, type PoolHolder, type PoolKey } from '../pool.ts'
 import {
   type AccessToken,
   type BootstrapToken,
@@ -243,6 +244,49 @@ const accessTokenRow = z
 /** A row of `access_tokens`, validated. `undefined`: there is no such row. */
 export function readAccessToken(row: unknown): AccessToken | undefined {
   return row === undefined ? undefined : parseRecord(accessTokenRow, row, 'access token')
+}
+
+const poolKeyRow = z
+  .object({
+    id: z.string(),
+    plan: z.string(),
+    usage_plan_id: z.string(),
+    state: z.enum(POOL_KEY_STATES),
+    api_key_id: z.string().nullable(),
+    holder: z.string().nullable(),
+    seen_working: z.number(),
+    created_at: z.number(),
+    changed_at: z.number(),
+  })
+  .transform(
+    (row): PoolKey => ({
+      id: row.id,
+      plan: row.plan,
+      usagePlanId: row.usage_plan_id,
+      state: row.state,
+      apiKeyId: row.api_key_id,
+      holder: row.holder,
+      seenWorking: row.seen_working === 1,
+      createdAt: row.created_at,
+      changedAt: row.changed_at,
+    }),
+  )
+
+/** Rows of `pool_keys`, validated. */
+export function readPoolKeys(rows: readonly unknown[]): PoolKey[] {
+  return rows.map((row) => parseRecord(poolKeyRow, row, nameOf('pool key', row)))
+}
+
+const poolSizes = z.record(z.string(), z.number())
+const poolHolderRow = z.object({
+  owner: z.string(),
+  until: z.number(),
+  sizes: z.string().transform((text) => poolSizes.parse(JSON.parse(text))),
+})
+
+/** Rows of `pool_holders`, validated. */
+export function readPoolHolders(rows: readonly unknown[]): PoolHolder[] {
+  return rows.map((row) => parseRecord(poolHolderRow, row, 'a holder of the pool'))
 }
 
 export const holderRow = z.object({ holder: z.string().nullable() })

@@ -200,6 +200,21 @@ export const migrations: readonly string[] = [
      proof_expires_at INTEGER
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX access_tokens_expiry ON access_tokens (expires_at);`,
+
+  // Keys that are made before they are asked for, without their values, and the processes that hold them.
+  `CREATE TABLE pool_keys (
+     id TEXT PRIMARY KEY,
+     plan TEXT NOT NULL,
+     usage_plan_id TEXT NOT NULL,
+     state TEXT NOT NULL,
+     api_key_id TEXT,
+     holder TEXT,
+     seen_working INTEGER NOT NULL DEFAULT 0,
+     created_at INTEGER NOT NULL,
+     changed_at INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX pool_keys_plan ON pool_keys (plan);
+   CREATE TABLE pool_holders (owner TEXT PRIMARY KEY, until INTEGER NOT NULL, sizes TEXT NOT NULL) STRICT, WITHOUT ROWID;`,
 ]
 
 const versionOf = (db: DatabaseSync) => Number(db.prepare('PRAGMA user_version').get()?.['user_version'])

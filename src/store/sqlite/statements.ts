@@ -413,6 +413,45 @@ export function prepareStatements(db: DatabaseSync) {
       ON CONFLICT (token_id, window) DO UPDATE SET count = count + 1
       RETURNING count`),
     dropOldCounts: db.prepare('DELETE FROM requests WHERE token_id = :tokenId AND window < :window - 1'),
+
+    renewPoolHolder: db.prepare(`
+      INSERT INTO pool_holders (owner, until, sizes) VALUES (:owner, :until, :sizes)
+      ON CONFLICT (owner) DO UPDATE SET until = excluded.until, sizes = excluded.sizes`),
+    dropOldPoolHolders: db.prepare(`
+      DELETE FROM pool_holders WHERE until < :until - :kept OR until > :until + :kept`),
+    dropPoolHolder: db.prepare('DELETE FROM pool_holders WHERE owner = ?'),
+    freePoolKeys: db.prepare('UPDATE pool_keys SET holder = NULL WHERE holder = ?'),
+    poolHolders: db.prepare('SELECT * FROM pool_holders ORDER BY owner'),
+    poolKeys: db.prepare('SELECT * FROM pool_keys ORDER BY created_at, id'),
+    countPoolKeys: db.prepare('SELECT count(*) AS count FROM pool_keys WHERE plan = ?'),
+    insertPoolKey: db.prepare(`
+      INSERT INTO pool_keys (id, plan, usage_plan_id, state, holder, created_at, changed_at)
+      VALUES (:id, :plan, :usagePlanId, 'making', :owner, :createdAt, :createdAt)`),
+    // Guarded by state and holder: of a holder whose time is over and the one that took its keys over, the second alone moves them.
+    startWarming: db.prepare(`
+      UPDATE pool_keys SET state = 'warming', api_key_id = :apiKeyId, seen_working = :seenWorking, changed_at = :now
+      WHERE id = :id AND state = 'making' AND holder = :owner`),
+    makeReady: db.prepare(`
+      UPDATE pool_keys SET state = 'ready', seen_working = :seenWorking, changed_at = :now
+      WHERE id = :id AND state = 'warming' AND holder = :owner AND api_key_id = :apiKeyId`),
+    discardPoolKey: db.prepare(`
+      UPDATE pool_keys SET state = 'discarding', changed_at = :now
+      WHERE id = :id AND state <> 'discarding' AND holder = :owner`),
+    // Compare-and-swap: of two processes that take the same key, the second finds a holder whose time is not over. One that
+    // renews its time is committed before this, and keeps the key, or after it, and finds another holder.
+    takePoolKey: db.prepare(`
+      UPDATE pool_keys SET holder = :owner
+      WHERE id = :id AND (holder IS NULL OR holder = :owner OR NOT EXISTS (
+        SELECT 1 FROM pool_holders WHERE owner = pool_keys.holder AND NOT ${hasCome('until')}))`),
+    givePoolKeyUp: db.prepare('UPDATE pool_keys SET holder = NULL WHERE id = :id AND holder = :owner'),
+    forgetPoolKey: db.prepare(`
+      DELETE FROM pool_keys WHERE id = :id AND state = 'discarding' AND holder = :owner`),
+    // Exactly once: of two hand-outs of a key, of a hand-out and a take-over, and of a hand-out and a discarding, the first wins.
+    poolKeyToHandOut: db.prepare(`
+      SELECT 1 FROM pool_keys
+      WHERE id = :id AND state = 'ready' AND holder = :owner AND api_key_id = :apiKeyId AND usage_plan_id = :usagePlanId`),
+    removePoolKey: db.prepare('DELETE FROM pool_keys WHERE id = ?'),
+
     metaValue: db.prepare('SELECT value FROM meta WHERE name = ?'),
     deleteMeta: db.prepare('DELETE FROM meta WHERE name = :name AND value = :value'),
     // As many pages as a registration takes: a disk that is nearly full may have room for one page.
