@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { startGateway } from './gateway.ts'
 import { createAuthorizer, type PolicyDocument } from './iam-policy.ts'
-import { assumedLatency, defaultGatewayOptions } from './options.ts'
+import { assumptions, defaultGatewayOptions } from './options.ts'
 
 const USAGE = `usage: npm run local-gateway -- [options]
 
@@ -43,7 +43,6 @@ async function main(): Promise<void> {
     return
   }
 
-  const latency = values.latency ? { latency: assumedLatency, latencyJitter: 0.3, importPerKeyMs: 0.5 } : {}
   const gateway = await startGateway(
     {
       quotas: values.quotas,
@@ -53,7 +52,7 @@ async function main(): Promise<void> {
       maxKeys: wholeNumber('--max-keys', values['max-keys'], 1_000_000),
       propagationMs: wholeNumber('--propagation', values.propagation, 3_600_000),
       flickerMs: wholeNumber('--flicker', values.flicker, 3_600_000),
-      ...latency,
+      ...(values.latency ? assumptions : {}),
     },
     { host: values.host, port: wholeNumber('--port', values.port, 65_535) },
   )

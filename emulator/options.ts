@@ -119,7 +119,7 @@ export const defaultGatewayOptions: GatewayOptions = {
  * Latencies of API Gateway's operations in milliseconds, for `latency`. All are assumptions: nothing is published, and
  * `firstkey smoke` measures a real account.
  */
-export const assumedLatency: GatewayOptions['latency'] = {
+export const assumedLatency = {
   CreateApiKey: 110,
   CreateUsagePlanKey: 160,
   ImportApiKeys: 220,
@@ -131,4 +131,11 @@ export const assumedLatency: GatewayOptions['latency'] = {
   GetUsagePlanKey: 90,
   GetUsagePlanKeys: 90,
   GetUsage: 90,
-}
+} satisfies GatewayOptions['latency']
+
+/** The same assumptions as options: the latencies, how far each may be from its mean, and the time for each key of an import. */
+export const assumptions = {
+  latency: assumedLatency,
+  latencyJitter: 0.3,
+  importPerKeyMs: 0.5,
+} satisfies Partial<GatewayOptions>
