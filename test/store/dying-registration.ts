@@ -1,6 +1,8 @@
 import { hashSecret } from '../../src/auth/secret-hash.ts'
+import type { NewPoolKey } from '../../src/store/pool.ts'
 import type { BootstrapToken, NewRegistration, Proof } from '../../src/store/records.ts'
 import { unlimitedPolicy } from '../support/service.ts'
+import { newHandOut } from './pool-keys.ts'
 import { lease, newRegistration } from './store-contract.ts'
 
 export { lease }
@@ -21,3 +23,10 @@ export const dying: NewRegistration = {
   id: 'reg_dying',
   federated: { proof: PROOF, holdsName: true },
 }
+
+/** A pool key for it. */
+export const dyingKey: NewPoolKey = {
+  ...{ id: 'pool_dying', plan: dying.plan, usagePlanId: dying.usagePlanId, createdAt: 1_000 },
+}
+
+export const handingOut = newHandOut(dyingKey, dying)

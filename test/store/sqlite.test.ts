@@ -23,6 +23,7 @@ import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
 import { tempDir, unlimitedPolicy } from '../support/service.ts'
 import { contract } from './contract.ts'
+import { poolContract } from './pool-contract.ts'
 import { readsContract } from './reads-contract.ts'
 import {
   lease,
@@ -44,6 +45,11 @@ function open(t: TestContext, path: string): Store {
 }
 
 for (const [name, openOne] of Object.entries(kinds)) contract(name, openOne)
+
+poolContract('SQLite file', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  return [open(t, path), open(t, path)]
+})
 
 readsContract('SQLite file', async (t) => {
   const path = join(tempDir(t), 'store.db')

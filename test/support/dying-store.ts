@@ -1,10 +1,10 @@
 // Works on the registration of a federated caller in the store file that is the first argument: "begin" begins it, "fail" fails
-// it, "exchange" claims its proof for an access token. Kills itself before the n-th statement, n being the third argument.
+// it, "exchange" claims its proof for an access token, "hand out" gives it a pool key. Kills itself before the n-th statement, n being the third argument.
 import { DatabaseSync, StatementSync } from 'node:sqlite'
 import { hashSecret } from '../../src/auth/secret-hash.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
-import { dying, lease, PROOF } from '../store/dying-registration.ts'
+import { dying, handingOut, lease, PROOF } from '../store/dying-registration.ts'
 
 const [, , path = '', step, at] = process.argv
 const store = openSqliteStore(path)
@@ -32,6 +32,9 @@ switch (step) {
     await store.failRegistrations([{ id: dying.id, owner: lease.owner }], {
       ...{ failure: 'upstream_unavailable', now: 2_000, sweepAt: null },
     })
+    break
+  case 'hand out':
+    await store.handOutPoolKeys([handingOut], 2_000)
     break
   case 'exchange': {
     const token = { secretHash: hashSecret('access token'), tokenId: dying.tokenId, expiresAt: 600_000 }

@@ -52,6 +52,7 @@ for (let version = 1; version < migrations.length; version++) {
     )
     assert.deepEqual([token?.federation, active?.federated, active?.holdsPlace], [null, null, false])
     assert.deepEqual(await store.listInDoubt(99, 10), [])
+    assert.deepEqual([await store.listPoolKeys(), await store.listPoolHolders()], [[], []])
     assert.equal((await store.getRegistration('reg_failed'))?.failure, 'internal')
     assert.deepEqual(
       (await store.listRecoverable(99, 10)).map(({ id }) => id),
