@@ -13,7 +13,7 @@ const called = [...read('.ci/run').matchAll(/^npm (?:run )?(test[a-z:]*)$/gm)].m
 
 /** Returns the files or patterns below test/ that a script names, itself or in the file that it starts. */
 function patternsOf(script: string): string[] {
-  const [, started] = script.match(/node (test\/\S+\.ts)$/) ?? []
+  const [, started] = script.match(/node (test\/\S+\.ts)/) ?? []
   const text = started === undefined ? script : `${script} ${read(started)}`
   return [...text.matchAll(/\btest\/[\w*/-]+(?:\.\w+)?\.ts\b/g)].map(([pattern]) => pattern)
 }
@@ -32,12 +32,23 @@ const imported = new Set(
 
 test('a command of CI runs every test file', () => {
   const run = new Set(called.flatMap((name) => globSync(patternsOf(scripts[name] ?? ''), { cwd: root })))
-  const testFiles = [...codeOf].filter(([, code]) => /from 'node:test'/.test(code)).map(([file]) => file)
+  const definesTests = /import \{[^}]*\b(test|describe)\b[^}]*\} from 'node:test'/
+  const testFiles = [...codeOf].filter(([, code]) => definesTests.test(code)).map(([file]) => file)
   assert.ok(testFiles.length > 200)
   assert.deepEqual(
     testFiles.filter((file) => !imported.has(file) && !run.has(file)),
     [],
   )
+})
+
+test('npm run test:long runs each file with a case that npm test leaves out', () => {
+  assert.match(scripts['test:long'] ?? '', /grep -rl --include=\*\.test\.ts support\/long\.ts test\)/)
+  const users = [...codeOf].filter(([, code]) => /'[^']*\blong\.ts'/.test(code)).map(([file]) => file)
+  assert.ok(users.length > 40)
+  for (const file of users) {
+    assert.match(file, /\.test\.ts$/)
+    assert.match(read(file), /support\/long\.ts'/, file)
+  }
 })
 
 test('CI runs every test script but the soak', () => {

@@ -5,6 +5,7 @@ import { defaultGatewayOptions as account } from '../../emulator/options.ts'
 import { createApiGateway } from '../../src/aws/api-gateway.ts'
 import type { AwsCall } from '../../src/aws/client.ts'
 import { createLogger } from '../../src/log.ts'
+import { long } from '../support/long.ts'
 import { testGateway } from '../support/service.ts'
 
 /** Connects to a gateway, and records every attempt. */
@@ -57,29 +58,37 @@ test('each attempt is observed by the name of its operation, its status and its 
   assert.ok((calls[0]?.ms ?? 0) >= 45, 'the time of the call')
 })
 
-test('a repeated attempt is observed of its own, with the Retry-After; one without a response has no status', async (t) => {
-  const gateway = await testGateway(t)
-  const { apiGateway, summary } = connect(t, gateway)
-  gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'throttle' })
-  gateway.faults.order({ operation: 'GetUsagePlan', nth: 2, when: 'before', kind: 'cut' })
-  await apiGateway.describePlan('demofree', signal)
-  assert.deepEqual(summary(), [
-    ['GetUsagePlan', 429, '1'],
-    ['GetUsagePlan', null, null],
-    ['GetUsagePlan', 200, null],
-  ])
-})
+test(
+  'a repeated attempt is observed of its own, with the Retry-After; one without a response has no status',
+  long,
+  async (t) => {
+    const gateway = await testGateway(t)
+    const { apiGateway, summary } = connect(t, gateway)
+    gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'throttle' })
+    gateway.faults.order({ operation: 'GetUsagePlan', nth: 2, when: 'before', kind: 'cut' })
+    await apiGateway.describePlan('demofree', signal)
+    assert.deepEqual(summary(), [
+      ['GetUsagePlan', 429, '1'],
+      ['GetUsagePlan', null, null],
+      ['GetUsagePlan', 200, null],
+    ])
+  },
+)
 
-test('a call that hangs is observed when it is given up, and one that was never sent is not', async (t) => {
-  const gateway = await testGateway(t)
-  const { apiGateway, calls, summary } = connect(t, gateway)
-  gateway.faults.order({ operation: 'DeleteApiKey', times: 3, when: 'before', kind: 'hang' })
-  await assert.rejects(apiGateway.deleteKey('k', signal))
-  assert.deepEqual(summary(), Array(3).fill(['DeleteApiKey', null, null]))
-  assert.ok(calls.every(({ ms }) => ms >= 450))
-  await assert.rejects(apiGateway.deleteKey('k', AbortSignal.abort(new Error('given up'))))
-  assert.equal(calls.length, 3)
-})
+test(
+  'a call that hangs is observed when it is given up, and one that was never sent is not',
+  long,
+  async (t) => {
+    const gateway = await testGateway(t)
+    const { apiGateway, calls, summary } = connect(t, gateway)
+    gateway.faults.order({ operation: 'DeleteApiKey', times: 3, when: 'before', kind: 'hang' })
+    await assert.rejects(apiGateway.deleteKey('k', signal))
+    assert.deepEqual(summary(), Array(3).fill(['DeleteApiKey', null, null]))
+    assert.ok(calls.every(({ ms }) => ms >= 450))
+    await assert.rejects(apiGateway.deleteKey('k', AbortSignal.abort(new Error('given up'))))
+    assert.equal(calls.length, 3)
+  },
+)
 
 test('a call waits for the quota before it is sent', async (t) => {
   const gateway = await testGateway(t)

@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import type { Gateway } from '../../emulator/gateway.ts'
 import { type ApiGatewayAccess, createApiGateway } from '../../src/aws/api-gateway.ts'
 import { createLogger } from '../../src/log.ts'
+import { long } from '../support/long.ts'
 import { testGateway } from '../support/service.ts'
 
 interface Credentials {
@@ -93,20 +94,24 @@ test('if AWS rejects the new credentials too, the error is retryable, and later 
   await read(access)
 })
 
-test('a metadata service that fails is asked once more', async (t) => {
+test('a metadata service that fails is asked once more', long, async (t) => {
   // The SDK itself asks four times.
   const metadata = await startMetadata(t, ['fails', 'fails', 'fails', 'fails', right])
   await read(connect(t, await testGateway(t)))
   assert.equal(metadata.asked(), 5)
 })
 
-test('a metadata service that stalls delays a call by its limit, and blocks no later call', async (t) => {
-  const metadata = await startMetadata(t, ['stalls'])
-  const access = connect(t, await testGateway(t))
-  const startedAt = performance.now()
-  await assert.rejects(read(access), { code: 'upstream_unavailable', effect: 'none' })
-  // Twice the limit of ten seconds.
-  assert.ok(performance.now() - startedAt < 25_000, `${performance.now() - startedAt} ms`)
-  metadata.answer(right)
-  await read(access)
-})
+test(
+  'a metadata service that stalls delays a call by its limit, and blocks no later call',
+  long,
+  async (t) => {
+    const metadata = await startMetadata(t, ['stalls'])
+    const access = connect(t, await testGateway(t))
+    const startedAt = performance.now()
+    await assert.rejects(read(access), { code: 'upstream_unavailable', effect: 'none' })
+    // Twice the limit of ten seconds.
+    assert.ok(performance.now() - startedAt < 25_000, `${performance.now() - startedAt} ms`)
+    metadata.answer(right)
+    await read(access)
+  },
+)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createPace, type Priority } from '../../src/aws/pace.ts'
+import { long } from '../support/long.ts'
 import { startService } from '../support/service.ts'
 
 /** Waits for `count` turns at once. Returns the milliseconds after which each came, in the order of the requests. */
@@ -73,7 +74,7 @@ test('without a limit, no operation has a quota of its own', async () => {
   assert.ok((times.at(-1) ?? 0) < 1_000, `${times}`)
 })
 
-test('background work leaves half of the burst to registrations', async () => {
+test('background work leaves half of the burst to registrations', long, async () => {
   const pace = createPace(50)
   const background = turns(pace, 110, 'GetApiKey', 'low')
   const registrations = await turns(pace, 90)
@@ -84,7 +85,7 @@ test('background work leaves half of the burst to registrations', async () => {
   assert.ok(((await background).at(-1) ?? 0) > 100, 'background work waited')
 })
 
-test('background work gets turns even while registrations keep coming', async () => {
+test('background work gets turns even while registrations keep coming', long, async () => {
   const pace = createPace(20)
   pace.slowDown(0.05)
   let ended = false
@@ -97,7 +98,7 @@ test('background work gets turns even while registrations keep coming', async ()
   assert.ok((times.at(-1) ?? 0) < 3_000, `${times}`)
 })
 
-test('queries have a quarter of the rate, and leave the rest to background work', async () => {
+test('queries have a quarter of the rate, and leave the rest to background work', long, async () => {
   const pace = createPace(40)
   const queries = turns(pace, 30, 'GetApiKey', 'query')
   const work = await turns(pace, 59, 'GetApiKey', 'low')
@@ -109,7 +110,7 @@ test('queries have a quarter of the rate, and leave the rest to background work'
   assert.ok(last > 900, `10 more than the burst at 10 a second took ${last} ms`)
 })
 
-test('overdue queries wait for overdue background work', async () => {
+test('overdue queries wait for overdue background work', long, async () => {
   const pace = createPace(20)
   const order: string[] = []
   await turns(pace, 79)
@@ -120,18 +121,22 @@ test('overdue queries wait for overdue background work', async () => {
   assert.equal(order.join(''), 'wwwwwwwwwqqq')
 })
 
-test('overdue background work does not go before registrations, and takes turns with them', async () => {
-  const pace = createPace(20)
-  const order: string[] = []
-  const drain = Array.from({ length: 79 }, () => pace.turn('GetApiKey', 'high'))
-  await Promise.all(drain)
-  const polls = Array.from({ length: 40 }, () => pace.turn('GetApiKey', 'low').then(() => order.push('b')))
-  await sleep(1_100)
-  const before = order.length
-  const work = Array.from({ length: 9 }, () => pace.turn('GetApiKey', 'high').then(() => order.push('r')))
-  await Promise.all([...polls, ...work])
-  assert.match(order.slice(before).join(''), /^b{0,3}(?:rrrb){3}b*$/)
-})
+test(
+  'overdue background work does not go before registrations, and takes turns with them',
+  long,
+  async () => {
+    const pace = createPace(20)
+    const order: string[] = []
+    const drain = Array.from({ length: 79 }, () => pace.turn('GetApiKey', 'high'))
+    await Promise.all(drain)
+    const polls = Array.from({ length: 40 }, () => pace.turn('GetApiKey', 'low').then(() => order.push('b')))
+    await sleep(1_100)
+    const before = order.length
+    const work = Array.from({ length: 9 }, () => pace.turn('GetApiKey', 'high').then(() => order.push('r')))
+    await Promise.all([...polls, ...work])
+    assert.match(order.slice(before).join(''), /^b{0,3}(?:rrrb){3}b*$/)
+  },
+)
 
 test('a throttled call stops all calls for the seconds of its Retry-After', async () => {
   const pace = createPace(0)
@@ -153,7 +158,7 @@ test('a call whose signal aborts is rejected with the reason, and takes no turn'
   await pace.turn('GetApiKey', 'high')
 })
 
-test('invariant 7: a burst against the published quotas is not throttled once', async (t) => {
+test('invariant 7: a burst against the published quotas is not throttled once', long, async (t) => {
   const service = await startService(t, {
     env: { AWS_CALLS_PER_SECOND: '10' },
     gateway: { quotas: true, latency: { ImportApiKeys: 100, CreateApiKey: 50 } },
@@ -165,7 +170,7 @@ test('invariant 7: a burst against the published quotas is not throttled once', 
   assert.deepEqual(throttled, [])
 })
 
-test('a throttled import obeys Retry-After, and every registration succeeds', async (t) => {
+test('a throttled import obeys Retry-After, and every registration succeeds', long, async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateApiKey: 100 } } })
   const { secret } = await service.token()
   service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind: 'throttle' })

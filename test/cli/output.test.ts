@@ -10,6 +10,7 @@ import { commandLine } from '../../src/cli/shell-quoting.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import { newRegistration } from '../store/store-contract.ts'
+import { long } from '../support/long.ts'
 import { runCli } from '../support/server-process.ts'
 import { tempDir, unlimitedPolicy } from '../support/service.ts'
 
@@ -43,47 +44,51 @@ async function fill(t: TestContext): Promise<{ STORE: string }> {
   return { STORE: `sqlite:${path}` }
 }
 
-test('a long list needs little memory, is whole and in order, and ends when its reader has enough', async (t) => {
-  const env = await fill(t)
-  const small = { ...env, NODE_OPTIONS: '--max-old-space-size=80' }
-  const table = await runCli(t, ['audit', '--limit', String(MANY)], small)
-  assert.equal(table.code, 0, table.stderr)
-  const lines = table.stdout.trimEnd().split('\n')
-  assert.equal(lines.length, MANY + 1)
-  assert.match(lines[0] ?? '', /^TIME +ACTOR +ACTION/)
-  const times = lines.slice(2).map((line) => line.slice(0, 24)) // The first entry is the command's own.
-  assert.deepEqual(times, times.toSorted().reverse())
-  assert.match(table.stderr, /^There may be more entries: add --after /m)
+test(
+  'a long list needs little memory, is whole and in order, and ends when its reader has enough',
+  long,
+  async (t) => {
+    const env = await fill(t)
+    const small = { ...env, NODE_OPTIONS: '--max-old-space-size=80' }
+    const table = await runCli(t, ['audit', '--limit', String(MANY)], small)
+    assert.equal(table.code, 0, table.stderr)
+    const lines = table.stdout.trimEnd().split('\n')
+    assert.equal(lines.length, MANY + 1)
+    assert.match(lines[0] ?? '', /^TIME +ACTOR +ACTION/)
+    const times = lines.slice(2).map((line) => line.slice(0, 24)) // The first entry is the command's own.
+    assert.deepEqual(times, times.toSorted().reverse())
+    assert.match(table.stderr, /^There may be more entries: add --after /m)
 
-  const json = await runCli(t, ['registrations', 'list', '--limit', '1100', '--json'], small)
-  assert.equal(json.code, 0, json.stderr)
-  const listed = JSON.parse(json.stdout) as { id: string }[]
-  assert.equal(new Set(listed.map(({ id }) => id)).size, 1_100)
-  assert.equal(json.stdout, `${JSON.stringify(listed, null, 2)}\n`)
+    const json = await runCli(t, ['registrations', 'list', '--limit', '1100', '--json'], small)
+    assert.equal(json.code, 0, json.stderr)
+    const listed = JSON.parse(json.stdout) as { id: string }[]
+    assert.equal(new Set(listed.map(({ id }) => id)).size, 1_100)
+    assert.equal(json.stdout, `${JSON.stringify(listed, null, 2)}\n`)
 
-  for (const command of [
-    ...['audit --limit 130000', 'audit --limit 130000 --json', 'registrations list --limit 1200'],
-    ...[
-      'tokens list',
-      'registrations list --limit 1200 --json',
-      'registrations recover',
-      '--help',
-      'audit --help',
-    ],
-  ]) {
-    const { stdout, stderr } = await shell(`firstkey ${command} | head -1`, env)
-    assert.equal(stdout.split('\n').length, 2, command)
-    assert.match(stderr.trim().split('\n').at(-1) ?? '', /^codes 0 0$/, `${command}: ${stderr}`)
-    assert.doesNotMatch(stderr, /EPIPE|Error|^ +at /m, command)
-  }
-  const closed = await shell('firstkey audit --limit 5000 --json 2>&1 | true', env)
-  assert.equal(closed.stderr, 'codes 0 0\n')
-  const full = await shell('firstkey tokens create --label lost > /dev/full', env)
-  assert.match(full.stderr, /^firstkey: the output cannot be written: .*ENOSPC/m)
-  assert.match(full.stderr, /^codes 1$/m)
-})
+    for (const command of [
+      ...['audit --limit 130000', 'audit --limit 130000 --json', 'registrations list --limit 1200'],
+      ...[
+        'tokens list',
+        'registrations list --limit 1200 --json',
+        'registrations recover',
+        '--help',
+        'audit --help',
+      ],
+    ]) {
+      const { stdout, stderr } = await shell(`firstkey ${command} | head -1`, env)
+      assert.equal(stdout.split('\n').length, 2, command)
+      assert.match(stderr.trim().split('\n').at(-1) ?? '', /^codes 0 0$/, `${command}: ${stderr}`)
+      assert.doesNotMatch(stderr, /EPIPE|Error|^ +at /m, command)
+    }
+    const closed = await shell('firstkey audit --limit 5000 --json 2>&1 | true', env)
+    assert.equal(closed.stderr, 'codes 0 0\n')
+    const full = await shell('firstkey tokens create --label lost > /dev/full', env)
+    assert.match(full.stderr, /^firstkey: the output cannot be written: .*ENOSPC/m)
+    assert.match(full.stderr, /^codes 1$/m)
+  },
+)
 
-test('no argument and no variable forges a line of output or of the audit trail', async (t) => {
+test('no argument and no variable forges a line of output or of the audit trail', long, async (t) => {
   const env = { STORE: `sqlite:${join(tempDir(t), 'firstkey.db')}` }
   const forged = 'x\n2026-11-28T00:00:00.000Z  operator root  token.revoked'
   assert.equal((await runCli(t, ['tokens', 'create', '--label', 'first'], env)).code, 0)
@@ -135,7 +140,7 @@ test('no argument and no variable forges a line of output or of the audit trail'
   )
 })
 
-test('the help of every command says what times and exit codes mean', async (t) => {
+test('the help of every command says what times and exit codes mean', long, async (t) => {
   for (const args of [[], ['audit'], ['registrations', 'revoke']]) {
     const { code, stdout } = await runCli(t, [...args, '--help'], {})
     assert.equal(code, 0)

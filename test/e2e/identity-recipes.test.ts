@@ -18,6 +18,7 @@ import { startMetadataServer } from '../support/identity/metadata-server.ts'
 import { projectToken } from '../support/identity/projected-token.ts'
 import { ACCOUNTS, startProvider } from '../support/identity/provider.ts'
 import { startSts } from '../support/identity/sts.ts'
+import { long } from '../support/long.ts'
 import { readBlocks } from '../support/recipe-blocks.ts'
 import { runIn, which } from '../support/recipes.ts'
 import { dataPlane, type Service, startService, tempDir } from '../support/service.ts'
@@ -332,6 +333,7 @@ async function runLogin(t: TestContext, world: World, login: keyof typeof ACCOUN
 const aws = which('aws') === undefined ? { skip: 'aws is not installed (.ci/aws-cli does this)' } : {}
 
 test('docs/recipes.md without a bootstrap token, as pasted, with an issuer for each platform', {
+  ...long,
   concurrency: 4,
 }, async (t) => {
   const world = await startWorld(t)

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url'
 import { Ajv } from 'ajv'
 import { z } from 'zod'
 import { startFaultyFront } from '../support/faulty-front.ts'
+import { long } from '../support/long.ts'
 import { readBlocks } from '../support/recipe-blocks.ts'
 import { follow, type Place, type Recipe, recipes, which } from '../support/recipes.ts'
 import { startProgram } from '../support/server-process.ts'
@@ -174,7 +175,7 @@ async function testRerun(t: TestContext, demo: Demo): Promise<void> {
   assert.notEqual(ids[0], ids[2])
 }
 
-test('docs/recipes.md, as pasted, against the demo', { concurrency: 6 }, async (t) => {
+test('docs/recipes.md, as pasted, against the demo', { ...long, concurrency: 6 }, async (t) => {
   const program = startProgram(t, 'demo/main.ts', ['--port', '0'], {})
   await program.seen(/Serving until Ctrl-C/)
   const demo = readScreen(program.output.stdout)

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import type { FaultOrder } from '../../emulator/faults.ts'
 import { createSecret } from '../../src/auth/token-format.ts'
 import { startIssuer } from '../support/identity/issuer.ts'
+import { long } from '../support/long.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -19,107 +20,112 @@ const faults: (FaultOrder | undefined)[] = [
   { operation: 'GetUsagePlanKeys', when: 'before', kind: 'cut', times: 3 },
 ]
 
-test('invariant 5: no output or file of the process contains a secret, at log level trace, errors included', async (t) => {
-  const gateway = await testGateway(t)
-  const dir = tempDir(t)
-  const issuer = await startIssuer(t, { audience: 'http://localhost:0' })
-  const trustFile = join(tempDir(t), 'trust.json')
-  const grant = { key_ttl: '1h', overlap: '0s' }
-  writeFileSync(
-    trustFile,
-    JSON.stringify({
-      audience: 'http://localhost:0',
-      issuers: { ci: { kind: 'oidc', issuer: issuer.url, algorithms: ['ES256'], single_use: true } },
-      rules: [{ id: 'ci', issuer: 'ci', match: { sub: 'caller' }, grant }],
-    }),
-  )
-  const env = {
-    ...serverEnv(gateway, dir),
-    LOG_LEVEL: 'trace',
-    API_PROBE_PATH: '/probe',
-    TRUST_FILE: trustFile,
-  }
-  const server = await startServer(t, env)
-  const secret = (await runCli(t, ['tokens', 'create', '--label', 'x'], env)).stdout.trim()
-  const secrets = new Set([secret, createSecret('fkb_')])
-  gateway.onCall = () => {
-    for (const key of gateway.account.keys.values()) secrets.add(key.value)
-  }
-  const answers: string[] = []
-  async function send(path: string, token: string, body: string, key?: string): Promise<string> {
-    const headers = {
-      authorization: `Bearer ${token}`,
-      'content-type': 'application/json',
-      prefer: 'wait=2',
-      ...(key === undefined ? {} : { 'idempotency-key': key }),
+test(
+  'invariant 5: no output or file of the process contains a secret, at log level trace, errors included',
+  long,
+  async (t) => {
+    const gateway = await testGateway(t)
+    const dir = tempDir(t)
+    const issuer = await startIssuer(t, { audience: 'http://localhost:0' })
+    const trustFile = join(tempDir(t), 'trust.json')
+    const grant = { key_ttl: '1h', overlap: '0s' }
+    writeFileSync(
+      trustFile,
+      JSON.stringify({
+        audience: 'http://localhost:0',
+        issuers: { ci: { kind: 'oidc', issuer: issuer.url, algorithms: ['ES256'], single_use: true } },
+        rules: [{ id: 'ci', issuer: 'ci', match: { sub: 'caller' }, grant }],
+      }),
+    )
+    const env = {
+      ...serverEnv(gateway, dir),
+      LOG_LEVEL: 'trace',
+      API_PROBE_PATH: '/probe',
+      TRUST_FILE: trustFile,
     }
-    const answer = await fetch(`${server.url}${path}`, { method: 'POST', headers, body })
-    const text = await answer.text()
-    if (answer.status !== 201) answers.push(text)
-    return text
-  }
+    const server = await startServer(t, env)
+    const secret = (await runCli(t, ['tokens', 'create', '--label', 'x'], env)).stdout.trim()
+    const secrets = new Set([secret, createSecret('fkb_')])
+    gateway.onCall = () => {
+      for (const key of gateway.account.keys.values()) secrets.add(key.value)
+    }
+    const answers: string[] = []
+    async function send(path: string, token: string, body: string, key?: string): Promise<string> {
+      const headers = {
+        authorization: `Bearer ${token}`,
+        'content-type': 'application/json',
+        prefer: 'wait=2',
+        ...(key === undefined ? {} : { 'idempotency-key': key }),
+      }
+      const answer = await fetch(`${server.url}${path}`, { method: 'POST', headers, body })
+      const text = await answer.text()
+      if (answer.status !== 201) answers.push(text)
+      return text
+    }
 
-  for (const fault of faults) {
-    gateway.faults.clear()
-    if (fault) gateway.faults.order(fault)
-    const key = randomUUID()
-    secrets.add(key)
-    for (const idempotencyKey of [undefined, key, key]) {
-      const { api_key_value, management } = JSON.parse(
-        await send('/register', secret, '{"name":"a"}', idempotencyKey),
-      )
-      if (api_key_value) secrets.add(api_key_value).add(management.token)
+    for (const fault of faults) {
+      gateway.faults.clear()
+      if (fault) gateway.faults.order(fault)
+      const key = randomUUID()
+      secrets.add(key)
+      for (const idempotencyKey of [undefined, key, key]) {
+        const { api_key_value, management } = JSON.parse(
+          await send('/register', secret, '{"name":"a"}', idempotencyKey),
+        )
+        if (api_key_value) secrets.add(api_key_value).add(management.token)
+      }
     }
-  }
-  // Identity tokens: accepted, used again, refused, and in unexpected places. No part of them is written.
-  const jwt = () => {
-    const token = issuer.sign()
-    for (const part of token.split('.').slice(1)) secrets.add(part)
-    return token
-  }
-  const foreign = issuer.sign({ iss: 'https://idp.example', sub: 'stranger' })
-  for (const part of foreign.split('.').slice(1)) secrets.add(part)
-  const used = jwt()
-  const uuid = randomUUID()
-  secrets.add(uuid)
-  for (const [token, name, idempotencyKey] of [
-    [used, 'a', uuid],
-    [used, 'a', uuid],
-    [jwt(), 'a', uuid],
-    [used, 'b', randomUUID()],
-    [jwt(), 'a', randomUUID()],
-    [jwt(), 'a', undefined],
-    [foreign, 'a', randomUUID()],
-    [`${used.slice(0, -6)}AAAAAA`, 'a', randomUUID()],
-    [jwt(), used.slice(0, 100), randomUUID()],
-  ] as const) {
-    for (const path of ['/register', '/connect/register']) {
-      const body = JSON.stringify({ [path === '/register' ? 'name' : 'client_name']: name })
-      const { api_key_value, client_secret, management } = JSON.parse(
-        await send(path, token, body, idempotencyKey),
-      )
-      for (const secret of [api_key_value, client_secret, management?.token]) if (secret) secrets.add(secret)
+    // Identity tokens: accepted, used again, refused, and in unexpected places. No part of them is written.
+    const jwt = () => {
+      const token = issuer.sign()
+      for (const part of token.split('.').slice(1)) secrets.add(part)
+      return token
     }
-  }
-  await send(`/${used}?assertion=${used}`, used, '{}')
-  await send('/register', used, `{"name":"${used}`)
-  assert.ok(answers.some((answer) => answer.includes('token_replayed')))
-  // Secrets in unexpected places: in the path, in the query, in the name, and in a body that is not JSON.
-  const [, lost = ''] = secrets
-  await send(`/${secret}?token=${secret}`, secret, '{}')
-  await send(`/register/${lost}?x=${lost}`, lost, '{}')
-  await send('/register', secret, `{"name":"${secret}`)
-  await send('/register', `${secret.slice(0, -1)}!`, '{"name":"a"}')
+    const foreign = issuer.sign({ iss: 'https://idp.example', sub: 'stranger' })
+    for (const part of foreign.split('.').slice(1)) secrets.add(part)
+    const used = jwt()
+    const uuid = randomUUID()
+    secrets.add(uuid)
+    for (const [token, name, idempotencyKey] of [
+      [used, 'a', uuid],
+      [used, 'a', uuid],
+      [jwt(), 'a', uuid],
+      [used, 'b', randomUUID()],
+      [jwt(), 'a', randomUUID()],
+      [jwt(), 'a', undefined],
+      [foreign, 'a', randomUUID()],
+      [`${used.slice(0, -6)}AAAAAA`, 'a', randomUUID()],
+      [jwt(), used.slice(0, 100), randomUUID()],
+    ] as const) {
+      for (const path of ['/register', '/connect/register']) {
+        const body = JSON.stringify({ [path === '/register' ? 'name' : 'client_name']: name })
+        const { api_key_value, client_secret, management } = JSON.parse(
+          await send(path, token, body, idempotencyKey),
+        )
+        for (const secret of [api_key_value, client_secret, management?.token])
+          if (secret) secrets.add(secret)
+      }
+    }
+    await send(`/${used}?assertion=${used}`, used, '{}')
+    await send('/register', used, `{"name":"${used}`)
+    assert.ok(answers.some((answer) => answer.includes('token_replayed')))
+    // Secrets in unexpected places: in the path, in the query, in the name, and in a body that is not JSON.
+    const [, lost = ''] = secrets
+    await send(`/${secret}?token=${secret}`, secret, '{}')
+    await send(`/register/${lost}?x=${lost}`, lost, '{}')
+    await send('/register', secret, `{"name":"${secret}`)
+    await send('/register', `${secret.slice(0, -1)}!`, '{"name":"a"}')
 
-  server.child.kill('SIGTERM')
-  await server.ended()
-  const written = [
-    server.output.stdout,
-    server.output.stderr,
-    ...answers,
-    ...readdirSync(dir).map((file) => readFileSync(join(dir, file), 'latin1')),
-  ].join('\n')
-  assert.ok(secrets.size > 15, `${secrets.size} secrets`)
-  assert.ok(written.includes('"msg":"registered"') && written.includes('"msg":"registration failed"'))
-  for (const hidden of secrets) assert.ok(!written.includes(hidden), `${hidden.slice(0, 4)}… was written`)
-})
+    server.child.kill('SIGTERM')
+    await server.ended()
+    const written = [
+      server.output.stdout,
+      server.output.stderr,
+      ...answers,
+      ...readdirSync(dir).map((file) => readFileSync(join(dir, file), 'latin1')),
+    ].join('\n')
+    assert.ok(secrets.size > 15, `${secrets.size} secrets`)
+    assert.ok(written.includes('"msg":"registered"') && written.includes('"msg":"registration failed"'))
+    for (const hidden of secrets) assert.ok(!written.includes(hidden), `${hidden.slice(0, 4)}… was written`)
+  },
+)

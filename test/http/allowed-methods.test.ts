@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import { test } from 'node:test'
 import { ServiceError } from '../../src/errors.ts'
 import { toProblem } from '../../src/http/problem.ts'
+import { long } from '../support/long.ts'
 import { readDocument } from '../support/openapi/documented.ts'
 import { readProblem } from '../support/problem.ts'
 import { registered, startService } from '../support/service.ts'
@@ -13,45 +14,49 @@ const UNSENDABLE = ['CONNECT', 'TRACE']
 /** Every response has its own, and fetch closes the connection after a HEAD request. */
 const OWN = ['x-request-id', 'date', 'ratelimit', 'connection', 'keep-alive']
 
-test('on every path OPTIONS returns 204, any other method 405, both with Allow; HEAD is GET without a body', async (t) => {
-  const service = await startService(t, { env: { RATE_LIMIT_PER_IP: '100000' } })
-  const own = await registered(service)
-  const { operations } = readDocument(service.app.swagger())
-  const byPath = Map.groupBy(operations, ({ path }) => path)
-  assert.ok(byPath.size > 15)
-  for (const [template, supported] of [...byPath, ['/assets/style.css', [{ method: 'GET' }]] as const]) {
-    const path = template
-      .replace('{id}', own.registration_id)
-      .replace('{code}', 'internal')
-      .replace(/\{\w+\}/, 'style.css')
-    const url = service.url + path
-    const methods = supported.map(({ method }) => method)
-    const all = methods.includes('GET') ? [...methods, 'HEAD'] : methods
-    const allow = [...all, 'OPTIONS'].sort().join(', ')
+test(
+  'on every path OPTIONS returns 204, any other method 405, both with Allow; HEAD is GET without a body',
+  long,
+  async (t) => {
+    const service = await startService(t, { env: { RATE_LIMIT_PER_IP: '100000' } })
+    const own = await registered(service)
+    const { operations } = readDocument(service.app.swagger())
+    const byPath = Map.groupBy(operations, ({ path }) => path)
+    assert.ok(byPath.size > 15)
+    for (const [template, supported] of [...byPath, ['/assets/style.css', [{ method: 'GET' }]] as const]) {
+      const path = template
+        .replace('{id}', own.registration_id)
+        .replace('{code}', 'internal')
+        .replace(/\{\w+\}/, 'style.css')
+      const url = service.url + path
+      const methods = supported.map(({ method }) => method)
+      const all = methods.includes('GET') ? [...methods, 'HEAD'] : methods
+      const allow = [...all, 'OPTIONS'].sort().join(', ')
 
-    const options = await fetch(url, { method: 'OPTIONS' })
-    assert.deepEqual([options.status, options.headers.get('allow')], [204, allow], path)
-    assert.equal(await options.text(), '')
+      const options = await fetch(url, { method: 'OPTIONS' })
+      assert.deepEqual([options.status, options.headers.get('allow')], [204, allow], path)
+      assert.equal(await options.text(), '')
 
-    for (const method of METHODS.filter((name) => ![...all, 'OPTIONS', ...UNSENDABLE].includes(name))) {
-      const refused = await fetch(url, { method })
-      assert.deepEqual([refused.status, refused.headers.get('allow')], [405, allow], `${method} ${path}`)
-      if (method !== 'HEAD') assert.equal((await readProblem(refused)).code, 'method_not_allowed')
-    }
-
-    if (!methods.includes('GET')) continue
-    for (const authorization of [`Bearer ${own.management.token}`, 'none'])
-      for (const accept of ['text/html', 'application/json']) {
-        const send = (method: string) => fetch(url, { method, headers: { accept, authorization } })
-        const [get, head] = await Promise.all([send('GET'), send('HEAD')])
-        const headersOf = (answer: Response) => [...answer.headers].filter(([name]) => !OWN.includes(name))
-        assert.equal(head.status, get.status, path)
-        assert.deepEqual(headersOf(head), headersOf(get), path)
-        assert.ok(head.headers.has('content-length'), path)
-        assert.equal(await head.text(), '', path)
+      for (const method of METHODS.filter((name) => ![...all, 'OPTIONS', ...UNSENDABLE].includes(name))) {
+        const refused = await fetch(url, { method })
+        assert.deepEqual([refused.status, refused.headers.get('allow')], [405, allow], `${method} ${path}`)
+        if (method !== 'HEAD') assert.equal((await readProblem(refused)).code, 'method_not_allowed')
       }
-  }
-})
+
+      if (!methods.includes('GET')) continue
+      for (const authorization of [`Bearer ${own.management.token}`, 'none'])
+        for (const accept of ['text/html', 'application/json']) {
+          const send = (method: string) => fetch(url, { method, headers: { accept, authorization } })
+          const [get, head] = await Promise.all([send('GET'), send('HEAD')])
+          const headersOf = (answer: Response) => [...answer.headers].filter(([name]) => !OWN.includes(name))
+          assert.equal(head.status, get.status, path)
+          assert.deepEqual(headersOf(head), headersOf(get), path)
+          assert.ok(head.headers.has('content-length'), path)
+          assert.equal(await head.text(), '', path)
+        }
+    }
+  },
+)
 
 test('OPTIONS * returns the methods of the whole service; a path that does not exist has none', async (t) => {
   const { url } = await startService(t)

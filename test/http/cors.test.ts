@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { responseHeaders } from '../../src/http/response-headers.ts'
+import { long } from '../support/long.ts'
 import { registered, type Service, startService } from '../support/service.ts'
 
 const APP = 'https://app.example'
@@ -120,7 +121,7 @@ test('a preflight needs no token, is not counted, and returns the methods of the
   }
 })
 
-test('a page reads errors too: of limits, of bodies, and of a body that does not arrive', async (t) => {
+test('a page reads errors too: of limits, of bodies, and of a body that does not arrive', long, async (t) => {
   const now = Date.now() // The rate of a token starts anew with every minute of the clock.
   const service = await startService(t, { env: { CORS_ORIGINS: APP }, clock: () => now })
   const { secret } = await service.token({ ratePerMinute: 4 })

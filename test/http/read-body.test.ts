@@ -4,6 +4,7 @@ import { request as httpRequest, type OutgoingHttpHeaders } from 'node:http'
 import { test } from 'node:test'
 import { z } from 'zod'
 import { clientMetadata } from '../../src/routes/connect-schema.ts'
+import { long } from '../support/long.ts'
 import { registered, type Service, startService } from '../support/service.ts'
 
 const faultSchema = z.looseObject({
@@ -56,7 +57,7 @@ const EMPTY: readonly OutgoingHttpHeaders[] = [
   { 'content-type': 'application/json', 'content-encoding': 'gzip', 'content-length': 0 },
 ]
 
-test('an empty body has no type: it is absent on every route', async (t) => {
+test('an empty body has no type: it is absent on every route', long, async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const bearer = (token: string) => ({ authorization: `Bearer ${token}` })

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { connect } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { long } from '../support/long.ts'
 import { manage, registered, type Service, startService } from '../support/service.ts'
 
 interface Line {
@@ -144,7 +145,7 @@ async function lineOf(service: Service, send: () => Promise<unknown>): Promise<L
   return completed(service, seen)
 }
 
-test('a registration that is not finished in time is logged as a failure of the service', async (t) => {
+test('a registration that is not finished in time is logged as a failure of the service', long, async (t) => {
   const service = await startService(t, {
     env: { REGISTER_TIMEOUT_MS: '1000' },
     gateway: { latency: { CreateApiKey: 1_500 } },

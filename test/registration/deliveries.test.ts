@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test'
 import { createLogger } from '../../src/log.ts'
 import { createDeliveries } from '../../src/registration/deliveries.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { long } from '../support/long.ts'
 import { type Registered, registered, type Service, startService } from '../support/service.ts'
 
 /** Ends all responses, records their deliveries, and returns the time of a delivery. */
@@ -147,7 +148,7 @@ test('a management call that loses against the undo of its registration says so'
   assert.deepEqual([answer.status, body.status], [200, 'pending'])
 })
 
-test('deliveries that a locked store refuses are recorded later, and at a stop', async (t) => {
+test('deliveries that a locked store refuses are recorded later, and at a stop', long, async (t) => {
   const service = await startService(t, { timing: { deliver: 3_600_000 } })
   const own = [await registered(service), await registered(service)]
   const path = join(service.dataDir, 'firstkey.db')

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { registrationSchema, rotatedSchema } from '../../src/routes/registration-schema.ts'
 import { usageSchema } from '../../src/routes/usage-schema.ts'
 import { fastTiming } from '../support/invariants.ts'
+import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import {
   dataPlane,
@@ -45,7 +46,7 @@ for (const [how, [code, status]] of Object.entries(interventions) as [
   keyof typeof interventions,
   (typeof interventions)[keyof typeof interventions],
 ][]) {
-  test(`after ${how} in AWS, a rotation is refused with ${code} and mints no key`, async (t) => {
+  test(`after ${how} in AWS, a rotation is refused with ${code} and mints no key`, long, async (t) => {
     const service = await startService(t)
     const own = await registered(service)
     await intervene(service, own, how)
@@ -57,7 +58,7 @@ for (const [how, [code, status]] of Object.entries(interventions) as [
     assert.equal((await view(service, own)).live, false)
   })
 
-  test(`after ${how} in AWS, a replay of the registration is refused with ${code}`, async (t) => {
+  test(`after ${how} in AWS, a replay of the registration is refused with ${code}`, long, async (t) => {
     for (const age of [0, 2 * MINUTE_MS]) {
       let late = 0
       const service = await startService(t, { clock: () => Date.now() + late })
@@ -105,21 +106,25 @@ test('after an operator disabled the present key, a rotation whose response was 
   assert.equal((await rotate(service, own, headers)).status, 201)
 })
 
-test('a retry that joins the minting makes no call of its own, and a replay is answered while AWS does not respond', async (t) => {
-  const service = await startService(t, { gateway: { latency: { CreateApiKey: 50 } } })
-  const headers = { 'idempotency-key': randomUUID() }
-  const { secret } = await service.token()
-  const [own, joined] = await Promise.all([
-    registered(service, {}, headers, secret),
-    registered(service, {}, headers, secret),
-  ])
-  assert.equal(joined.api_key_value, own.api_key_value)
-  assert.equal(service.gateway.answers['GetApiKey'], undefined)
-  service.gateway.faults.order({ operation: 'GetApiKey', when: 'before', kind: 'hang', times: 9 })
-  assert.equal((await registered(service, {}, headers, secret)).api_key_value, own.api_key_value)
-})
+test(
+  'a retry that joins the minting makes no call of its own, and a replay is answered while AWS does not respond',
+  long,
+  async (t) => {
+    const service = await startService(t, { gateway: { latency: { CreateApiKey: 50 } } })
+    const headers = { 'idempotency-key': randomUUID() }
+    const { secret } = await service.token()
+    const [own, joined] = await Promise.all([
+      registered(service, {}, headers, secret),
+      registered(service, {}, headers, secret),
+    ])
+    assert.equal(joined.api_key_value, own.api_key_value)
+    assert.equal(service.gateway.answers['GetApiKey'], undefined)
+    service.gateway.faults.order({ operation: 'GetApiKey', when: 'before', kind: 'hang', times: 9 })
+    assert.equal((await registered(service, {}, headers, secret)).api_key_value, own.api_key_value)
+  },
+)
 
-test('a replay of a young key whose plan API Gateway shows late is answered', async (t) => {
+test('a replay of a young key whose plan API Gateway shows late is answered', long, async (t) => {
   const service = await startService(t)
   const headers = { 'idempotency-key': randomUUID() }
   const { secret } = await service.token()
@@ -133,7 +138,7 @@ test('a replay of a young key whose plan API Gateway shows late is answered', as
   assert.equal((await service.register(secret, undefined, headers)).status, 201)
 })
 
-test('a young key whose plan API Gateway shows late is rotated', async (t) => {
+test('a young key whose plan API Gateway shows late is rotated', long, async (t) => {
   const service = await startService(t)
   const own = await registered(service)
   const { planIds } = service.gateway.account.key(own.api_key_id)
@@ -164,48 +169,56 @@ test('a key that an operator moved to another plan of the service stays there: l
   assert.deepEqual([after.live, after.plan, after.usage_plan_id], [true, 'gold', 'demogold'])
 })
 
-test('a key that was moved to a plan that the service does not offer is live if that plan opens the same API', async (t) => {
-  const service = await startService(t)
-  const [own, other] = [await registered(service), await registered(service)]
-  const { account } = service.gateway
-  const same = account.createPlan({ name: 'vip', apiStages: [{ apiId: 'demo', stage: 'prod' }] })
-  const elsewhere = account.createPlan({ name: 'other', apiStages: [{ apiId: 'other', stage: 'prod' }] })
-  for (const [{ api_key_id }, { id }] of [
-    [own, same],
-    [other, elsewhere],
-  ] as const) {
-    account.detach('demofree', api_key_id)
-    account.attach(id, api_key_id)
-  }
-  // The operator allows the service the plan too.
-  allowOnlyService(service.gateway, { AWS_REGION: 'eu-west-1', USAGE_PLANS: `vip=${same.id}` })
-  const moved = await view(service, own)
-  assert.deepEqual([moved.live, moved.plan, moved.usage_plan_id], [true, same.id, same.id])
-  const next = rotatedSchema.parse(await (await rotate(service, own)).json())
-  assert.equal(next.usage_plan_id, same.id)
-  assert.equal(await dataPlane(service, next.api_key_value), 200)
-  assert.equal((await rotate(service, own)).status, 201, 'and once more')
+test(
+  'a key that was moved to a plan that the service does not offer is live if that plan opens the same API',
+  long,
+  async (t) => {
+    const service = await startService(t)
+    const [own, other] = [await registered(service), await registered(service)]
+    const { account } = service.gateway
+    const same = account.createPlan({ name: 'vip', apiStages: [{ apiId: 'demo', stage: 'prod' }] })
+    const elsewhere = account.createPlan({ name: 'other', apiStages: [{ apiId: 'other', stage: 'prod' }] })
+    for (const [{ api_key_id }, { id }] of [
+      [own, same],
+      [other, elsewhere],
+    ] as const) {
+      account.detach('demofree', api_key_id)
+      account.attach(id, api_key_id)
+    }
+    // The operator allows the service the plan too.
+    allowOnlyService(service.gateway, { AWS_REGION: 'eu-west-1', USAGE_PLANS: `vip=${same.id}` })
+    const moved = await view(service, own)
+    assert.deepEqual([moved.live, moved.plan, moved.usage_plan_id], [true, same.id, same.id])
+    const next = rotatedSchema.parse(await (await rotate(service, own)).json())
+    assert.equal(next.usage_plan_id, same.id)
+    assert.equal(await dataPlane(service, next.api_key_value), 200)
+    assert.equal((await rotate(service, own)).status, 201, 'and once more')
 
-  assert.equal((await view(service, other)).live, false)
-  assert.equal((await readProblem(await rotate(service, other))).code, 'registration_suspended')
-})
+    assert.equal((await view(service, other)).live, false)
+    assert.equal((await readProblem(await rotate(service, other))).code, 'registration_suspended')
+  },
+)
 
-test('a plan that was deleted and made anew under another id: usage responds, and a rotation brings a working key', async (t) => {
-  const before = await startService(t, { env: { USAGE_PLANS: 'team=demogold' } })
-  const own = await registered(before)
-  const { account } = before.gateway
-  account.plan('demogold').apiStages = []
-  account.deletePlan('demogold')
-  const { id } = account.createPlan({ name: 'team', apiStages: [{ apiId: 'demo', stage: 'prod' }] })
+test(
+  'a plan that was deleted and made anew under another id: usage responds, and a rotation brings a working key',
+  long,
+  async (t) => {
+    const before = await startService(t, { env: { USAGE_PLANS: 'team=demogold' } })
+    const own = await registered(before)
+    const { account } = before.gateway
+    account.plan('demogold').apiStages = []
+    account.deletePlan('demogold')
+    const { id } = account.createPlan({ name: 'team', apiStages: [{ apiId: 'demo', stage: 'prod' }] })
 
-  assert.equal((await rotate(before, own)).status, 502, 'the configuration still has the old id')
-  const service = await startService(t, { beside: before, env: { USAGE_PLANS: `team=${id}` } })
-  assert.equal((await manage(service, own, 'GET', '/usage')).status, 200)
-  const next = rotatedSchema.parse(await (await rotate(service, own)).json())
-  assert.deepEqual([next.plan, next.usage_plan_id], ['team', id])
-  assert.equal(await dataPlane(service, next.api_key_value), 200)
-  assert.equal((await manage(service, own, 'GET', '/usage')).status, 200)
-})
+    assert.equal((await rotate(before, own)).status, 502, 'the configuration still has the old id')
+    const service = await startService(t, { beside: before, env: { USAGE_PLANS: `team=${id}` } })
+    assert.equal((await manage(service, own, 'GET', '/usage')).status, 200)
+    const next = rotatedSchema.parse(await (await rotate(service, own)).json())
+    assert.deepEqual([next.plan, next.usage_plan_id], ['team', id])
+    assert.equal(await dataPlane(service, next.api_key_value), 200)
+    assert.equal((await manage(service, own, 'GET', '/usage')).status, 200)
+  },
+)
 
 test('a rotation takes the plan that the present configuration has under the name', async (t) => {
   const before = await startService(t, { env: { USAGE_PLANS: 'team=demogold' } })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
+import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import { startService } from '../support/service.ts'
 
@@ -24,15 +25,19 @@ test('after a failure that is undone, Retry-After is that of the failure; after 
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
 })
 
-test('at the deadline, Retry-After leaves time for the undoing, unless a retry can join the work', async (t) => {
-  const service = await startService(t, {
-    env: { REGISTER_TIMEOUT_MS: '1000' },
-    gateway: { latency: { CreateUsagePlanKey: 2_000 } },
-  })
-  const { secret } = await service.token()
-  const both = [service.register(secret), service.register(secret, undefined, WITH_KEY)]
-  assert.deepEqual(await Promise.all(both.map(async (one) => retryAfterOf(await one))), [
-    ['upstream_unavailable', 20],
-    ['upstream_unavailable', 5],
-  ])
-})
+test(
+  'at the deadline, Retry-After leaves time for the undoing, unless a retry can join the work',
+  long,
+  async (t) => {
+    const service = await startService(t, {
+      env: { REGISTER_TIMEOUT_MS: '1000' },
+      gateway: { latency: { CreateUsagePlanKey: 2_000 } },
+    })
+    const { secret } = await service.token()
+    const both = [service.register(secret), service.register(secret, undefined, WITH_KEY)]
+    assert.deepEqual(await Promise.all(both.map(async (one) => retryAfterOf(await one))), [
+      ['upstream_unavailable', 20],
+      ['upstream_unavailable', 5],
+    ])
+  },
+)

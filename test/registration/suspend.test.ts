@@ -10,6 +10,7 @@ import { registrationSchema, rotatedSchema } from '../../src/routes/registration
 import { SERVICE } from '../../src/store/audit.ts'
 import { faultCounts, faultKinds, faultMoments } from '../support/fault-cases.ts'
 import { assertInvariants, fastTiming, runJobsUntilIdle } from '../support/invariants.ts'
+import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import {
   dataPlane,
@@ -127,6 +128,7 @@ test('a key that is resumed while it is being disabled is enabled in the end', a
 })
 
 describe('fault matrix of suspensions: the owner cannot rotate from the first record on, and the jobs finish what failed', {
+  ...long,
   concurrency: 4,
 }, () => {
   for (const when of faultMoments)

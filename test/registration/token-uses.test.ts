@@ -6,6 +6,7 @@ import { defaultTiming } from '../../src/registration/timing.ts'
 import { createTokenUses, type TokenUsesDeps } from '../../src/registration/token-uses.ts'
 import { newCompletion, newIdempotentRegistration, newRegistration } from '../store/store-contract.ts'
 import { fastTiming, type ReceivedCredential, runJobsUntilIdle } from '../support/invariants.ts'
+import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import { type Service, startService } from '../support/service.ts'
 
@@ -16,23 +17,27 @@ async function untilBegun({ deps }: Service, tokenId: string): Promise<void> {
   while ((await deps.store.getToken(tokenId))?.uses === 0) await sleep(5)
 }
 
-test('invariant 3: while the last use is held by a registration in progress, the refusal is retryable; after it, final', async (t) => {
-  const service = await startService(t, SLOW)
-  const { secret, token } = await service.token({ maxUses: 1 })
-  const first = service.register(secret)
-  await untilBegun(service, token.id)
-  const early = await service.register(secret)
-  assert.equal(early.status, 409)
-  const { code, retry_after } = await readProblem(early)
-  // Its deadline of 25 s, and the 20 s that an undoing may take.
-  assert.deepEqual([code, retry_after], ['token_uses_pending', 45])
-  assert.equal((await first).status, 201)
-  while ((await readProblem(await service.register(secret))).code === 'token_uses_pending') await sleep(50)
-  const late = await readProblem(await service.register(secret))
-  assert.deepEqual([late.status, late.code, late.retryable], [403, 'token_exhausted', false])
-})
+test(
+  'invariant 3: while the last use is held by a registration in progress, the refusal is retryable; after it, final',
+  long,
+  async (t) => {
+    const service = await startService(t, SLOW)
+    const { secret, token } = await service.token({ maxUses: 1 })
+    const first = service.register(secret)
+    await untilBegun(service, token.id)
+    const early = await service.register(secret)
+    assert.equal(early.status, 409)
+    const { code, retry_after } = await readProblem(early)
+    // Its deadline of 25 s, and the 20 s that an undoing may take.
+    assert.deepEqual([code, retry_after], ['token_uses_pending', 45])
+    assert.equal((await first).status, 201)
+    while ((await readProblem(await service.register(secret))).code === 'token_uses_pending') await sleep(50)
+    const late = await readProblem(await service.register(secret))
+    assert.deepEqual([late.status, late.code, late.retryable], [403, 'token_exhausted', false])
+  },
+)
 
-test('/connect/register refuses a token whose uses are pending in the OAuth dialect', async (t) => {
+test('/connect/register refuses a token whose uses are pending in the OAuth dialect', long, async (t) => {
   const service = await startService(t, SLOW)
   const { secret, token } = await service.token({ maxUses: 1 })
   const first = service.register(secret)
@@ -197,45 +202,49 @@ async function leaveUnanswered(service: Service, secret: string, idempotencyKey:
   await deps.mintQueue.settled()
 }
 
-test('a caller who lost its Idempotency-Key is served after Retry-After: a key that was not fetched in time is displaced', async (t) => {
-  let later = 0
-  const service = await startService(t, {
-    clock: () => Date.now() + later,
-    timing: { ...fastTiming, displaceAfter: 6 * MINUTE },
-    gateway: { latency: { CreateUsagePlanKey: 100 } },
-  })
-  const { secret, token } = await service.token({ maxUses: 1 })
-  const lost = randomUUID()
-  await leaveUnanswered(service, secret, lost)
-  const [one] = await service.deps.store.listRegistrations({ limit: 1 })
-  assert.deepEqual([one?.status, one?.answeredAt], ['active', null])
+test(
+  'a caller who lost its Idempotency-Key is served after Retry-After: a key that was not fetched in time is displaced',
+  long,
+  async (t) => {
+    let later = 0
+    const service = await startService(t, {
+      clock: () => Date.now() + later,
+      timing: { ...fastTiming, displaceAfter: 6 * MINUTE },
+      gateway: { latency: { CreateUsagePlanKey: 100 } },
+    })
+    const { secret, token } = await service.token({ maxUses: 1 })
+    const lost = randomUUID()
+    await leaveUnanswered(service, secret, lost)
+    const [one] = await service.deps.store.listRegistrations({ limit: 1 })
+    assert.deepEqual([one?.status, one?.answeredAt], ['active', null])
 
-  const early = await readProblem(
-    await service.register(secret, undefined, { 'idempotency-key': randomUUID() }),
-  )
-  assert.equal(early.code, 'token_uses_pending')
-  assert.ok((early.retry_after ?? 0) >= 6 * 60, `${early.retry_after} s`)
-  assert.notEqual((await service.deps.store.getRegistration(one?.id ?? ''))?.idempotency, null, 'not yet')
+    const early = await readProblem(
+      await service.register(secret, undefined, { 'idempotency-key': randomUUID() }),
+    )
+    assert.equal(early.code, 'token_uses_pending')
+    assert.ok((early.retry_after ?? 0) >= 6 * 60, `${early.retry_after} s`)
+    assert.notEqual((await service.deps.store.getRegistration(one?.id ?? ''))?.idempotency, null, 'not yet')
 
-  later += (early.retry_after ?? 0) * 1_000
-  const notServed = await service.register(secret, { name: 'x', plan: 'platinum' })
-  assert.equal((await readProblem(notServed)).code, 'plan_not_allowed')
-  const isForgotten = async () =>
-    (await service.deps.store.getRegistration(one?.id ?? ''))?.idempotency === null
-  assert.equal(await isForgotten(), false, 'a request that cannot be served displaces nothing')
-  while (!(await isForgotten())) {
-    assert.equal((await readProblem(await service.register(secret))).code, 'token_uses_pending')
-    await sleep(50) // The earlier finding is used for a second of real time.
-  }
-  await runJobsUntilIdle(service)
-  const served = await service.register(secret)
-  assert.equal(served.status, 201)
-  const { api_key_id } = (await served.json()) as ReceivedCredential
-  assert.deepEqual([...service.gateway.account.keys.keys()], [api_key_id])
-  assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
-  const retry = await service.register(secret, undefined, { 'idempotency-key': lost })
-  assert.ok(['token_exhausted', 'token_uses_pending'].includes((await readProblem(retry)).code))
-})
+    later += (early.retry_after ?? 0) * 1_000
+    const notServed = await service.register(secret, { name: 'x', plan: 'platinum' })
+    assert.equal((await readProblem(notServed)).code, 'plan_not_allowed')
+    const isForgotten = async () =>
+      (await service.deps.store.getRegistration(one?.id ?? ''))?.idempotency === null
+    assert.equal(await isForgotten(), false, 'a request that cannot be served displaces nothing')
+    while (!(await isForgotten())) {
+      assert.equal((await readProblem(await service.register(secret))).code, 'token_uses_pending')
+      await sleep(50) // The earlier finding is used for a second of real time.
+    }
+    await runJobsUntilIdle(service)
+    const served = await service.register(secret)
+    assert.equal(served.status, 201)
+    const { api_key_id } = (await served.json()) as ReceivedCredential
+    assert.deepEqual([...service.gateway.account.keys.keys()], [api_key_id])
+    assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
+    const retry = await service.register(secret, undefined, { 'idempotency-key': lost })
+    assert.ok(['token_exhausted', 'token_uses_pending'].includes((await readProblem(retry)).code))
+  },
+)
 
 test('a registration with a retry in flight is not displaced, and the retry gets its key', async (t) => {
   const service = await startService(t)

@@ -9,6 +9,7 @@ import { deleteDueKeys } from '../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { type Federated, startFederated } from '../support/identity/federated.ts'
+import { long } from '../support/long.ts'
 import { assertMetadata, readProblem } from '../support/problem.ts'
 import { dataPlane, manage, startService } from '../support/service.ts'
 
@@ -287,64 +288,72 @@ test('the grant limits names, plans and requests a minute', async (t) => {
   assert.equal((await one.join({ jwt: one.jwt({ sub: 'agent-2' }) })).status, 201)
 })
 
-test('a name that is registered again stays on its plan, where the request and the rule let it', async (t) => {
-  let now = Date.now()
-  const one = await startFederated(t, { clock: () => now, grant: { plans: ['gold', 'free'] } })
-  const planOf = async (body: object) => {
-    now += 2 * HOUR_MS
-    await deleteReplaced(one)
-    return (await one.joined({ body: { name: 'acme-agent', ...body } }))['plan']
-  }
-  assert.equal(await planOf({ plan: 'free' }), 'free')
-  assert.equal(await planOf({}), 'free')
-  assert.equal(await planOf({ plan: 'gold' }), 'gold')
-  one.grant({ plans: ['free'] })
-  assert.equal(await planOf({}), 'free', 'the rule does not allow gold any more')
-})
+test(
+  'a name that is registered again stays on its plan, where the request and the rule let it',
+  long,
+  async (t) => {
+    let now = Date.now()
+    const one = await startFederated(t, { clock: () => now, grant: { plans: ['gold', 'free'] } })
+    const planOf = async (body: object) => {
+      now += 2 * HOUR_MS
+      await deleteReplaced(one)
+      return (await one.joined({ body: { name: 'acme-agent', ...body } }))['plan']
+    }
+    assert.equal(await planOf({ plan: 'free' }), 'free')
+    assert.equal(await planOf({}), 'free')
+    assert.equal(await planOf({ plan: 'gold' }), 'gold')
+    one.grant({ plans: ['free'] })
+    assert.equal(await planOf({}), 'free', 'the rule does not allow gold any more')
+  },
+)
 
-test('an access token registers once; a second use waits for the first, and is then used up', async (t) => {
-  let now = Date.now()
-  const one = await startFederated(t, { clock: () => now, timing: { upstreamCall: 3_000 } })
-  await one.joined()
-  const { id: tokenId } = await one.virtualToken()
-  const create = async (expiresAt = now + 10 * MINUTE_MS) => {
-    const secret = createSecret('fkb_')
-    await one.deps.store.createAccessToken(
-      { secretHash: hashSecret(secret), tokenId, expiresAt },
-      null,
-      SERVICE,
-      now,
-    )
-    return secret
-  }
-  const [secret, key] = [await create(), randomUUID()]
-  let during: Promise<string> | undefined
-  one.gateway.onCall = (operation, moment) => {
-    if (operation === 'CreateApiKey' && moment === 'effective')
-      during ??= codeOf(one.join({ jwt: secret, name: 'b' }))
-  }
-  one.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'hang' })
-  const own = await one.joined({ jwt: secret, key, name: 'a' })
-  assert.equal(await during, 'token_uses_pending')
-  await one.deps.deliveries.flush()
-  const used = await readProblem(await one.join({ jwt: secret, name: 'b' }))
-  assert.equal(used.code, 'token_exhausted')
-  assert.match(used.next_step, /token endpoint/)
-  assert.deepEqual(await one.joined({ jwt: secret, key, name: 'a' }), own)
-  // Without an Idempotency-Key, as any bootstrap token; and a name that is registered is rotated.
-  const again = await one.joined({ jwt: await create(), key: null, name: 'a' })
-  assert.equal(again.registration_id, own.registration_id)
-  const line = lastLine(one)
-  assert.deepEqual([line['issuer'], line['rule']], [one.issuer.url, 'agents'])
+test(
+  'an access token registers once; a second use waits for the first, and is then used up',
+  long,
+  async (t) => {
+    let now = Date.now()
+    const one = await startFederated(t, { clock: () => now, timing: { upstreamCall: 3_000 } })
+    await one.joined()
+    const { id: tokenId } = await one.virtualToken()
+    const create = async (expiresAt = now + 10 * MINUTE_MS) => {
+      const secret = createSecret('fkb_')
+      await one.deps.store.createAccessToken(
+        { secretHash: hashSecret(secret), tokenId, expiresAt },
+        null,
+        SERVICE,
+        now,
+      )
+      return secret
+    }
+    const [secret, key] = [await create(), randomUUID()]
+    let during: Promise<string> | undefined
+    one.gateway.onCall = (operation, moment) => {
+      if (operation === 'CreateApiKey' && moment === 'effective')
+        during ??= codeOf(one.join({ jwt: secret, name: 'b' }))
+    }
+    one.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'hang' })
+    const own = await one.joined({ jwt: secret, key, name: 'a' })
+    assert.equal(await during, 'token_uses_pending')
+    await one.deps.deliveries.flush()
+    const used = await readProblem(await one.join({ jwt: secret, name: 'b' }))
+    assert.equal(used.code, 'token_exhausted')
+    assert.match(used.next_step, /token endpoint/)
+    assert.deepEqual(await one.joined({ jwt: secret, key, name: 'a' }), own)
+    // Without an Idempotency-Key, as any bootstrap token; and a name that is registered is rotated.
+    const again = await one.joined({ jwt: await create(), key: null, name: 'a' })
+    assert.equal(again.registration_id, own.registration_id)
+    const line = lastLine(one)
+    assert.deepEqual([line['issuer'], line['rule']], [one.issuer.url, 'agents'])
 
-  const late = await create()
-  now += 10 * MINUTE_MS
-  assert.equal(await codeOf(one.join({ jwt: late, key: null, name: 'c' })), 'token_expired')
-  assert.equal(await codeOf(one.join({ jwt: late, name: 'c' })), 'token_expired')
-  const fresh = await create()
-  one.grant(null)
-  assert.equal(await codeOf(one.join({ jwt: fresh, name: 'd' })), 'identity_not_allowed')
-})
+    const late = await create()
+    now += 10 * MINUTE_MS
+    assert.equal(await codeOf(one.join({ jwt: late, key: null, name: 'c' })), 'token_expired')
+    assert.equal(await codeOf(one.join({ jwt: late, name: 'c' })), 'token_expired')
+    const fresh = await create()
+    one.grant(null)
+    assert.equal(await codeOf(one.join({ jwt: fresh, name: 'd' })), 'identity_not_allowed')
+  },
+)
 
 test('a service without a trust file says that it takes no identity tokens', async (t) => {
   const one = await startFederated(t)

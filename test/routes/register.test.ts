@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { credentialSchema } from '../../src/routes/register-schema.ts'
+import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import { startService } from '../support/service.ts'
 
@@ -113,24 +114,28 @@ test('use.curl is a command that the API answers: it calls the probe path, also 
   }
 })
 
-test('invariant 3: of 200 concurrent requests with a single-use token exactly one gets a 201, with one key', async (t) => {
-  const { token, register, gateway, deps } = await startService(t)
-  const { secret, token: issued } = await token({ maxUses: 1 })
+test(
+  'invariant 3: of 200 concurrent requests with a single-use token exactly one gets a 201, with one key',
+  long,
+  async (t) => {
+    const { token, register, gateway, deps } = await startService(t)
+    const { secret, token: issued } = await token({ maxUses: 1 })
 
-  const answers = await Promise.all(Array.from({ length: 200 }, () => register(secret)))
+    const answers = await Promise.all(Array.from({ length: 200 }, () => register(secret)))
 
-  const statuses = Map.groupBy(answers, (answer) => answer.status)
-  assert.equal(statuses.get(201)?.length, 1)
-  assert.equal(gateway.account.keys.size, 1)
-  assert.equal((await deps.store.getToken(issued.id))?.uses, 1)
-  for (const refused of answers.filter(({ status }) => status !== 201)) {
-    // Final only for those that came after the 201.
-    assert.ok(['token_uses_pending', 'token_exhausted'].includes((await readProblem(refused)).code))
-  }
-  const codeOfNext = async () => (await readProblem(await register(secret))).code
-  while ((await codeOfNext()) === 'token_uses_pending') await sleep(50) // A finding is used for a second.
-  assert.equal(await codeOfNext(), 'token_exhausted')
-})
+    const statuses = Map.groupBy(answers, (answer) => answer.status)
+    assert.equal(statuses.get(201)?.length, 1)
+    assert.equal(gateway.account.keys.size, 1)
+    assert.equal((await deps.store.getToken(issued.id))?.uses, 1)
+    for (const refused of answers.filter(({ status }) => status !== 201)) {
+      // Final only for those that came after the 201.
+      assert.ok(['token_uses_pending', 'token_exhausted'].includes((await readProblem(refused)).code))
+    }
+    const codeOfNext = async () => (await readProblem(await register(secret))).code
+    while ((await codeOfNext()) === 'token_uses_pending') await sleep(50) // A finding is used for a second.
+    assert.equal(await codeOfNext(), 'token_exhausted')
+  },
+)
 
 test('key_ttl of the token becomes expires_at of the key', async (t) => {
   const now = Date.UTC(2030, 0, 1)

@@ -21,6 +21,7 @@ import { SERVICE } from '../../src/store/audit.ts'
 import { createPrivateFile } from '../../src/store/sqlite/private-files.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
+import { long } from '../support/long.ts'
 import { tempDir, unlimitedPolicy } from '../support/service.ts'
 import { contract } from './contract.ts'
 import { poolContract } from './pool-contract.ts'
@@ -287,21 +288,25 @@ test('waiting for a lock of another process does not block the event loop', asyn
   assert.ok(turns >= 10, `${turns} turns of the event loop in 500 ms`)
 })
 
-test('writes to a locked file fail with store_unavailable, and succeed after it is unlocked', async (t) => {
-  const path = join(tempDir(t), 'store.db')
-  const store = openSqliteStore(path)
-  t.after(() => store.close())
-  const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
-  const db = new DatabaseSync(path)
-  t.after(() => db.close())
-  db.exec('BEGIN IMMEDIATE')
-  const isUnavailable = (error: unknown) =>
-    error instanceof ServiceError && error.code === 'store_unavailable'
-  await assert.rejects(store.beginRegistrations([newRegistration(token.id)], lease), isUnavailable)
-  await assert.rejects(store.ping(), isUnavailable)
-  db.exec('ROLLBACK')
-  assert.equal((await store.beginRegistrations([newRegistration(token.id)], lease))[0]?.outcome, 'begun')
-})
+test(
+  'writes to a locked file fail with store_unavailable, and succeed after it is unlocked',
+  long,
+  async (t) => {
+    const path = join(tempDir(t), 'store.db')
+    const store = openSqliteStore(path)
+    t.after(() => store.close())
+    const { token } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
+    const db = new DatabaseSync(path)
+    t.after(() => db.close())
+    db.exec('BEGIN IMMEDIATE')
+    const isUnavailable = (error: unknown) =>
+      error instanceof ServiceError && error.code === 'store_unavailable'
+    await assert.rejects(store.beginRegistrations([newRegistration(token.id)], lease), isUnavailable)
+    await assert.rejects(store.ping(), isUnavailable)
+    db.exec('ROLLBACK')
+    assert.equal((await store.beginRegistrations([newRegistration(token.id)], lease))[0]?.outcome, 'begun')
+  },
+)
 
 test('isAwaited is called after the wait for a lock, not before', async (t) => {
   const path = join(tempDir(t), 'store.db')

@@ -15,6 +15,7 @@ import {
   type TestIssuer,
 } from '../../support/identity/issuer.ts'
 import { testFederation } from '../../support/identity/trust.ts'
+import { long } from '../../support/long.ts'
 import { tempDir } from '../../support/service.ts'
 import { startTlsFront } from '../../support/tls-front.ts'
 
@@ -210,7 +211,7 @@ async function hang(t: TestContext): Promise<void> {
   while (issuer.requests.discovery < 3) await new Promise(setImmediate)
 }
 
-test('an issuer that does not answer as it should', { concurrency: true }, async (t) => {
+test('an issuer that does not answer as it should', { ...long, concurrency: true }, async (t) => {
   const target = createServer((_, response) => void response.end('{}')).listen(0, '127.0.0.1')
   t.after(() => target.close())
   let redirected = 0

@@ -12,6 +12,7 @@ import { SERVICE } from '../../../src/store/audit.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import { newRegistration } from '../../store/store-contract.ts'
 import { assertInvariants, fastTiming, runJobsUntilIdle } from '../../support/invariants.ts'
+import { long } from '../../support/long.ts'
 import { readProblem } from '../../support/problem.ts'
 import { startService, tempDir, unlimitedPolicy } from '../../support/service.ts'
 
@@ -87,30 +88,37 @@ test('recovery enables a key that its import left disabled, and keeps it for the
 
 for (const isIdempotent of [false, true]) {
   const title = isIdempotent ? 'with an idempotency key' : 'without an idempotency key'
-  test(`a key that GetApiKeys shows only after recovery has looked is no stray key, ${title}`, async (t) => {
-    const service = await startService(t, { timing: { ...fastTiming, sweepAfter: 1_500 } })
-    const { deps, gateway } = service
-    const { token } = await service.token()
-    const keyed = { keyHash: hashSecret('key'), requestHash: hashSecret('body'), sealed: Buffer.from('x') }
-    const registration = { ...newRegistration(token.id), createdAt: Date.now() }
-    await deps.store.beginRegistrations([{ ...registration, idempotency: isIdempotent ? keyed : null }], {
-      owner: 'dead',
-      until: Date.now() - 1,
-    })
-    const { id, name } = registration
-    gateway.account.attach('demofree', gateway.account.createKey({ name: `${id} ${name}`, enabled: true }).id)
-    for (const operation of ['GetApiKeys', 'GetUsagePlanKeys'] as const)
-      gateway.faults.order({ operation, when: 'after', kind: 'late', times: 1_000 })
-    await recover(deps)
-    assert.equal((await deps.store.getRegistration(id))?.status, 'failed', 'no key was seen')
-    assert.equal(gateway.account.keys.size, 1)
-    await runJobsUntilIdle(service)
-    await assertInvariants(gateway, deps.store, [])
-    assert.equal(gateway.account.keys.size, 0)
-  })
+  test(
+    `a key that GetApiKeys shows only after recovery has looked is no stray key, ${title}`,
+    long,
+    async (t) => {
+      const service = await startService(t, { timing: { ...fastTiming, sweepAfter: 1_500 } })
+      const { deps, gateway } = service
+      const { token } = await service.token()
+      const keyed = { keyHash: hashSecret('key'), requestHash: hashSecret('body'), sealed: Buffer.from('x') }
+      const registration = { ...newRegistration(token.id), createdAt: Date.now() }
+      await deps.store.beginRegistrations([{ ...registration, idempotency: isIdempotent ? keyed : null }], {
+        owner: 'dead',
+        until: Date.now() - 1,
+      })
+      const { id, name } = registration
+      gateway.account.attach(
+        'demofree',
+        gateway.account.createKey({ name: `${id} ${name}`, enabled: true }).id,
+      )
+      for (const operation of ['GetApiKeys', 'GetUsagePlanKeys'] as const)
+        gateway.faults.order({ operation, when: 'after', kind: 'late', times: 1_000 })
+      await recover(deps)
+      assert.equal((await deps.store.getRegistration(id))?.status, 'failed', 'no key was seen')
+      assert.equal(gateway.account.keys.size, 1)
+      await runJobsUntilIdle(service)
+      await assertInvariants(gateway, deps.store, [])
+      assert.equal(gateway.account.keys.size, 0)
+    },
+  )
 }
 
-test('recovery keeps a key that GetUsagePlanKeys shows late', async (t) => {
+test('recovery keeps a key that GetUsagePlanKeys shows late', long, async (t) => {
   const service = await startService(t, { timing: { ...fastTiming, undo: 12_000 } })
   const { deps, gateway } = service
   const { token } = await service.token()
@@ -128,45 +136,53 @@ test('recovery keeps a key that GetUsagePlanKeys shows late', async (t) => {
   await assertInvariants(gateway, deps.store, [])
 })
 
-test('recovery reports registrations as not done if the store fails while it works on them', async (t) => {
-  const service = await startService(t, { timing: fastTiming })
-  const { deps, gateway, dataDir } = service
-  const { token } = await service.token()
-  const registration = { ...newRegistration(token.id), createdAt: Date.now() }
-  await deps.store.beginRegistrations([registration], { owner: 'dead', until: Date.now() - 1 })
-  const other = new DatabaseSync(join(dataDir, 'firstkey.db'))
-  t.after(() => other.close())
-  gateway.onCall = (operation, moment) => {
-    if (operation === 'GetApiKeys' && moment === 'arrived') other.exec('BEGIN IMMEDIATE')
-  }
-  const { registrations } = await recover(deps)
-  assert.deepEqual(
-    registrations.map(({ registration: { id }, action, done }) => ({ id, action, done })),
-    [{ id: registration.id, action: 'undo', done: false }],
-  )
-  other.exec('ROLLBACK')
-  gateway.onCall = () => undefined
-  await runJobsUntilIdle(service)
-  assert.equal((await deps.store.getRegistration(registration.id))?.status, 'failed')
-})
+test(
+  'recovery reports registrations as not done if the store fails while it works on them',
+  long,
+  async (t) => {
+    const service = await startService(t, { timing: fastTiming })
+    const { deps, gateway, dataDir } = service
+    const { token } = await service.token()
+    const registration = { ...newRegistration(token.id), createdAt: Date.now() }
+    await deps.store.beginRegistrations([registration], { owner: 'dead', until: Date.now() - 1 })
+    const other = new DatabaseSync(join(dataDir, 'firstkey.db'))
+    t.after(() => other.close())
+    gateway.onCall = (operation, moment) => {
+      if (operation === 'GetApiKeys' && moment === 'arrived') other.exec('BEGIN IMMEDIATE')
+    }
+    const { registrations } = await recover(deps)
+    assert.deepEqual(
+      registrations.map(({ registration: { id }, action, done }) => ({ id, action, done })),
+      [{ id: registration.id, action: 'undo', done: false }],
+    )
+    other.exec('ROLLBACK')
+    gateway.onCall = () => undefined
+    await runJobsUntilIdle(service)
+    assert.equal((await deps.store.getRegistration(registration.id))?.status, 'failed')
+  },
+)
 
-test('a key whose deletion may still take effect is returned to no retry, not even to an immediate one', async (t) => {
-  const service = await startService(t, { timing: fastTiming })
-  const { gateway, deps } = service
-  const { secret } = await service.token({ maxUses: 1 })
-  gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
-  gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'hang', times: 3 })
-  const headers = { 'idempotency-key': randomUUID() }
-  assert.equal((await service.register(secret, undefined, headers)).status, 502)
-  await deps.inFlight.settled()
-  assert.equal(gateway.account.keys.size, 1, 'the delete had no effect yet')
-  const retry = await service.register(secret, undefined, headers)
-  assert.equal((await readProblem(retry)).code, 'idempotency_in_progress')
-  await runJobsUntilIdle(service)
-  const later = await service.register(secret, undefined, headers)
-  assert.equal(later.status, 201)
-  assert.equal(later.headers.get('idempotency-replayed'), null, 'a new credential')
-})
+test(
+  'a key whose deletion may still take effect is returned to no retry, not even to an immediate one',
+  long,
+  async (t) => {
+    const service = await startService(t, { timing: fastTiming })
+    const { gateway, deps } = service
+    const { secret } = await service.token({ maxUses: 1 })
+    gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
+    gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'hang', times: 3 })
+    const headers = { 'idempotency-key': randomUUID() }
+    assert.equal((await service.register(secret, undefined, headers)).status, 502)
+    await deps.inFlight.settled()
+    assert.equal(gateway.account.keys.size, 1, 'the delete had no effect yet')
+    const retry = await service.register(secret, undefined, headers)
+    assert.equal((await readProblem(retry)).code, 'idempotency_in_progress')
+    await runJobsUntilIdle(service)
+    const later = await service.register(secret, undefined, headers)
+    assert.equal(later.status, 201)
+    assert.equal(later.headers.get('idempotency-replayed'), null, 'a new credential')
+  },
+)
 
 test('a dropped lease is not renewed, while its process renews others', async (t) => {
   const store = openSqliteStore(join(tempDir(t), 'store.db'))

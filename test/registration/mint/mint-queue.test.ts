@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { createFairQueue } from '../../../src/registration/fair-queue.ts'
+import { long } from '../../support/long.ts'
 import { readProblem } from '../../support/problem.ts'
 import { startService } from '../../support/service.ts'
 
@@ -54,7 +55,7 @@ test('requests beyond QUEUE_MAX are rejected with overloaded and Retry-After, an
   assert.equal(gateway.account.keys.size, received)
 })
 
-test('requests that would miss the deadline are rejected at once, with Retry-After', async (t) => {
+test('requests that would miss the deadline are rejected at once, with Retry-After', long, async (t) => {
   const { register, token, gateway } = await startService(t, {
     env: { MINT_MODE: 'single', REGISTER_TIMEOUT_MS: '2000' },
     gateway: { latency: { CreateApiKey: 200, CreateUsagePlanKey: 200 } },
@@ -81,7 +82,7 @@ test('requests that would miss the deadline are rejected at once, with Retry-Aft
   assert.ok(gateway.account.keys.size >= 5)
 })
 
-test('the only request of a token is served before the rest of a flood', async (t) => {
+test('the only request of a token is served before the rest of a flood', long, async (t) => {
   const { register, token } = await startService(t, {
     env: { MINT_MODE: 'single' },
     gateway: { latency: { CreateUsagePlanKey: 50 } },
@@ -99,24 +100,28 @@ test('the only request of a token is served before the rest of a flood', async (
   assert.ok(order.indexOf('quiet') < 20, `served as number ${order.indexOf('quiet')}`)
 })
 
-test('a retry that joins its queued first attempt is served, even if that attempt disconnects', async (t) => {
-  const service = await startService(t, { gateway: { latency: { CreateApiKey: 700 } } })
-  const { secret } = await service.token()
-  const busy = service.register(secret)
-  const headers = {
-    authorization: `Bearer ${secret}`,
-    'content-type': 'application/json',
-    'idempotency-key': randomUUID(),
-  }
-  const hangUp = new AbortController()
-  const send = (init: RequestInit = {}) =>
-    fetch(`${service.url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}', ...init })
-  await once(service.app.server, 'request')
-  const first = assert.rejects(send({ signal: hangUp.signal }))
-  await once(service.app.server, 'request')
-  const retry = send()
-  await once(service.app.server, 'request')
-  hangUp.abort()
-  await first
-  assert.deepEqual([(await busy).status, (await retry).status], [201, 201])
-})
+test(
+  'a retry that joins its queued first attempt is served, even if that attempt disconnects',
+  long,
+  async (t) => {
+    const service = await startService(t, { gateway: { latency: { CreateApiKey: 700 } } })
+    const { secret } = await service.token()
+    const busy = service.register(secret)
+    const headers = {
+      authorization: `Bearer ${secret}`,
+      'content-type': 'application/json',
+      'idempotency-key': randomUUID(),
+    }
+    const hangUp = new AbortController()
+    const send = (init: RequestInit = {}) =>
+      fetch(`${service.url}/register`, { method: 'POST', headers, body: '{"name":"acme-agent"}', ...init })
+    await once(service.app.server, 'request')
+    const first = assert.rejects(send({ signal: hangUp.signal }))
+    await once(service.app.server, 'request')
+    const retry = send()
+    await once(service.app.server, 'request')
+    hangUp.abort()
+    await first
+    assert.deepEqual([(await busy).status, (await retry).status], [201, 201])
+  },
+)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { FaultOrder } from '../../../emulator/faults.ts'
 import { assertInvariants, type ReceivedCredential } from '../../support/invariants.ts'
+import { long } from '../../support/long.ts'
 import { readProblem } from '../../support/problem.ts'
 import { dataPlane, type Service, type ServiceOptions, startService } from '../../support/service.ts'
 
@@ -45,31 +46,35 @@ const warnings = ({ logLines }: Service) =>
   logLines.filter((line) => /imports do not work|an import left/.test(line))
 
 for (const operation of ['GetUsagePlanKeys', 'GetApiKeys'] as const) {
-  test(`a key of twenty that ${operation} shows late is late, not wrong: no key is deleted, and imports stay trusted`, async (t) => {
-    const service = await startBulk(t)
-    const { secret } = await service.token()
-    const late: FaultOrder = { operation, when: 'after', kind: 'late', every: 20, ms: 2_000 }
-    service.gateway.faults.order({ ...late, times: forever })
-    const answers = await burst(service, secret, 20)
-    await assertAllWork(service, answers)
-    const times = answers.map(({ ms }) => ms).sort((a, b) => a - b)
-    const [before, last] = times.slice(-2)
-    assert.ok(
-      before !== undefined && last !== undefined && last - before > 500,
-      `the others did not wait: ${times}`,
-    )
-    assert.equal(calls(service, 'DeleteApiKey'), 0)
-    assert.deepEqual(warnings(service), [])
-    service.gateway.faults.clear()
-    const imports = calls(service, 'ImportApiKeys')
-    const next = await burst(service, secret, 50)
-    await assertAllWork(service, [...answers, ...next])
-    assert.ok(calls(service, 'ImportApiKeys') > imports)
-    assert.equal(calls(service, 'CreateApiKey'), 0)
-  })
+  test(
+    `a key of twenty that ${operation} shows late is late, not wrong: no key is deleted, and imports stay trusted`,
+    long,
+    async (t) => {
+      const service = await startBulk(t)
+      const { secret } = await service.token()
+      const late: FaultOrder = { operation, when: 'after', kind: 'late', every: 20, ms: 2_000 }
+      service.gateway.faults.order({ ...late, times: forever })
+      const answers = await burst(service, secret, 20)
+      await assertAllWork(service, answers)
+      const times = answers.map(({ ms }) => ms).sort((a, b) => a - b)
+      const [before, last] = times.slice(-2)
+      assert.ok(
+        before !== undefined && last !== undefined && last - before > 500,
+        `the others did not wait: ${times}`,
+      )
+      assert.equal(calls(service, 'DeleteApiKey'), 0)
+      assert.deepEqual(warnings(service), [])
+      service.gateway.faults.clear()
+      const imports = calls(service, 'ImportApiKeys')
+      const next = await burst(service, secret, 50)
+      await assertAllWork(service, [...answers, ...next])
+      assert.ok(calls(service, 'ImportApiKeys') > imports)
+      assert.equal(calls(service, 'CreateApiKey'), 0)
+    },
+  )
 }
 
-test('all keys of an import that are shown late are completed as soon as they are shown', async (t) => {
+test('all keys of an import that are shown late are completed as soon as they are shown', long, async (t) => {
   const service = await startBulk(t)
   const { secret } = await service.token()
   for (const operation of ['GetUsagePlanKeys', 'GetApiKeys'] as const)
@@ -125,7 +130,7 @@ test('an imported key that cannot be enabled fails alone, and is deleted', async
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 8)
 })
 
-test('imports that leave a few keys off their plan are repaired and stay in use', async (t) => {
+test('imports that leave a few keys off their plan are repaired and stay in use', long, async (t) => {
   const service = await startBulk(t)
   const { secret } = await service.token()
   const unattached: FaultOrder = { operation: 'ImportApiKeys', when: 'after', kind: 'unattached', every: 10 }
@@ -138,7 +143,7 @@ test('imports that leave a few keys off their plan are repaired and stay in use'
   assert.ok(service.logLines.some((line) => line.includes('an import left keys')))
 })
 
-test('invariant 8: a key that is never shown is undone within the time of the request', async (t) => {
+test('invariant 8: a key that is never shown is undone within the time of the request', long, async (t) => {
   const service = await startBulk(t, { env: { REGISTER_TIMEOUT_MS: '2000' } })
   const { secret, token } = await service.token()
   const never: FaultOrder = {

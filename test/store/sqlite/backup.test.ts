@@ -9,6 +9,7 @@ import { SERVICE } from '../../../src/store/audit.ts'
 import { backUp } from '../../../src/store/sqlite/backup.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import type { Store } from '../../../src/store/store.ts'
+import { long } from '../../support/long.ts'
 import { runCli } from '../../support/server-process.ts'
 import { tempDir, unlimitedPolicy } from '../../support/service.ts'
 import { lease, newRegistration } from '../store-contract.ts'
@@ -112,32 +113,36 @@ test('a running store notices that its backup is copied over it, even by the one
   await assert.rejects(fill(), { code: 'store_unavailable' })
 })
 
-test('the command backs up beside a running store, and refuses what it cannot do with words', async (t) => {
-  const { dir, path } = await filled(t)
-  const file = join(dir, 'backup.db')
-  const run = (to: string, env: Record<string, string> = {}) =>
-    runCli(t, ['store', 'backup', to], { STORE: `sqlite:${path}`, ...env })
-  const made = await run(file)
-  assert.equal(made.code, 0, made.stderr)
-  assert.match(
-    made.stderr,
-    /Backed up 1 tokens, 50 registrations .* to .*backup\.db \([\d,]+ bytes\) in [\d.]+ s/,
-  )
+test(
+  'the command backs up beside a running store, and refuses what it cannot do with words',
+  long,
+  async (t) => {
+    const { dir, path } = await filled(t)
+    const file = join(dir, 'backup.db')
+    const run = (to: string, env: Record<string, string> = {}) =>
+      runCli(t, ['store', 'backup', to], { STORE: `sqlite:${path}`, ...env })
+    const made = await run(file)
+    assert.equal(made.code, 0, made.stderr)
+    assert.match(
+      made.stderr,
+      /Backed up 1 tokens, 50 registrations .* to .*backup\.db \([\d,]+ bytes\) in [\d.]+ s/,
+    )
 
-  const before = statSync(file).mtimeMs
-  const refusals: [Awaited<ReturnType<typeof run>>, RegExp][] = [
-    [await run(file), /backup\.db exists already, and is left as it is/],
-    [await run(path), /store\.db exists already/],
-    [await run(join(dir, 'missing', 'backup.db')), /missing.*cannot be written|ENOENT.*missing/],
-    [await run(file, { STORE: `sqlite:${join(dir, 'other.db')}` }), /other\.db/],
-    [await run(file, { STORE: 'dynamodb:firstkey', AWS_REGION: 'eu-west-1' }), /point-in-time recovery/],
-  ]
-  for (const [{ code, stderr }, words] of refusals) {
-    assert.equal(code, 1)
-    assert.match(stderr, words)
-  }
-  assert.equal(statSync(file).mtimeMs, before)
-})
+    const before = statSync(file).mtimeMs
+    const refusals: [Awaited<ReturnType<typeof run>>, RegExp][] = [
+      [await run(file), /backup\.db exists already, and is left as it is/],
+      [await run(path), /store\.db exists already/],
+      [await run(join(dir, 'missing', 'backup.db')), /missing.*cannot be written|ENOENT.*missing/],
+      [await run(file, { STORE: `sqlite:${join(dir, 'other.db')}` }), /other\.db/],
+      [await run(file, { STORE: 'dynamodb:firstkey', AWS_REGION: 'eu-west-1' }), /point-in-time recovery/],
+    ]
+    for (const [{ code, stderr }, words] of refusals) {
+      assert.equal(code, 1)
+      assert.match(stderr, words)
+    }
+    assert.equal(statSync(file).mtimeMs, before)
+  },
+)
 
 test('a damaged store is not backed up, and nothing is left of the copy', async (t) => {
   const { dir, path } = await filled(t)

@@ -10,6 +10,7 @@ import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { checkFederation } from '../../support/federation-model.ts'
 import { assertPlaces, isClaimed } from '../../support/invariants.ts'
+import { long } from '../../support/long.ts'
 import { startService, tempDir } from '../../support/service.ts'
 import { accessToken, newFederated, newProof, newVirtualToken } from '../federation-contract.ts'
 import { lease } from '../store-contract.ts'
@@ -101,5 +102,6 @@ test('a row with only a part of a proof, or a federation that is none, causes an
   }
 })
 
-test('places, names and proofs agree with the records after random histories (fixed seed)', () =>
-  checkFederation(async () => openSqliteStore(':memory:'), { numRuns: 60, seed: 20_261_128 }))
+test('places, names and proofs agree with the records after random histories (fixed seed)', long, () =>
+  checkFederation(async () => openSqliteStore(':memory:'), { numRuns: 60, seed: 20_261_128 }),
+)

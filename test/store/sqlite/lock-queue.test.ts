@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { type AuditEntry, SERVICE } from '../../../src/store/audit.ts'
 import { createLockQueue } from '../../../src/store/sqlite/lock-queue.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
+import { long } from '../../support/long.ts'
 import { tempDir } from '../../support/service.ts'
 
 const entry = (detail: string): AuditEntry => ({
@@ -81,29 +82,33 @@ test('an operation that fails while others wait fails alone', async () => {
   assert.ok(second?.status === 'rejected' && second.reason instanceof RangeError)
 })
 
-test('of 10,001 operations one tries for all, the last is refused at once, and the others after 2 seconds', async () => {
-  let attempts = 0
-  const queue = createLockQueue(
-    (error) => error instanceof Locked,
-    (cause) => new TooLate('too late', { cause }),
-  )
-  const startedAt = performance.now()
-  const ended: number[] = []
-  const operations = Array.from({ length: 10_001 }, (_, i) =>
-    queue
-      .inOrder(() => {
-        attempts += 1
-        throw new Locked()
-      })
-      .catch((error: unknown) => {
-        assert.ok(error instanceof TooLate)
-        ended.push(i)
-      }),
-  )
-  await operations.at(-1)
-  assert.deepEqual(ended, [10_000])
-  assert.ok(performance.now() - startedAt < 1_000)
-  await Promise.all(operations)
-  assert.ok(performance.now() - startedAt >= 2_000)
-  assert.ok(attempts < 2_000, `${attempts} attempts`)
-})
+test(
+  'of 10,001 operations one tries for all, the last is refused at once, and the others after 2 seconds',
+  long,
+  async () => {
+    let attempts = 0
+    const queue = createLockQueue(
+      (error) => error instanceof Locked,
+      (cause) => new TooLate('too late', { cause }),
+    )
+    const startedAt = performance.now()
+    const ended: number[] = []
+    const operations = Array.from({ length: 10_001 }, (_, i) =>
+      queue
+        .inOrder(() => {
+          attempts += 1
+          throw new Locked()
+        })
+        .catch((error: unknown) => {
+          assert.ok(error instanceof TooLate)
+          ended.push(i)
+        }),
+    )
+    await operations.at(-1)
+    assert.deepEqual(ended, [10_000])
+    assert.ok(performance.now() - startedAt < 1_000)
+    await Promise.all(operations)
+    assert.ok(performance.now() - startedAt >= 2_000)
+    assert.ok(attempts < 2_000, `${attempts} attempts`)
+  },
+)
