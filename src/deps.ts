@@ -9,10 +9,11 @@ import type { Meter } from './meter.ts'
 import { createRefusals, type Refusals } from './registration/audit-refusals.ts'
 import { createKeyProbe } from './registration/data-plane/key-probe.ts'
 import { createDeliveries } from './registration/deliveries.ts'
-import type { Credential } from './registration/deps.ts'
+import type { Credential, RegistrationDeps } from './registration/deps.ts'
 import { createInFlight } from './registration/idempotency/in-flight.ts'
 import type { IssueDeps } from './registration/issue-credential.ts'
-import { createMintQueue } from './registration/mint/mint-queue.ts'
+import { createMintQueue, type MintQueue } from './registration/mint/mint-queue.ts'
+import type { HandOutQueue } from './registration/pool/hand-out-queue.ts'
 import { createPresentKeyCheck } from './registration/present-key.ts'
 import { createKeyLiveness } from './registration/queries/key-liveness.ts'
 import { createKeyUsage, type ReadKeyUsage } from './registration/queries/key-usage.ts'
@@ -102,11 +103,13 @@ export async function createDeps(
     pool: null,
   }
   const mintQueue = createMintQueue(shared)
+  const handOutQueue = await openHandOutQueue(shared, mintQueue)
   const refusals = createRefusals(shared)
   return {
     ...shared,
     inFlight,
     mintQueue,
+    handOutQueue,
     liveness: createKeyLiveness({ ...shared, queryApiGateway }),
     checkPresentKey: createPresentKeyCheck({ ...shared, queryApiGateway }),
     readKeyUsage: createKeyUsage({ ...shared, queryApiGateway }),
@@ -118,6 +121,7 @@ export async function createDeps(
     }),
     async close() {
       await inFlight.settled()
+      await handOutQueue?.close()
       await mintQueue.settled()
       await deliveries.flush()
       await refusals.flush()
@@ -137,6 +141,13 @@ async function openFederationOf(config: Config, clock: Clock, log: Logger): Prom
     ...{ path, publicUrl, proxies, variable, clock, log },
     plans: plans.map(({ name }) => name),
   })
+}
+
+async function openHandOutQueue(deps: RegistrationDeps, mintQueue: MintQueue): Promise<HandOutQueue | null> {
+  const { pool } = deps
+  if (pool === null) return null
+  const { createHandOutQueue } = await import('./registration/pool/hand-out-queue.ts')
+  return createHandOutQueue({ ...deps, pool, mintQueue })
 }
 
 /** Lets every registration that is undone be counted. */

@@ -41,6 +41,7 @@ const mayImport: Record<string, readonly string[]> = {
 /** The same for the folders of registration/. Its own files are use cases above them, or vocabulary below them. */
 const mayImportWithin: Record<string, readonly string[]> = {
   mint: ['data-plane', 'idempotency'],
+  pool: ['mint'],
   'data-plane': [],
   jobs: ['idempotency'],
   queries: ['data-plane'],

@@ -14,6 +14,7 @@ import {
   type KeyCount,
   type KeyToCreate,
   type ListedKey,
+  renameKey,
   setKeyEnabled,
 } from './keys.ts'
 import { type KeyQuery, type KeyState, readKey } from './live-key.ts'
@@ -48,6 +49,8 @@ export interface ApiGateway {
   findAttached(usagePlanId: string, namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
   /** Deletes a key. Succeeds if the key no longer exists. */
   deleteKey(id: string, signal: AbortSignal): Promise<void>
+  /** Renames and describes a key. Succeeds if the key no longer exists. */
+  renameKey(id: string, key: Pick<KeyToCreate, 'name' | 'description'>, signal: AbortSignal): Promise<void>
   /** Enables or disables a key. Returns `false` if the key no longer exists. */
   setKeyEnabled(id: string, enabled: boolean, signal: AbortSignal): Promise<boolean>
   /** Returns the keys whose name starts with `namePrefix`. */
@@ -99,6 +102,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       findAttached: (usagePlanId, namePrefix, signal) =>
         findAttached(client, { usagePlanId, namePrefix }, signal),
       deleteKey: (id, signal) => deleteKey(client, id, signal),
+      renameKey: (id, key, signal) => renameKey(client, id, key, signal),
       setKeyEnabled: (id, enabled, signal) => setKeyEnabled(client, id, enabled, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
       countKeys: (signal) => countKeys(client, signal),

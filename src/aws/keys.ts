@@ -206,6 +206,27 @@ export async function deleteKey(client: APIGatewayClient, id: string, signal: Ab
 }
 
 /**
+ * Renames and describes a key (UpdateApiKey). Succeeds if the key no longer exists.
+ * @param key `description`: may be empty, for a key that has none
+ * @throws ServiceError see {@link toServiceError}
+ */
+export async function renameKey(
+  client: APIGatewayClient,
+  id: string,
+  { name, description }: Pick<KeyToCreate, 'name' | 'description'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const changes = [{ path: '/name', value: name }]
+  if (description !== '') changes.push({ path: '/description', value: description })
+  const patchOperations = changes.map((change) => ({ op: 'replace' as const, ...change }))
+  try {
+    await client.send(new UpdateApiKeyCommand({ apiKey: id, patchOperations }), { abortSignal: signal })
+  } catch (error) {
+    if (answeredError(error)?.name !== 'NotFoundException') throw toServiceError(error, 'rename an API key')
+  }
+}
+
+/**
  * Enables or disables a key (UpdateApiKey).
  * @returns `false`: the key no longer exists
  * @throws ServiceError `upstream_unavailable` if API Gateway answers that the key is not as it was set; see

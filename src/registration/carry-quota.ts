@@ -13,6 +13,7 @@ type Quota = PlanLimits['quota']
  * Carries what is left of a registration's quota to the new key of a rotation. Call it before the key is answered: a rotation
  * lifts no limit. The present key and one that still overlaps count, whichever has less left. Makes no call for a plan
  * without a quota. Safe to repeat.
+ * @returns `true`: less is left of the new key's quota than that of a new key
  * @throws ServiceError of API Gateway and of the store
  */
 export async function carryQuota(
@@ -20,16 +21,17 @@ export async function carryQuota(
   { rotation, usagePlanId }: Pick<NewRegistration, 'rotation' | 'usagePlanId'>,
   apiKeyId: string,
   signal: AbortSignal,
-): Promise<void> {
-  if (rotation === null) return
+): Promise<boolean> {
+  if (rotation === null) return false
   const quota = await quotaOf(deps, usagePlanId, signal)
-  if (quota === null) return
+  if (quota === null) return false
   const keys = await keysOf(deps, rotation.of)
   const spent = await Promise.all(keys.map((one) => spentBy(deps, one, { usagePlanId, quota }, signal)))
   const most = Math.max(0, ...spent)
-  if (most === 0) return
+  if (most === 0) return false
   const remaining = Math.max(0, quota.limit - most)
   await deps.apiGateway.setRemaining({ usagePlanId, keyId: apiKeyId, remaining }, signal)
+  return true
 }
 
 /** The present key of a registration, and the one before it if it still works. */

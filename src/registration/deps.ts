@@ -71,7 +71,7 @@ export interface Credential {
   readonly secrets: CredentialSecrets
   /** The record whose key a rotation replaced, with its new end; `null`: it replaced none. */
   readonly replaced: Registration | null
-  /** The API accepts the key; `null`: the caller did not wait for that, or it cannot be seen. */
+  /** The API accepts the key; `null`: the caller did not wait for that and the key is not from the pool, or it cannot be seen. */
   readonly ready: boolean | null
   /** An earlier request with the same idempotency key minted the key. */
   readonly replayed: boolean

@@ -14,6 +14,7 @@ import {
 import { isRemembered } from './lifecycle.ts'
 import type { MintQueue } from './mint/mint-queue.ts'
 import type { MintRequest, NewMintRequest } from './mint/mint-request.ts'
+import type { HandOutQueue } from './pool/hand-out-queue.ts'
 import type { CheckPresentKey } from './present-key.ts'
 import type { KeyLiveness } from './queries/key-liveness.ts'
 import { SLOWNESS_MS } from './retry-after.ts'
@@ -30,6 +31,8 @@ import {
 export interface IssueDeps extends RegistrationDeps {
   readonly inFlight: InFlight<Credential>
   readonly mintQueue: MintQueue
+  /** `null`: no keys are made beforehand. */
+  readonly handOutQueue: HandOutQueue | null
   readonly liveness: KeyLiveness
   readonly checkPresentKey: CheckPresentKey
 }
@@ -92,11 +95,11 @@ export async function issueCredential(
     }
     requireSameRequest(identity, running)
     running.waiters.push(...waiters)
-    const { registration } = await running.result.catch((error: unknown) => {
+    const earlier = await running.result.catch((error: unknown) => {
       // This request joined when the others had left already: it is being undone.
       throw failureOf(error) === 'client_closed' ? idempotencyInProgress(deps.timing) : error
     })
-    return replay(deps, attempt, registration, identity, 'minted now')
+    return replay(deps, attempt, earlier.registration, identity, earlier)
   })
 }
 
@@ -160,7 +163,8 @@ async function continueEarlier(
 }
 
 async function mint(deps: IssueDeps, attempt: Attempt): Promise<Credential> {
-  return deps.mintQueue.submit(toMintRequest(attempt, await attempt.request.authorize(), null))
+  const request = toMintRequest(attempt, await attempt.request.authorize(), null)
+  return (deps.handOutQueue ?? deps.mintQueue).submit(request)
 }
 
 function toMintRequest(
@@ -172,13 +176,16 @@ function toMintRequest(
   return { ...content, token, identity, shown, begun, call, waiters, answerBy }
 }
 
-/** Returns the credential of an active registration again, to a caller that can unseal it. */
+/**
+ * Returns the credential of an active registration again, to a caller that can unseal it.
+ * @param mintedNow what the request that this one joined has got; `null`: the key was minted earlier
+ */
 async function replay(
   deps: IssueDeps,
   { call, request }: Attempt,
   { id }: Pick<Registration, 'id'>,
   identity: RequestIdentity,
-  minted: 'minted now' | 'minted earlier' = 'minted earlier',
+  mintedNow: Credential | null = null,
 ): Promise<Credential> {
   const registration = await deps.store.getRegistration(id)
   if (registration !== undefined) call.onPlan?.(registration.plan)
@@ -193,10 +200,13 @@ async function replay(
     // Once more: the present key was used since the key of this rotation was minted.
     await carryQuota(deps, registration, apiKeyId, AbortSignal.timeout(deps.timing.undo))
   }
-  if (minted === 'minted earlier') await checkReplayedKey(deps, registration, apiKeyId)
+  if (mintedNow === null) await checkReplayedKey(deps, registration, apiKeyId)
   const key = { keyId: apiKeyId, value: secrets.apiKeyValue, tokenId: registration.tokenId }
   const until = () => (call.isGone() ? null : call.readyBy)
-  const ready = call.readyBy === null ? null : ((await deps.keyProbe?.untilAccepted(key, until)) ?? null)
+  const isReady = mintedNow?.ready || call.readyBy === null
+  const ready = isReady
+    ? (mintedNow?.ready ?? null)
+    : ((await deps.keyProbe?.untilAccepted(key, until)) ?? null)
   // Recorded before the response: an unanswered key is undone after a day, and this one must not be.
   const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
   if (answered === undefined) throw beingUndone(deps.timing)

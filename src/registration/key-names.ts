@@ -113,6 +113,16 @@ export function registrationIdOf(nameOfKey: string): string {
   return nameOfKey.slice(0, nameOfKey.indexOf(' '))
 }
 
+/**
+ * Returns the ids of the records that a key may belong to: of a pool key, those of the registration and of the rotation that
+ * may have been given it, of which there is at most one.
+ * @param nameOfKey see {@link keyName} and {@link poolKeyName}
+ */
+export function idsOfKey(nameOfKey: string): string[] {
+  const id = registrationIdOf(nameOfKey)
+  return id.startsWith(POOL_PREFIX) ? [registrationIdOfPoolKey(id), rotationIdOfPoolKey(id)] : [id]
+}
+
 /** Returns the client's name of a key's name. @param nameOfKey see {@link keyName} */
 export function clientNameOf(nameOfKey: string): string {
   const rest = nameOfKey.slice(nameOfKey.indexOf(' ') + 1)

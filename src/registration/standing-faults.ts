@@ -32,6 +32,8 @@ export interface StandingFaults {
   planFailed(usagePlanId: string, error: ServiceError): void
   /** Notes that a key was deleted: the account is not full any more. */
   keyDeleted(): void
+  /** Returns the fault of a usage plan itself: a key that exists already does not work either. */
+  findOfPlan(usagePlanId: string): ServiceError | undefined
   /** Returns a fault that concerns all registrations, or those on one of these plans. */
   find(usagePlanIds: Iterable<string>): ServiceError | undefined
 }
@@ -150,6 +152,10 @@ export function createStandingFaults({ timing, log }: { timing: Timing; log: Log
     planFailed: find,
     keyDeleted() {
       if (faults.get(EVERYTHING)?.error.code === 'key_quota_reached') end(EVERYTHING, 'a key was deleted')
+    },
+    findOfPlan(usagePlanId) {
+      const fault = standing(usagePlanId)
+      return fault && refusal(fault)
     },
     find(usagePlanIds) {
       const [fault] = [EVERYTHING, ...usagePlanIds].flatMap((scope) => standing(scope) ?? [])

@@ -68,6 +68,8 @@ export interface Timing {
   readonly poolLease: number
   /** The interval at which the keys of the pool are looked up in API Gateway. */
   readonly poolCheck: number
+  /** The time after a hand-out at which its key is renamed: other callers are answered first. */
+  readonly poolRename: number
   /** The time between two probes of a key of the pool. */
   readonly poolProbe: number
   /** The longest time for which a refill lets batches of registrations go first. */
@@ -106,6 +108,7 @@ export const defaultTiming: Timing = {
   poolQuiet: 250,
   poolLease: 15_000,
   poolCheck: 15_000,
+  poolRename: 1_000,
   poolProbe: 300,
   poolPatience: 10_000,
 }

@@ -76,8 +76,8 @@ export const ready = z
   .boolean()
   .optional()
   .describe(
-    'Present only with `Prefer: wait`. `true` if the API accepts the key; `false` if it does not accept it yet: try the ' +
-      'key again later',
+    '`true` if the API accepts the key; `false`, only with `Prefer: wait`, if it does not accept it yet: try the key again ' +
+      'later. Absent if the service did not wait for that, and the key was not made beforehand',
   )
 
 /** The response to `POST /register`. Its two secrets are shown only there. */

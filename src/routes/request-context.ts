@@ -41,7 +41,9 @@ export function prepareCredential(
   deliveries: Deliveries,
 ): void {
   if (replayed) reply.header('idempotency-replayed', 'true')
-  if (ready !== null) reply.header('preference-applied', 'wait')
+  // A key from the pool is ready without having been waited for.
+  const isWaitAsked = readWait(reply.request.headers['prefer']) !== undefined
+  if (isWaitAsked && ready !== null) reply.header('preference-applied', 'wait')
   // `finish` is not emitted if the connection breaks before the last byte is written. A response that cannot be serialized is
   // sent as an error.
   reply.raw.once('finish', () => {

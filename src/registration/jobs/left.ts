@@ -47,7 +47,9 @@ export async function lookAtLeft(deps: LeftDeps, registrations: readonly Registr
     const keys = await lowPriorityApiGateway.findKeys(keyNamePrefix(group.map(({ id }) => id)), limit)
     const keysOf = new Map(keys.map((key) => [registrationIdOf(key.name), key]))
     for (const registration of group) {
-      const apiKeyId = keysOf.get(registration.id)?.id ?? null
+      // A key that came from the pool may not have been renamed.
+      const apiKeyId =
+        keysOf.get(registration.id)?.id ?? (await ifExisting(deps, registration.apiKeyId, limit))
       const key = { apiKeyId, usagePlanId: registration.usagePlanId }
       const one = abortAfter(timing.undo)
       const daysUsed = await readDaysUsed(lowPriorityApiGateway, key, clock(), one.signal)
@@ -60,6 +62,17 @@ export async function lookAtLeft(deps: LeftDeps, registrations: readonly Registr
     }
   }
   return looks
+}
+
+/** Returns the id of a key if API Gateway has it, or `null`. @throws ServiceError of API Gateway */
+async function ifExisting(
+  { lowPriorityApiGateway }: LeftDeps,
+  keyId: string | null,
+  signal: AbortSignal,
+): Promise<string | null> {
+  if (keyId === null) return null
+  const state = await lowPriorityApiGateway.readKey({ keyId, withValue: false }, signal)
+  return state === null ? null : keyId
 }
 
 /**
@@ -121,7 +134,13 @@ async function decidePending(
       return completed ? 'kept' : 'open'
     }
     const undone = new Set<string>()
-    await undoRegistrations(deps, [held], 'abandoned', undone, AbortSignal.timeout(timing.undo))
+    await undoRegistrations(
+      deps,
+      [{ ...held, apiKeyId }],
+      'abandoned',
+      undone,
+      AbortSignal.timeout(timing.undo),
+    )
     return undone.has(id) ? 'undone' : 'open'
   } finally {
     await store.releaseLeases([held])

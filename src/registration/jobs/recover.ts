@@ -7,7 +7,7 @@ import type { AbandonedUses, UpkeepQueries } from '../../store/upkeep.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
 import { type RecoveryAction, recoveryActionOf, waitsForOperator } from '../lifecycle.ts'
-import { removeKeys, undoRegistrations } from '../remove-keys.ts'
+import { removeNamedKeys, undoRegistrations } from '../remove-keys.ts'
 
 /** The maximum number of registrations, and of abandoned uses, in one round of recovery. */
 const ROUND = 1_000
@@ -149,7 +149,7 @@ async function recoverGroup(
     if (action === 'sweep') await checkForLateKeys(deps, taken, dueBy, done, signal)
     else {
       const toUndo = action === 'adopt' ? await adopt(deps, taken, lease, done, signal) : taken
-      const held = toUndo.map(({ id }) => ({ id, owner: lease.owner }))
+      const held = toUndo.map(({ id, apiKeyId }) => ({ id, apiKeyId, owner: lease.owner }))
       await undoRegistrations(deps, held, 'abandoned', done, signal)
     }
   } catch (err) {
@@ -246,7 +246,7 @@ async function checkForLateKeys(
   done: Set<string>,
   signal: AbortSignal,
 ): Promise<void> {
-  await removeKeys(lowPriorityApiGateway, registrations, signal, async (gone) => {
+  await removeNamedKeys(lowPriorityApiGateway, registrations, signal, async (gone) => {
     const ids = gone.map(({ id }) => id)
     await store.finishSweeps(ids, dueBy)
     for (const id of ids) done.add(id)

@@ -61,7 +61,7 @@ export async function settleDoubts(deps: SettleDeps, stop?: AbortSignal): Promis
       if (used.length > 0) await store.markDelivered(used, clock())
       for (const id of used) outcomes.set(id, 'delivered')
       const waiting = new Set(idsOf(some.filter((one) => waitsForOperator(one, restoredAsOf, now))))
-      const over = unused.filter((id) => !waiting.has(id))
+      const over = some.filter(({ id }) => unused.includes(id) && !waiting.has(id))
       await undoAnswers(deps, over, answeredBy, { failure: 'undelivered', undone, signal: limit.signal })
     } catch (err) {
       log.warn({ registration_ids: idsOf(some), err }, 'could not settle registrations in doubt; will retry')

@@ -26,7 +26,10 @@ export interface Minted {
  */
 export async function complete(deps: RegistrationDeps, minted: readonly Minted[]): Promise<Set<string>> {
   const { clock, store } = deps
-  for (const { mint } of minted) mint.keyMayExist = true
+  for (const { mint, apiKeyId } of minted) {
+    mint.keyMayExist = true
+    mint.apiKeyId = apiKeyId
+  }
   const isWanted = ({ mint }: Minted) => mint.registration.idempotency !== null || isAwaited(mint.request)
   const { wanted = [], unwanted = [] } = Object.groupBy(minted, (one) =>
     isWanted(one) ? 'wanted' : 'unwanted',
@@ -45,19 +48,11 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
       wanted.length === 0
         ? new Map<string, Completed>()
         : await store.completeRegistrations(completions, completedAt)
-    const unheard: PendingMint[] = []
-    const retriable: string[] = []
-    for (const { mint, apiKeyId, ready = null } of wanted) {
-      const one = completed.get(mint.id)
-      if (one === undefined) continue
-      const isUnheard = one.answered && reachesNoCaller(mint)
-      if (isUnheard && mint.registration.idempotency === null) unheard.push(mint)
-      else answer(mint, { apiKeyId, ready, replaced: one.replaced }, clock())
-      if (isUnheard && mint.registration.idempotency !== null) retriable.push(mint.id)
-    }
-    // If this fails, they stay in doubt.
-    if (retriable.length > 0) await store.retractAnswers(retriable, completedAt).catch(() => undefined)
-    await failUnawaited(deps, unheard)
+    const recorded = wanted.flatMap((one) => {
+      const effect = completed.get(one.mint.id)
+      return effect === undefined ? [] : { ...one, ...effect }
+    })
+    await answerRecorded(deps, recorded, completedAt)
     const lost = wanted.filter(({ mint }) => !completed.has(mint.id))
     await fail(deps, mintsOf(lost), takenOver(deps.timing))
     await failUnawaited(deps, mintsOf(unwanted))
@@ -66,6 +61,32 @@ export async function complete(deps: RegistrationDeps, minted: readonly Minted[]
     await fail(deps, mintsOf(minted), error)
     return new Set()
   }
+}
+
+/** A registration or rotation that is recorded as `active`. */
+export interface Recorded extends Minted, Completed {}
+
+/**
+ * Resolves the requests of registrations that were recorded as `active` at `recordedAt`. An answer that was recorded, but
+ * reaches no caller any more, is taken back; without an idempotency key the registration is undone. Never throws.
+ */
+export async function answerRecorded(
+  deps: RegistrationDeps,
+  recorded: readonly Recorded[],
+  recordedAt: number,
+): Promise<void> {
+  const { clock, store } = deps
+  const unheard: PendingMint[] = []
+  const retriable: string[] = []
+  for (const { mint, apiKeyId, ready = null, answered, replaced } of recorded) {
+    const isUnheard = answered && reachesNoCaller(mint)
+    if (isUnheard && mint.registration.idempotency === null) unheard.push(mint)
+    else answer(mint, { apiKeyId, ready, replaced }, clock())
+    if (isUnheard && mint.registration.idempotency !== null) retriable.push(mint.id)
+  }
+  // If this fails, they stay in doubt.
+  if (retriable.length > 0) await store.retractAnswers(retriable, recordedAt).catch(() => undefined)
+  await failUnawaited(deps, unheard)
 }
 
 /** No caller of a registration waits any more. The owner of a rotated key can rotate it once more. */
@@ -130,7 +151,7 @@ export async function fail(
     }
     if (unclear.length > 0) await undoRegistrations(deps, unclear, failure, undone, limit.signal)
     // Answered all the same: its caller left meanwhile, or the response of the store was late or lost.
-    const answered = unclear.map(({ id }) => id).filter((id) => !undone.has(id))
+    const answered = unclear.filter(({ id }) => !undone.has(id))
     await undoAnswers(deps, answered, ANY_TIME, { failure, undone, signal: limit.signal })
   } catch (err) {
     const fields = { registration_ids: mints.slice(0, 20).map(({ id }) => id), count: mints.length, err }

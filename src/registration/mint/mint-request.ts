@@ -52,6 +52,8 @@ export interface PendingMint extends Held {
   readonly request: MintRequest
   /** A call of this process or an earlier one may have created the key: undoing then looks it up. */
   keyMayExist: boolean
+  /** The id of the key; `null`: it is not known yet. */
+  apiKeyId: string | null
 }
 
 /** Notes that the failure of a call may have left keys, unless API Gateway clearly rejected it. */

@@ -4,7 +4,7 @@ import { hashSecret } from '../../auth/secret-hash.ts'
 import { createSecret } from '../../auth/token-format.ts'
 import { failureOf, ServiceError, waitingAtLeast } from '../../errors.ts'
 import type { BeginOutcome } from '../../store/minting.ts'
-import type { BootstrapToken, Lease, NewRegistration } from '../../store/records.ts'
+import type { BootstrapToken, Held, Lease, NewRegistration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { type CredentialSecrets, sealCredential } from '../idempotency/request-identity.ts'
 import { newRegistrationIds, rotationId } from '../key-names.ts'
@@ -37,9 +37,13 @@ export async function recordPending(
   const fresh: PendingMint[] = []
   const ids = newRegistrationIds(deps.store.id, requests.length)[Symbol.iterator]()
   for (const request of requests) {
-    if (request.begun !== null) recorded.push({ ...request.begun, request, keyMayExist: true })
+    if (request.begun !== null)
+      recorded.push({ ...request.begun, request, keyMayExist: true, apiKeyId: null })
     else if (!isAwaited(request)) request.reject(notAwaited(request))
-    else fresh.push(prepare(deps, request, nextId(ids, request), lease))
+    else {
+      const apiKeyValue = randomBase62(KEY_VALUE_LENGTH)
+      fresh.push(prepare(deps, request, { id: nextId(ids, request), owner: lease.owner, apiKeyValue }))
+    }
   }
   if (fresh.length === 0) return recorded
   try {
@@ -67,17 +71,17 @@ function nextId(ids: Iterator<string>, { rotation }: MintRequest): string {
   return rotation === null ? value : rotationId(value)
 }
 
-function prepare(
+/** Creates the record and the secrets of a request that begins now. Writes nothing. */
+export function prepare(
   { config, clock }: RegistrationDeps,
   request: MintRequest,
-  id: string,
-  { owner }: Lease,
+  { id, owner, apiKeyValue }: Held & Pick<CredentialSecrets, 'apiKeyValue'>,
 ): PendingMint {
   const { token, name, description, plan, identity, rotation, clientMetadata, federated } = request
   const now = clock()
   const lifetimeEnd = token.keyTtlMs === null ? null : now + token.keyTtlMs
   const secrets: CredentialSecrets = {
-    apiKeyValue: randomBase62(KEY_VALUE_LENGTH),
+    apiKeyValue,
     managementToken: createSecret('fkm_'),
     publicUrl: config.publicUrl,
     apiBaseUrl: config.apiBaseUrl,
@@ -98,11 +102,11 @@ function prepare(
     clientMetadata,
     federated,
   }
-  return { id, owner, registration, secrets, request, keyMayExist: false }
+  return { id, owner, registration, secrets, request, keyMayExist: false, apiKeyId: null }
 }
 
 /** The error of an outcome; `undefined`: the registration is recorded. */
-function refusalOf(
+export function refusalOf(
   deps: RegistrationDeps,
   request: MintRequest,
   outcome: BeginOutcome | undefined,

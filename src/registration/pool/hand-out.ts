@@ -1,0 +1,201 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isLogged } from '../../errors.ts'
+import type { HandOutOutcome } from '../../store/pool.ts'
+import type { Registration } from '../../store/records.ts'
+import { carryQuota } from '../carry-quota.ts'
+import type { RegistrationDeps } from '../deps.ts'
+import { registrationIdOfPoolKey, rotationIdOfPoolKey } from '../key-names.ts'
+import { answerRecorded, type Recorded } from '../mint/complete.ts'
+import { heldUntil, isAwaited, type MintRequest, notAwaited, type PendingMint } from '../mint/mint-request.ts'
+import { prepare, refusalOf } from '../mint/record-pending.ts'
+import { registrationEnded, takenOver } from '../use-case-errors.ts'
+import type { HeldKey } from './held-keys.ts'
+import type { Pool } from './pool.ts'
+import type { KeyRenamer } from './rename-keys.ts'
+
+export interface HandOutDeps extends RegistrationDeps {
+  readonly pool: Pool
+  readonly renamer: KeyRenamer
+}
+
+/** A request, and the key that was taken for it. */
+export interface Offer {
+  readonly request: MintRequest
+  readonly key: HeldKey
+}
+
+/** An offer whose key can be handed out. */
+interface PreparedOffer extends Offer {
+  /** The API accepts the key; `null`: that was not seen. */
+  readonly ready: boolean | null
+  /** The key is not like a new one any more: a request that is refused does not give it back. */
+  readonly isTouched: boolean
+}
+
+/** The pauses between looks at the store after it failed (ms): a look that fails as well says nothing. */
+const LOOK_PAUSES_MS = [0, 200, 500, 1_000, 2_000, 4_000]
+
+/**
+ * Hands out keys of the pool in one commit, without a call to AWS, and resolves or rejects their requests. A rotation first
+ * carries its quota to the key, and a caller that waits for a key that works waits for one that was not seen to. These delay no
+ * others. Never throws.
+ * @returns the requests whose keys this process does not hold any more: they are open, and need other keys
+ */
+export async function handOut(deps: HandOutDeps, offers: readonly Offer[]): Promise<MintRequest[]> {
+  const { now = [], later = [] } = Object.groupBy(offers, (offer) =>
+    needsPreparation(deps, offer) ? 'later' : 'now',
+  )
+  const open = await Promise.all([
+    commit(
+      deps,
+      now.map((offer) => ({ ...offer, ready: offer.key.seenWorking || null, isTouched: false })),
+    ),
+    ...later.map(async (offer) => {
+      const prepared = await prepareKey(deps, offer)
+      return prepared === undefined ? [] : commit(deps, [prepared])
+    }),
+  ])
+  return open.flat()
+}
+
+function needsPreparation({ keyProbe }: HandOutDeps, { request, key }: Offer): boolean {
+  return request.rotation !== null || (keyProbe !== null && !key.seenWorking && heldUntil(request) !== null)
+}
+
+/** @returns `undefined`: that failed, the request is rejected and the key discarded */
+async function prepareKey(deps: HandOutDeps, offer: Offer): Promise<PreparedOffer | undefined> {
+  const { keyProbe, standingFaults, timing } = deps
+  const { request, key } = offer
+  try {
+    const carried = { rotation: request.rotation, usagePlanId: key.usagePlanId }
+    const isTouched = await carryQuota(deps, carried, key.apiKeyId, AbortSignal.timeout(timing.undo))
+    const probed = { keyId: key.apiKeyId, value: key.value, tokenId: request.token.id }
+    const ready =
+      key.seenWorking || ((await keyProbe?.untilAccepted(probed, () => heldUntil(request))) ?? null)
+    return { ...offer, ready, isTouched }
+  } catch (cause) {
+    // What is left of the key's quota is unknown.
+    await discard(deps, [key])
+    const error = standingFaults.failed([key.usagePlanId], cause)
+    if (!isLogged(cause))
+      request.call.log.warn({ token_id: request.token.id, err: cause }, 'could not carry a quota')
+    request.reject(error)
+    return undefined
+  }
+}
+
+async function commit(deps: HandOutDeps, offers: readonly PreparedOffer[]): Promise<MintRequest[]> {
+  if (offers.length === 0) return []
+  const { clock, pool, renamer, store } = deps
+  const mints = offers.map((offer) => prepareMint(deps, offer))
+  const handOuts = offers.map(({ request, key }, i) => ({
+    ...{ poolKeyId: key.id, owner: pool.heldKeys.owner, apiKeyId: key.apiKeyId },
+    ...{ registration: mintAt(mints, i).registration, actor: request.call.actor },
+    isAwaited: () => isAwaited(request),
+  }))
+  const at = clock()
+  const open: MintRequest[] = []
+  const recorded: Recorded[] = []
+  const touched: HeldKey[] = []
+  const outcomes = await store
+    .handOutPoolKeys(handOuts, at)
+    .catch((error: unknown) => Promise.all(mints.map((mint) => lookUp(deps, mint, error))))
+  for (const [i, { request, key, ready, isTouched }] of offers.entries()) {
+    const outcome = outcomes[i]
+    switch (outcome?.outcome) {
+      case 'handed_out':
+        pool.heldKeys.handedOut(key)
+        recorded.push({
+          ...{ mint: mintAt(mints, i), apiKeyId: key.apiKeyId, ready },
+          ...{ answered: true, replaced: outcome.replaced },
+        })
+        continue
+      case 'key_lost':
+        pool.heldKeys.suspect(key)
+        open.push(request)
+        continue
+      case 'unknown':
+        pool.heldKeys.suspect(key)
+        request.reject(outcome.error)
+        continue
+      case 'not_awaited':
+        request.reject(notAwaited(request))
+        break
+      case 'expired':
+        request.reject(request.rotation === null ? takenOver(deps.timing) : registrationEnded())
+        break
+      case 'failed':
+        request.reject(outcome.error)
+        break
+      default:
+        // Not awaited: the others are answered meanwhile.
+        Promise.resolve(refusalOf(deps, request, outcome)).then(request.reject, request.reject)
+    }
+    if (isTouched) touched.push(key)
+    else pool.heldKeys.putBack(key)
+  }
+  await Promise.all([answerRecorded(deps, recorded, at), discard(deps, touched)])
+  for (const { mint, apiKeyId } of recorded) renamer.add(mint.registration, apiKeyId)
+  return open
+}
+
+function prepareMint(deps: HandOutDeps, { request, key }: Offer): PendingMint {
+  const id = request.rotation === null ? registrationIdOfPoolKey(key.id) : rotationIdOfPoolKey(key.id)
+  const mint = prepare(deps, request, { id, owner: deps.pool.heldKeys.owner, apiKeyValue: key.value })
+  return { ...mint, keyMayExist: true, apiKeyId: key.apiKeyId }
+}
+
+function mintAt(mints: readonly PendingMint[], i: number): PendingMint {
+  const mint = mints[i]
+  if (mint === undefined) throw new Error('there are fewer registrations than offers')
+  return mint
+}
+
+/** The outcome of a hand-out for which the store failed. `failed`: it is not handed out. `unknown`: it may be. */
+type LateOutcome = HandOutOutcome | { readonly outcome: 'failed' | 'unknown'; readonly error: unknown }
+
+/**
+ * Looks whether a registration was recorded although the store failed. One whose write takes effect later is found by a retry
+ * with its idempotency key, or stays in doubt; its key is not handed out twice, because a hand-out needs the pool key's record.
+ */
+async function lookUp(
+  { store }: HandOutDeps,
+  { id, registration }: PendingMint,
+  error: unknown,
+): Promise<LateOutcome> {
+  for (const pause of LOOK_PAUSES_MS) {
+    await sleep(pause)
+    try {
+      const record = await store.getRegistration(id)
+      if (record === undefined) return { outcome: 'failed', error }
+      // Another process took the key over since then, and handed it out.
+      if (!Buffer.from(record.managementHash).equals(registration.managementHash))
+        return { outcome: 'key_lost' }
+      if (record.status !== 'active') return { outcome: 'unknown', error }
+      const replaced = record.replacedId === null ? null : await replacedBy(store, record.replacedId)
+      return { outcome: 'handed_out', replaced }
+    } catch {
+      // The store may be back for the next look.
+    }
+  }
+  return { outcome: 'unknown', error }
+}
+
+async function replacedBy(store: RegistrationDeps['store'], id: string): Promise<Registration> {
+  const replaced = await store.getRegistration(id)
+  if (replaced === undefined) throw new Error(`the replaced record ${id} is missing`)
+  return replaced
+}
+
+/** Discards keys that no request may be given any more. Never throws. */
+async function discard({ clock, log, pool, store }: HandOutDeps, keys: readonly HeldKey[]): Promise<void> {
+  if (keys.length === 0) return
+  const ids = keys.map(({ id }) => id)
+  try {
+    await store.discardPoolKeys(ids, pool.heldKeys.owner, clock())
+    for (const key of keys) pool.heldKeys.handedOut(key)
+  } catch (err) {
+    log.warn({ pool_key_ids: ids, err }, 'could not discard keys of the pool')
+    for (const key of keys) pool.heldKeys.suspect(key)
+  }
+}

@@ -1,0 +1,508 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { request as httpRequest } from 'node:http'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
+import { defaultGatewayOptions } from '../../../emulator/options.ts'
+import { settleDoubts } from '../../../src/registration/jobs/settle-doubts.ts'
+import { keyName, registrationIdOfPoolKey, rotationIdOfPoolKey } from '../../../src/registration/key-names.ts'
+import { suspend } from '../../../src/registration/suspend.ts'
+import { SERVICE } from '../../../src/store/audit.ts'
+import { FROM_THE_POOL } from '../../../src/store/pool.ts'
+import { runJobsUntilIdle } from '../../support/invariants.ts'
+import {
+  dataPlane,
+  manage,
+  type Registered,
+  registered,
+  registeredSchema,
+  type Service,
+  startService,
+} from '../../support/service.ts'
+import { stockedPool } from '../../support/stocked-pool.ts'
+
+/** The operations that API Gateway received so far. */
+const operations = ({ gateway }: Service) => gateway.calls.map(({ operation }) => operation)
+
+async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isTrue())) await sleep(5)
+}
+
+async function parsed(answer: Response): Promise<Registered & { ready?: boolean }> {
+  const body = await answer.text()
+  assert.equal(answer.status, 201, body)
+  return registeredSchema.parse(JSON.parse(body))
+}
+
+const rotatedSchema = registeredSchema
+  .omit({ management: true })
+  .extend({ ready: z.boolean().optional(), replaced: z.object({ api_key_id: z.string() }) })
+
+async function rotate(service: Service, own: Registered) {
+  const answer = await manage(service, own, 'POST', '/rotate', { overlap_seconds: 60 })
+  const body = await answer.text()
+  assert.equal(answer.status, 201, body)
+  return rotatedSchema.parse(JSON.parse(body))
+}
+
+/** Registers, and hangs up as soon as the hand-out is written. */
+async function registerAndLeave(service: Service, secret: string, headers: Record<string, string> = {}) {
+  const { store } = service.deps
+  const { handOutPoolKeys } = store
+  const left = Promise.withResolvers<void>()
+  const sent = httpRequest(`${service.url}/register`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', ...headers },
+  })
+  sent.on('error', () => undefined)
+  store.handOutPoolKeys = async (...args) => {
+    const outcomes = await handOutPoolKeys(...args)
+    sent.destroy()
+    await until(() => args[0].every(({ isAwaited }) => !isAwaited()))
+    left.resolve()
+    return outcomes
+  }
+  sent.end(JSON.stringify({ name: 'acme-agent' }))
+  await left.promise
+  store.handOutPoolKeys = handOutPoolKeys
+  await service.deps.inFlight.settled()
+}
+
+test('a registration takes a pool key without a call to AWS, by every door', async (t) => {
+  const service = await startService(t, { timing: { poolRename: 3_600_000 } })
+  const { deps, url } = service
+  const { stock } = stockedPool(service)
+  const { secret } = await service.token()
+  const headers = { authorization: `Bearer ${secret}`, 'content-type': 'application/json' }
+  const [json, text, client] = await stock(3)
+  assert.ok(json && text && client)
+  const before = operations(service)
+
+  const one = await service.register(secret)
+  assert.equal(one.headers.get('preference-applied'), null)
+  const answer = await parsed(one)
+  assert.equal(answer.api_key_value, json.value)
+  assert.equal(answer.registration_id, registrationIdOfPoolKey(json.id))
+  assert.equal(answer.ready, true)
+
+  const waited = await service.register(secret, undefined, { accept: 'text/plain', prefer: 'wait=5' })
+  assert.equal(waited.headers.get('preference-applied'), 'wait')
+  const lines = await waited.text()
+  assert.match(lines, new RegExp(`^FIRSTKEY_API_KEY='?${text.value}'?$`, 'm'))
+  assert.match(lines, /^FIRSTKEY_READY='?true'?$/m)
+
+  const body = JSON.stringify({ client_name: 'acme-agent' })
+  const answered = await fetch(`${url}/connect/register`, { method: 'POST', headers, body })
+  const information: unknown = await answered.json()
+  assert.ok(typeof information === 'object' && information !== null)
+  assert.equal(Reflect.get(information, 'client_secret'), client.value)
+  assert.equal(Reflect.get(information, 'ready'), true)
+
+  assert.deepEqual(operations(service), before)
+  assert.deepEqual(await deps.store.listPoolKeys(), [])
+  assert.equal(await dataPlane(service, answer.api_key_value), 200)
+  const entries = await deps.store.listAudit({ limit: 10, registrationId: answer.registration_id })
+  assert.ok(
+    entries.some(({ action, detail }) => action === 'registration.created' && detail === FROM_THE_POOL),
+  )
+  await deps.deliveries.flush()
+  assert.notEqual((await deps.store.getRegistration(answer.registration_id))?.deliveredAt, null)
+})
+
+test('without a key that is ready, and beyond what is, registrations are minted', async (t) => {
+  const service = await startService(t)
+  const { stock } = stockedPool(service)
+  const { secret } = await service.token()
+  const minted = await parsed(await service.register(secret))
+  assert.equal(minted.ready, undefined)
+  const keys = await stock(3)
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, async () => parsed(await service.register(secret))),
+  )
+  const values = answers.map(({ api_key_value }) => api_key_value)
+  assert.equal(new Set(values).size, 8)
+  assert.ok(keys.every(({ value }) => values.includes(value)))
+  for (const value of values) assert.equal(await dataPlane(service, value), 200)
+})
+
+test('tokens take turns at the keys that are ready', async (t) => {
+  const service = await startService(t)
+  const { stock } = stockedPool(service)
+  const [many, few] = [await service.token(), await service.token()]
+  const values = new Set((await stock(4)).map(({ value }) => value))
+  const isFromPool = async (answer: Promise<Response>) =>
+    values.has((await parsed(await answer)).api_key_value)
+  // In one turn of the event loop, as when requests of many connections arrive together.
+  const { submit } = service.deps.handOutQueue ?? assert.fail()
+  const held = Promise.withResolvers<void>()
+  let waiting = 0
+  Object.assign(service.deps, {
+    handOutQueue: {
+      ...service.deps.handOutQueue,
+      submit: async (request: Parameters<typeof submit>[0]) => {
+        if (++waiting === 12) held.resolve()
+        await held.promise
+        return submit(request)
+      },
+    },
+  })
+  const flood = Array.from({ length: 10 }, () => isFromPool(service.register(many.secret)))
+  await until(() => waiting === 10)
+  const others = Array.from({ length: 2 }, () => isFromPool(service.register(few.secret)))
+  assert.deepEqual(await Promise.all(others), [true, true])
+  assert.equal((await Promise.all(flood)).filter(Boolean).length, 2)
+})
+
+test('a key that was not seen to work says nothing about that', async (t) => {
+  const service = await startService(t)
+  const { stock } = stockedPool(service)
+  const { secret } = await service.token()
+  await stock(2, false)
+  assert.equal((await parsed(await service.register(secret))).ready, undefined)
+  const waited = await service.register(secret, undefined, { prefer: 'wait=5' })
+  assert.equal((await parsed(waited)).ready, undefined)
+})
+
+test('a caller that waits for a key that works gets one that was not seen to when it does', async (t) => {
+  const service = await startService(t, { env: { API_PROBE_PATH: '/hello' } })
+  const { stock } = stockedPool(service)
+  const { secret } = await service.token()
+  await stock(1, false)
+  const before = operations(service)
+  const waited = await service.register(secret, undefined, { prefer: 'wait=20' })
+  assert.equal((await parsed(waited)).ready, true)
+  assert.deepEqual(operations(service), before)
+})
+
+test('its key is renamed afterwards to the name and description of the registration', async (t) => {
+  const service = await startService(t, { timing: { poolRename: 10 } })
+  const { stock } = stockedPool(service)
+  const { secret } = await service.token()
+  const [key] = await stock(1)
+  const answer = await parsed(await service.register(secret, { name: 'acme-agent', description: 'nightly' }))
+  const record = await service.deps.store.getRegistration(answer.registration_id)
+  assert.ok(record && key)
+  const named = () => service.gateway.account.key(key.apiKeyId)
+  await until(() => named().name === keyName(record))
+  assert.equal(named().description, 'nightly')
+})
+
+test('a key that cannot be renamed keeps working, and the others are renamed', async (t) => {
+  const service = await startService(t, { timing: { poolRename: 50 } })
+  const { stock } = stockedPool(service)
+  const { secret } = await service.token()
+  const [first, second] = await stock(2)
+  assert.ok(first && second)
+  service.gateway.faults.order({ operation: 'UpdateApiKey', when: 'before', kind: 'refused' })
+  const answers = [await parsed(await service.register(secret)), await parsed(await service.register(secret))]
+  const nameOf = (id: string) => service.gateway.account.key(id).name
+  await until(() => nameOf(second.apiKeyId).startsWith('reg_'))
+  assert.ok(nameOf(first.apiKeyId).startsWith('pool_'))
+  assert.equal(await dataPlane(service, answers[0]?.api_key_value ?? ''), 200)
+})
+
+test('the time of a key begins when it is handed out', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, { clock: () => now })
+  const { stock } = stockedPool(service)
+  await stock(1)
+  now += 30_000
+  const one = await registered(service, { keyTtlMs: 60_000 })
+  assert.equal(one.expires_at, new Date(now + 60_000).toISOString())
+})
+
+test('a retry with the same idempotency key gets the same pool key', async (t) => {
+  const service = await startService(t)
+  const { inFlight, store } = service.deps
+  const { shelf, stock } = stockedPool(service)
+  const { secret } = await service.token()
+  await stock(3)
+  const headers = { 'idempotency-key': randomUUID() }
+  const { find } = inFlight
+  const joined = Promise.withResolvers<void>()
+  Object.assign(inFlight, {
+    find(keyHash: Uint8Array) {
+      const running = find(keyHash)
+      if (running !== undefined) joined.resolve()
+      return running
+    },
+  })
+  const { handOutPoolKeys } = store
+  store.handOutPoolKeys = async (...args) => {
+    await joined.promise
+    return handOutPoolKeys(...args)
+  }
+  const register = async () => parsed(await service.register(secret, undefined, headers))
+  const answers = await Promise.all([register(), register()])
+  assert.deepEqual(
+    answers.map(({ ready }) => ready),
+    [true, true],
+  )
+  answers.push(await register())
+  assert.equal(new Set(answers.map(({ api_key_value }) => api_key_value)).size, 1)
+  assert.equal(shelf.ready('demofree'), 2)
+})
+
+test('a request that is refused as its key is handed out leaves the key to others', async (t) => {
+  const service = await startService(t)
+  const { store } = service.deps
+  const { shelf, stock } = stockedPool(service)
+  const { handOutPoolKeys } = store
+  const [key] = await stock(1)
+  assert.ok(key)
+  const cases: Record<string, { meanwhile(tokenId: string): Promise<unknown>; status: number }> = {
+    'the token is revoked': { meanwhile: (id) => store.revokeToken(id, SERVICE, Date.now()), status: 401 },
+    'its last use is spent': {
+      async meanwhile() {
+        store.handOutPoolKeys = handOutPoolKeys
+        const other = await stock(1)
+        shelf.remove(other.map(({ id }) => id))
+        assert.equal((await service.register(last.secret)).status, 201)
+      },
+      status: 403,
+    },
+  }
+  const last = await service.token({ maxUses: 1 })
+  for (const [name, { meanwhile, status }] of Object.entries(cases)) {
+    const { secret, token } = name.includes('last') ? last : await service.token()
+    store.handOutPoolKeys = async (...args) => {
+      await meanwhile(token.id)
+      return handOutPoolKeys(...args)
+    }
+    const answer = await service.register(secret)
+    store.handOutPoolKeys = handOutPoolKeys
+    assert.equal(answer.status, status, `${name}: ${await answer.text()}`)
+    assert.equal(shelf.ready('demofree'), 1, name)
+  }
+  assert.equal((await registered(service)).api_key_value, key.value)
+})
+
+test('a caller that left before the hand-out costs no key and no use', async (t) => {
+  const service = await startService(t)
+  const { store, inFlight } = service.deps
+  const { shelf, stock } = stockedPool(service)
+  const { secret, token } = await service.token()
+  await stock(1)
+  const { handOutPoolKeys } = store
+  const leaving = new AbortController()
+  store.handOutPoolKeys = async (...args) => {
+    leaving.abort()
+    await until(() => args[0].every(({ isAwaited }) => !isAwaited()))
+    return handOutPoolKeys(...args)
+  }
+  const sent = fetch(`${service.url}/register`, {
+    method: 'POST',
+    signal: leaving.signal,
+    headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ name: 'acme-agent' }),
+  })
+  await assert.rejects(sent)
+  await inFlight.settled()
+  assert.equal(shelf.ready('demofree'), 1)
+  assert.equal((await store.getToken(token.id))?.uses, 0)
+  assert.deepEqual(await store.listRegistrations({ limit: 10 }), [])
+})
+
+test('a caller that left as its key was handed out: the key is deleted under its old name', async (t) => {
+  const service = await startService(t)
+  const { store } = service.deps
+  const { stock } = stockedPool(service)
+  const { secret, token } = await service.token()
+  const [key] = await stock(1)
+  assert.ok(key)
+  await registerAndLeave(service, secret)
+  assert.equal((await store.getRegistration(registrationIdOfPoolKey(key.id)))?.status, 'failed')
+  assert.equal(service.gateway.account.keys.has(key.apiKeyId), false)
+  assert.equal((await store.getToken(token.id))?.uses, 0)
+  await store.sweepAgain([registrationIdOfPoolKey(key.id)], service.deps.clock())
+  // An import that takes effect late makes the key again, under its old name.
+  service.gateway.account.createKey({ name: `${key.id} free`, value: key.value, enabled: true })
+  await runJobsUntilIdle(service)
+  assert.equal(service.gateway.account.keys.size, 0)
+})
+
+test('with an idempotency key, the retry of a caller that left gets its key', async (t) => {
+  const service = await startService(t)
+  const { stock } = stockedPool(service)
+  const { secret } = await service.token()
+  const [key] = await stock(1)
+  assert.ok(key)
+  const headers = { 'idempotency-key': randomUUID() }
+  await registerAndLeave(service, secret, headers)
+  assert.equal((await service.deps.store.getRegistration(registrationIdOfPoolKey(key.id)))?.answeredAt, null)
+  assert.equal((await parsed(await service.register(secret, undefined, headers))).api_key_value, key.value)
+})
+
+test('a lost answer of the store loses no key', async (t) => {
+  const service = await startService(t)
+  const { store } = service.deps
+  const { shelf, stock } = stockedPool(service)
+  const { secret } = await service.token()
+  const { handOutPoolKeys, getRegistration } = store
+  const [first, second] = await stock(2)
+  assert.ok(first && second)
+
+  // Written, and the look at the store fails once as well.
+  store.handOutPoolKeys = async (...args) => {
+    await handOutPoolKeys(...args)
+    throw new Error('the answer is lost')
+  }
+  let looks = 0
+  store.getRegistration = async (id) => {
+    if (++looks === 1) throw new Error('the store is busy')
+    return getRegistration(id)
+  }
+  const answer = await parsed(await service.register(secret))
+  assert.equal(answer.api_key_value, first.value)
+  assert.ok(looks > 1)
+  store.getRegistration = getRegistration
+
+  // Not written.
+  store.handOutPoolKeys = () => Promise.reject(new Error('the store is busy'))
+  assert.equal((await service.register(secret)).status, 500)
+  assert.equal(shelf.ready('demofree'), 1)
+  store.handOutPoolKeys = handOutPoolKeys
+  assert.equal((await parsed(await service.register(secret))).api_key_value, second.value)
+})
+
+test('a key that another process holds now is not handed out: the request gets another, or a new one', async (t) => {
+  const service = await startService(t)
+  const { store, clock } = service.deps
+  const { shelf, stock } = stockedPool(service)
+  const { secret } = await service.token()
+  const [first, second, third] = await stock(3)
+  assert.ok(first && second && third)
+  const take = async (id: string) => {
+    await store.givePoolKeysUp([id], shelf.owner)
+    await store.renewPoolHolder({ owner: 'other', until: clock() + 60_000, sizes: {} })
+    assert.deepEqual([...(await store.takePoolKeys([id], 'other', clock()))], [id])
+  }
+  await take(first.id)
+  assert.equal((await parsed(await service.register(secret))).api_key_value, second.value)
+  await take(third.id)
+  const minted = await parsed(await service.register(secret))
+  assert.ok(![first, second, third].some(({ value }) => value === minted.api_key_value))
+  assert.deepEqual(
+    (await store.listPoolKeys())
+      .map(({ id, holder }) => ({ id, holder }))
+      .sort((a, b) => (a.id < b.id ? -1 : 1)),
+    [first, third].map(({ id }) => ({ id, holder: 'other' })).sort((a, b) => (a.id < b.id ? -1 : 1)),
+  )
+})
+
+test('a full account does not stop the pool, and a plan that is gone does', async (t) => {
+  const service = await startService(t)
+  const { standingFaults } = service.deps
+  const { shelf, stock } = stockedPool(service)
+  const { secret } = await service.token()
+  await stock(2)
+  service.gateway.faults.order({ operation: 'CreateApiKey', times: 50, when: 'before', kind: 'quota' })
+  const keys = shelf.remove(shelf.list().map(({ id }) => id))
+  assert.equal((await service.register(secret)).status, 503)
+  shelf.add(keys)
+  assert.equal((await parsed(await service.register(secret))).ready, true)
+  const { ServiceError } = await import('../../../src/errors.ts')
+  standingFaults.planFailed('demofree', new ServiceError('upstream_misconfigured', 'The plan is gone.'))
+  assert.equal((await service.register(secret)).status, 503)
+  assert.equal(shelf.ready('demofree'), 1)
+})
+
+test('a rotation takes a pool key', async (t) => {
+  const service = await startService(t, { timing: { poolRename: 3_600_000 } })
+  const { deps } = service
+  const { stock } = stockedPool(service)
+  const own = await registered(service)
+  await deps.planLimits() // Read once, and remembered.
+  const [key] = await stock(1)
+  assert.ok(key)
+  const rotated = await rotate(service, own)
+  assert.equal(rotated.api_key_value, key.value)
+  assert.equal(rotated.ready, true)
+  assert.equal(rotated.replaced.api_key_id, own.api_key_id)
+  const record = await deps.store.getRegistration(rotationIdOfPoolKey(key.id))
+  assert.equal(record?.rotation?.of, own.registration_id)
+  assert.equal((await deps.store.getRegistration(own.registration_id))?.currentId, record?.id)
+  // The present key is looked at before a rotation. Nothing is changed.
+  const changes = operations(service).filter((one) => !one.startsWith('Get'))
+  assert.deepEqual(changes, ['CreateApiKey', 'CreateUsagePlanKey'])
+})
+
+test('a rotation carries its quota to the pool key; where that fails, the key is discarded', async (t) => {
+  const apiStages = [{ apiId: 'demo', stage: 'prod' }]
+  const small = { id: 'small', name: 'small', apiStages, quota: { limit: 9, period: 'DAY' as const } }
+  const service = await startService(t, {
+    env: { USAGE_PLANS: 'team=small,gold=demogold' },
+    gateway: { plans: [small, ...defaultGatewayOptions.plans] },
+  })
+  const { deps, gateway } = service
+  const { shelf, stock } = stockedPool(service, 'team')
+  const own = await registered(service)
+  for (let n = 0; n < 3; n++) assert.equal(await dataPlane(service, own.api_key_value), 200)
+  const [first, second] = await stock(2)
+  assert.ok(first && second)
+  gateway.faults.order({ operation: 'UpdateUsage', when: 'before', kind: 'fail', times: 9 })
+  assert.equal((await manage(service, own, 'POST', '/rotate', {})).status, 503)
+  gateway.faults.clear()
+  const discarded = (await deps.store.listPoolKeys()).filter(({ state }) => state === 'discarding')
+  assert.deepEqual(
+    discarded.map(({ id }) => id),
+    [first.id],
+  )
+  const rotated = await rotate(service, own)
+  assert.equal(rotated.api_key_value, second.value)
+  assert.equal(shelf.ready('small'), 0)
+  const remaining = async (keyId: string) => {
+    const today = new Date().toISOString().slice(0, 10)
+    const query = { usagePlanId: 'small', keyId, from: today, to: today }
+    return (await deps.apiGateway.readUsage(query, AbortSignal.timeout(5_000))).at(-1)?.remaining
+  }
+  assert.equal(await remaining(second.apiKeyId), await remaining(own.api_key_id))
+
+  // Refused after its quota was carried: no request is given a key with less quota than a new one.
+  const [third] = await stock(1)
+  assert.ok(third)
+  const { handOutPoolKeys } = deps.store
+  deps.store.handOutPoolKeys = async (...args) => {
+    await suspend(deps, own.registration_id, SERVICE)
+    return handOutPoolKeys(...args)
+  }
+  assert.equal((await manage(service, own, 'POST', '/rotate', {})).status, 403)
+  assert.equal((await deps.store.listPoolKeys()).find(({ id }) => id === third.id)?.state, 'discarding')
+})
+
+test('revoked and suspended right after the hand-out, the key is disabled or deleted under its old name', async (t) => {
+  const service = await startService(t, { timing: { poolRename: 3_600_000 } })
+  const { deps, gateway } = service
+  const { stock } = stockedPool(service)
+  const [first, second] = await stock(2)
+  assert.ok(first && second)
+  const revoked = await registered(service)
+  assert.equal((await manage(service, revoked, 'DELETE')).status, 204)
+  assert.equal(gateway.account.keys.has(first.apiKeyId), false)
+  const suspended = await registered(service)
+  await suspend(deps, suspended.registration_id, SERVICE)
+  await runJobsUntilIdle(service)
+  assert.equal(gateway.account.key(second.apiKeyId).enabled, false)
+  assert.equal(await dataPlane(service, second.value), 403)
+})
+
+test('a hand-out in doubt is settled: an unused key is deleted under its old name', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, {
+    clock: () => now,
+    timing: { deliver: 3_600_000, poolRename: 3_600_000, endSpacing: 0, sweepAfter: 0 },
+  })
+  const { deps, gateway } = service
+  const { stock } = stockedPool(service)
+  const [used, unused] = await stock(2)
+  assert.ok(used && unused)
+  const one = await registered(service)
+  await registered(service)
+  assert.equal(await dataPlane(service, one.api_key_value), 200)
+  now += 25 * 3_600_000
+  await settleDoubts(deps)
+  await runJobsUntilIdle(service)
+  assert.equal(gateway.account.keys.has(unused.apiKeyId), false)
+  assert.equal(gateway.account.keys.has(used.apiKeyId), true)
+})
