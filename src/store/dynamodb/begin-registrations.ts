@@ -6,7 +6,7 @@ import { chunkBySize, MAX_WRITES } from './chunk.ts'
 import { findHolder } from './claims.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
-import { idempotencyKey, nameKey, proofKey } from './item-codec.ts'
+import { idempotencyKey } from './item-codec.ts'
 import {
   type Reservation,
   refund,
@@ -17,6 +17,7 @@ import {
   takeReservation,
   whyRefused,
 } from './token-uses.ts'
+import { beginInTurn } from './twins.ts'
 
 type Outcomes = Map<NewRegistration, BeginOutcome>
 /** The registrations of one token, and its id. */
@@ -34,8 +35,20 @@ export async function beginRegistrations(
   registrations: readonly NewRegistration[],
   lease: Lease,
 ): Promise<BeginOutcome[]> {
+  return beginInTurn(
+    registrations,
+    (registration) => ({ registration }),
+    (fresh) => beginFresh(db, fresh, lease),
+  )
+}
+
+/** Begins registrations of which no two claim the same. */
+async function beginFresh(
+  db: DynamoDbConnection,
+  fresh: readonly NewRegistration[],
+  lease: Lease,
+): Promise<Outcomes> {
   const outcomes: Outcomes = new Map()
-  const { fresh, twins } = withoutTwins(registrations)
   const roots = fresh.filter(({ rotation }) => rotation === null)
   const byToken = groupByToken(roots)
   const isSmall = ([, own]: TokenGroup) => sizeOf(own) <= MAX_WRITES
@@ -57,68 +70,7 @@ export async function beginRegistrations(
   for (const one of fresh) {
     if (one.rotation !== null) outcomes.set(one, await beginRotation(db, one, one.rotation, lease))
   }
-  const left: NewRegistration[] = []
-  for (const [twin, others] of twins) {
-    const outcome = outcomeOfTwin(others, outcomes)
-    if (outcome === undefined) left.push(twin)
-    else outcomes.set(twin, outcome)
-  }
-  const later = left.length === 0 ? [] : await beginRegistrations(db, left, lease)
-  for (const [i, outcome] of later.entries()) {
-    const twin = left[i]
-    if (twin !== undefined) outcomes.set(twin, outcome)
-  }
-  return registrations.map((one) => {
-    const outcome = outcomes.get(one)
-    if (outcome === undefined) throw new Error(`beginning ${one.id} had no outcome`)
-    return outcome
-  })
-}
-
-/** The earlier registrations of a batch that claim the same as another one. */
-interface Firsts {
-  readonly idempotency: NewRegistration | undefined
-  readonly proof: NewRegistration | undefined
-  readonly name: NewRegistration | undefined
-}
-
-/** Sets aside the second of two registrations with one idempotency key, proof or name: a transaction writes each item once. */
-function withoutTwins(registrations: readonly NewRegistration[]) {
-  const seen = new Map<string, NewRegistration>()
-  const twins = new Map<NewRegistration, Firsts>()
-  const fresh = registrations.filter((one) => {
-    const { tokenId, name, idempotency, federated } = one
-    const keys = {
-      idempotency: idempotency && idempotencyKey(tokenId, idempotency.keyHash).pk,
-      proof: federated?.proof && proofKey(federated.proof.hash).pk,
-      name: federated?.holdsName ? nameKey(tokenId, name).pk : null,
-    }
-    const firstOf = (key: string | null | undefined) => (key ? seen.get(key) : undefined)
-    const firsts: Firsts = {
-      idempotency: firstOf(keys.idempotency),
-      proof: firstOf(keys.proof),
-      name: firstOf(keys.name),
-    }
-    if (Object.values(firsts).some((first) => first !== undefined)) {
-      twins.set(one, firsts)
-      return false
-    }
-    for (const key of Object.values(keys)) if (key) seen.set(key, one)
-    return true
-  })
-  return { fresh, twins }
-}
-
-/** The outcome of a registration that was set aside; `undefined`: it is to be begun, because none before it claimed the same. */
-function outcomeOfTwin({ idempotency, proof, name }: Firsts, outcomes: Outcomes): BeginOutcome | undefined {
-  const outcomeOf = (first: NewRegistration | undefined) => first && outcomes.get(first)
-  const isBegun = (first: NewRegistration | undefined) => outcomeOf(first)?.outcome === 'begun'
-  if (isBegun(idempotency)) return { outcome: 'duplicate' }
-  if (proof && isBegun(proof)) return { outcome: 'replayed', holder: proof.id }
-  if (name && isBegun(name)) return { outcome: 'name_taken', registrationId: name.id }
-  const same = outcomeOf(idempotency)
-  const isOwn = proof || name || same?.outcome === 'replayed' || same?.outcome === 'name_taken'
-  return isOwn ? undefined : same
+  return outcomes
 }
 
 function groupByToken(registrations: readonly NewRegistration[]): TokenGroup[] {
