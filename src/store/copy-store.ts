@@ -15,7 +15,7 @@ const LEASE_MS = 60_000
 /** The time after which the copy must be equal to the source, and the pause between comparisons (ms). */
 const COMPARE_MS = 60_000
 const COMPARE_PAUSE_MS = 2_000
-const NOTHING = { tokens: [], registrations: [], accessTokens: [] } as const
+const NOTHING = { tokens: [], registrations: [], accessTokens: [], poolKeys: [] } as const
 
 /** The number of copied records of each kind, and the SHA-256 of the store's id and all records: the same on both sides. */
 export interface Copied {
@@ -78,6 +78,7 @@ async function readAll(store: Store, now: number): Promise<Records> {
     registrations: await store.listRegistrations({ limit: ALL }),
     // Those that are over may be removed on one side meanwhile.
     accessTokens: accessTokens.filter(({ expiresAt }) => expiresAt > now - KEPT_MS),
+    poolKeys: await store.listPoolKeys(),
     audit: await store.listAudit({ limit: ALL }),
     now,
   }
@@ -122,9 +123,10 @@ function digest(records: Records): Copied {
 }
 
 /** Returns one line of text for each record, without the ids of audit entries, which differ between stores. */
-function linesOf({ tokens, registrations, accessTokens, audit }: Omit<Records, 'storeId' | 'now'>): string[] {
+function linesOf({ audit, ...records }: Omit<Records, 'storeId' | 'now'>): string[] {
+  const { tokens, registrations, accessTokens, poolKeys } = records
   const entries = audit.map(({ id: _id, ...entry }) => entry)
-  return [...tokens, ...registrations, ...accessTokens, ...entries].map((record) =>
+  return [...tokens, ...registrations, ...accessTokens, ...poolKeys, ...entries].map((record) =>
     JSON.stringify(canonical(record)),
   )
 }

@@ -89,6 +89,7 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
     throw error
   }
   const audit = dynamoDbAudit(db, randomUUID().slice(0, 8))
+  const restores = dynamoDbRestores(db)
   const getToken = async (id: string) => readToken(await db.get(keyOf(id)))
   const getRegistration = async (id: string) => {
     const one = await readOne(db, id)
@@ -124,8 +125,8 @@ export async function openDynamoDbStore(options: DynamoDbOptions): Promise<Store
     ...dynamoDbSuspensions(db, audit),
     ...dynamoDbOperators(db, audit),
     ...dynamoDbUpkeep(db, audit),
-    ...dynamoDbPool(),
-    ...dynamoDbRestores(db),
+    ...dynamoDbPool(db, audit, restores.findRestore),
+    ...restores,
     ...audit.trail,
 
     async ping() {

@@ -8,22 +8,21 @@ import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
 import { idempotencyKey } from './item-codec.ts'
 import {
+  groupByToken,
   type Reservation,
   refund,
   reservation,
   reserve,
   spend,
   spendRecord,
+  type TokenGroup,
   takeReservation,
+  WRITES_OF_A_TOKEN,
   whyRefused,
 } from './token-uses.ts'
 import { beginInTurn } from './twins.ts'
 
 type Outcomes = Map<NewRegistration, BeginOutcome>
-/** The registrations of one token, and its id. */
-type TokenGroup = readonly [tokenId: string, registrations: readonly [NewRegistration, ...NewRegistration[]]]
-/** The writes of a token for registrations that are written with it: the spend of its uses, and the record of that. */
-const WRITES_OF_A_TOKEN = 2
 
 /**
  * {@link MintingStore.beginRegistrations}. The uses of each token are spent by one write. Registrations that fit one
@@ -47,7 +46,7 @@ async function beginFresh(
   db: DynamoDbConnection,
   fresh: readonly NewRegistration[],
   lease: Lease,
-): Promise<Outcomes> {
+): Promise<(BeginOutcome | undefined)[]> {
   const outcomes: Outcomes = new Map()
   const roots = fresh.filter(({ rotation }) => rotation === null)
   const byToken = groupByToken(roots)
@@ -70,13 +69,7 @@ async function beginFresh(
   for (const one of fresh) {
     if (one.rotation !== null) outcomes.set(one, await beginRotation(db, one, one.rotation, lease))
   }
-  return outcomes
-}
-
-function groupByToken(registrations: readonly NewRegistration[]): TokenGroup[] {
-  return [...Map.groupBy(registrations, ({ tokenId }) => tokenId)].flatMap(([tokenId, [first, ...others]]) =>
-    first === undefined ? [] : [[tokenId, [first, ...others]] as const],
-  )
+  return fresh.map((one) => outcomes.get(one))
 }
 
 /** The number of writes: those of the registrations, and those of their tokens. */

@@ -34,7 +34,7 @@ export async function beginRotation(
     }
     const unmet = await db.transact([
       ...beginWrites(rotation, lease).map(({ write }) => write),
-      put({ pk: of, sk: `rotation#${listedAt(id, createdAt)}`, rotationId: id }),
+      put(linkOf(rotation, of)),
       update(
         keyOf(of),
         { set: { pendingRotation: id, unansweredRotation: undefined, ...forgotten } },
@@ -47,6 +47,11 @@ export async function beginRotation(
     ])
     if (unmet.length === 0) return { outcome: 'begun' }
   }
+}
+
+/** The item by which a rotation is found from its registration. */
+export function linkOf({ id, createdAt }: Pick<NewRegistration, 'id' | 'createdAt'>, of: string) {
+  return { pk: of, sk: `rotation#${listedAt(id, createdAt)}`, rotationId: id }
 }
 
 /** Reads a registration that can be rotated, with the record of its present key; otherwise returns why it cannot. */

@@ -39,7 +39,7 @@ export function claimWrites(one: NewRegistration): Write[] {
 export async function findHolder(
   db: DynamoDbConnection,
   { tokenId, name, idempotency, federated }: NewRegistration,
-): Promise<BeginOutcome | undefined> {
+): Promise<Exclude<BeginOutcome, { outcome: 'begun' }> | undefined> {
   if (idempotency !== null && (await db.get(idempotencyKey(tokenId, idempotency.keyHash))) !== undefined)
     return { outcome: 'duplicate' }
   const proof = federated?.proof && (await db.get(proofKey(federated.proof.hash)))

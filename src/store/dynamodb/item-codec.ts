@@ -233,7 +233,7 @@ export function toRegistration(stored: StoredRegistration): Registration {
 }
 
 /** A new registration or rotation as an item. */
-export function toRegistrationItem(registration: NewRegistration, leaseOwner: string): Item & Key {
+export function toRegistrationItem(registration: NewRegistration, leaseOwner: string) {
   const { idempotency, rotation, ...fields } = registration
   const { id, createdAt, expiresAt, managementHash } = fields
   const own = {
@@ -252,6 +252,13 @@ export function toRegistrationItem(registration: NewRegistration, leaseOwner: st
   }
   const { of: rotationOf, overlapMs, renewsManagement } = rotation
   return { ...own, listed: `rot#${shardOf(id)}`, rotationOf, overlapMs, renewsManagement }
+}
+
+/** A new registration or rotation that is active and answered at once, as an item. */
+export function toAnsweredItem(registration: NewRegistration, apiKeyId: string, now: number): Item & Key {
+  const { leaseOwner: _none, ...begun } = toRegistrationItem(registration, '')
+  const answered = { status: 'active', apiKeyId, endedAt: now, answeredAt: now }
+  return { ...begun, ...answered, ...undeliveredSince(registration.id, now) }
 }
 
 /** A registration or rotation of another store as an item, whatever its status. */

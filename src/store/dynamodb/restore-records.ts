@@ -1,15 +1,18 @@
 import { holdsUse, isUnanswered } from '../../registration/lifecycle.ts'
 import type { RecordedEntry } from '../audit.ts'
 import { KEPT_MS } from '../federation.ts'
+import type { PoolKey } from '../pool.ts'
 import type { AccessToken, BootstrapToken, Registration } from '../records.ts'
 import { dynamoDbAudit } from './audit.ts'
+import { linkOf } from './begin-rotation.ts'
 import { pointerOf } from './begin-writes.ts'
 import { chunk } from './chunk.ts'
 import { claimedProof, heldName } from './claims.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { put, type Write } from './expressions.ts'
 import { toAccessTokenItem } from './federation.ts'
-import { listedAt, secretKey, switchAt, toRestoredItem, toTokenItem } from './item-codec.ts'
+import { secretKey, switchAt, toRestoredItem, toTokenItem } from './item-codec.ts'
+import { toPoolKeyItem } from './pool-items.ts'
 import { restoreStoreId } from './store-id.ts'
 import { spendRecord } from './token-uses.ts'
 
@@ -17,8 +20,8 @@ import { spendRecord } from './token-uses.ts'
 const AT_ONCE = 50
 
 /**
- * All records of a store, with its id, except leases, leader leases and counts of requests, which expire. Proofs are part of the
- * records that claimed them.
+ * All records of a store, with its id, except leases, leader leases, holders of the pool and counts of requests, which expire.
+ * Proofs are part of the records that claimed them.
  */
 export interface Records {
   readonly storeId: string
@@ -26,6 +29,7 @@ export interface Records {
   readonly registrations: readonly Registration[]
   /** Those that are kept at `now`. */
   readonly accessTokens: readonly AccessToken[]
+  readonly poolKeys: readonly PoolKey[]
   readonly audit: readonly RecordedEntry[]
   /** The time of the copy. */
   readonly now: number
@@ -37,7 +41,7 @@ export interface Records {
  */
 export async function restore(
   db: DynamoDbConnection,
-  { storeId, tokens, registrations, accessTokens, audit, now }: Records,
+  { storeId, tokens, registrations, accessTokens, poolKeys, audit, now }: Records,
   progress: (done: number, all: number) => void,
 ): Promise<void> {
   const trail = dynamoDbAudit(db, '')
@@ -47,6 +51,7 @@ export async function restore(
     ...tokens.flatMap(tokenWrites),
     ...registrations.flatMap((one) => registrationWrites(one, marksOf(rotations.get(one.id) ?? []), now)),
     ...accessTokens.flatMap(accessTokenWrites),
+    ...poolKeys.map((key) => put(toPoolKeyItem(key), 'any')),
     ...audit.map(trail.restore),
   ]
   let done = 0
@@ -91,7 +96,7 @@ function marksOf(rotations: readonly Registration[]): Marks {
 }
 
 function registrationWrites(one: Registration, marks: Marks, now: number): Write[] {
-  const { id, createdAt, idempotency, rotation } = one
+  const { id, idempotency, rotation } = one
   const writes = [put(toRestoredItem(one, marks), 'any'), ...claims(one, now)]
   if (idempotency !== null) {
     writes.push(put(pointerOf(one, idempotency.keyHash), 'any'))
@@ -99,8 +104,7 @@ function registrationWrites(one: Registration, marks: Marks, now: number): Write
   if (one.switchAt !== null) writes.push(put(switchAt(id, one.switchAt), 'any'))
   if (holdsUse(one)) writes.push(put(spendRecord(one.tokenId, [one]), 'any'))
   if (rotation !== null) {
-    const link = { pk: rotation.of, sk: `rotation#${listedAt(id, createdAt)}`, rotationId: id }
-    writes.push(put(link, 'any'))
+    writes.push(put(linkOf(one, rotation.of), 'any'))
   }
   return writes
 }

@@ -4,6 +4,7 @@ import { parseRecord } from '../parse-record.ts'
 import type { RestoreStore } from '../restores.ts'
 import type { DynamoDbConnection } from './connection.ts'
 import { type Condition, update } from './expressions.ts'
+import { removePoolKeysUntil } from './pool-items.ts'
 import { META } from './store-id.ts'
 
 const metaItem = z.object({ tableId: z.string().optional(), restoredAsOf: z.number().optional() })
@@ -13,6 +14,9 @@ export function dynamoDbRestores(db: DynamoDbConnection): RestoreStore {
   return {
     findRestore: async () => (await readMeta(db)).restoredAsOf ?? null,
     async acceptRestore(asOf) {
+      if ((await readMeta(db)).restoredAsOf !== asOf) return
+      // First the pool keys of the backup, which are hidden until then: a crash in between leaves the restore to be accepted.
+      await removePoolKeysUntil(db, asOf)
       const isSame: Condition = { when: '#restoredAsOf = :asOf', values: { asOf } }
       await db.write(update(META, { set: { restoredAsOf: undefined } }, isSame))
     },

@@ -1,7 +1,7 @@
 import { isSuspended, isUnanswered } from '../../registration/lifecycle.ts'
 import { type Actor, entryOf } from '../audit.ts'
 import type { Answered, Completed, Completion } from '../minting.ts'
-import type { Registration } from '../records.ts'
+import type { NewRegistration, Registration } from '../records.ts'
 import type { DynamoDbAudit } from './audit.ts'
 import {
   HAS_IDEMPOTENCY_KEY,
@@ -12,7 +12,7 @@ import {
   sameIdempotency,
 } from './conditions.ts'
 import type { DynamoDbConnection } from './connection.ts'
-import { type Condition, check, remove, update, type Write } from './expressions.ts'
+import { type Condition, check, type Item, remove, update, type Write } from './expressions.ts'
 import {
   FORGOTTEN,
   idempotencyKey,
@@ -157,18 +157,22 @@ function waitForRetry({ id }: StoredRegistration, { root, current }: Pair): Plac
  * The writes that make the key of a rotation the present key of its registration. A key that overlaps already is due at
  * once; the replaced key ends after its overlap. Every item is written only if it was neither ended nor rotated since it was
  * read: a revocation is committed before all of this, or after.
+ * @param more further changes of the registration's item, and their conditions
  */
-async function takePlace(
+export async function takePlace(
   db: DynamoDbConnection,
-  { id, rotation, managementHash }: StoredRegistration,
+  { id, rotation, managementHash }: NewRegistration,
   { root, current }: Pair,
   now: number,
+  more: { readonly set: Item; readonly conditions: readonly Condition[] } = { set: {}, conditions: [] },
 ): Promise<Place> {
   if (rotation === null) throw new Error(`${id} is no rotation`)
   const { overlapMs, renewsManagement } = rotation
   const until = Math.min(current.endsAt ?? Number.POSITIVE_INFINITY, now + overlapMs)
   const overlap = { endReason: 'rotated' as const, ...rotatedAt(current.id, until), ...NOT_OPEN }
-  const renewed = renewsManagement ? { managementHash, previousManagementHash: root.managementHash } : {}
+  // Of the type that reading returns.
+  const own = new Uint8Array(managementHash)
+  const renewed = renewsManagement ? { managementHash: own, previousManagementHash: root.managementHash } : {}
   const present = { currentId: id, ...renewed }
   const taken = {
     ...present,
@@ -192,6 +196,7 @@ async function takePlace(
       {
         set: {
           ...taken,
+          ...more.set,
           ...(current === root ? overlap : {}),
           ...(oldest?.id === root.id ? due : {}),
         },
@@ -199,6 +204,7 @@ async function takePlace(
         setOnce: { answeredAt: now, ...(root.deliveredAt === null ? { deliveredAt: now } : {}) },
       },
       sameCurrent(root),
+      ...more.conditions,
       ...(current === root ? REPLACEABLE : []),
       ...(overlaps && oldest.id === root.id ? [isOverlapping] : []),
     ),

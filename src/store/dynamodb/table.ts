@@ -18,6 +18,9 @@ import type { CreateTableCommandInput, TableDescription } from '@aws-sdk/client-
  * | `requests#<token>#<window>` | `-` | the number of requests of a token in a minute | token and minute |
  * | `switch#<reg_… or rot_…>` | `-` | a key that is to be switched off or on | due time |
  * | `tok_…` | `spend#<created>#reg_…` | uses that are spent together, and their registrations | what holds the uses of a token; recovery |
+ * | `pool#<shard>` | `pool_…` | a key of the pool | id; all keys of the pool, consistently |
+ * | `poolholders` | `<owner>` | a process that holds keys of the pool, until when, and its sizes | owner; all holders |
+ * | `poolfill#<plan>` | `-` | the number of times that keys were added to the pool of a plan | plan |
  * | `meta` | `-` | the id of the store | every process that opens it |
  * | `audit#<month>#<shard>` | `<time>#<n>` | an audit entry | month, newest first |
  *
@@ -50,8 +53,8 @@ export const INDEXES = {
 export type IndexName = keyof typeof INDEXES
 
 /**
- * The attribute by which DynamoDB removes expired items: leases, leader leases, counts, spends, proofs, access tokens. Seconds
- * since the epoch.
+ * The attribute by which DynamoDB removes expired items: leases, leader leases, counts, spends, proofs, access tokens,
+ * holders of the pool. Seconds since the epoch.
  */
 export const TTL_ATTRIBUTE = 'ttl'
 

@@ -18,6 +18,21 @@ import {
 import { readAll, readSpent } from './reads.ts'
 import { readLeases, withoutLease } from './work-leases.ts'
 
+/** The registrations of one token, and its id. */
+export type TokenGroup = readonly [
+  tokenId: string,
+  registrations: readonly [NewRegistration, ...NewRegistration[]],
+]
+/** The writes of a token for registrations that are written with it: the spend of its uses, and the record of that. */
+export const WRITES_OF_A_TOKEN = 2
+
+/** Splits registrations by their tokens. */
+export function groupByToken(registrations: readonly NewRegistration[]): TokenGroup[] {
+  return [...Map.groupBy(registrations, ({ tokenId }) => tokenId)].flatMap(([tokenId, [first, ...others]]) =>
+    first === undefined ? [] : [[tokenId, [first, ...others]] as const],
+  )
+}
+
 /**
  * Spends uses of one token for these registrations. Compare-and-swap: of registrations that race for the last use, in this
  * process or another, only one finds that enough is left. A revocation that is committed first is seen here too.

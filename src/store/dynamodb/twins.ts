@@ -11,8 +11,8 @@ interface Beginning {
 /** The outcomes that follow from what an earlier one of the same call holds. */
 type Held = Extract<BeginOutcome, { readonly outcome: 'duplicate' | 'replayed' | 'name_taken' }>
 
-/** What an earlier one of the same call claims as well: a transaction writes each item once. */
-type Firsts = Readonly<Record<'poolKey' | 'idempotency' | 'proof' | 'name', NewRegistration | undefined>>
+/** The places of earlier ones that claim the same: a transaction writes each item once. */
+type Firsts = Readonly<Record<'poolKey' | 'idempotency' | 'proof' | 'name', number | undefined>>
 
 /** The outcomes of a first that say nothing about a second one with the same idempotency key. */
 const OF_ITS_OWN: ReadonlySet<string> = new Set([
@@ -27,41 +27,48 @@ const BEGUN: ReadonlySet<string> = new Set(['begun', 'handed_out'])
 /**
  * Begins registrations and rotations as if one after the other, although the second of two with one pool key, idempotency key,
  * proof or name cannot be written together with the first: it is begun afterwards, unless the first settles its outcome.
- * @param begin begins those of which no two claim the same. @returns their outcomes
+ * @param begin begins those of which no two claim the same. @returns their outcomes, in their order
  * @returns the outcomes, in the order of `all`
  */
 export async function beginInTurn<T, O extends { readonly outcome: string }>(
   all: readonly T[],
   beginningOf: (one: T) => Beginning,
-  begin: (fresh: readonly T[]) => Promise<ReadonlyMap<T, O>>,
+  begin: (fresh: readonly T[]) => Promise<readonly (O | undefined)[]>,
 ): Promise<(O | Held)[]> {
-  const { fresh, twins } = withoutTwins(all, beginningOf)
-  const outcomes = new Map<T, O | Held>(await begin(fresh))
-  const byFirst = new Map(fresh.map((one) => [beginningOf(one).registration, outcomes.get(one)]))
-  const left: T[] = []
-  for (const [twin, firsts] of twins) {
-    const outcome = outcomeOfTwin(firsts, byFirst)
-    if (outcome === undefined) left.push(twin)
-    else outcomes.set(twin, outcome)
+  const beginnings = all.map(beginningOf)
+  const firsts = findFirsts(beginnings)
+  const outcomes: (O | Held | undefined)[] = []
+  /** Begins those at these places. */
+  const run = async (
+    places: readonly number[],
+    begin: (some: readonly T[]) => Promise<readonly (O | Held | undefined)[]>,
+  ) => {
+    const some = places.flatMap((place) => all.slice(place, place + 1))
+    const own = some.length === 0 ? [] : await begin(some)
+    for (const [i, place] of places.entries()) outcomes[place] = own[i]
   }
-  const later = left.length === 0 ? [] : await beginInTurn(left, beginningOf, begin)
-  for (const [i, outcome] of later.entries()) {
-    const twin = left[i]
-    if (twin !== undefined) outcomes.set(twin, outcome)
-  }
-  return all.map((one) => {
-    const outcome = outcomes.get(one)
-    if (outcome === undefined) throw new Error(`beginning ${beginningOf(one).registration.id} had no outcome`)
+  const places = [...all.keys()]
+  await run(
+    places.filter((place) => !firsts.has(place)),
+    begin,
+  )
+  for (const [place, claimed] of firsts) outcomes[place] = outcomeOfTwin(claimed, beginnings, outcomes)
+  await run(
+    places.filter((place) => firsts.has(place) && outcomes[place] === undefined),
+    (left) => beginInTurn(left, beginningOf, begin),
+  )
+  return beginnings.map(({ registration }, place) => {
+    const outcome = outcomes[place]
+    if (outcome === undefined) throw new Error(`beginning ${registration.id} had no outcome`)
     return outcome
   })
 }
 
-/** Sets aside the second of two that claim the same. */
-function withoutTwins<T>(all: readonly T[], beginningOf: (one: T) => Beginning) {
-  const seen = new Map<string, NewRegistration>()
-  const twins = new Map<T, Firsts>()
-  const fresh = all.filter((one) => {
-    const { registration, poolKeyId } = beginningOf(one)
+/** Finds those that claim the same as an earlier one, by their places. */
+function findFirsts(beginnings: readonly Beginning[]): ReadonlyMap<number, Firsts> {
+  const seen = new Map<string, number>()
+  const found = new Map<number, Firsts>()
+  for (const [place, { registration, poolKeyId }] of beginnings.entries()) {
     const { tokenId, name, idempotency, federated } = registration
     const claims = {
       poolKey: poolKeyId,
@@ -76,27 +83,30 @@ function withoutTwins<T>(all: readonly T[], beginningOf: (one: T) => Beginning) 
       proof: firstOf(claims.proof),
       name: firstOf(claims.name),
     }
-    if (Object.values(firsts).some((first) => first !== undefined)) {
-      twins.set(one, firsts)
-      return false
-    }
-    for (const claim of Object.values(claims)) if (claim) seen.set(claim, registration)
-    return true
-  })
-  return { fresh, twins }
+    if (Object.values(firsts).some((first) => first !== undefined)) found.set(place, firsts)
+    else for (const claim of Object.values(claims)) if (claim) seen.set(claim, place)
+  }
+  return found
 }
 
-/** The outcome of one that was set aside; `undefined`: it is to be begun, because none before it claimed the same. */
+/** The outcome of one whose claims earlier ones have; `undefined`: it is to be begun, because none of those does now. */
 function outcomeOfTwin<O extends { readonly outcome: string }>(
   { poolKey, idempotency, proof, name }: Firsts,
-  outcomes: ReadonlyMap<NewRegistration, O | undefined>,
+  beginnings: readonly Beginning[],
+  outcomes: readonly (O | undefined)[],
 ): O | Held | undefined {
-  if (poolKey) return undefined // The database says that the key is gone, or that it is left.
-  const outcomeOf = (first: NewRegistration | undefined) => first && outcomes.get(first)
-  const isBegun = (first: NewRegistration | undefined) => BEGUN.has(outcomeOf(first)?.outcome ?? '')
-  if (isBegun(idempotency)) return { outcome: 'duplicate' }
-  if (proof && isBegun(proof)) return { outcome: 'replayed', holder: proof.id }
-  if (name && isBegun(name)) return { outcome: 'name_taken', registrationId: name.id }
+  if (poolKey !== undefined) return undefined // The table says whether the key is left.
+  const outcomeOf = (first: number | undefined) => (first === undefined ? undefined : outcomes[first])
+  const begunOf = (first: number | undefined) =>
+    first !== undefined && BEGUN.has(outcomeOf(first)?.outcome ?? '')
+      ? beginnings[first]?.registration
+      : undefined
+  if (begunOf(idempotency)) return { outcome: 'duplicate' }
+  const replayed = begunOf(proof)
+  if (replayed) return { outcome: 'replayed', holder: replayed.id }
+  const named = begunOf(name)
+  if (named) return { outcome: 'name_taken', registrationId: named.id }
   const same = outcomeOf(idempotency)
-  return proof || name || OF_ITS_OWN.has(same?.outcome ?? '') ? undefined : same
+  const isOwn = proof !== undefined || name !== undefined || OF_ITS_OWN.has(same?.outcome ?? '')
+  return isOwn ? undefined : same
 }

@@ -1,5 +1,6 @@
 // `npm test` runs this file too; without a built dynoxide it skips the contract.
 import { after, type TestContext, test } from 'node:test'
+import type { DynamoDbOptions } from '../../../src/store/dynamodb/connection.ts'
 import { openDynamoDbStore } from '../../../src/store/dynamodb.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { findDynoxide } from '../../support/dynamodb/binary.ts'
@@ -8,6 +9,7 @@ import { newTable } from '../../support/dynamodb/new-table.ts'
 import { startDynoxide } from '../../support/dynamodb/server.ts'
 import { dynamoDbEndpoint, useDynamoDbAt } from '../../support/dynamodb/test-env.ts'
 import { contract } from '../contract.ts'
+import { poolContract } from '../pool-contract.ts'
 import { type LockableStore, readsContract } from '../reads-contract.ts'
 
 if (dynamoDbEndpoint() === undefined) await startIfInstalled()
@@ -19,6 +21,10 @@ if (dynamoDbEndpoint() === undefined) {
 } else {
   contract('DynamoDB', open)
   readsContract('DynamoDB', openLockable)
+  poolContract('DynamoDB', async (t) => {
+    const options = await newTable()
+    return [await openOn(t, options), await openOn(t, options)]
+  })
 }
 
 async function startIfInstalled(): Promise<void> {
@@ -30,7 +36,11 @@ async function startIfInstalled(): Promise<void> {
 }
 
 async function open(t: TestContext): Promise<Store> {
-  const store = await openDynamoDbStore(await newTable())
+  return openOn(t, await newTable())
+}
+
+async function openOn(t: TestContext, options: DynamoDbOptions): Promise<Store> {
+  const store = await openDynamoDbStore(options)
   t.after(() => store.close())
   return store
 }
@@ -38,8 +48,7 @@ async function open(t: TestContext): Promise<Store> {
 async function openLockable(t: TestContext): Promise<LockableStore> {
   const options = await newTable()
   const proxy = await startFaultyProxy(t, options.endpoint)
-  const store = await openDynamoDbStore({ ...options, endpoint: proxy.endpoint })
-  t.after(() => store.close())
+  const store = await openOn(t, { ...options, endpoint: proxy.endpoint })
   return {
     store,
     forbidWrites() {

@@ -33,6 +33,8 @@ import {
   testGateway,
   unlimitedPolicy,
 } from '../../support/service.ts'
+import { ANN, BEN, fillPool, LEASE_MS, newHandOut, newPoolKeys, newTokenId, T } from '../pool-keys.ts'
+import { newRegistration } from '../store-contract.ts'
 
 const endpoint = dynamoDbEndpoint() ?? ''
 const region = 'eu-west-1'
@@ -306,6 +308,9 @@ async function startFilledService(
   service.gateway.faults.order({ operation: 'CreateUsagePlanKey', when: 'before', kind: 'denied' })
   assert.equal((await service.register(secret)).status, 502)
   service.gateway.faults.clear()
+  const [, free] = await fillPool(service.deps.store, 2)
+  await service.deps.store.givePoolKeysUp([free?.id ?? ''], ANN)
+  await service.deps.store.beginPoolKeys(newPoolKeys(1, { plan: 'gold' }), ANN, 1)
   return { service, secret, key }
 }
 
@@ -341,6 +346,17 @@ test('store copy copies and compares all records and can be repeated; the copy r
   const toSwitch = async ({ deps }: Service) => deps.store.listSwitches(deps.clock() + 1, 9)
   assert.equal((await toSwitch(moved)).length, 1)
   assert.deepEqual(await toSwitch(moved), await toSwitch(service))
+  const pool = await moved.deps.store.listPoolKeys()
+  assert.equal(pool.length, 3)
+  assert.deepEqual(pool, await service.deps.store.listPoolKeys())
+  const ids = pool.map(({ id }) => id)
+  assert.deepEqual(
+    await moved.deps.store.takePoolKeys(ids, BEN, T),
+    new Set(ids),
+    'its holders are not copied',
+  )
+  await service.deps.store.takePoolKeys(ids, BEN, T + LEASE_MS)
+  assert.equal((await moved.deps.store.beginPoolKeys(newPoolKeys(3), BEN, 4)).size, 2)
   await recover(moved.deps)
   assert.equal((await moved.register(secret)).status, 201, 'the copied token has uses left')
 
@@ -369,6 +385,12 @@ test('store copy is rejected while a server works on the source', async (t) => {
   assert.match(refused.stderr, /a server uses the source/)
 })
 
+/** Copies all items to a new table, as point-in-time recovery does. */
+async function copyItems(client: DynamoDBClient, table: string, to: string): Promise<void> {
+  const { Items = [] } = await client.send(new ScanCommand({ TableName: table }))
+  for (const Item of Items) await client.send(new PutItemCommand({ TableName: to, Item }))
+}
+
 test('a table that was restored from another remembers when, until that is accepted; the other does not', async (t) => {
   const [{ table }, { table: restoredTable }] = [await newTable(), await newTable()]
   const options = { region, endpoint }
@@ -377,11 +399,9 @@ test('a table that was restored from another remembers when, until that is accep
   await issueBootstrapToken(store, unlimitedPolicy, SERVICE, 1)
   assert.equal(await store.findRestore(), null)
 
-  // As point-in-time recovery does: a new table with the items of another.
   const client = new DynamoDBClient(options)
   t.after(() => client.destroy())
-  const { Items = [] } = await client.send(new ScanCommand({ TableName: table }))
-  for (const Item of Items) await client.send(new PutItemCommand({ TableName: restoredTable, Item }))
+  await copyItems(client, table, restoredTable)
   const openRestored = async () => {
     const opened = await openDynamoDbStore({ table: restoredTable, ...options })
     t.after(() => opened.close())
@@ -399,4 +419,52 @@ test('a table that was restored from another remembers when, until that is accep
   assert.equal(await replica.findRestore(), null)
   assert.equal(await (await openRestored()).findRestore(), null)
   assert.equal(await store.findRestore(), null)
+})
+
+test('of a table that was restored, no pool key of the backup is listed, taken or handed out, and accepting the restore removes them', async (t) => {
+  const [{ table }, { table: restoredTable }] = [await newTable(), await newTable()]
+  const client = new DynamoDBClient({ region, endpoint })
+  t.after(() => client.destroy())
+  const store = await openDynamoDbStore({ table, region, endpoint })
+  const old = await fillPool(store, 3)
+  const tokenId = await newTokenId(store)
+  await store.close()
+  await copyItems(client, table, restoredTable)
+  const open = async () => {
+    const opened = await openDynamoDbStore({ table: restoredTable, region, endpoint })
+    t.after(() => opened.close())
+    return opened
+  }
+  const [restored, replica] = [await open(), await open()]
+  const asOf = await restored.findRestore()
+  assert.ok(asOf !== null)
+  const handOuts = old.map((key) => newHandOut(key, newRegistration(tokenId, T)))
+  const ids = old.map(({ id }) => id)
+  for (const one of [restored, replica]) {
+    for (const { outcome } of await one.handOutPoolKeys(handOuts, T)) assert.equal(outcome, 'key_lost')
+    assert.deepEqual([await one.listPoolKeys(), await one.listPoolHolders()], [[], []])
+    assert.deepEqual(await one.takePoolKeys(ids, BEN, T + LEASE_MS), new Set())
+    assert.deepEqual(await one.takePoolKeys(ids, ANN, T), new Set())
+  }
+  assert.equal((await restored.getToken(tokenId))?.uses, 0)
+
+  const [key] = newPoolKeys(1, { createdAt: asOf + 1 })
+  assert.ok(key)
+  await replica.renewPoolHolder({ owner: BEN, until: asOf + LEASE_MS, sizes: {} })
+  assert.deepEqual(await replica.beginPoolKeys([key], BEN, 1), new Set([key.id]), 'there is room for it')
+  assert.deepEqual(
+    (await restored.listPoolKeys()).map(({ id }) => id),
+    [key.id],
+  )
+  const count = async () =>
+    (await client.send(new ScanCommand({ TableName: restoredTable }))).Items?.filter(({ pk }) =>
+      pk?.S?.startsWith('pool#'),
+    ).length
+  await restored.acceptRestore(asOf - 1)
+  assert.equal(await count(), 4, 'of another restore')
+  await restored.acceptRestore(asOf)
+  assert.equal(await count(), 1)
+  const later = await open()
+  assert.equal((await later.listPoolKeys()).length, 1)
+  assert.equal((await later.handOutPoolKeys(handOuts, T))[0]?.outcome, 'key_lost')
 })
