@@ -26,3 +26,12 @@ export function formatDuration(ms: number): string {
   }
   return `${Math.round(ms / 1_000)}s`
 }
+
+/** Formats an age for people, rounded down to whole days, hours, minutes or seconds: at least two, but for seconds. */
+export function formatAge(ms: number): string {
+  for (const unit of ['d', 'h', 'm']) {
+    const amount = Math.floor(ms / (UNITS[unit] ?? Number.NaN))
+    if (amount >= 2) return `${amount}${unit}`
+  }
+  return `${Math.max(0, Math.floor(ms / 1_000))}s`
+}

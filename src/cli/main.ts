@@ -6,6 +6,7 @@ import { addAuditCommand } from './audit.ts'
 import { addDoctorCommand } from './doctor.ts'
 import { isPrintable, printable } from './format.ts'
 import { note, watchOutput } from './output.ts'
+import { addPoolCommand } from './pool.ts'
 import { addReconcileCommand } from './reconcile.ts'
 import { addRegistrationCommands } from './registrations.ts'
 import { addSetupCommand } from './setup.ts'
@@ -35,6 +36,7 @@ addTokenCommands(program)
 addTrustCommands(program)
 addRegistrationCommands(program)
 addReconcileCommand(program)
+addPoolCommand(program)
 addAuditCommand(program)
 addStoreCommands(program)
 addSmokeCommand(program)

@@ -6,6 +6,7 @@ import type { Store } from '../store/store.ts'
 import { listDoubts } from './doubts.ts'
 import { formatTable, isoTime, showTime } from './format.ts'
 import { note, printJson, write } from './output.ts'
+import { plansJson, readPool } from './pool.ts'
 import { isConfigured, withDeps } from './with-deps.ts'
 import { withStore } from './with-store.ts'
 
@@ -56,6 +57,7 @@ async function stats(
   const keys = await store.countKeys()
   const inDoubt = (await listDoubts(store, systemClock())).length
   const refusals = await refusalsOfLastHour(store)
+  const pool = await readPool(store, systemClock())
   const account = await countKeys()
   if (json) {
     printJson({
@@ -66,6 +68,7 @@ async function stats(
       key_quota: KEY_QUOTA,
       account_keys: typeof account === 'string' ? null : accountJson(account, keys),
       counts: counts.map(({ plan, status: standing, count }) => ({ plan, standing, count })),
+      pool: plansJson(pool, systemClock()),
       refused_last_hour: refusals.map(([code, at]) => ({ code, last_at: isoTime(at) })),
     })
   } else {
@@ -73,6 +76,10 @@ async function stats(
     if (rows.length > 0) write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
     note(`Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of this store: ${keys}.`)
     note(`Names of this store's keys begin with reg_${store.id} and rot_${store.id}.`)
+    for (const { plan, size, counts } of pool.plans)
+      note(
+        `Pool of plan ${plan}: ${counts.ready === 0 ? `empty, of ${number(size)} keys` : `${number(counts.ready)} of ${number(size)} keys are ready`}.`,
+      )
     if (typeof account !== 'string') note(describeAccount(account, keys))
     for (const [code, at] of refusals) note(`Refused in the last hour: ${code}, last at ${showTime(at)}`)
   }

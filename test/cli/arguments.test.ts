@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { futureTime, pastTime } from '../../src/cli/arguments.ts'
-import { formatDuration, parseDuration } from '../../src/duration.ts'
+import { formatAge, formatDuration, parseDuration } from '../../src/duration.ts'
 
 process.env['TZ'] = 'America/New_York' // A time without an offset is UTC nevertheless.
 
@@ -53,4 +53,9 @@ test('durations are parsed and formatted', () => {
     assert.equal(parseDuration(wrong), undefined, wrong)
   assert.equal(formatDuration(30 * 86_400_000), '30d')
   assert.equal(formatDuration(90_000), '90s')
+  assert.equal(formatAge(-5), '0s')
+  assert.equal(formatAge(119_999), '119s')
+  assert.equal(formatAge(3_600_000), '60m')
+  assert.equal(formatAge(25 * 3_600_000), '25h')
+  assert.equal(formatAge(50 * 3_600_000), '2d')
 })

@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { Command } from 'commander'
 import { addAuditCommand } from '../../src/cli/audit.ts'
 import { addDoctorCommand } from '../../src/cli/doctor.ts'
+import { addPoolCommand } from '../../src/cli/pool.ts'
 import { addReconcileCommand } from '../../src/cli/reconcile.ts'
 import { addRegistrationCommands } from '../../src/cli/registrations.ts'
 import { addSetupCommand } from '../../src/cli/setup.ts'
@@ -28,7 +29,7 @@ function namedCommands(): Map<string, Set<string>> {
   for (const file of documents) {
     const text = readFileSync(join(root, file), 'utf8')
     const pattern =
-      /firstkey (?:-- )?((?:tokens|registrations|store|trust) [a-z]+|audit|reconcile|smoke|doctor|setup)\b([^`\n#|,;]*)/g
+      /firstkey (?:-- )?((?:tokens|registrations|store|trust) [a-z]+|audit|pool|reconcile|smoke|doctor|setup)\b([^`\n#|,;]*)/g
     for (const [, command = '', rest = ''] of text.matchAll(pattern)) {
       const options = commands.get(command) ?? new Set()
       for (const [option] of rest.matchAll(/--[a-z-]+/g)) options.add(option)
@@ -46,6 +47,7 @@ test('the operator commands that the documents name exist, with their options', 
     addDoctorCommand,
     addRegistrationCommands,
     addReconcileCommand,
+    addPoolCommand,
     addAuditCommand,
     addSetupCommand,
     addSmokeCommand,
