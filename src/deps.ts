@@ -14,6 +14,8 @@ import { createInFlight } from './registration/idempotency/in-flight.ts'
 import type { IssueDeps } from './registration/issue-credential.ts'
 import { createMintQueue, type MintQueue } from './registration/mint/mint-queue.ts'
 import type { HandOutQueue } from './registration/pool/hand-out-queue.ts'
+import type { Pool } from './registration/pool/pool.ts'
+import type { PoolDeps } from './registration/pool/pool-deps.ts'
 import { createPresentKeyCheck } from './registration/present-key.ts'
 import { createKeyLiveness } from './registration/queries/key-liveness.ts'
 import { createKeyUsage, type ReadKeyUsage } from './registration/queries/key-usage.ts'
@@ -96,13 +98,14 @@ export async function createDeps(
   const tokenUses = createTokenUses({
     ...{ store, deliveries, clock, clockCheck, timing, log, config, isInFlight },
   })
+  const core = { config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, keyProbe }
   const shared = {
-    ...{ config, log, clock, clockCheck, store, apiGateway, lowPriorityApiGateway, timing },
-    ...{ leases, deliveries, standingFaults, keyProbe },
+    ...core,
+    ...{ clockCheck, leases, deliveries, standingFaults },
     ...{ planLimits, tokenUses, meter },
-    pool: null,
+    pool: await createPoolOf(config, { ...core, isBusy: () => !mintQueue.isIdle() }),
   }
-  const mintQueue = createMintQueue(shared)
+  const mintQueue: MintQueue = createMintQueue(shared)
   const handOutQueue = await openHandOutQueue(shared, mintQueue)
   const refusals = createRefusals(shared)
   return {
@@ -141,6 +144,13 @@ async function openFederationOf(config: Config, clock: Clock, log: Logger): Prom
     ...{ path, publicUrl, proxies, variable, clock, log },
     plans: plans.map(({ name }) => name),
   })
+}
+
+async function createPoolOf(config: Config, deps: PoolDeps): Promise<Pool | null> {
+  if (config.pool.size === 0) return null
+  // Loaded only here: most services have no pool.
+  const { createPool } = await import('./registration/pool/create-pool.ts')
+  return createPool(deps)
 }
 
 async function openHandOutQueue(deps: RegistrationDeps, mintQueue: MintQueue): Promise<HandOutQueue | null> {

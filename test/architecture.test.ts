@@ -111,6 +111,17 @@ test('the library for metrics is in metrics/ alone, which main.ts imports only w
   assert.doesNotMatch(code, /from '\.\/metrics\//)
 })
 
+test('the pool is loaded only where there is one, or by commands: other files import its types alone', () => {
+  const importers = own.filter(
+    ({ file, target }) => target.includes('/pool/') && !/\/pool\/|^cli\//.test(file),
+  )
+  assert.ok(importers.length > 0)
+  for (const { file } of importers) {
+    const code = stripTypeScriptTypes(readFileSync(join(src, file), 'utf8'))
+    assert.doesNotMatch(code, /from '[^']*\/pool\//, file)
+  }
+})
+
 test('no file imports itself through others', () => {
   const targetsOf = new Map(Map.groupBy(own, ({ file }) => file))
   const done = new Set<string>()

@@ -1,3 +1,4 @@
+import type { APIGatewayClient } from '@aws-sdk/client-api-gateway'
 import { changed, ServiceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { createChangeQueue } from './change-queue.ts'
@@ -11,14 +12,16 @@ import {
   ensureEnabled,
   type FoundKey,
   findKeys,
+  findKeysWithValues,
   type KeyCount,
   type KeyToCreate,
+  type KeyWithValue,
   type ListedKey,
   renameKey,
   setKeyEnabled,
 } from './keys.ts'
 import { type KeyQuery, type KeyState, readKey } from './live-key.ts'
-import { createPace, type Priority } from './pace.ts'
+import { createPace, type Pace, type Priority } from './pace.ts'
 import { type RemainingQuota, readUsage, setRemaining, type UsageDay, type UsageQuery } from './usage.ts'
 import {
   type Attachment,
@@ -55,6 +58,8 @@ export interface ApiGateway {
   setKeyEnabled(id: string, enabled: boolean, signal: AbortSignal): Promise<boolean>
   /** Returns the keys whose name starts with `namePrefix`. */
   findKeys(namePrefix: string, signal: AbortSignal): Promise<ListedKey[]>
+  /** The same with their values: only for keys that were handed out to no caller. */
+  findKeysWithValues(namePrefix: string, signal: AbortSignal): Promise<KeyWithValue[]>
   /** Counts all keys of the account and Region; when the signal aborts, those so far. */
   countKeys(signal: AbortSignal): Promise<KeyCount>
   /** Reads whether a key is enabled, and the usage plans that it is on. `null`: it does not exist. */
@@ -105,6 +110,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       renameKey: (id, key, signal) => renameKey(client, id, key, signal),
       setKeyEnabled: (id, enabled, signal) => setKeyEnabled(client, id, enabled, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
+      findKeysWithValues: (namePrefix, signal) => findKeysWithValues(client, namePrefix, signal),
       countKeys: (signal) => countKeys(client, signal),
       readUsage: (query, signal) => logUnsupported(readUsage(client, query, signal)),
       setRemaining: (quota, signal) => setRemaining(client, changeQueue, quota, signal),
@@ -118,18 +124,38 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
   const registration = open('high')
   const lowPriorityApiGateway = open('low')
   const query = open('query')
+  // A change that waits for leftover quota would block the registrations behind it in the queue: an import of low priority pays
+  // for its turn before it joins the queue, and is not retried in it.
+  let paid: APIGatewayClient | undefined
+  const paidClient = () => (paid ??= createClient(options, { ...pace, turn: async () => {} }, 'low', 1))
   return {
     apiGateway: registration.calls,
-    // A change that waits for leftover quota would block the registrations behind it in the queue.
     lowPriorityApiGateway: {
       ...lowPriorityApiGateway.calls,
+      importKeys: (keys, signal) =>
+        importKeys(paidClient(), changeQueue, keys, signal, turnOfImport(pace, signal)),
       attachKey: registration.calls.attachKey,
       setRemaining: registration.calls.setRemaining,
     },
     queryApiGateway: query.calls,
     close() {
       for (const { client } of [registration, lowPriorityApiGateway, query]) client.destroy()
+      paid?.destroy()
     },
+  }
+}
+
+/** Returns a function that waits for the turn of an import, and of each retry. */
+function turnOfImport(pace: Pace, signal: AbortSignal): () => Promise<void> {
+  let isFirst = true
+  return async () => {
+    try {
+      await pace.turn('ImportApiKeys', 'low', signal)
+      isFirst = false
+    } catch (cause) {
+      const detail = 'API Gateway had no quota left for an import.'
+      throw new ServiceError('upstream_throttled', detail, { cause, effect: isFirst ? 'none' : 'possible' })
+    }
   }
 }
 

@@ -19,9 +19,14 @@ interface Answer {
 export interface ChangeQueue {
   /**
    * Makes a change when its turn comes, and retries it while API Gateway is busy with another change.
+   * @param ready is awaited before each try waits for its turn, so that the others do not wait for it
    * @throws ServiceError `upstream_unavailable` if `signal` aborts before a retry; what `change` throws
    */
-  run<T extends Answer>(signal: AbortSignal, change: () => Promise<T>): Promise<T>
+  run<T extends Answer>(
+    signal: AbortSignal,
+    change: () => Promise<T>,
+    ready?: () => Promise<void>,
+  ): Promise<T>
 }
 
 /** Creates a queue. @param log records each change that collided with others: its conflicts, and the total so far */
@@ -29,10 +34,11 @@ export function createChangeQueue(log: Log): ChangeQueue {
   const queue = pLimit(1)
   let total = 0
   return {
-    async run(signal, change) {
+    async run(signal, change, ready) {
       let conflicts = 0
       try {
         for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
+          await ready?.()
           const answer = await queue(change)
           if (answer.conflict === undefined || !isConcurrentChange(answer.conflict)) return answer
           conflicts += 1

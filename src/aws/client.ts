@@ -27,11 +27,13 @@ export interface ClientOptions {
 
 /** The time limit for the TCP connection of an attempt, in milliseconds. */
 const CONNECT_MS = 2_000
+/** The attempts of one call. */
+const MAX_ATTEMPTS = 3
 /** Seconds to wait after a 429 without Retry-After. */
 const DEFAULT_PAUSE_S = 1
 
 /**
- * Creates the SDK's client with time limits: at most 3 attempts (standard retry mode), so that after a call that hangs
+ * Creates the SDK's client with time limits: at most {@link MAX_ATTEMPTS} attempts (standard retry mode), so that after a call that hangs
  * there is time within the registration for a retry. Every attempt waits for its turn, and a throttled attempt slows
  * down all others. The credentials come from the SDK's default chain; see {@link renewCredentials}.
  */
@@ -39,11 +41,12 @@ export function createClient(
   { region, endpoint, callTimeoutMs, observeDate, proxies, onCall }: ClientOptions,
   pace: Pace,
   priority: Priority,
+  maxAttempts = MAX_ATTEMPTS,
 ): APIGatewayClient {
   const client = new APIGatewayClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
-    maxAttempts: 3,
+    maxAttempts,
     retryMode: 'standard',
     requestHandler: createHttpHandler({
       connectMs: CONNECT_MS,

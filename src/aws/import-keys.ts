@@ -25,6 +25,7 @@ const ABOUT_THE_KEYS = new Set<FaultKind>(['quota', 'conflict', 'missing', 'reje
  * Imports keys as CSV with their usage plans (ImportApiKeys). A repeated import overwrites the same keys, because the
  * caller chooses their values. It waits in `queue` for the other changes of this process. An import that takes too long is
  * not retried: the caller may try fewer keys.
+ * @param ready as in {@link ChangeQueue.run}
  * @throws ServiceError of a failure that is not about imports, see {@link toServiceError}; the keys may then exist or not
  */
 export async function importKeys(
@@ -32,9 +33,10 @@ export async function importKeys(
   queue: ChangeQueue,
   keys: readonly KeyToImport[],
   signal: AbortSignal,
+  ready?: () => Promise<void>,
 ): Promise<ImportOutcome> {
   const body = Buffer.from(toCsv(keys))
-  const { conflict: _, ...result } = await queue.run(signal, () => tryImport(client, body, signal))
+  const { conflict: _, ...result } = await queue.run(signal, () => tryImport(client, body, signal), ready)
   return result
 }
 

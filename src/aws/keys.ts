@@ -138,22 +138,47 @@ export async function findKeys(
   signal: AbortSignal,
 ): Promise<ListedKey[]> {
   try {
-    const found: ListedKey[] = []
-    const pages = paginateGetApiKeys(
-      { client, pageSize: 500 },
-      { nameQuery: namePrefix },
-      { abortSignal: signal },
-    )
-    for await (const page of pages) {
-      for (const { id, name, enabled, description = '', createdDate } of keysNamed(page.items, namePrefix))
-        found.push({
-          ...{ id, name, description, enabled: enabled === true },
-          createdAt: createdDate?.getTime() ?? null,
-        })
-    }
-    return found
+    const found = await listKeys(client, { nameQuery: namePrefix, includeValues: false }, signal)
+    return found.map(({ value: _, ...key }) => key)
   } catch (error) {
     throw toServiceError(error, 'look up API keys')
+  }
+}
+
+/** Lists keys page by page. `value`: only if the query includes values. */
+async function listKeys(
+  client: APIGatewayClient,
+  query: { readonly nameQuery: string; readonly includeValues: boolean },
+  abortSignal: AbortSignal,
+): Promise<(ListedKey & { readonly value: string | undefined })[]> {
+  const found: (ListedKey & { readonly value: string | undefined })[] = []
+  for await (const page of paginateGetApiKeys({ client, pageSize: 500 }, query, { abortSignal })) {
+    const named = keysNamed(page.items, query.nameQuery)
+    for (const { id, name, enabled, description = '', createdDate, value } of named)
+      found.push({
+        ...{ id, name, description, value, enabled: enabled === true },
+        createdAt: createdDate?.getTime() ?? null,
+      })
+  }
+  return found
+}
+
+/** A key with its value, which is never logged or stored. */
+export interface KeyWithValue extends ListedKey {
+  readonly value: string
+}
+
+/** Returns the keys whose name starts with `namePrefix`, with their values. @throws ServiceError see {@link toServiceError} */
+export async function findKeysWithValues(
+  client: APIGatewayClient,
+  namePrefix: string,
+  signal: AbortSignal,
+): Promise<KeyWithValue[]> {
+  try {
+    const found = await listKeys(client, { nameQuery: namePrefix, includeValues: true }, signal)
+    return found.flatMap(({ value, ...key }) => (value === undefined ? [] : { ...key, value }))
+  } catch (error) {
+    throw toServiceError(error, 'read API keys')
   }
 }
 

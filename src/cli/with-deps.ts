@@ -30,8 +30,8 @@ export async function withDeps(
   work: (deps: Deps, actor: Actor, isServerRunning: boolean) => Promise<void>,
   { share = 1, onCall }: Pick<DepsOptions, 'onCall'> & { readonly share?: number } = {},
 ): Promise<void> {
-  // Commands accept no identity tokens: a fault in that file must not keep an operator from revoking keys.
-  const config = { ...readConfig(process.env), trustFile: null }
+  // Commands accept no identity tokens: a fault in that file must not keep an operator from revoking keys. Nor do they fill a pool.
+  const config = { ...readConfig(process.env), trustFile: null, pool: new Map() }
   requireShared(config.store)
   const log = createLogger('warn', process.stderr)
   const options = onCall === undefined ? {} : { onCall }

@@ -40,7 +40,8 @@ export const fastTiming: Timing = {
   poolQuiet: 10,
   poolLease: 1_000,
   poolCheck: 200,
-  poolProbe: 10,
+  // Longer than the time for which the probe reuses a response.
+  poolProbe: 210,
   poolPatience: 300,
 }
 

@@ -24,10 +24,10 @@ export interface BackgroundWork extends Scheduler {
  * Starts the jobs, each repeated at its own interval. Every process renews the leases of its own work. The leader, one
  * process of all that share the store, also recovers what dead processes left, settles doubts, deletes keys that are due,
  * disables the keys of suspended registrations, forgets old idempotency keys, purges old audit entries, proofs and access
- * tokens, and counts for the meter if there is one. A job that fails is logged and repeated.
+ * tokens, and counts for the meter if there is one. The upkeep of the pool, if there is one, runs in every process. A job that fails is logged and repeated.
  */
 export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): BackgroundWork {
-  const { clockCheck, leases, log, meter, timing } = deps
+  const { clockCheck, leases, log, meter, pool, timing } = deps
   const reported = new Set<string>()
   const stopping = new AbortController()
   const leaderLease = createLeaderLease(deps)
@@ -65,6 +65,7 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Back
         await purgeProofs(deps, stopping.signal)
       }),
     ),
+    ...(pool === null ? [] : [pool.start()]),
     ...(meter === null ? [] : [repeat(timing.count, countWork(deps, meter, leaderLease, stopping.signal))]),
   ]
 

@@ -23,6 +23,8 @@ export interface MintQueue {
   submit(request: NewMintRequest): Promise<Credential>
   /** Returns how many requests wait for their turn, and for how long the oldest does. */
   waiting(): { readonly length: number; readonly oldestMs: number }
+  /** Reports whether no request waits, and no batch is running. */
+  isIdle(): boolean
   /** Resolves when no batch and no task after a response is running. */
   settled(): Promise<void>
 }
@@ -187,6 +189,7 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
       const oldestAt = queue.heads().reduce((oldest, { admittedAt }) => Math.min(oldest, admittedAt), now)
       return { length: queue.size(), oldestMs: now - oldestAt }
     },
+    isIdle: () => queue.size() === 0 && active.size === 0,
     async settled() {
       while (active.size > 0 || tasks.size > 0) {
         await Promise.allSettled([...active.keys(), ...tasks])

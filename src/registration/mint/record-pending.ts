@@ -21,7 +21,7 @@ import {
 import { isAwaited, type MintRequest, notAwaited, type PendingMint } from './mint-request.ts'
 
 /** The length of a key's value: 238 random bits in letters and digits, the characters that API Gateway documents. */
-const KEY_VALUE_LENGTH = 40
+export const KEY_VALUE_LENGTH = 40
 
 /**
  * Spends uses and records registrations as `pending`, before API Gateway is called. Requests that are refused, or whose

@@ -33,8 +33,8 @@ export interface KeyShelf extends HeldKeys {
   add(keys: readonly HeldKey[]): void
   /** Returns the keys that can be taken, the oldest first. */
   list(): HeldKey[]
-  /** Reports whether a key is here, or taken. */
-  has(id: string): boolean
+  /** Returns where a key is: `ready`, or taken and `out`; `undefined`: not here. */
+  placeOf(id: string): 'ready' | 'out' | undefined
   /** Removes keys that can be taken. @returns those that were here: of a key and its taker, one gets it */
   remove(ids: readonly string[]): HeldKey[]
 }
@@ -48,10 +48,12 @@ export interface KeyShelfOptions {
 export function createKeyShelf({ owner, onGone }: KeyShelfOptions): KeyShelf {
   /** By usage plan, the oldest first. */
   const shelves = new Map<string, HeldKey[]>()
+  const ready = new Set<string>()
   const taken = new Set<string>()
   const shelfOf = (usagePlanId: string) => shelves.get(usagePlanId) ?? []
 
   function add(keys: readonly HeldKey[]): void {
+    for (const { id } of keys) ready.add(id)
     for (const [usagePlanId, some] of Map.groupBy(keys, (key) => key.usagePlanId))
       shelves.set(
         usagePlanId,
@@ -69,7 +71,9 @@ export function createKeyShelf({ owner, onGone }: KeyShelfOptions): KeyShelf {
     ready: (usagePlanId) => shelfOf(usagePlanId).length,
     take(usagePlanId) {
       const key = shelfOf(usagePlanId).shift()
-      if (key !== undefined) taken.add(key.id)
+      if (key === undefined) return undefined
+      ready.delete(key.id)
+      taken.add(key.id)
       return key
     },
     putBack(key) {
@@ -80,9 +84,13 @@ export function createKeyShelf({ owner, onGone }: KeyShelfOptions): KeyShelf {
     suspect: gone,
     add,
     list: () => [...shelves.values()].flat().sort((a, b) => a.createdAt - b.createdAt),
-    has: (id) => taken.has(id) || [...shelves.values()].some((keys) => keys.some((key) => key.id === id)),
+    placeOf(id) {
+      if (taken.has(id)) return 'out'
+      return ready.has(id) ? 'ready' : undefined
+    },
     remove(ids) {
-      const wanted = new Set(ids)
+      const wanted = new Set(ids.filter((id) => ready.delete(id)))
+      if (wanted.size === 0) return []
       const removed: HeldKey[] = []
       for (const [usagePlanId, keys] of shelves) {
         const { out = [], left = [] } = Object.groupBy(keys, ({ id }) => (wanted.has(id) ? 'out' : 'left'))

@@ -1,0 +1,90 @@
+import { randomBase62 } from '../../auth/random.ts'
+import { ServiceError } from '../../errors.ts'
+import { createAccountRoom } from './account-room.ts'
+import { createKeyShelf } from './held-keys.ts'
+import type { Pool, PoolUpkeep } from './pool.ts'
+import type { PoolDeps } from './pool-deps.ts'
+import { createPoolRound } from './pool-round.ts'
+import { createRefill } from './refill.ts'
+import { createWarmKeys } from './warm-keys.ts'
+
+/** The holder is renewed so often in the time of its lease. */
+const RENEWALS = 3
+
+/** Creates the pool of this process, still empty. */
+export function createPool(deps: PoolDeps): Pool {
+  const { store, clock, timing, log } = deps
+  let wake = () => {}
+  const shelf = createKeyShelf({ owner: randomBase62(20), onGone: () => wake() })
+  const warm = createWarmKeys(deps, shelf)
+  const room = createAccountRoom(deps)
+  const round = createPoolRound(deps, {
+    ...{ shelf, warm, room },
+    refill: createRefill(deps, shelf.owner, warm, room),
+  })
+
+  function start(): PoolUpkeep {
+    const stopping = new AbortController()
+    const { signal } = stopping
+    let running: Promise<unknown> = Promise.resolve()
+    let timer: NodeJS.Timeout | undefined
+    let isRunning = false
+    let isWoken = false
+
+    const runSoon = (ms: number) => {
+      clearTimeout(timer)
+      if (!signal.aborted) timer = setTimeout(run, ms).unref()
+    }
+    const run = () => {
+      isRunning = true
+      isWoken = false
+      running = attempt(() => round(signal)).then((isMoreToDo) => {
+        isRunning = false
+        runSoon(isMoreToDo || isWoken ? timing.poolQuiet : timing.poolRound)
+      })
+    }
+    // A burst of hand-outs is refilled when it is over.
+    wake = () => {
+      isWoken = true
+      if (!isRunning) runSoon(timing.poolQuiet)
+    }
+    let renewal: Promise<unknown> = Promise.resolve()
+    const renewing = setInterval(() => {
+      renewal = attempt(() =>
+        store.renewPoolHolder({ owner: shelf.owner, until: clock() + timing.poolLease, sizes: room.sizes() }),
+      )
+    }, timing.poolLease / RENEWALS).unref()
+
+    async function attempt<T>(work: () => Promise<T>): Promise<T | undefined> {
+      try {
+        return await work()
+      } catch (err) {
+        const isKnown = err instanceof ServiceError && err.alreadyLogged
+        if (!signal.aborted && !isKnown) log.error({ err }, 'the upkeep of the pool failed; will retry')
+        return undefined
+      }
+    }
+
+    run()
+    return {
+      async stop() {
+        stopping.abort()
+        wake = () => {}
+        clearTimeout(timer)
+        clearInterval(renewing)
+        warm.stop()
+        // A renewal that is under way would take effect after the release.
+        await Promise.all([running, renewal])
+        await store.releasePoolHolder(shelf.owner).catch((err: unknown) => {
+          log.warn(
+            { err },
+            'could not give up the keys of the pool; others take them over when the lease is over',
+          )
+        })
+      },
+    }
+  }
+
+  let upkeep: PoolUpkeep | undefined
+  return { heldKeys: shelf, start: () => (upkeep ??= start()) }
+}

@@ -1,0 +1,61 @@
+import pLimit from 'p-limit'
+import type { PoolKey } from '../../store/pool.ts'
+import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
+import type { PoolDeps } from './pool-deps.ts'
+
+export type DiscardDeps = Pick<PoolDeps, 'store' | 'lowPriorityApiGateway' | 'clock' | 'timing' | 'log'>
+
+/** The maximum number of simultaneous deletions: one that hangs must not delay the others. */
+const MAX_RUNNING = 4
+
+/** Returns the time from which a call that made the key can have no effect any more, whichever process made it. */
+export function madeBy(
+  { createdAt }: Pick<PoolKey, 'createdAt'>,
+  { timing }: Pick<PoolDeps, 'timing'>,
+): number {
+  return createdAt + timing.undo + timing.sweepAfter
+}
+
+/**
+ * Deletes the keys of records that are `discarding` and held by `owner`, then the records. Those whose ids were never received
+ * are found by name, once no key can be made any more. What fails is logged, and left to a later round.
+ */
+export async function deleteDiscarded(
+  deps: DiscardDeps,
+  records: readonly PoolKey[],
+  owner: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { store, lowPriorityApiGateway, clock, log } = deps
+  const { named = [], unnamed = [] } = Object.groupBy(records, ({ apiKeyId }) =>
+    apiKeyId === null ? 'unnamed' : 'named',
+  )
+  const limit = pLimit(MAX_RUNNING)
+  const gone: string[] = []
+  const deleteAll = async (id: string, apiKeyIds: readonly string[]) => {
+    if (signal.aborted) return
+    try {
+      for (const apiKeyId of apiKeyIds) await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
+      gone.push(id)
+    } catch (err) {
+      if (!signal.aborted)
+        log.warn({ pool_key_id: id, err }, 'could not delete a key of the pool; will retry')
+    }
+  }
+  try {
+    await limit.map(named, ({ id, apiKeyId }) => deleteAll(id, apiKeyId === null ? [] : [apiKeyId]))
+    const made = unnamed.filter((one) => madeBy(one, deps) <= clock())
+    for (const group of byGroup(made, ({ id }) => id)) {
+      const found = await lowPriorityApiGateway.findKeys(keyNamePrefix(group.map(({ id }) => id)), signal)
+      const keys = Map.groupBy(found, ({ name }) => registrationIdOf(name))
+      await limit.map(group, ({ id }) =>
+        deleteAll(
+          id,
+          (keys.get(id) ?? []).map((key) => key.id),
+        ),
+      )
+    }
+  } finally {
+    if (gone.length > 0) await store.forgetPoolKeys(gone, owner)
+  }
+}

@@ -1,0 +1,92 @@
+import type { ApiGateway } from '../../aws/api-gateway.ts'
+import { kindOf } from '../../aws/errors.ts'
+import type { KeyWithValue, ListedKey } from '../../aws/keys.ts'
+import type { Plan } from '../../config.ts'
+import { ServiceError } from '../../errors.ts'
+import type { PoolKey } from '../../store/pool.ts'
+import { registrationIdOf } from '../key-names.ts'
+import type { PoolDeps } from './pool-deps.ts'
+
+/** The keys of the pool as API Gateway lists them. */
+export interface Look {
+  /** By the id of the pool key. `value`: only if the look was for values. */
+  readonly keys: ReadonlyMap<string, ListedKey & Partial<Pick<KeyWithValue, 'value'>>>
+  /** Reports whether the look was for this key, among others. */
+  readonly covers: (id: string) => boolean
+  /** Reports whether a key is on a usage plan that covers a stage of the API. */
+  readonly isAttached: (keyId: string, usagePlanId: string) => boolean
+  /** The ids of the usage plans that are gone, or cover no stage: their keys open nothing. */
+  readonly closed: ReadonlySet<string>
+}
+
+/** The extent of a look. `keys`: only the keys. `all`: also whether their plans cover a stage. `values`: also their values. */
+export type Extent = 'keys' | 'all' | 'values'
+
+/**
+ * Looks at the keys whose name starts with `prefix`, at the keys of the plans, and at the stages that these cover.
+ * @throws ServiceError of API Gateway
+ */
+export async function lookAtKeys(
+  { lowPriorityApiGateway }: Pick<PoolDeps, 'lowPriorityApiGateway'>,
+  {
+    prefix,
+    plans,
+    extent,
+  }: { readonly prefix: string; readonly plans: readonly Plan[]; readonly extent: Extent },
+  signal: AbortSignal,
+): Promise<Look> {
+  const attached = new Set<string>()
+  const closed = new Set<string>()
+  const lookAtPlan = async ({ usagePlanId }: Plan) => {
+    for (const { id } of await lowPriorityApiGateway.findAttached(usagePlanId, prefix, signal))
+      attached.add(`${usagePlanId} ${id}`)
+    if (extent === 'keys' || (await coversStage(lowPriorityApiGateway, usagePlanId, signal))) return
+    closed.add(usagePlanId)
+  }
+  const [listed] = await Promise.all([
+    extent === 'values'
+      ? lowPriorityApiGateway.findKeysWithValues(prefix, signal)
+      : lowPriorityApiGateway.findKeys(prefix, signal),
+    ...plans.map(lookAtPlan),
+  ])
+  return {
+    keys: new Map(listed.map((key) => [registrationIdOf(key.name), key])),
+    covers: (id) => `${id} `.startsWith(prefix),
+    isAttached: (keyId, usagePlanId) => !closed.has(usagePlanId) && attached.has(`${usagePlanId} ${keyId}`),
+    closed,
+  }
+}
+
+async function coversStage(
+  apiGateway: ApiGateway,
+  usagePlanId: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    return (await apiGateway.describePlan(usagePlanId, signal)).stages.length > 0
+  } catch (error) {
+    if (error instanceof ServiceError && kindOf(error.cause) === 'missing') return false
+    throw error
+  }
+}
+
+/**
+ * The verdict of a look on a key. `works`: it is enabled and on its plan. `late`: the lists do not show that, and may be late.
+ * `faulty`: it is disabled, or gone, or detached.
+ */
+export type KeyVerdict = 'works' | 'late' | 'faulty'
+
+/** @param settledAt the time from which a list that lacks the key is no longer late */
+export function judge(
+  { keys, isAttached }: Look,
+  { id, usagePlanId, apiKeyId }: Pick<PoolKey, 'id' | 'usagePlanId' | 'apiKeyId'>,
+  settledAt: number,
+  now: number,
+): KeyVerdict {
+  const found = keys.get(id)
+  // Keys are made enabled, so that this is no late list: an operator disabled it, or an import did not enable it.
+  if (found?.enabled === false) return 'faulty'
+  const isRight = found !== undefined && (apiKeyId === null || apiKeyId === found.id)
+  if (isRight && isAttached(found.id, usagePlanId)) return 'works'
+  return now < settledAt ? 'late' : 'faulty'
+}

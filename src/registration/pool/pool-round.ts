@@ -1,0 +1,158 @@
+import { abortAfter } from '../../abort-after.ts'
+import type { PoolKey } from '../../store/pool.ts'
+import { poolNamePrefix } from '../key-names.ts'
+import type { AccountRoom } from './account-room.ts'
+import { deleteDiscarded, madeBy } from './discard-keys.ts'
+import type { HeldKey, KeyShelf } from './held-keys.ts'
+import { type Extent, judge, type Look, lookAtKeys } from './look-at-keys.ts'
+import type { PoolDeps } from './pool-deps.ts'
+import type { Refill } from './refill.ts'
+import { type Place, planRound } from './share.ts'
+import type { WarmingKey, WarmKeys } from './warm-keys.ts'
+
+/** The parts of the pool in this process. */
+export interface PoolParts {
+  readonly shelf: KeyShelf
+  readonly warm: WarmKeys
+  readonly refill: Refill
+  readonly room: AccountRoom
+}
+
+/**
+ * Creates the round of the upkeep: it shares the keys with the other processes, takes over those that are free, checks those that
+ * it holds, deletes what is discarded, and fills up. What fails is left to the next round.
+ * @returns a function that runs one round. It returns `true` if another one has work at once, and throws ServiceError of the store
+ *   and of API Gateway
+ */
+export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortSignal) => Promise<boolean> {
+  const { store, config, clock, timing, log } = deps
+  const { shelf, warm, refill, room } = parts
+  const { owner } = shelf
+  const pooled = config.plans.filter(({ name }) => config.pool.has(name))
+  let checkAt = 0
+  let closed: ReadonlySet<string> = new Set()
+
+  function placeOf(id: string): Place | undefined {
+    if (refill.isMaking(id)) return 'making'
+    if (warm.has(id)) return 'warming'
+    return shelf.placeOf(id)
+  }
+
+  /** Removes keys from memory before the store gives them up, so that they are not handed out meanwhile. */
+  function forget(keys: readonly PoolKey[]): string[] {
+    const ids = keys.map(({ id }) => id)
+    shelf.remove(ids)
+    warm.remove(ids)
+    return ids.filter((id) => placeOf(id) === undefined)
+  }
+
+  async function look(extent: Extent, stop: AbortSignal): Promise<Look> {
+    const limit = abortAfter(timing.undo)
+    try {
+      const prefix = poolNamePrefix(store.id)
+      return await lookAtKeys(deps, { prefix, plans: pooled, extent }, AbortSignal.any([stop, limit.signal]))
+    } finally {
+      limit.cancel()
+    }
+  }
+
+  /** Holds keys whose values the look shows, and moves those that cannot be used on to their deletion. */
+  async function hold(keys: readonly PoolKey[], seen: Look): Promise<PoolKey[]> {
+    const ready: HeldKey[] = []
+    const warming: WarmingKey[] = []
+    const faulty: PoolKey[] = []
+    for (const key of keys) {
+      const verdict = judge(seen, key, settledAt(key), clock())
+      const found = seen.keys.get(key.id)
+      if (verdict === 'faulty') faulty.push(key)
+      if (verdict !== 'works' || found?.value === undefined) continue
+      const { id, plan, usagePlanId, createdAt, seenWorking } = key
+      const held = { id, plan, usagePlanId, createdAt, apiKeyId: found.id, value: found.value }
+      if (key.state === 'ready') ready.push({ ...held, seenWorking })
+      else warming.push({ ...held, since: key.state === 'warming' ? key.changedAt : clock() })
+    }
+    const made = warming.filter(({ id }) => keys.some((key) => key.id === id && key.state === 'making'))
+    const moved = await startWarming(made)
+    shelf.add(ready)
+    warm.add(warming.filter((key) => !made.includes(key) || moved.has(key.id)))
+    const count = ready.length + warming.length
+    if (count > 0) log.info({ count, ready: ready.length }, 'keys of the pool taken over')
+    return discard(faulty, 'keys of the pool that do not work are discarded')
+  }
+
+  async function startWarming(made: readonly WarmingKey[]): Promise<Set<string>> {
+    if (made.length === 0) return new Set()
+    const changes = made.map(({ id, apiKeyId }) => ({
+      id,
+      apiKeyId,
+      to: 'warming' as const,
+      seenWorking: false,
+    }))
+    return store.advancePoolKeys(changes, owner, clock())
+  }
+
+  /** Discards keys that the look shows disabled, detached or gone. Those on their way out to a request are left to it. */
+  async function check(keys: readonly PoolKey[], seen: Look): Promise<PoolKey[]> {
+    const held = keys.filter(({ id }) => ['ready', 'warming'].includes(placeOf(id) ?? ''))
+    const faulty = held.filter((key) => judge(seen, key, settledAt(key), clock()) === 'faulty')
+    return discard(faulty, 'keys of the pool that are disabled, detached or gone are discarded')
+  }
+
+  /** Late lists are no evidence against a young key. */
+  const settledAt = (key: PoolKey) =>
+    key.state === 'making' ? madeBy(key, deps) : key.changedAt + timing.sweepAfter
+
+  /** @returns those that are to be deleted now */
+  async function discard(keys: readonly PoolKey[], message: string): Promise<PoolKey[]> {
+    const ids = forget(keys)
+    if (ids.length === 0) return []
+    log.info({ pool_key_ids: ids.slice(0, 20), count: ids.length }, message)
+    // Of this and a hand-out that is under way, the store lets one win.
+    const moved = await store.discardPoolKeys(ids, owner, clock())
+    return keys.filter(({ id }) => moved.has(id))
+  }
+
+  async function take(keys: readonly PoolKey[]): Promise<PoolKey[]> {
+    if (keys.length === 0) return []
+    const ids = keys.map(({ id }) => id)
+    const taken = await store.takePoolKeys(ids, owner, clock())
+    return keys.filter(({ id }) => taken.has(id))
+  }
+
+  return async (stop) => {
+    await room.refresh(stop)
+    await store.renewPoolHolder({ owner, until: clock() + timing.poolLease, sizes: room.sizes() })
+    const [holders, keys] = [await store.listPoolHolders(), await store.listPoolKeys()]
+    const plan = planRound({
+      ...{ keys, holders, owner, placeOf, plans: config.plans, now: clock(), maxAgeMs: config.poolMaxAgeMs },
+    })
+    const givenUp = forget(plan.giveUp)
+    if (givenUp.length > 0) await store.givePoolKeysUp(givenUp, owner)
+
+    const bin: PoolKey[] = []
+    const taken = await take(plan.take)
+    const isCheckDue = performance.now() >= checkAt
+    if (taken.length > 0 || refill.unverified() > 0 || isCheckDue) {
+      const seen = await look(taken.length > 0 ? 'values' : 'all', stop)
+      checkAt = performance.now() + timing.poolCheck
+      closed = seen.closed
+      await refill.verify(seen, stop)
+      bin.push(...(await hold(taken, seen)), ...(await check(keys, seen)))
+    }
+
+    bin.push(
+      ...(await discard(
+        await take(plan.discard),
+        'keys of the pool that are too old, or too many, are discarded',
+      )),
+    )
+    bin.push(...(await take(plan.unfinished)))
+    await deleteDiscarded(deps, bin, owner, stop)
+
+    let isMoreToDo = bin.length > 0
+    for (const order of plan.refill)
+      if (!stop.aborted && !closed.has(order.plan.usagePlanId) && (await refill.fill(order, stop)))
+        isMoreToDo = true
+    return isMoreToDo
+  }
+}

@@ -1,0 +1,85 @@
+import type { CircuitBreaker } from '../mint/circuit-breaker.ts'
+import { judge, type Look } from './look-at-keys.ts'
+import type { PoolDeps } from './pool-deps.ts'
+import type { WarmKeys } from './warm-keys.ts'
+
+/** A key that this process makes. Its value was chosen here, so that a repeated call makes no second key. */
+export interface KeyInMaking {
+  readonly id: string
+  readonly plan: string
+  readonly usagePlanId: string
+  readonly value: string
+  readonly createdAt: number
+  /** The number of keys that are made by the same call. */
+  readonly of: number
+  /** The time at which API Gateway reported success; `null`: it has not. */
+  readonly importedAt: number | null
+}
+
+export interface VerifyDeps
+  extends Pick<PoolDeps, 'store' | 'lowPriorityApiGateway' | 'clock' | 'timing' | 'log'> {
+  readonly owner: string
+  readonly warm: WarmKeys
+  readonly making: Map<string, KeyInMaking>
+  readonly importBreaker: CircuitBreaker
+}
+
+/**
+ * Verifies the keys that imports made, as far as the look covers them: those that the look shows enabled and on their plans begin to warm. Those that it shows
+ * disabled, or still lacks when it cannot be late any more, are discarded, and count against imports.
+ * @returns the number of those that may only be late
+ * @throws ServiceError of the store, and of API Gateway
+ */
+export async function verifyMade(deps: VerifyDeps, look: Look, signal: AbortSignal): Promise<number> {
+  const { store, owner, clock, timing, warm, making, importBreaker, log } = deps
+  const now = clock()
+  const made = [...making.values()].filter((key) => key.importedAt !== null && look.covers(key.id))
+  const {
+    works = [],
+    faulty = [],
+    late = [],
+  } = Object.groupBy(made, (key) =>
+    judge(look, { ...key, apiKeyId: null }, (key.importedAt ?? now) + timing.sweepAfter, now),
+  )
+  const found = works.flatMap((key) => {
+    const apiKeyId = look.keys.get(key.id)?.id
+    return apiKeyId === undefined ? [] : [{ ...key, apiKeyId, since: now }]
+  })
+  if (found.length > 0) {
+    const changes = found.map(({ id, apiKeyId }) => ({
+      id,
+      apiKeyId,
+      to: 'warming' as const,
+      seenWorking: false,
+    }))
+    const moved = await store.advancePoolKeys(changes, owner, now)
+    for (const { id } of found) making.delete(id)
+    warm.add(found.filter(({ id }) => moved.has(id)).map(({ of: _of, importedAt: _at, ...key }) => key))
+    log.info({ plan: found[0]?.plan, count: moved.size }, 'keys of the pool made')
+    if (faulty.length + late.length === 0) importBreaker.worked()
+  }
+  if (faulty.length > 0) await discardFaulty(deps, faulty, look, signal)
+  return late.length
+}
+
+async function discardFaulty(
+  { store, lowPriorityApiGateway, owner, clock, making, importBreaker }: VerifyDeps,
+  faulty: readonly KeyInMaking[],
+  look: Look,
+  signal: AbortSignal,
+): Promise<void> {
+  const ids = faulty.map(({ id }) => id)
+  for (const id of ids) making.delete(id)
+  const reason = `${faulty.length} imported keys were missing, not enabled or not on their plan`
+  importBreaker.failed(
+    new Error(reason),
+    faulty.reduce((weight, { of }) => weight + 1 / of, 0),
+  )
+  await store.discardPoolKeys(ids, owner, clock())
+  // The import has ended: no key can be made any more.
+  for (const id of ids) {
+    const apiKeyId = look.keys.get(id)?.id
+    if (apiKeyId !== undefined) await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
+    await store.forgetPoolKeys([id], owner)
+  }
+}
