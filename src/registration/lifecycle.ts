@@ -137,6 +137,7 @@ export interface Transition {
 /** Every transition that a store makes, and no other. */
 export const transitions: readonly Transition[] = [
   { from: null, to: 'minting', by: 'worker', on: 'begin, one use spent' },
+  { from: null, to: 'answered', by: 'worker', on: 'pool key taken, one use spent' },
   { from: null, to: 'live', by: 'owner', on: 'adopted' },
   { from: 'minting', to: 'answered', by: 'worker', on: 'key attached, caller connected' },
   { from: 'minting', to: 'unanswered', by: 'worker', on: 'key attached, caller gone' },

@@ -65,8 +65,8 @@ export interface AuditEntry {
   readonly actor: Actor
   readonly action: AuditAction
   /**
-   * The error code of a refusal (with the number of its repeats) or an undoing, the reason for which a key ended, or the
-   * operator's command line.
+   * The error code of a refusal (with the number of its repeats) or an undoing, the reason for which a key ended, the
+   * operator's command line, or that a registration or rotation took a pool key.
    */
   readonly detail: string | null
   readonly tokenId: string | null

@@ -20,6 +20,7 @@ import type { Store } from '../../src/store/store.ts'
 import { assertPlaces } from '../support/invariants.ts'
 import { unlimitedPolicy } from '../support/service.ts'
 import { newProof, newVirtualToken } from './federation-contract.ts'
+import { handOut, newHandOut, newReadyKey } from './pool-keys.ts'
 import {
   lease as expiredLease,
   newCompletion,
@@ -160,6 +161,10 @@ export function lifecycleContract(name: string, open: OpenStore): void {
       await observe()
     }
     const recovery = { owner: 'recovery', until: 4_000 }
+
+    const fromPool = newHandOut(await newReadyKey(store), plain())
+    assert.equal((await handOut(store, fromPool, 2_000)).outcome, 'handed_out')
+    await observe()
 
     const [live, failed, revoked, undone, withdrawn] = await begin(
       plain(),
