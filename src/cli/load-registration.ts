@@ -1,4 +1,5 @@
-import { registrationIdOf, storeOf } from '../registration/key-names.ts'
+import { storeOf } from '../registration/key-names.ts'
+import { recordOfKey } from '../registration/record-of-key.ts'
 import type { Registration } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 
@@ -9,9 +10,10 @@ const ALL = 1_000_000
  * @returns `undefined`: there is none
  */
 export async function findRegistration(store: Store, text: string): Promise<Registration | undefined> {
-  const id = storeOf(text) === undefined ? text : registrationIdOf(text)
+  // Read as a name also if it is only the id in one.
+  const named = `${text} `
   const one =
-    (await store.getRegistration(id)) ??
+    (await (storeOf(named) === undefined ? store.getRegistration(text) : recordOfKey(store, named))) ??
     (await store.listRegistrations({ limit: ALL })).find(({ apiKeyId }) => apiKeyId === text)
   if (one === undefined || one.rotation === null) return one
   const root = await store.getRegistration(one.rotation.of)

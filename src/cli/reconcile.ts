@@ -52,7 +52,8 @@ function define(command: Command): void {
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
-      '\nThe name of a key starts with reg_ or rot_ and the id of its store. Keys of other' +
+      '\nThe name of a key starts with reg_, rot_ or pool_ and the id of its store; pool_ is that of a' +
+        '\nkey made beforehand, until it is renamed after the registration that has it. Keys of other' +
         '\nstores, and keys with other names, are never touched. A stray key has a record that says' +
         '\nthat it must not exist. An unknown key has no record: the store was restored from a' +
         '\nbackup, and the key was made since. --yes alone leaves it: choose --adopt or --delete. Keys that a version before' +

@@ -84,7 +84,7 @@ export function keyName({ id, name, rotation }: Pick<NewRegistration, 'id' | 'na
 }
 
 /** The prefixes of the names of all firstkey keys, whichever store they belong to. */
-export const KEY_NAME_PREFIXES = [ID_PREFIX, ROTATION_PREFIX]
+export const KEY_NAME_PREFIXES = [ID_PREFIX, ROTATION_PREFIX, POOL_PREFIX]
 
 const KEY_NAME = new RegExp(
   `^(?:${KEY_NAME_PREFIXES.join('|')})(?:([0-9a-f]{${STORE_ID_LENGTH}})_)?[0-9A-Za-z]{${GROUP_LENGTH + OWN_LENGTH}} `,
@@ -92,7 +92,7 @@ const KEY_NAME = new RegExp(
 
 /**
  * Returns the store that a key's name says it belongs to; `null`: a version before store ids made it; `undefined`: the name
- * does not have the form of {@link keyName}.
+ * has neither the form of {@link keyName} nor that of {@link poolKeyName}.
  */
 export function storeOf(nameOfKey: string): string | null | undefined {
   const match = nameOfKey.match(KEY_NAME)
@@ -108,7 +108,7 @@ export function keyNamePrefix(ids: readonly string[]): string {
   return second === undefined ? `${first} ` : groupOf(first) // The space marks the end of the id.
 }
 
-/** Returns the id of the registration or rotation that a key was minted for. @param nameOfKey see {@link keyName} */
+/** Returns the id in a key's name: that of the registration or rotation that it was minted for, or of the pool key. @param nameOfKey see {@link keyName} */
 export function registrationIdOf(nameOfKey: string): string {
   return nameOfKey.slice(0, nameOfKey.indexOf(' '))
 }
@@ -123,9 +123,13 @@ export function idsOfKey(nameOfKey: string): string[] {
   return id.startsWith(POOL_PREFIX) ? [registrationIdOfPoolKey(id), rotationIdOfPoolKey(id)] : [id]
 }
 
-/** Returns the client's name of a key's name. @param nameOfKey see {@link keyName} */
+/**
+ * Returns the client's name of a key's name; of a pool key, whose client is not known by its name, a name that says so.
+ * @param nameOfKey see {@link keyName} and {@link poolKeyName}
+ */
 export function clientNameOf(nameOfKey: string): string {
   const rest = nameOfKey.slice(nameOfKey.indexOf(' ') + 1)
+  if (nameOfKey.startsWith(POOL_PREFIX)) return `pool key (${rest})`
   // The id of a registration has no space, and a client's name may begin with anything: only a rotation names two ids.
   return nameOfKey.startsWith(ROTATION_PREFIX) ? rest.slice(rest.indexOf(' ') + 1) : rest
 }

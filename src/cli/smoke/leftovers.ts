@@ -1,7 +1,8 @@
 import type { ListedKey } from '../../aws/keys.ts'
 import type { Deps } from '../../deps.ts'
-import { clientNameOf, KEY_NAME_PREFIXES, registrationIdOf, storeOf } from '../../registration/key-names.ts'
+import { clientNameOf, KEY_NAME_PREFIXES, storeOf } from '../../registration/key-names.ts'
 import { mayHaveKey } from '../../registration/lifecycle.ts'
+import { recordOfKey } from '../../registration/record-of-key.ts'
 import type { BootstrapToken, Registration, TokenPolicy } from '../../store/records.ts'
 import type { Store } from '../../store/store.ts'
 
@@ -56,7 +57,7 @@ export async function findLeftovers(
   const records = await findRecords(store, tokenId)
   const keys: ListedKey[] = []
   let ofOtherStores = 0
-  // A smoke rotates nothing.
+  // A smoke rotates nothing, and takes no pool keys.
   const [prefix = ''] = KEY_NAME_PREFIXES
   for (const key of await lowPriorityApiGateway.findKeys(prefix, signal)) {
     const storeId = storeOf(key.name)
@@ -84,7 +85,7 @@ async function isUnaccounted(
   { id: keyId, name }: ListedKey,
   tokenId: string | undefined,
 ): Promise<boolean> {
-  const record = await store.getRegistration(registrationIdOf(name))
+  const record = await recordOfKey(store, name)
   if (record === undefined) return tokenId === undefined
   if (mayHaveKey(record) || (tokenId ?? record.tokenId) !== record.tokenId) return false
   const token = await store.getToken(record.tokenId)

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApiGateway } from '../../aws/api-gateway.ts'
 import type { FoundKey, ListedKey } from '../../aws/keys.ts'
 import type { Clock } from '../../clock.ts'
@@ -6,8 +7,9 @@ import type { Registration } from '../../store/records.ts'
 import type { Store } from '../../store/store.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { type JudgeKeyDeps, judgeKey, type KeyFault } from '../judge-key.ts'
-import { KEY_NAME_PREFIXES, registrationIdOf, storeOf } from '../key-names.ts'
+import { idsOfKey, KEY_NAME_PREFIXES, poolNamePrefix, registrationIdOf, storeOf } from '../key-names.ts'
 import { isSuspended, mustNotHaveKey } from '../lifecycle.ts'
+import { recordOfKey } from '../record-of-key.ts'
 
 export type ReconcileDeps = Pick<
   RegistrationDeps,
@@ -16,7 +18,10 @@ export type ReconcileDeps = Pick<
 
 /** The part of {@link ReconcileDeps} that {@link findDiscrepancies} needs. It only reads. */
 export interface DiscrepancyDeps extends JudgeKeyDeps {
-  readonly store: Pick<Store, 'id' | 'getRegistration' | 'listRegistrations'>
+  readonly store: Pick<
+    Store,
+    'id' | 'getRegistration' | 'listRegistrations' | 'listPoolKeys' | 'listingLagMs'
+  >
   readonly lowPriorityApiGateway: Pick<ApiGateway, 'findKeys' | 'findAttached' | 'readKey'>
   readonly clock: Clock
 }
@@ -25,7 +30,7 @@ export interface DiscrepancyDeps extends JudgeKeyDeps {
 export interface Discrepancies {
   /** Stray keys: keys with a record that must not have a key. */
   readonly strayKeys: readonly FoundKey[]
-  /** Keys of this store that have no record: they may be in use, and the store older than they are. */
+  /** Keys of this store that have no record, also none of the pool: they may be in use, and the store older than they are. */
   readonly unknownKeys: readonly ListedKey[]
   /** Keys that a version before store ids made, and that have no record: they may belong to another store. */
   readonly unmarkedKeys: readonly ListedKey[]
@@ -59,6 +64,7 @@ export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSign
   const { store, lowPriorityApiGateway } = deps
   // The order matters: an active record already has its key, and a key is minted only after its record is written.
   const active = await store.listRegistrations({ status: 'active', limit: ALL })
+  const pooled = await idsOfPool(store)
   const found: ListedKey[] = []
   for (const prefix of KEY_NAME_PREFIXES)
     found.push(...(await lowPriorityApiGateway.findKeys(prefix, signal)))
@@ -68,6 +74,13 @@ export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSign
   const unmarkedKeys: ListedKey[] = []
   const otherStores = new Map<string, number>()
   let knownKeys = 0
+  // Keys of the pool that were recorded since. Before the records are read: one that was handed out meanwhile has one.
+  const isNew = ({ name }: ListedKey) =>
+    name.startsWith(poolNamePrefix(store.id)) && !pooled.has(registrationIdOf(name))
+  if (found.some(isNew)) {
+    await sleep(store.listingLagMs)
+    for (const id of await idsOfPool(store)) pooled.add(id)
+  }
   for (const key of found) {
     const storeId = storeOf(key.name)
     if (storeId === undefined) continue
@@ -75,10 +88,11 @@ export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSign
       otherStores.set(storeId, (otherStores.get(storeId) ?? 0) + 1)
       continue
     }
-    const record = await store.getRegistration(registrationIdOf(key.name))
-    if (record !== undefined) knownKeys += 1
-    if (record === undefined) (storeId === null ? unmarkedKeys : unknownKeys).push(key)
-    else if (mustNotHaveKey(record)) strayKeys.push(key)
+    const record = await recordOfKey(store, key.name)
+    if (record !== undefined || pooled.has(registrationIdOf(key.name))) knownKeys += 1
+    else if (!isNew(key) || (await exists(deps, key, signal)))
+      (storeId === null ? unmarkedKeys : unknownKeys).push(key)
+    if (record !== undefined && mustNotHaveKey(record)) strayKeys.push(key)
   }
   const { faulty, youngRecords } = await findFaultyKeys(deps, active, found, signal)
   return {
@@ -92,6 +106,19 @@ export async function findDiscrepancies(deps: DiscrepancyDeps, signal: AbortSign
     detachedKeys: faulty.get('detached') ?? [],
     youngRecords,
   }
+}
+
+async function idsOfPool(store: Pick<Store, 'listPoolKeys'>): Promise<Set<string>> {
+  return new Set((await store.listPoolKeys()).map(({ id }) => id))
+}
+
+/** A list may show a pool key for a while that was deleted, and whose record is removed since. */
+async function exists(
+  { lowPriorityApiGateway }: DiscrepancyDeps,
+  { id: keyId }: ListedKey,
+  signal: AbortSignal,
+): Promise<boolean> {
+  return (await lowPriorityApiGateway.readKey({ keyId, withValue: false }, signal)) !== null
 }
 
 /**
@@ -142,7 +169,7 @@ export async function deleteStrayKey(
   actor: Actor,
   signal: AbortSignal,
 ): Promise<void> {
-  const registrationId = registrationIdOf(key.name)
+  const registrationId = (await recordOfKey(store, key.name))?.id ?? idsOfKey(key.name)[0] ?? null
   await lowPriorityApiGateway.deleteKey(key.id, signal)
   const entry = { at: clock(), actor, detail: 'stray', tokenId: null, registrationId, apiKeyId: key.id }
   await store.appendAudit([{ ...entry, action: 'key.deleted' }])

@@ -6,7 +6,7 @@ import type { Plan } from '../../config.ts'
 import type { Actor } from '../../store/audit.ts'
 import type { BootstrapToken, DailyUsage } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
-import { clientNameOf, KEY_NAME_PREFIXES, registrationIdOf } from '../key-names.ts'
+import { clientNameOf, idsOfKey, KEY_NAME_PREFIXES } from '../key-names.ts'
 import { readDaysUsed } from './days-used.ts'
 
 /** The label of the bootstrap tokens to which adopted registrations belong. */
@@ -78,8 +78,9 @@ export async function adoptKeys(
   const adopted: UnknownKey[] = []
   for (const key of keys) {
     const { plan } = key
-    if (plan === null) continue
-    const id = registrationIdOf(key.name)
+    // A pool key may have been that of a rotation: it becomes a registration, like one of the pool.
+    const [id] = idsOfKey(key.name)
+    if (plan === null || id === undefined) continue
     const registration = {
       ...{ id, tokenId: token.id, name: clientNameOf(key.name), description: key.description },
       ...{ plan: plan.name, usagePlanId: plan.usagePlanId, apiKeyId: key.id },
