@@ -1,4 +1,4 @@
-// Measures the DynamoDB read and write units of a registration. The service's requests pass through a proxy that asks for
+// Measures the DynamoDB read and write units of a registration, with and without a pool. The service's requests pass through a proxy that asks for
 // the consumed capacity of each. dynoxide computes it by DynamoDB's rules: 4 KB a read unit, half for a read of an index,
 // 1 KB a write unit, two for each item of a transaction, one for each change of an index.
 import { once } from 'node:events'
@@ -79,14 +79,17 @@ await once(proxy, 'listening')
 const proxyUrl = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
 
 const gateway = await startProcess('emulator/main.ts', ['--port', '0'], {})
-const service = await startBenchServer(gateway.url, {
-  STORE: `dynamodb:${table}`,
-  AWS_ENDPOINT_URL_DYNAMODB: proxyUrl,
-  AWS_CALLS_PER_SECOND: '0',
-})
-const store = await openDynamoDbStore({ table, region, endpoint: proxyUrl })
+const start = (settings: Readonly<Record<string, string>> = {}) =>
+  startBenchServer(gateway.url, {
+    STORE: `dynamodb:${table}`,
+    AWS_ENDPOINT_URL_DYNAMODB: proxyUrl,
+    AWS_CALLS_PER_SECOND: '0',
+    ...settings,
+  })
+// Not measured.
+const store = await openDynamoDbStore({ table, region, endpoint: dynoxide.endpoint })
 const { secret } = await issueBootstrapToken(store, unlimitedPolicy, SERVICE, Date.now())
-await store.close()
+let service = await start()
 
 /** Registers `count` agents at the same time, with idempotency keys. Resolves when all have their keys. */
 async function register(count: number): Promise<void> {
@@ -106,7 +109,9 @@ async function register(count: number): Promise<void> {
   if (answers.some(({ status }) => status !== 201)) throw new Error('a registration failed')
 }
 
-async function measure(work: () => Promise<unknown>): Promise<Units & { s: number }> {
+type Measured = Units & { readonly s: number }
+
+async function measure(work: () => Promise<unknown>): Promise<Measured> {
   Object.assign(units, { read: 0, write: 0, indexWrite: 0 })
   const startedAt = performance.now()
   await work()
@@ -114,28 +119,50 @@ async function measure(work: () => Promise<unknown>): Promise<Units & { s: numbe
   return { ...units, s: (performance.now() - startedAt) / 1_000 }
 }
 
+/** Resolves when the pool is full again. */
+async function poolIsFull(): Promise<void> {
+  const countReady = async () => (await store.listPoolKeys()).filter(({ state }) => state === 'ready').length
+  while ((await countReady()) < TIMES) await sleep(100)
+}
+
 async function oneAfterTheOther(): Promise<void> {
   for (let i = 0; i < TIMES; i++) await register(1)
 }
 
-await register(1)
-const idle = await measure(() => sleep(IDLE_S * 1_000))
-const rows = [
-  ['one alone', await measure(oneAfterTheOther)],
-  [`${TIMES} together, each`, await measure(() => register(TIMES))],
-] as const
-
 /** Units of each registration, without those that the service spends idle in the same time. */
-const each = (measured: Units & { s: number }, kind: keyof Units): string =>
-  (Math.max(0, measured[kind] - (idle[kind] / IDLE_S) * measured.s) / TIMES).toFixed(1)
-const anHour = (kind: keyof Units): string => String(Math.round((idle[kind] / IDLE_S) * 3_600))
+function each(measured: Measured, idle: Measured, kind: keyof Units): string {
+  return (Math.max(0, measured[kind] - (idle[kind] / idle.s) * measured.s) / TIMES).toFixed(1)
+}
+const anHour = (idle: Measured, kind: keyof Units): string =>
+  String(Math.round((idle[kind] / idle.s) * 3_600))
 const print = (...columns: string[]) =>
   console.log(columns.map((text, i) => (i < 3 ? text.padStart([10, 11, 14][i] ?? 0) : text)).join('   '))
 print('read units', 'write units', 'of its indexes', 'with an Idempotency-Key')
-for (const [name, measured] of rows)
-  print(each(measured, 'read'), each(measured, 'write'), each(measured, 'indexWrite'), name)
-print(anHour('read'), anHour('write'), anHour('indexWrite'), 'an idle service, per hour')
+const KINDS = ['read', 'write', 'indexWrite'] as const
+/**
+ * Measures registrations and an idle service.
+ * @param which service it is, in the rows
+ * @param more resolves when the work that a registration causes has ended
+ */
+async function printRows(which: string, more: () => Promise<void>): Promise<void> {
+  await register(1)
+  await more()
+  const idle = await measure(() => sleep(IDLE_S * 1_000))
+  const alone = await measure(() => oneAfterTheOther().then(more))
+  const together = await measure(() => register(TIMES).then(more))
+  print(...KINDS.map((kind) => each(alone, idle, kind)), `one alone${which}`)
+  print(...KINDS.map((kind) => each(together, idle, kind)), `${TIMES} together, each${which}`)
+  print(...KINDS.map((kind) => anHour(idle, kind)), `an idle service${which}, per hour`)
+}
 
+await printRows('', async () => undefined)
+await service.stop()
+service = await start({ POOL: `default:${TIMES}`, POOL_SETTLE: '0s' })
+await poolIsFull()
+// With the making of the keys that take the place of those that were handed out.
+await printRows(` with a pool of ${TIMES}`, poolIsFull)
+
+await store.close()
 await service.stop()
 await gateway.stop()
 proxy.closeAllConnections()

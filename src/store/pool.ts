@@ -162,7 +162,8 @@ export interface PoolStore {
    *
    * Atomic per hand-out: a registration has its use, its record, its audit entry, the effect on the rotated registration and the
    * key, or nothing is written. If it throws, each may be handed out, now or a moment later, or not: none that
-   * {@link discardPoolKeys} moves is, and {@link RecordReader.getRegistration} finds those that are. Audit: `registration.created` or `registration.rotated` with the detail {@link FROM_THE_POOL}.
+   * {@link discardPoolKeys} moves is, and {@link RecordReader.getRegistration} finds those that are. Audit:
+   * `registration.created` or `registration.rotated` with the detail {@link FROM_THE_POOL}.
    * @returns the outcomes, in the order of `handOuts`
    */
   handOutPoolKeys(handOuts: readonly HandOut[], now: number): Promise<HandOutOutcome[]>
