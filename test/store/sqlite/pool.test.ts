@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
+import { z } from 'zod'
 import { backUp } from '../../../src/store/sqlite/backup.ts'
 import { migrations } from '../../../src/store/sqlite/schema.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import type { Store } from '../../../src/store/store.ts'
+import { startProgram } from '../../support/server-process.ts'
 import { tempDir } from '../../support/service.ts'
 import { ANN, fillPool, handOut, LEASE_MS, newHandOut, newTokenId, T } from '../pool-keys.ts'
 import { newRegistration } from '../store-contract.ts'
@@ -76,4 +78,46 @@ test('a holder is removed a day after its time, and at once if a clock that was 
   assert.deepEqual(await owners(), ['ahead'], 'by its own clock')
   await renew(ANN, T + DAY_MS + LEASE_MS)
   assert.deepEqual(await owners(), [ANN])
+})
+
+test('two processes on one file hand out each key once, spend no use twice, and keep the bound of the pool', async (t) => {
+  const path = join(tempDir(t), 'store.db')
+  const [size, uses, most] = [60, 50, 40]
+  const store = open(t, path)
+  const tokenId = await newTokenId(store, { maxUses: uses })
+  const keys = await fillPool(store, size)
+  const rivals = ['one', 'two'].map((owner) =>
+    startProgram(t, 'test/support/rival-store.ts', [path, owner, tokenId, String(most)], {}),
+  )
+  const got = await Promise.all(
+    rivals.map(async (rival) => {
+      assert.equal(await rival.ended(), 0, rival.output.stderr)
+      return z
+        .object({ begun: z.array(z.string()), handedOut: z.array(z.string()) })
+        .parse(JSON.parse(rival.output.stdout))
+    }),
+  )
+  const handedOut = got.flatMap((one) => one.handedOut)
+  assert.equal(handedOut.length, uses)
+  assert.equal(new Set(handedOut).size, uses)
+  assert.equal((await store.getToken(tokenId))?.uses, uses)
+  const left = Map.groupBy(await store.listPoolKeys(), ({ plan }) => plan)
+  assert.deepEqual(
+    left
+      .get('free')
+      ?.map(({ id }) => id)
+      .sort(),
+    keys
+      .map(({ id }) => id)
+      .filter((id) => !handedOut.includes(id))
+      .sort(),
+  )
+  assert.equal(left.get('gold')?.length, most)
+  assert.deepEqual(
+    left
+      .get('gold')
+      ?.map(({ id }) => id)
+      .sort(),
+    got.flatMap(({ begun }) => begun).sort(),
+  )
 })
