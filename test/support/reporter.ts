@@ -17,7 +17,7 @@ interface Failure {
   readonly repeat: string
 }
 
-/** What is known of a file while it runs. */
+/** What is known of a file that runs or has failed. */
 interface OpenFile {
   /** The names of its suites and tests by id, each with its parent's. */
   readonly tests: Map<number, { name: string; parentId: number | undefined }>
@@ -32,6 +32,7 @@ export default async function* report(events: AsyncIterable<TestEvent>): AsyncGe
   const failures: Failure[] = []
   const skipped = new Map<string, number>()
   const files: { path: string; ms: number }[] = []
+  let summary: EventData.TestSummary | undefined
   let tests = 0
   let shownAt = Date.now()
   const startedAt = shownAt
@@ -69,16 +70,17 @@ export default async function* report(events: AsyncIterable<TestEvent>): AsyncGe
       }
       if (!isFile) continue
       files.push({ path, ms: data.details.duration_ms })
-      if (file.hasFailed && file.output.trim() !== '')
-        yield `\n  output of ${relative('.', path)}:\n${indent(file.output)}\n`
-      open.delete(path)
+      if (!file.hasFailed) open.delete(path)
       if (Date.now() - shownAt >= PROGRESS_EVERY_MS) {
         shownAt = Date.now()
         yield `${count(files.length, 'file')}, ${count(tests, 'test')}, ${count(failures.length, 'failure')} after ${seconds(shownAt - startedAt)}\n`
       }
-    } else if (type === 'test:summary' && data.file === undefined)
-      yield summaryOf(data, { failures, skipped, files })
+    } else if (type === 'test:summary' && data.file === undefined) summary = data
   }
+  // The last words of a file may come after its end.
+  for (const [path, { hasFailed, output }] of open)
+    if (hasFailed && output.trim() !== '') yield `\noutput of ${relative('.', path)}:\n${indent(output)}\n`
+  if (summary !== undefined) yield summaryOf(summary, { failures, skipped, files })
 }
 
 /** The results that are a failure of their own: neither one to do, nor the failure of a suite or file whose tests are listed. */

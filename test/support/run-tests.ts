@@ -7,6 +7,7 @@ const here = import.meta.dirname
 const settings = [
   `--import=${join(here, 'end-leaking-file.ts')}`,
   '--test',
+  '--test-concurrency=2',
   `--test-reporter=${join(here, 'reporter.ts')}`,
 ]
 

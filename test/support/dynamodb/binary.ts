@@ -18,23 +18,18 @@ const REMEDY =
   'Install Rust 1.88 or newer and a C compiler (https://rustup.rs; Debian 12: apt-get install cargo-web gcc libc6-dev), or set DYNOXIDE to the path of a dynoxide program.'
 
 /**
- * Returns the command that runs dynoxide: the path in the environment variable `DYNOXIDE`, `dynoxide` on the PATH, or
- * the one that an earlier {@link buildDynoxide} left in the checkout; `undefined` if there is none.
- * @throws Error if `DYNOXIDE` is set and does not name a dynoxide that the tests can use
+ * Returns the command that runs dynoxide: the path in the environment variable `DYNOXIDE`, `dynoxide` on the PATH, or the one in
+ * the checkout's cache, which is built first if there is none.
+ * @throws Error if `DYNOXIDE` is set and does not name a dynoxide that the tests can use, or if it cannot be built
  */
-export async function findDynoxide(): Promise<string | undefined> {
+export async function findOrBuildDynoxide(): Promise<string> {
   const named = process.env['DYNOXIDE']
   if (named) {
     if (await isUsable(named)) return named
     throw new Error(`DYNOXIDE is ${named}, which is not a dynoxide program of version 1.5 or a later 1.x.`)
   }
   for (const command of ['dynoxide', cachedBinary]) if (await isUsable(command)) return command
-  return undefined
-}
-
-/** Returns the command that runs dynoxide, as {@link findDynoxide} does, and builds dynoxide first if there is none. */
-export async function findOrBuildDynoxide(): Promise<string> {
-  return (await findDynoxide()) ?? (await buildDynoxide())
+  return buildDynoxide()
 }
 
 /**

@@ -5,7 +5,7 @@ import { findOrBuildDynoxide } from './binary.ts'
 import { startDynoxide } from './server.ts'
 import { useDynamoDbAt } from './test-env.ts'
 
-const DEFAULT_FILES = ['test/**/*.dynamodb.ts', 'test/store/dynamodb/contract.test.ts']
+const DEFAULT_FILES = ['test/**/*.dynamodb.ts']
 
 try {
   const server = await startDynoxide(await findOrBuildDynoxide())

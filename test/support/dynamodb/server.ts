@@ -3,7 +3,7 @@ import { type LoopbackServer, startLoopbackServer } from '../loopback-server.ts'
 /**
  * Starts dynoxide, an open-source stand-in for DynamoDB: empty, in memory, with the same tables for all credentials and
  * regions.
- * @param command what runs dynoxide, as `findDynoxide` returns it
+ * @param command what runs dynoxide, as `findOrBuildDynoxide` returns it
  * @throws Error with its output if it does not start
  */
 export function startDynoxide(command: string): Promise<LoopbackServer> {
