@@ -3,12 +3,14 @@ import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultOrder } from '../../emulator/faults.ts'
 import { createSecret } from '../../src/auth/token-format.ts'
+import { openSqliteStore } from '../../src/store/sqlite.ts'
 import { startIssuer } from '../support/identity/issuer.ts'
 import { long } from '../support/long.ts'
-import { runCli, startServer } from '../support/server-process.ts'
-import { serverEnv, tempDir, testGateway } from '../support/service.ts'
+import { FAST_SERVER, runCli, startServer } from '../support/server-process.ts'
+import { type Registered, serverEnv, tempDir, testGateway } from '../support/service.ts'
 
 const faults: (FaultOrder | undefined)[] = [
   undefined,
@@ -129,3 +131,59 @@ test(
     for (const hidden of secrets) assert.ok(!written.includes(hidden), `${hidden.slice(0, 4)}… was written`)
   },
 )
+
+test('invariant 5: no output or file of the process, its arguments and its environment contain the value of a pool key', async (t) => {
+  const gateway = await testGateway(t)
+  const dir = tempDir(t)
+  const env = { ...serverEnv(gateway, dir), POOL: 'free:3', API_PROBE_PATH: '/probe', LOG_LEVEL: 'trace' }
+  const values = new Set<string>()
+  gateway.onCall = () => {
+    for (const { value } of gateway.account.keys.values()) values.add(value)
+  }
+  const server = await startServer(t, env, FAST_SERVER)
+  const secret = (await runCli(t, ['tokens', 'create', '--label', 'x'], env)).stdout.trim()
+  const store = openSqliteStore(join(dir, 'firstkey.db'))
+  t.after(() => store.close())
+  const ready = async () => (await store.listPoolKeys()).filter(({ state }) => state === 'ready')
+  const isFull = async () => {
+    while ((await ready()).length < 3) await sleep(20)
+  }
+  async function send(path: string, token: string, body: string) {
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+    const answer = await fetch(`${server.url}${path}`, { method: 'POST', headers, body })
+    assert.equal(answer.status, 201)
+    const credential = (await answer.json()) as { ready?: boolean; api_key_value: string } & Registered
+    assert.equal(credential.ready, true, 'it is from the pool')
+    assert.ok(values.has(credential.api_key_value))
+    return credential
+  }
+
+  // Filled and handed out; refilled by imports that fail; and discarded.
+  await isFull()
+  gateway.faults.order({ operation: 'ImportApiKeys', when: 'after', kind: 'cut', times: 4 })
+  gateway.faults.order({ operation: 'UpdateApiKey', when: 'after', kind: 'cut', times: 4 })
+  const { registration_id, management } = await send('/register', secret, '{"name":"a"}')
+  await send(`/register/${registration_id}/rotate`, management.token, '{}')
+  await isFull()
+  gateway.faults.order({ operation: 'DeleteApiKey', when: 'before', kind: 'denied', times: 2 })
+  const [first] = await ready()
+  const disabled = gateway.account.keys.get(first?.apiKeyId ?? '')
+  assert.ok(disabled)
+  disabled.enabled = false
+  while ((await store.listPoolKeys()).some(({ id }) => id === first?.id)) await sleep(20)
+  await isFull()
+
+  const files = () => readdirSync(dir).map((file) => readFileSync(join(dir, file), 'latin1'))
+  const running = [
+    ...files(),
+    ...['cmdline', 'environ'].map((file) => readFileSync(`/proc/${server.child.pid}/${file}`, 'latin1')),
+  ]
+  assert.ok(readdirSync(dir).includes('firstkey.db-wal'))
+  server.child.kill('SIGTERM')
+  await server.ended()
+  const written = [...running, ...files(), server.output.stdout, server.output.stderr].join('\n')
+  assert.ok(values.size >= 6, `${values.size} values`)
+  for (const part of [registration_id, 'keys of the pool made', 'discarded', 'firstkey.db'])
+    assert.ok(written.includes(part), part)
+  for (const value of values) assert.ok(!written.includes(value), `${value.slice(0, 4)}… was written`)
+})

@@ -13,7 +13,8 @@ let offset = Number(process.env['CLOCK_OFFSET'] ?? 0)
 process.on('message', (message) => {
   offset = Number(message)
 })
-const deps = await createDeps(readConfig(process.env), createLogger('silent'), {
+const config = readConfig({ LOG_LEVEL: 'silent', ...process.env })
+const deps = await createDeps(config, createLogger(config.logLevel), {
   clock: () => Date.now() + offset,
   timing: { ...fastTiming, ...JSON.parse(process.env['TIMING'] ?? '{}') },
 })

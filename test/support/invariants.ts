@@ -6,6 +6,13 @@ import { createLeaderLease } from '../../src/registration/jobs/leader-lease.ts'
 import { recover } from '../../src/registration/jobs/recover.ts'
 import { settleDoubts } from '../../src/registration/jobs/settle-doubts.ts'
 import { switchDueKeys } from '../../src/registration/jobs/switch-keys.ts'
+import {
+  POOL_PREFIX,
+  poolKeyName,
+  registrationIdOf,
+  registrationIdOfPoolKey,
+  rotationIdOfPoolKey,
+} from '../../src/registration/key-names.ts'
 import { isInDoubt } from '../../src/registration/lifecycle.ts'
 import { defaultTiming, type Timing } from '../../src/registration/timing.ts'
 import type { Proof, Registration } from '../../src/store/records.ts'
@@ -56,8 +63,8 @@ export interface ReceivedCredential {
  * Asserts that the gateway, the store and the credentials that callers received agree:
  *
  * 1. Every received key works, or its registration or rotation has ended.
- * 2. Every key in the gateway belongs to an active registration or rotation, is on its plan, and is enabled unless it is
- *    suspended.
+ * 2. Every key in the gateway belongs to an active registration or rotation, or to the pool, is on its plan, and is enabled
+ *    unless it is suspended.
  * 3. The uses of every ordinary token are the number of its registrations that have not failed, and at most `maxUses`.
  * 4. Virtual tokens: see {@link assertPlaces}.
  *
@@ -77,14 +84,22 @@ export async function assertInvariants(
     [],
     'something is still pending or ending',
   )
+  const pool = new Map((await store.listPoolKeys()).map((one) => [one.apiKeyId, one]))
   for (const key of gateway.account.keys.values()) {
-    const registration = active.get(key.name.split(' ')[0] ?? '')
+    const poolKey = pool.get(key.id)
+    const registration = ownersOf(key.name).flatMap((id) => active.get(id) ?? [])[0]
+    if (poolKey !== undefined) {
+      assert.equal(registration, undefined, `handed out, and still in the pool: ${key.name}`)
+      assert.equal(key.name, poolKeyName(poolKey.id, poolKey.plan))
+      assert.ok(key.enabled && key.planIds.has(poolKey.usagePlanId), `dead pool key: ${key.name}`)
+      continue
+    }
     assert.ok(registration, `stray key: ${key.name}`)
     assert.equal(registration.apiKeyId, key.id, `two keys for ${registration.id}`)
     assert.equal(key.enabled, registration.suspendedAt === null, `enabled or not: ${key.name}`)
     assert.ok(key.planIds.has(registration.usagePlanId), `dead key: ${key.name}`)
   }
-  assert.equal(gateway.account.keys.size, active.size, 'an active registration has no key')
+  assert.equal(gateway.account.keys.size, active.size + pool.size, 'an active registration has no key')
   for (const { api_key_id, api_key_value, registration_id } of received) {
     const one = registrations.find(({ apiKeyId }) => apiKeyId === api_key_id)
     assert.equal(
@@ -104,6 +119,12 @@ export async function assertInvariants(
     assert.equal(token.uses, uses, `uses of ${token.label}`)
     assert.ok(token.maxUses === null || uses <= token.maxUses, `${token.label} is overspent`)
   }
+}
+
+/** Returns the ids of which one is that of the registration or rotation that has a key of this name, if it was handed out. */
+export function ownersOf(nameOfKey: string): string[] {
+  const id = registrationIdOf(nameOfKey)
+  return id.startsWith(POOL_PREFIX) ? [registrationIdOfPoolKey(id), rotationIdOfPoolKey(id)] : [id]
 }
 
 /**
