@@ -95,11 +95,11 @@ export async function issueCredential(
     }
     requireSameRequest(identity, running)
     running.waiters.push(...waiters)
-    const earlier = await running.result.catch((error: unknown) => {
+    const { registration } = await running.result.catch((error: unknown) => {
       // This request joined when the others had left already: it is being undone.
       throw failureOf(error) === 'client_closed' ? idempotencyInProgress(deps.timing) : error
     })
-    return replay(deps, attempt, earlier.registration, identity, earlier)
+    return replay(deps, attempt, registration, identity, 'minted now')
   })
 }
 
@@ -176,16 +176,13 @@ function toMintRequest(
   return { ...content, token, identity, shown, begun, call, waiters, answerBy }
 }
 
-/**
- * Returns the credential of an active registration again, to a caller that can unseal it.
- * @param mintedNow what the request that this one joined has got; `null`: the key was minted earlier
- */
+/** Returns the credential of an active registration again, to a caller that can unseal it. */
 async function replay(
   deps: IssueDeps,
   { call, request }: Attempt,
   { id }: Pick<Registration, 'id'>,
   identity: RequestIdentity,
-  mintedNow: Credential | null = null,
+  minted: 'minted now' | 'minted earlier' = 'minted earlier',
 ): Promise<Credential> {
   const registration = await deps.store.getRegistration(id)
   if (registration !== undefined) call.onPlan?.(registration.plan)
@@ -200,13 +197,12 @@ async function replay(
     // Once more: the present key was used since the key of this rotation was minted.
     await carryQuota(deps, registration, apiKeyId, AbortSignal.timeout(deps.timing.undo))
   }
-  if (mintedNow === null) await checkReplayedKey(deps, registration, apiKeyId)
+  if (minted === 'minted earlier') await checkReplayedKey(deps, registration, apiKeyId)
   const key = { keyId: apiKeyId, value: secrets.apiKeyValue, tokenId: registration.tokenId }
   const until = () => (call.isGone() ? null : call.readyBy)
-  const isReady = mintedNow?.ready || call.readyBy === null
-  const ready = isReady
-    ? (mintedNow?.ready ?? null)
-    : ((await deps.keyProbe?.untilAccepted(key, until)) ?? null)
+  const probed =
+    call.readyBy === null || secrets.seenWorking ? null : deps.keyProbe?.untilAccepted(key, until)
+  const ready = secrets.seenWorking || ((await probed) ?? null)
   // Recorded before the response: an unanswered key is undone after a day, and this one must not be.
   const answered = await deps.store.markAnswered(id, call.actor, deps.clock())
   if (answered === undefined) throw beingUndone(deps.timing)

@@ -21,6 +21,8 @@ const credentialSecrets = z.object({
   apiBaseUrl: z.string(),
   /** `null`: API_PROBE_PATH was not set. Earlier versions did not store it. */
   apiProbeUrl: z.string().nullable().default(null),
+  /** The API had accepted the key before it was handed out. A replay says so too. */
+  seenWorking: z.boolean().default(false),
 })
 
 /**

@@ -41,8 +41,8 @@ export async function recordPending(
       recorded.push({ ...request.begun, request, keyMayExist: true, apiKeyId: null })
     else if (!isAwaited(request)) request.reject(notAwaited(request))
     else {
-      const apiKeyValue = randomBase62(KEY_VALUE_LENGTH)
-      fresh.push(prepare(deps, request, { id: nextId(ids, request), owner: lease.owner, apiKeyValue }))
+      const key = { apiKeyValue: randomBase62(KEY_VALUE_LENGTH), seenWorking: false }
+      fresh.push(prepare(deps, request, { id: nextId(ids, request), owner: lease.owner, ...key }))
     }
   }
   if (fresh.length === 0) return recorded
@@ -75,13 +75,14 @@ function nextId(ids: Iterator<string>, { rotation }: MintRequest): string {
 export function prepare(
   { config, clock }: RegistrationDeps,
   request: MintRequest,
-  { id, owner, apiKeyValue }: Held & Pick<CredentialSecrets, 'apiKeyValue'>,
+  { id, owner, apiKeyValue, seenWorking }: Held & Pick<CredentialSecrets, 'apiKeyValue' | 'seenWorking'>,
 ): PendingMint {
   const { token, name, description, plan, identity, rotation, clientMetadata, federated } = request
   const now = clock()
   const lifetimeEnd = token.keyTtlMs === null ? null : now + token.keyTtlMs
   const secrets: CredentialSecrets = {
     apiKeyValue,
+    seenWorking,
     managementToken: createSecret('fkm_'),
     publicUrl: config.publicUrl,
     apiBaseUrl: config.apiBaseUrl,

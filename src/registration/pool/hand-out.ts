@@ -139,9 +139,10 @@ async function commit(deps: HandOutDeps, offers: readonly PreparedOffer[]): Prom
   return open
 }
 
-function prepareMint(deps: HandOutDeps, { request, key }: Offer): PendingMint {
+function prepareMint(deps: HandOutDeps, { request, key, ready }: PreparedOffer): PendingMint {
   const id = request.rotation === null ? registrationIdOfPoolKey(key.id) : rotationIdOfPoolKey(key.id)
-  const mint = prepare(deps, request, { id, owner: deps.pool.heldKeys.owner, apiKeyValue: key.value })
+  const secrets = { apiKeyValue: key.value, seenWorking: ready === true }
+  const mint = prepare(deps, request, { id, owner: deps.pool.heldKeys.owner, ...secrets })
   return { ...mint, keyMayExist: true, apiKeyId: key.apiKeyId }
 }
 

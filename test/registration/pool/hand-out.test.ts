@@ -10,7 +10,9 @@ import { keyName, registrationIdOfPoolKey, rotationIdOfPoolKey } from '../../../
 import { suspend } from '../../../src/registration/suspend.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
 import { FROM_THE_POOL } from '../../../src/store/pool.ts'
+import { startFederated } from '../../support/identity/federated.ts'
 import { runJobsUntilIdle } from '../../support/invariants.ts'
+import { readProblem } from '../../support/problem.ts'
 import {
   dataPlane,
   manage,
@@ -214,33 +216,14 @@ test('the time of a key begins when it is handed out', async (t) => {
 
 test('a retry with the same idempotency key gets the same pool key', async (t) => {
   const service = await startService(t)
-  const { inFlight, store } = service.deps
   const { shelf, stock } = stockedPool(service)
   const { secret } = await service.token()
   await stock(3)
   const headers = { 'idempotency-key': randomUUID() }
-  const { find } = inFlight
-  const joined = Promise.withResolvers<void>()
-  Object.assign(inFlight, {
-    find(keyHash: Uint8Array) {
-      const running = find(keyHash)
-      if (running !== undefined) joined.resolve()
-      return running
-    },
-  })
-  const { handOutPoolKeys } = store
-  store.handOutPoolKeys = async (...args) => {
-    await joined.promise
-    return handOutPoolKeys(...args)
-  }
   const register = async () => parsed(await service.register(secret, undefined, headers))
-  const answers = await Promise.all([register(), register()])
-  assert.deepEqual(
-    answers.map(({ ready }) => ready),
-    [true, true],
-  )
-  answers.push(await register())
-  assert.equal(new Set(answers.map(({ api_key_value }) => api_key_value)).size, 1)
+  const [first, joined] = await Promise.all([register(), register()])
+  assert.equal(first.ready, true)
+  assert.deepEqual([joined, await register()], [first, first])
   assert.equal(shelf.ready('demofree'), 2)
 })
 
@@ -505,4 +488,89 @@ test('a hand-out in doubt is settled: an unused key is deleted under its old nam
   await runJobsUntilIdle(service)
   assert.equal(gateway.account.keys.has(unused.apiKeyId), false)
   assert.equal(gateway.account.keys.has(used.apiKeyId), true)
+})
+
+test('a federated caller takes a pool key, and another one as it registers its name again', async (t) => {
+  const service = await startFederated(t, { grant: { overlap: '1h' } })
+  const { shelf, stock } = stockedPool(service)
+  const [first, second] = await stock(3)
+  assert.ok(first && second)
+  const jwt = service.jwt()
+  const one = await service.joined({ jwt })
+  assert.equal(one.api_key_value, first.value)
+  await service.deps.planLimits()
+  const again = await service.joined()
+  assert.equal(again.api_key_value, second.value)
+  assert.equal(again.registration_id, one.registration_id)
+  for (const { api_key_value } of [one, again]) assert.equal(await dataPlane(service, api_key_value), 200)
+  const { code } = await readProblem(await service.join({ jwt, name: 'other' }))
+  assert.equal(code, 'token_replayed')
+  assert.equal(shelf.ready('demofree'), 1)
+
+  // Two requests find the name free, and both begin.
+  const others = [service.join({ name: 'new' }), service.join({ name: 'new' })]
+  const statuses = (await Promise.all(others)).map(({ status }) => status)
+  assert.ok(statuses.includes(201), String(statuses))
+  assert.equal(
+    (await service.deps.store.listRegistrations({ limit: 10 })).filter(({ name }) => name === 'new').length,
+    1,
+  )
+})
+
+test('a rotation whose answer from the store is lost is answered with what it replaced', async (t) => {
+  const service = await startService(t)
+  const { store } = service.deps
+  const { stock } = stockedPool(service)
+  const own = await registered(service)
+  const [key] = await stock(1)
+  const { handOutPoolKeys } = store
+  store.handOutPoolKeys = async (...args) => {
+    await handOutPoolKeys(...args)
+    throw new Error('the answer is lost')
+  }
+  const rotated = await rotate(service, own)
+  assert.equal(rotated.api_key_value, key?.value)
+  assert.equal(rotated.replaced.api_key_id, own.api_key_id)
+})
+
+test('a request whose deadline passes as the store is slow costs no key', async (t) => {
+  const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '1000' } })
+  const { store } = service.deps
+  const { shelf, stock } = stockedPool(service)
+  await stock(1)
+  const { handOutPoolKeys } = store
+  store.handOutPoolKeys = async (...args) => {
+    await until(() => args[0].every(({ isAwaited }) => !isAwaited()))
+    return handOutPoolKeys(...args)
+  }
+  const answer = await service.register((await service.token()).secret)
+  assert.equal(answer.status, 503, await answer.text())
+  await service.deps.inFlight.settled()
+  assert.equal(shelf.ready('demofree'), 1)
+  assert.deepEqual(await store.listRegistrations({ limit: 10 }), [])
+})
+
+test('a service that stops answers the requests whose keys are being handed out', async (t) => {
+  const service = await startService(t, { timing: { poolRename: 0 } })
+  const { app, deps, gateway } = service
+  const { stock } = stockedPool(service)
+  const [key] = await stock(1)
+  assert.ok(key)
+  const { handOutPoolKeys } = deps.store
+  const [arrived, stopping] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  deps.store.handOutPoolKeys = async (...args) => {
+    arrived.resolve()
+    await stopping.promise
+    return handOutPoolKeys(...args)
+  }
+  const { secret } = await service.token()
+  const answer = service.register(secret)
+  await arrived.promise
+  gateway.faults.order({ operation: 'UpdateApiKey', when: 'before', kind: 'hang', times: 9 })
+  const { close } = deps
+  const closed = app.close().then(close)
+  Object.assign(deps, { close: () => closed }) // The end of the test closes once more.
+  stopping.resolve()
+  assert.equal((await parsed(await answer)).api_key_value, key.value)
+  await closed
 })
