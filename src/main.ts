@@ -116,6 +116,13 @@ async function checkUpstream({ readiness, config, log }: Deps): Promise<void> {
   }
 }
 
+/** Ends the process if the account has no room for the pool. */
+async function checkPool(deps: Deps): Promise<void> {
+  if (deps.pool === null) return
+  const { requireRoom } = await import('./registration/pool/account-room.ts')
+  await orRefuse(() => requireRoom(deps))
+}
+
 /** A store that cannot be read now says so at the first request. */
 async function warnOfRestore({ store, log }: Deps): Promise<void> {
   const asOf = await store.findRestore().catch(() => null)
@@ -153,6 +160,7 @@ process.on('SIGHUP', () => {
 const metrics = await startMetrics(config, log)
 const deps = await orRefuse(() => createDeps(config, log, { meter: metrics?.meter ?? null }))
 await checkUpstream(deps)
+await checkPool(deps)
 log.info(
   {
     public_url: config.publicUrl,

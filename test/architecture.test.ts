@@ -43,7 +43,7 @@ const mayImportWithin: Record<string, readonly string[]> = {
   mint: ['data-plane', 'idempotency'],
   pool: ['mint'],
   'data-plane': [],
-  jobs: ['idempotency'],
+  jobs: ['idempotency', 'pool'],
   queries: ['data-plane'],
   idempotency: [],
 }

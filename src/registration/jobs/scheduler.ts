@@ -27,7 +27,7 @@ export interface BackgroundWork extends Scheduler {
  * tokens, and counts for the meter if there is one. The upkeep of the pool, if there is one, runs in every process. A job that fails is logged and repeated.
  */
 export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): BackgroundWork {
-  const { clockCheck, leases, log, meter, pool, timing } = deps
+  const { clockCheck, leases, log, meter, pool, store, timing } = deps
   const reported = new Set<string>()
   const stopping = new AbortController()
   const leaderLease = createLeaderLease(deps)
@@ -65,9 +65,17 @@ export function startScheduler(deps: RecoverDeps & SettleDeps & PurgeDeps): Back
         await purgeProofs(deps, stopping.signal)
       }),
     ),
-    ...(pool === null ? [] : [pool.start()]),
+    pool === null ? repeat(timing.poolLease, whileLeading(cleanUp)) : pool.start(),
     ...(meter === null ? [] : [repeat(timing.count, countWork(deps, meter, leaderLease, stopping.signal))]),
   ]
+
+  /** Deletes the keys that processes with a pool left, when no such process runs any more. */
+  async function cleanUp(): Promise<void> {
+    if ((await store.listPoolKeys()).length === 0) return
+    // Loaded only here: most stores have no keys of a pool.
+    const { cleanUpPool } = await import('../pool/clean-up.ts')
+    await cleanUpPool(deps, stopping.signal)
+  }
 
   function reportLeft(left: readonly Registration[]): void {
     const news = left.filter(({ id }) => !reported.has(id)).map(({ id }) => id)

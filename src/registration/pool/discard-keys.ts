@@ -18,14 +18,16 @@ export function madeBy(
 
 /**
  * Deletes the keys of records that are `discarding` and held by `owner`, then the records. Those whose ids were never received
- * are found by name, once no key can be made any more. What fails is logged, and left to a later round.
+ * are found by name, once no key can be made any more. A deletion that fails is logged, and left to a later round.
+ * @returns the number of records that are removed
+ * @throws ServiceError of the store, and of API Gateway
  */
 export async function deleteDiscarded(
   deps: DiscardDeps,
   records: readonly PoolKey[],
   owner: string,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<number> {
   const { store, lowPriorityApiGateway, clock, log } = deps
   const { named = [], unnamed = [] } = Object.groupBy(records, ({ apiKeyId }) =>
     apiKeyId === null ? 'unnamed' : 'named',
@@ -58,4 +60,5 @@ export async function deleteDiscarded(
   } finally {
     if (gone.length > 0) await store.forgetPoolKeys(gone, owner)
   }
+  return gone.length
 }

@@ -8,6 +8,7 @@ import { type Extent, judge, type Look, lookAtKeys } from './look-at-keys.ts'
 import type { PoolDeps } from './pool-deps.ts'
 import type { Refill } from './refill.ts'
 import { type Place, planRound } from './share.ts'
+import { createTending } from './tend-handed-out.ts'
 import type { WarmingKey, WarmKeys } from './warm-keys.ts'
 
 /** The parts of the pool in this process. */
@@ -31,6 +32,19 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortS
   const pooled = config.plans.filter(({ name }) => config.pool.has(name))
   let checkAt = 0
   let closed: ReadonlySet<string> = new Set()
+
+  const tendHandedOut = createTending(deps)
+
+  /** A plan without a stage opens nothing: its keys are not handed out, and others would not work either. */
+  function noteClosed(now: ReadonlySet<string>): void {
+    const news = [...now].filter((id) => !closed.has(id))
+    if (news.length > 0)
+      log.warn(
+        { usage_plan_ids: news },
+        'no keys are made beforehand: the usage plan is gone, or covers no stage',
+      )
+    closed = now
+  }
 
   function placeOf(id: string): Place | undefined {
     if (refill.isMaking(id)) return 'making'
@@ -135,9 +149,15 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortS
     if (taken.length > 0 || refill.unverified() > 0 || isCheckDue) {
       const seen = await look(taken.length > 0 ? 'values' : 'all', stop)
       checkAt = performance.now() + timing.poolCheck
-      closed = seen.closed
+      noteClosed(seen.closed)
       await refill.verify(seen, stop)
       bin.push(...(await hold(taken, seen)), ...(await check(keys, seen)))
+      const recorded = new Set(keys.map(({ id }) => id))
+      const others = [...seen.keys].filter(([id]) => !recorded.has(id) && placeOf(id) === undefined)
+      await tendHandedOut(
+        others.map(([, key]) => key),
+        stop,
+      )
     }
 
     bin.push(
@@ -147,9 +167,7 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortS
       )),
     )
     bin.push(...(await take(plan.unfinished)))
-    await deleteDiscarded(deps, bin, owner, stop)
-
-    let isMoreToDo = bin.length > 0
+    let isMoreToDo = (await deleteDiscarded(deps, bin, owner, stop)) > 0
     for (const order of plan.refill)
       if (!stop.aborted && !closed.has(order.plan.usagePlanId) && (await refill.fill(order, stop)))
         isMoreToDo = true

@@ -39,7 +39,6 @@ const REPEAT_AFTER_MS = [1_000, 2_000]
 const LOOKS = 5
 /** The interval at which a refill looks whether registrations still wait (ms). */
 const YIELD_MS = 25
-const DESCRIPTION = 'made beforehand by firstkey, given to no caller yet'
 
 export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room: AccountRoom): Refill {
   const { store, lowPriorityApiGateway, config, clock, timing, log, isBusy } = deps
@@ -112,7 +111,7 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
   /** @throws ServiceError whose effect is `none` only if no key exists */
   async function makeByImport(made: readonly KeyInMaking[], signal: AbortSignal): Promise<void> {
     const keys = made.map(({ id, plan, usagePlanId, value }) => ({
-      ...{ name: poolKeyName(id, plan), description: DESCRIPTION, usagePlanId, value },
+      ...{ name: poolKeyName(id, plan), description: '', usagePlanId, value },
     }))
     let result = await lowPriorityApiGateway.importKeys(keys, signal)
     let isFirst = true
@@ -153,7 +152,7 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
     for (const { of: _of, importedAt: _at, ...key } of made) {
       const { id, plan, usagePlanId, value } = key
       const name = poolKeyName(id, plan)
-      const created = await lowPriorityApiGateway.createKey({ name, description: DESCRIPTION, value }, signal)
+      const created = await lowPriorityApiGateway.createKey({ name, description: '', value }, signal)
       const attachment = { keyId: created.id, keyName: keyNamePrefix([id]), usagePlanId, check: true }
       await lowPriorityApiGateway.attachKey(attachment, signal).catch((error: unknown) => {
         throw asPossible(error)

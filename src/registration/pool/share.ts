@@ -103,7 +103,7 @@ function planOne(one: PlanSituation): RoundPlan {
   return {
     take: [...take, ...lost.filter((key) => !giveUp.includes(key))],
     giveUp,
-    discard: [...unwanted, ...outdated, ...tooOld(situation, own, size)],
+    discard: [...unwanted, ...outdated, ...(own.length < share ? [] : tooOld(situation, own, share))],
     unfinished: [],
     refill: plan === undefined || count <= 0 ? [] : [{ plan, count, most: size }],
   }
@@ -113,10 +113,10 @@ function planOne(one: PlanSituation): RoundPlan {
 const byUse = (a: PoolKey, b: PoolKey) =>
   Number(b.state === 'ready') - Number(a.state === 'ready') || a.createdAt - b.createdAt
 
-/** Returns the keys to replace because of their age: a part at a time, while no others are on their way. */
-function tooOld({ placeOf, maxAgeMs, now }: Situation, own: readonly PoolKey[], size: number): PoolKey[] {
+/** Returns the keys to replace because of their age, of a full share: a part at a time, while no others are on their way. */
+function tooOld({ placeOf, maxAgeMs, now }: Situation, own: readonly PoolKey[], share: number): PoolKey[] {
   const isOnItsWay = own.some(({ id }) => ['warming', 'making'].includes(placeOf(id) ?? ''))
   if (isOnItsWay) return []
   const old = own.filter(({ id, createdAt }) => placeOf(id) === 'ready' && createdAt <= now - maxAgeMs)
-  return old.slice(0, Math.max(1, Math.floor(size * RENEWED_AT_ONCE)))
+  return old.slice(0, Math.max(1, Math.floor(share * RENEWED_AT_ONCE)))
 }

@@ -1,55 +1,103 @@
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { Gateway } from '../../../emulator/gateway.ts'
-import { POOL_PREFIX } from '../../../src/registration/key-names.ts'
-import type { PoolKey } from '../../../src/store/pool.ts'
-import { fastTiming } from '../../support/invariants.ts'
-import { dataPlane, type Service, type ServiceOptions, startService } from '../../support/service.ts'
-
-const poolKeysOf = (gateway: Gateway) =>
-  [...gateway.account.keys.values()].filter(({ name }) => name.startsWith(POOL_PREFIX))
-
-/** Waits for a state of the pool's records. */
-async function until(
-  service: Service,
-  holds: (keys: PoolKey[]) => boolean,
-  what: string,
-): Promise<PoolKey[]> {
-  const end = Date.now() + 20_000
-  for (;;) {
-    const keys = await service.deps.store.listPoolKeys()
-    if (holds(keys)) return keys
-    if (Date.now() > end)
-      assert.fail(`${what}: ${JSON.stringify(keys)}\n${service.logLines.slice(-20).join('')}`)
-    await sleep(20)
-  }
-}
-const allReady = (count: number) => (keys: PoolKey[]) =>
-  keys.length === count && keys.every(({ state }) => state === 'ready')
-
-const start = (t: TestContext, options: ServiceOptions = {}) =>
-  startService(t, {
-    ...options,
-    timing: { ...fastTiming, ...options.timing },
-    env: { POOL: 'gold:5,free:3', POOL_SETTLE: '0', ...options.env },
-  })
+import { test } from 'node:test'
+import { callsOf, poolKeysIn, readyHere, startPooled, until, untilReady } from '../../support/pool-states.ts'
+import { dataPlane, registered } from '../../support/service.ts'
 
 test('the pool fills to POOL with one import a plan, and its keys work', async (t) => {
-  const service = await start(t)
-  const keys = await until(service, allReady(8), 'full')
-  assert.deepEqual(
-    Object.entries(Object.groupBy(keys, ({ plan }) => plan))
-      .map(([plan, some]) => [plan, some?.length])
-      .sort(),
-    [
-      ['free', 3],
-      ['gold', 5],
-    ],
-  )
-  const made = poolKeysOf(service.gateway)
-  assert.equal(made.length, 8)
+  const service = await startPooled(t, { env: { POOL: 'gold:5,free:3' } })
+  const keys = await untilReady(service, 8)
+  assert.equal(keys.filter(({ plan }) => plan === 'gold').length, 5)
   assert.deepEqual(service.gateway.answers['ImportApiKeys'], { 201: 2 })
+  const made = poolKeysIn(service.gateway)
+  assert.equal(made.length, 8)
   for (const { value } of made) assert.equal(await dataPlane(service, value), 200)
-  assert.equal(service.deps.pool?.heldKeys.ready('demogold'), 5)
+  assert.equal(readyHere(service), 5)
+  for (const { value } of made) assert.ok(!service.logLines.join('').includes(value), 'no value is logged')
+})
+
+test('a key that is handed out is replaced, and there are never more keys than POOL beyond those handed out', async (t) => {
+  const service = await startPooled(t, { env: { USAGE_PLANS: 'gold=demogold', POOL: 'gold:3' } })
+  const { gateway } = service
+  await untilReady(service, 3)
+  let handedOut = 0
+  let most = 0
+  gateway.onCall = () => {
+    most = Math.max(most, gateway.account.keys.size - handedOut)
+  }
+  for (let i = 0; i < 8; i++) {
+    // Counted before it begins, so that a key of a registration alone does not count either.
+    handedOut += 1
+    const answer = await registered(service)
+    assert.equal(await dataPlane(service, answer.api_key_value), 200)
+  }
+  await untilReady(service, 3)
+  assert.ok(most <= 3, `${most} keys beyond those handed out`)
+  assert.equal(gateway.account.keys.size, 11)
+  await until(service, () => poolKeysIn(gateway).length === 3, 'those handed out are renamed')
+})
+
+test('a key that an operator disables, detaches or deletes is not handed out, and is replaced', async (t) => {
+  const service = await startPooled(t)
+  const { account } = service.gateway
+  const before = await untilReady(service, 4)
+  const [disabled, detached, deleted, kept] = before.map(({ apiKeyId }) => account.key(apiKeyId ?? ''))
+  assert.ok(disabled && detached && deleted && kept)
+  disabled.enabled = false
+  account.detach('demogold', detached.id)
+  account.deleteKey(deleted.id)
+  const gone = [disabled, detached, deleted].map(({ id }) => id)
+  await until(
+    service,
+    async () => {
+      const keys = await service.deps.store.listPoolKeys()
+      const isReplaced = keys.every(
+        ({ apiKeyId, state }) => !gone.includes(apiKeyId ?? '') && state === 'ready',
+      )
+      return keys.length === 4 && isReplaced
+    },
+    'three are replaced',
+  )
+  assert.deepEqual(
+    poolKeysIn(service.gateway)
+      .map(({ id }) => id)
+      .filter((id) => [...gone, kept.id].includes(id)),
+    [kept.id],
+  )
+})
+
+test('keys older than POOL_MAX_AGE are replaced, a part at a time', async (t) => {
+  let passed = 0
+  const service = await startPooled(t, {
+    env: { POOL: 'gold:4', POOL_MAX_AGE: '24h' },
+    clock: () => Date.now() + passed,
+  })
+  const before = new Set((await untilReady(service, 4)).map(({ id }) => id))
+  passed = 24 * 3_600_000
+  let fewest = 4
+  await until(
+    service,
+    async () => {
+      const keys = await service.deps.store.listPoolKeys()
+      fewest = Math.min(fewest, keys.filter(({ state }) => state === 'ready').length)
+      return keys.length === 4 && keys.every(({ id, state }) => !before.has(id) && state === 'ready')
+    },
+    'all are replaced',
+  )
+  assert.ok(fewest >= 3, `${fewest} were ready`)
+  assert.equal(poolKeysIn(service.gateway).length, 4)
+})
+
+test('while the plan covers no stage, nothing is handed out or made; then the pool fills again', async (t) => {
+  const service = await startPooled(t)
+  const { gateway } = service
+  await untilReady(service, 4)
+  const plan = gateway.account.plan('demogold')
+  const { apiStages } = plan
+  plan.apiStages = []
+  await until(service, () => poolKeysIn(gateway).length === 0, 'the keys are deleted')
+  assert.equal(readyHere(service), 0)
+  assert.ok(service.logLines.some((line) => line.includes('covers no stage')))
+  plan.apiStages = apiStages
+  await untilReady(service, 4)
+  assert.equal(callsOf(gateway, 'ImportApiKeys').length, 2)
 })

@@ -123,6 +123,7 @@ test('old keys are replaced a quarter at a time, and none while others are on th
   const holders = [holder('a', { gold: 8 })]
   assert.deepEqual(plan({ keys: old, holders }).discard, ['g0', 'g1'])
   assert.deepEqual(plan({ keys: old, holders }, { g7: 'warming' }).discard, [])
+  assert.deepEqual(plan({ keys: old.slice(0, 7), holders }).discard, [])
   assert.deepEqual(plan({ keys: old.slice(0, 1), holders: [holder('a', { gold: 1 })] }).discard, ['g0'])
   assert.deepEqual(plan({ keys: keys(8, 'g', { createdAt: NOW - 24 * HOUR_MS + 1 }), holders }).discard, [])
 })

@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  callsOf,
+  poolKeysIn,
+  readyHere,
+  startPooled,
+  until,
+  untilReady,
+  untilRecords,
+} from '../../support/pool-states.ts'
+import type { Service } from '../../support/service.ts'
+
+const stop = ({ deps }: Service) => deps.pool?.start().stop()
+
+test('POOL counts for all processes together: each holds its share, and a stop hands it over at once', async (t) => {
+  const first = await startPooled(t, { env: { POOL: 'gold:6' } })
+  await untilReady(first, 6)
+  const second = await startPooled(t, { beside: first, env: { POOL: 'gold:6' } })
+  await until(second, () => readyHere(first) === 3 && readyHere(second) === 3, 'three each')
+  assert.equal((await untilReady(first, 6)).length, 6)
+  assert.equal(callsOf(first.gateway, 'ImportApiKeys').length, 1, 'none is made anew')
+  await stop(first)
+  const reads = callsOf(second.gateway, 'ImportApiKeys').length
+  await until(second, () => readyHere(second) === 6, 'the second holds all')
+  assert.equal(callsOf(second.gateway, 'ImportApiKeys').length, reads)
+  assert.equal(poolKeysIn(second.gateway).length, 6)
+  assert.equal(callsOf(second.gateway, 'DeleteApiKey').length, 0)
+})
+
+test('the keys of a process that died are taken over by one read, and keep their state', async (t) => {
+  const first = await startPooled(t)
+  const before = await untilReady(first, 4)
+  await stop(first)
+  const { store, clock } = first.deps
+  // As it was killed: its keys are held until its time is over.
+  const until1 = clock() + 500
+  await store.renewPoolHolder({ owner: 'dead', until: until1, sizes: { gold: 4 } })
+  await store.takePoolKeys(
+    before.map(({ id }) => id),
+    'dead',
+    clock(),
+  )
+  const reads: number[] = []
+  first.gateway.onCall = (operation, moment) => {
+    if (operation === 'GetApiKeys' && moment === 'arrived') reads.push(clock())
+  }
+  const second = await startPooled(t, {
+    beside: first,
+    timing: { poolCheck: 600_000, countAccount: 600_000 },
+  })
+  await until(second, () => readyHere(second) === 4, 'taken over')
+  assert.ok(clock() >= until1)
+  // The account was counted, the first round looked at what there is, and the keys were read once.
+  assert.ok(reads.length <= 3, `${reads.length} reads`)
+  assert.equal(callsOf(second.gateway, 'ImportApiKeys').length, 1)
+  assert.equal(callsOf(second.gateway, 'DeleteApiKey').length, 0)
+  assert.deepEqual(
+    (await untilReady(second, 4)).map(({ id }) => id),
+    before.map(({ id }) => id),
+  )
+})
+
+test('of two processes that find free keys, each key is held by one, and none is made anew', async (t) => {
+  const first = await startPooled(t, { env: { POOL: 'gold:8' } })
+  await untilReady(first, 8)
+  await stop(first)
+  const [second, third] = await Promise.all([
+    startPooled(t, { beside: first, env: { POOL: 'gold:8' } }),
+    startPooled(t, { beside: first, env: { POOL: 'gold:8' } }),
+  ])
+  assert.ok(second && third)
+  await until(second, () => readyHere(second) === 4 && readyHere(third) === 4, 'four each')
+  assert.equal(callsOf(first.gateway, 'ImportApiKeys').length, 1)
+})
+
+test('what a dead process was making is used if it exists, and otherwise forgotten when it can exist no more', async (t) => {
+  const first = await startPooled(t, { env: { POOL: 'gold:2' }, timing: { undo: 400 } })
+  await untilReady(first, 2)
+  await stop(first)
+  const { store, clock } = first.deps
+  const [made] = await store.listPoolKeys()
+  assert.ok(made)
+  // One whose import worked, and one whose import never arrived.
+  await store.takePoolKeys([made.id], 'dead', clock())
+  const records = ['pool_a_1', 'pool_a_2'].map((id) => ({
+    id,
+    plan: 'gold',
+    usagePlanId: 'demogold',
+  }))
+  await store.beginPoolKeys(
+    records.map((record) => ({ ...record, createdAt: clock() })),
+    'dead',
+    9,
+  )
+  first.gateway.account.rename(first.gateway.account.key(made.apiKeyId ?? ''), 'pool_a_1 gold')
+  const second = await startPooled(t, { beside: first, env: { POOL: 'gold:4' }, timing: { undo: 400 } })
+  const keys = await untilReady(second, 4)
+  assert.ok(!keys.some(({ id }) => id === 'pool_a_2'))
+})
+
+test('after POOL shrinks the surplus is deleted, and so are the keys of a plan that is not in it any more', async (t) => {
+  const first = await startPooled(t, { env: { POOL: 'gold:4,free:3' } })
+  await untilReady(first, 7)
+  await stop(first)
+  const second = await startPooled(t, { beside: first, env: { POOL: 'gold:2' } })
+  await until(second, () => poolKeysIn(second.gateway).length === 2, 'the surplus is deleted')
+  const left = await untilReady(second, 2)
+  assert.ok(left.every(({ plan }) => plan === 'gold'))
+  assert.equal(readyHere(second), 2)
+  await stop(second)
+  // The name of the plan stands for another usage plan now.
+  const third = await startPooled(t, { beside: first, env: { USAGE_PLANS: 'gold=demofree', POOL: 'gold:2' } })
+  const other = await untilRecords(
+    third,
+    (keys) =>
+      keys.length === 2 && keys.every((key) => key.usagePlanId === 'demofree' && key.state === 'ready'),
+    'of the other usage plan',
+  )
+  assert.equal(other.length, 2)
+  assert.equal(poolKeysIn(third.gateway).length, 2)
+})
