@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb'
 import { issueBootstrapToken } from '../../src/auth/bootstrap-token.ts'
 import { POOL_PREFIX } from '../../src/registration/key-names.ts'
 import { SERVICE } from '../../src/store/audit.ts'
@@ -138,6 +139,16 @@ test('two replicas on one table share a pool: no two clients get one key, POOL c
     [],
   )
   assert.equal((await store.getToken(token.id))?.uses, received.size)
+  const client = new DynamoDBClient(table)
+  t.after(() => client.destroy())
+  const items: unknown[] = []
+  for await (const { Items = [] } of paginateScan({ client }, { TableName: table.table }))
+    items.push(...Items)
+  const text = JSON.stringify(items, (_name, value) =>
+    value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value,
+  )
+  for (const { value } of gateway.account.keys.values())
+    assert.ok(!text.includes(value), 'no value is stored')
   const entries = await store.listAudit({ limit: 10_000 })
   const pooled = entries.filter(({ detail }) => detail === FROM_THE_POOL).length
   assert.ok(pooled >= 3 * SIZE, `${pooled} of ${received.size} keys are from the pool`)
