@@ -15,14 +15,14 @@ import { sqliteUpkeep } from './sqlite/upkeep.ts'
 import type { Store } from './store.ts'
 
 /**
- * Opens the embedded store: one SQLite file in WAL mode, flushed to disk at every commit, shared by any number of
+ * Opens the embedded store: one SQLite file in WAL mode, on disk before a write resolves, shared by any number of
  * processes on one machine.
  * @param path a file path, or `:memory:`. A missing file is created with its folder, readable by this user only
  * @throws Error that names the path if it cannot be opened, is no database, or was written by a newer version
  */
 export function openSqliteStore(path: string, log?: Log, onCommit?: OnCommit): Store {
   const connection = connect(path, log, onCommit)
-  const { db, storeId, use, transact } = connection
+  const { db, storeId, use, transact, close } = connection
   const sql = prepareStatements(db)
   const audit = sqliteAudit(connection)
   return {
@@ -50,6 +50,6 @@ export function openSqliteStore(path: string, log?: Log, onCommit?: OnCommit): S
     ...audit.trail,
 
     ping: async () => void (await transact(() => sql.ping.run())),
-    close: async () => db.close(),
+    close,
   }
 }

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { statSync } from 'node:fs'
+import { realpathSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ServiceError } from '../../errors.ts'
@@ -11,9 +11,15 @@ import { watchOpenFiles } from './open-files.ts'
 import { createPrivateFile, makeFilesPrivate } from './private-files.ts'
 import { migrate, requireOwnSchema } from './schema.ts'
 import { ensureStoreId } from './store-id.ts'
+import { createWalFlush } from './wal-flush.ts'
 
 /** The time for which opening waits, in milliseconds: another process that starts now may be migrating the file. */
 const OPEN_TIMEOUT_MS = 5_000
+/**
+ * The pages of the WAL (16 MB) at which a commit moves them into the main file, and blocks the process for that. A registration
+ * takes about 20: with SQLite's 1,000, the slowest in a hundred would be those that do this.
+ */
+const CHECKPOINT_PAGES = 4_000
 /** SQLite's result codes for a database that another connection has locked, and for a violated constraint. */
 const SQLITE_BUSY = 5
 const SQLITE_CONSTRAINT = 19
@@ -29,8 +35,13 @@ export interface SqliteConnection {
    * @throws ServiceError `store_unavailable` if SQLite cannot do it now, or if the files at the path are not the open ones
    */
   use<T>(work: () => T): Promise<T>
-  /** Runs `work` in one write transaction. @throws ServiceError as {@link use} */
+  /**
+   * Runs `work` in one write transaction, and resolves when it is on the disk. Others may read it a moment earlier.
+   * @throws ServiceError as {@link use}; if the disk failed, the transaction may be in effect all the same
+   */
   transact<T>(work: () => T): Promise<T>
+  /** Waits for the transactions that are being written to the disk, and closes the database. */
+  close(): Promise<void>
 }
 
 /**
@@ -49,24 +60,40 @@ export function connect(named: string, log?: Log, onCommit?: OnCommit): SqliteCo
   }
   const { db, storeId } = opened
   const files = path === MEMORY ? undefined : watchOpenFiles(path, applicationIdOf(db), log)
+  const wal = path === MEMORY ? undefined : createWalFlush(`${realpathSync(path)}-wal`, log)
   const queue = createLockQueue(isLocked, unavailable)
+  const alreadyLogged = log !== undefined
 
   /** Just before `work`: it may have waited for a lock. */
   const inOwnFiles =
     <T>(work: () => T) =>
     () => {
-      const why = files?.whyLost()
-      if (why !== undefined) throw unavailable(new Error(why), { alreadyLogged: log !== undefined })
+      // After a flush that failed, only a new start shows what is on the disk: opening checks the WAL, a later flush does not.
+      const why = files?.whyLost() ?? wal?.whyFailed()
+      if (why !== undefined) throw unavailable(new Error(why), { alreadyLogged })
       return work()
     }
 
-  const transact = <T>(work: () => T) =>
-    measureCommit(onCommit, () => queue.inOrder(inOwnFiles(() => inTransaction(db, work))).catch(rethrow))
+  async function transactOnDisk<T>(work: () => T): Promise<T> {
+    const result = await queue.inOrder(inOwnFiles(() => inTransaction(db, work))).catch(rethrow)
+    await wal?.flushed().catch((error: unknown) => {
+      throw unavailable(error, { alreadyLogged })
+    })
+    return result
+  }
+
+  const transact = <T>(work: () => T) => measureCommit(onCommit, () => transactOnDisk(work))
 
   // A read needs no lock as a rule, and finds what was committed, so it does not wait behind writes.
   const use = <T>(work: () => T) => queue.atOnce(inOwnFiles(work)).catch(rethrow)
 
-  return { db, storeId, use, transact }
+  return {
+    ...{ db, storeId, use, transact },
+    async close() {
+      await wal?.close()
+      db.close()
+    },
+  }
 }
 
 type Opened = Pick<SqliteConnection, 'db' | 'storeId'>
@@ -107,8 +134,11 @@ function tryToOpen(path: string, log?: Log): Opened {
       migrate(db)
       return ensureStoreId(db)
     })
-    // From here on waiting is the task of the queue: SQLite would block the whole process.
-    db.exec('PRAGMA busy_timeout = 0')
+    // From here on waiting, for locks and for the disk, is the task of this process: SQLite would block all of it. With NORMAL it
+    // flushes where its file depends on the order (a checkpoint), but not at a commit.
+    db.exec(
+      `PRAGMA busy_timeout = 0; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`,
+    )
     return { db, storeId }
   } catch (error) {
     db.close()
