@@ -58,6 +58,7 @@ async function stats(
   const inDoubt = (await listDoubts(store, systemClock())).length
   const refusals = await refusalsOfLastHour(store)
   const pool = await readPool(store, systemClock())
+  const pooled = pool.plans.flatMap(({ counts }) => Object.values(counts)).reduce((sum, n) => sum + n, 0)
   const account = await countKeys()
   if (json) {
     printJson({
@@ -66,7 +67,7 @@ async function stats(
       in_doubt: inDoubt,
       keys,
       key_quota: KEY_QUOTA,
-      account_keys: typeof account === 'string' ? null : accountJson(account, keys),
+      account_keys: typeof account === 'string' ? null : accountJson(account, keys + pooled),
       counts: counts.map(({ plan, status: standing, count }) => ({ plan, standing, count })),
       pool: plansJson(pool, systemClock()),
       refused_last_hour: refusals.map(([code, at]) => ({ code, last_at: isoTime(at) })),
@@ -75,12 +76,12 @@ async function stats(
     const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
     if (rows.length > 0) write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
     note(`Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of this store: ${keys}.`)
-    note(`Names of this store's keys begin with reg_${store.id} and rot_${store.id}.`)
+    note(`Names of this store's keys begin with reg_${store.id}, rot_${store.id} and pool_${store.id}.`)
     for (const { plan, size, counts } of pool.plans)
       note(
         `Pool of plan ${plan}: ${counts.ready === 0 ? `empty, of ${number(size)} keys` : `${number(counts.ready)} of ${number(size)} keys are ready`}.`,
       )
-    if (typeof account !== 'string') note(describeAccount(account, keys))
+    if (typeof account !== 'string') note(describeAccount(account, keys + pooled))
     for (const [code, at] of refusals) note(`Refused in the last hour: ${code}, last at ${showTime(at)}`)
   }
   if (typeof account === 'string')
@@ -89,7 +90,7 @@ async function stats(
     )
 }
 
-/** `other` and `room` are what the store's keys and all keys leave; while keys are made or deleted they are a little off. */
+/** `other` and `room` are what the store's keys, with those of the pool, and all keys leave; while keys are made or deleted they are a little off. */
 function accountJson({ count, isComplete }: Exclude<AccountKeys, string>, own: number) {
   const [other, room] = [Math.max(0, count - own), Math.max(0, KEY_QUOTA - count)]
   return { total: count, other, room, complete: isComplete }

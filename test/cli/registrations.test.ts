@@ -94,6 +94,7 @@ test(
         { plan: 'free', standing: 'revoked', count: 1 },
         { plan: 'gold', standing: 'active', count: 1 },
       ],
+      pool: [],
       refused_last_hour: [],
     })
     const shown = await cli('registrations', 'show', golden.registration_id)
