@@ -21,7 +21,12 @@ export const GROUP_SIZE = 500
  * before store ids have no part for the store.
  */
 export function newRegistrationIds(storeId: string, count: number): string[] {
-  return newIds(ID_PREFIX, storeId, count)
+  return [...endlessRegistrationIds(storeId).take(count)]
+}
+
+/** Creates registration ids like {@link newRegistrationIds}, one after the other: those of one batch share its groups. */
+export function endlessRegistrationIds(storeId: string): IteratorObject<string, never> {
+  return newIds(ID_PREFIX, storeId)
 }
 
 /**
@@ -29,15 +34,14 @@ export function newRegistrationIds(storeId: string, count: number): string[] {
  * rotation that is given such a key has the same id with its own prefix.
  */
 export function newPoolKeyIds(storeId: string, count: number): string[] {
-  return newIds(POOL_PREFIX, storeId, count)
+  return [...newIds(POOL_PREFIX, storeId).take(count)]
 }
 
-function newIds(prefix: string, storeId: string, count: number): string[] {
-  let group = ''
-  return Array.from({ length: count }, (_, i) => {
-    if (i % GROUP_SIZE === 0) group = `${prefix}${storeId}_${randomBase62(GROUP_LENGTH)}`
-    return `${group}${randomBase62(OWN_LENGTH)}`
-  })
+function* newIds(prefix: string, storeId: string): Generator<string, never> {
+  for (;;) {
+    const group = `${prefix}${storeId}_${randomBase62(GROUP_LENGTH)}`
+    for (let i = 0; i < GROUP_SIZE; i++) yield `${group}${randomBase62(OWN_LENGTH)}`
+  }
 }
 
 /** Returns the id of the registration that is given this pool key. */

@@ -14,8 +14,8 @@ export interface BatchSize {
 const FIRST_LIMIT = 1_000
 const FIRST_EXPECTED_MS = 1_000
 const LOWEST_LIMIT = 10
-/** A full import that is faster doubles the limit; one that takes more than twice as long halves it. */
-const GOOD_MS = 1_500
+/** An import that takes longer halves the limit. One that takes less than half of it shows how many keys take so long (ms). */
+const LONGEST_MS = 3_000
 
 /** @param highest the configured maximum */
 export function createBatchSize(highest: number): BatchSize {
@@ -31,8 +31,9 @@ export function createBatchSize(highest: number): BatchSize {
     imported(count, ms) {
       // The duration of a small import says little about large ones, unless it is long.
       if (count >= limit / 2 || ms > expectedMs) expectedMs = (expectedMs + ms) / 2
-      if (ms > 2 * GOOD_MS) shrink(count)
-      else if (ms < GOOD_MS && count >= limit) limit = Math.min(highest, limit * 2)
+      if (ms > LONGEST_MS) shrink(count)
+      else if (ms < LONGEST_MS / 2)
+        limit = Math.min(highest, Math.max(limit, Math.floor((count * LONGEST_MS) / ms)))
     },
     failed: shrink,
   }

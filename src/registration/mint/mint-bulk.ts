@@ -40,11 +40,13 @@ const ENOUGH_ALONE = 2
  * rejected, or that fails, is split until the keys that it fails for are alone; the others are not affected. The first key, or
  * two, are tried alone at once: they show whether imports, some keys or API Gateway itself are at fault. Never throws:
  * registrations that fail are undone, and their requests rejected.
+ * @param imported is called when the last import has ended, while keys are still being checked
  */
 export async function mintBulk(
   deps: MintDeps,
   mints: readonly PendingMint[],
   signal: AbortSignal,
+  imported: () => void,
 ): Promise<void> {
   const lessons: Lessons = {
     startedAt: performance.now(),
@@ -59,6 +61,7 @@ export async function mintBulk(
   /** Verifications that run while the next part is imported. */
   const verifying: Promise<void>[] = []
   await importPart(mints)
+  imported()
   await Promise.all(verifying)
 
   async function importPart(part: readonly PendingMint[]): Promise<void> {

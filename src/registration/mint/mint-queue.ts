@@ -1,8 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { abortAfter } from '../../abort-after.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
 import { createFairQueue } from '../fair-queue.ts'
+import { endlessRegistrationIds } from '../key-names.ts'
 import { overloaded } from '../use-case-errors.ts'
 import { createAwaitReady } from './await-ready.ts'
+import type { Batch } from './batch.ts'
 import { createBatchSize } from './batch-size.ts'
 import { createCircuitBreaker } from './circuit-breaker.ts'
 import { mintBulk } from './mint-bulk.ts'
@@ -29,11 +32,21 @@ export interface MintQueue {
   settled(): Promise<void>
 }
 
-/** While one batch is with API Gateway, a full next one is recorded and waits: imports follow each other without a gap. */
-const FULL_BATCHES_AT_ONCE = 2
+/** While the keys of one batch are imported, the next one grows by so many requests or more: each step is a commit. */
+const GROW_BY = 250
+/** The most requests that one step records: the commit blocks the process. */
+const GROW_BY_MOST = 1_000
 /** A batch that takes longer than this (ms) does not delay the next one, as far as API Gateway allows it. */
 const SLOW_MS = 3_000
 const MOST_AT_ONCE = 4
+/**
+ * The import of a batch leaves while the keys of earlier ones are checked, if it has so many requests, and is this large a part
+ * of them. Smaller ones wait for callers that were just answered and come again: the account's quota demands few batches.
+ */
+const EARLY_SIZE = 100
+const EARLY_PART = 1 / 2
+/** In a storm of requests the event loop may not turn for seconds. As many as that start without a turn after so long (ms). */
+const OVERDUE_MS = 100
 /**
  * After a batch of several, the next one waits this long (ms) for as many: callers that were just answered come again, or
  * others do, and one larger batch serves them sooner than two small ones.
@@ -46,14 +59,16 @@ const SINGLE_EXPECTED_MS = 300
 export function createMintQueue(deps: RegistrationDeps): MintQueue {
   const { config, leases, log, standingFaults, timing } = deps
   const queue = createFairQueue<MintRequest>(config.queueMax)
-  /** The running batches, and when they were started. */
-  const active = new Map<Promise<void>, number>()
+  const active = new Set<Batch>()
+  const running = new Set<Promise<void>>()
+  let growing: Batch | undefined
   const tasks = new Set<Promise<void>>()
   let singleMs = SINGLE_EXPECTED_MS
   let gatherUntil = 0
   let gatherEnough = 0
   let gathering: NodeJS.Timeout | undefined
   let isWaking = false
+  let wokenAt = 0
 
   const mintDeps: MintDeps = {
     ...deps,
@@ -93,18 +108,27 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     return Math.floor(ahead / limit()) * expectedMs() + SINGLE_EXPECTED_MS
   }
 
+  /** Reports whether the next batch may be minted now, beside those that run. */
   function mayStart(): boolean {
-    if (active.size === 0) return true
-    if (active.size >= MOST_AT_ONCE) return false
-    if (!usesImports()) return active.size < SINGLE_AT_ONCE
-    if (queue.size() >= mintDeps.batchSize.limit()) return active.size < FULL_BATCHES_AT_ONCE
-    return [...active.values()].every((startedAt) => performance.now() - startedAt > SLOW_MS)
+    const others = [...active].filter((one) => one !== growing)
+    if (others.length === 0) return true
+    if (others.length >= MOST_AT_ONCE) return false
+    if (!usesImports()) return others.length < SINGLE_AT_ONCE
+    if (others.every(({ startedAt }) => performance.now() - startedAt > SLOW_MS)) return true
+    if (others.some(({ stage }) => stage === 'importing')) return false
+    const size = queue.size() + (growing?.requests.length ?? 0)
+    const largest = Math.max(...others.map(({ requests }) => requests.length))
+    return size >= Math.max(EARLY_SIZE, EARLY_PART * largest)
   }
 
   /** Starts batches in the next turn of the event loop: requests that arrived together are served together. */
   function wake(): void {
-    if (isWaking) return
+    if (isWaking) {
+      if (queue.size() >= EARLY_SIZE && performance.now() - wokenAt > OVERDUE_MS) startBatches()
+      return
+    }
     isWaking = true
+    wokenAt = performance.now()
     setImmediate(() => {
       isWaking = false
       const gatherMs = gatherUntil - performance.now()
@@ -116,40 +140,78 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
   function startBatches(): void {
     clearTimeout(gathering)
     gathering = undefined
-    while (queue.size() > 0 && mayStart()) {
-      const requests = queue.take(usesImports() ? mintDeps.batchSize.limit() : 1)
-      const running = run(requests)
-        .catch((error: unknown) => {
-          log.error({ err: error, count: requests.length }, 'batch failed')
-          for (const { reject } of requests) reject(error)
-        })
-        .finally(() => {
-          active.delete(running)
-          if (requests.length > 1) {
-            gatherUntil = performance.now() + GATHER_MS
-            gatherEnough = requests.length
-          }
-          wake()
-        })
-      active.set(running, performance.now())
-      setTimeout(wake, SLOW_MS + 1).unref()
+    wokenAt = performance.now()
+    while (queue.size() > 0 || growing !== undefined) {
+      const starts = mayStart()
+      const limit = usesImports() ? mintDeps.batchSize.limit() : 1
+      const room = Math.max(0, limit - (growing?.requests.length ?? 0))
+      if (!starts && (!usesImports() || room === 0 || queue.size() < GROW_BY)) return
+      growing ??= openBatch()
+      addTo(growing, queue.take(starts ? room : Math.min(room, GROW_BY_MOST)))
+      if (!starts) break
+      start(growing)
+      growing = undefined
     }
+    if (queue.size() >= GROW_BY) wake()
   }
 
-  async function run(queued: readonly MintRequest[]): Promise<void> {
+  function openBatch(): Batch {
+    const batch: Batch = {
+      ...{ lease: leases.hold(), ids: endlessRegistrationIds(deps.store.id) },
+      ...{ requests: [], recorded: Promise.resolve([]), stage: 'growing', startedAt: performance.now() },
+    }
+    active.add(batch)
+    return batch
+  }
+
+  /** Records requests as part of a batch. Those that no batch can serve are rejected. */
+  function addTo(batch: Batch, queued: readonly MintRequest[]): void {
     const requests = rejectHopeless(queued)
     if (requests.length === 0) return
-    const startedAt = performance.now()
-    const sharers = active.size + 1
-    const lease = leases.hold()
+    batch.requests.push(...requests)
+    const recording = recordPending(mintDeps, requests, batch)
+    batch.recorded = Promise.all([batch.recorded, recording]).then((parts) => parts.flat())
+    batch.recorded.catch(() => undefined) // Its end is seen when the batch is minted.
+  }
+
+  /** Mints a batch. Does not grow any more. */
+  function start(batch: Batch): void {
+    const { requests } = batch
+    batch.stage = 'importing'
+    batch.startedAt = performance.now()
+    const isMinted = mint(batch)
+      .catch((error: unknown) => {
+        log.error({ err: error, count: requests.length }, 'batch failed')
+        for (const { reject } of requests) reject(error)
+      })
+      .finally(() => {
+        running.delete(isMinted)
+        active.delete(batch)
+        leases.drop(batch.lease.owner)
+        if (requests.length > 1) {
+          gatherUntil = performance.now() + GATHER_MS
+          gatherEnough = requests.length
+        }
+        wake()
+      })
+    running.add(isMinted)
+    setTimeout(wake, SLOW_MS + 1).unref()
+  }
+
+  async function mint(batch: Batch): Promise<void> {
+    const { requests } = batch
+    if (requests.length === 0) return
+    const { startedAt } = batch
+    const sharers = active.size
     const end = Math.max(...requests.map((one) => endOf(one, timing)))
     const limit = abortAfter(Math.max(0, end - startedAt))
     try {
-      const mints = await recordPending(mintDeps, requests, lease)
-      await mintAll(mints, limit.signal)
+      await mintAll(await batch.recorded, limit.signal, () => {
+        batch.stage = 'checking'
+        startBatches()
+      })
     } finally {
       limit.cancel()
-      leases.drop(lease.owner)
     }
     if (requests.length === 1) singleMs = (singleMs + (performance.now() - startedAt) / sharers) / 2
   }
@@ -163,12 +225,17 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     })
   }
 
-  async function mintAll(mints: readonly PendingMint[], signal: AbortSignal): Promise<void> {
+  /** @param imported is called when no import of these is needed any more, and their keys are being checked */
+  async function mintAll(
+    mints: readonly PendingMint[],
+    signal: AbortSignal,
+    imported: () => void,
+  ): Promise<void> {
     const [first, second] = mints
     if (first === undefined) return
     if (!usesImports()) await mintOneByOne(mintDeps, mints, signal)
     else if (second === undefined && config.mintMode !== 'bulk') await mintSingle(mintDeps, first, signal)
-    else await mintBulk(mintDeps, mints, signal)
+    else await mintBulk(mintDeps, mints, signal, imported)
   }
 
   return {
@@ -192,7 +259,8 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     isIdle: () => queue.size() === 0 && active.size === 0,
     async settled() {
       while (active.size > 0 || tasks.size > 0) {
-        await Promise.allSettled([...active.keys(), ...tasks])
+        await Promise.allSettled([...running, ...tasks])
+        await nextTurn() // A batch that has grown meanwhile starts.
       }
     },
   }

@@ -4,10 +4,10 @@ import { hashSecret } from '../../auth/secret-hash.ts'
 import { createSecret } from '../../auth/token-format.ts'
 import { failureOf, ServiceError, waitingAtLeast } from '../../errors.ts'
 import type { BeginOutcome } from '../../store/minting.ts'
-import type { BootstrapToken, Held, Lease, NewRegistration } from '../../store/records.ts'
+import type { BootstrapToken, Held, NewRegistration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { type CredentialSecrets, sealCredential } from '../idempotency/request-identity.ts'
-import { newRegistrationIds, rotationId } from '../key-names.ts'
+import { rotationId } from '../key-names.ts'
 import { inSeconds, untilUndone } from '../retry-after.ts'
 import { usesPending } from '../token-uses.ts'
 import {
@@ -18,6 +18,7 @@ import {
   rotationRefused,
   whyReplayed,
 } from '../use-case-errors.ts'
+import type { Batch } from './batch.ts'
 import { isAwaited, type MintRequest, notAwaited, type PendingMint } from './mint-request.ts'
 
 /** The length of a key's value: 238 random bits in letters and digits, the characters that API Gateway documents. */
@@ -31,18 +32,17 @@ export const KEY_VALUE_LENGTH = 40
 export async function recordPending(
   deps: RegistrationDeps,
   requests: readonly MintRequest[],
-  lease: Lease,
+  { lease, ids }: Pick<Batch, 'lease' | 'ids'>,
 ): Promise<PendingMint[]> {
   const recorded: PendingMint[] = []
   const fresh: PendingMint[] = []
-  const ids = newRegistrationIds(deps.store.id, requests.length)[Symbol.iterator]()
   for (const request of requests) {
     if (request.begun !== null)
       recorded.push({ ...request.begun, request, keyMayExist: true, apiKeyId: null })
     else if (!isAwaited(request)) request.reject(notAwaited(request))
     else {
       const key = { apiKeyValue: randomBase62(KEY_VALUE_LENGTH), seenWorking: false }
-      fresh.push(prepare(deps, request, { id: nextId(ids, request), owner: lease.owner, ...key }))
+      fresh.push(prepare(deps, request, { id: idFor(request, ids), owner: lease.owner, ...key }))
     }
   }
   if (fresh.length === 0) return recorded
@@ -65,9 +65,8 @@ export async function recordPending(
   return recorded
 }
 
-function nextId(ids: Iterator<string>, { rotation }: MintRequest): string {
-  const { value, done } = ids.next()
-  if (done) throw new Error('there are fewer ids than requests')
+function idFor({ rotation }: MintRequest, ids: Batch['ids']): string {
+  const { value } = ids.next()
   return rotation === null ? value : rotationId(value)
 }
 

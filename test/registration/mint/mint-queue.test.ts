@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createFairQueue } from '../../../src/registration/fair-queue.ts'
 import { long } from '../../support/long.ts'
 import { readProblem } from '../../support/problem.ts'
@@ -123,5 +124,36 @@ test(
     hangUp.abort()
     await first
     assert.deepEqual([(await busy).status, (await retry).status], [201, 201])
+  },
+)
+
+test(
+  'a batch grows while the import before it runs, and its own leaves before the keys of that are checked',
+  long,
+  async (t) => {
+    const { register, token, deps, gateway } = await startService(t, {
+      env: { MINT_MODE: 'bulk' },
+      gateway: { latency: { ImportApiKeys: 3_000, GetApiKeys: 1_000 } },
+    })
+    const { secret } = await token()
+    const moments: string[] = []
+    const importing = new Promise<void>((resolve) => {
+      gateway.onCall = (operation, moment) => {
+        moments.push(`${operation} ${moment}`)
+        if (operation === 'ImportApiKeys') resolve()
+      }
+    })
+    const first = register(secret)
+    await importing
+    const burst = Array.from({ length: 600 }, () => register(secret))
+    const pending = async () =>
+      (await deps.store.listRegistrations({ status: 'pending', limit: 1_000 })).length > 1
+    while (!(await pending())) await sleep(10)
+    assert.ok(!moments.includes('ImportApiKeys effective'), 'it is recorded while the first import runs')
+    const statuses = (await Promise.all([first, ...burst])).map(({ status }) => status)
+    assert.deepEqual(new Set(statuses), new Set([201]))
+    assert.equal(gateway.account.keys.size, 601)
+    const [, secondImport] = moments.flatMap((one, i) => (one === 'ImportApiKeys arrived' ? i : []))
+    assert.ok((secondImport ?? 0) < moments.indexOf('GetApiKeys effective'), 'it leaves during the check')
   },
 )
