@@ -232,7 +232,7 @@ export async function deleteKey(client: APIGatewayClient, id: string, signal: Ab
 
 /**
  * Renames and describes a key (UpdateApiKey). Succeeds if the key no longer exists.
- * @param key `description`: may be empty, for a key that has none
+ * @param key `description`: may be empty
  * @throws ServiceError see {@link toServiceError}
  */
 export async function renameKey(
@@ -241,9 +241,10 @@ export async function renameKey(
   { name, description }: Pick<KeyToCreate, 'name' | 'description'>,
   signal: AbortSignal,
 ): Promise<void> {
-  const changes = [{ path: '/name', value: name }]
-  if (description !== '') changes.push({ path: '/description', value: description })
-  const patchOperations = changes.map((change) => ({ op: 'replace' as const, ...change }))
+  const patchOperations = [
+    { op: 'replace' as const, path: '/name', value: name },
+    { op: 'replace' as const, path: '/description', value: description },
+  ]
   try {
     await client.send(new UpdateApiKeyCommand({ apiKey: id, patchOperations }), { abortSignal: signal })
   } catch (error) {

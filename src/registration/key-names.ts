@@ -64,6 +64,11 @@ export function poolKeyName(poolKeyId: string, plan: string): string {
   return `${poolKeyId} ${plan}`
 }
 
+/** Reports whether a key has the name of a pool key: it may have been handed out, and not be renamed yet. */
+export function isPoolKey(nameOfKey: string): boolean {
+  return nameOfKey.startsWith(POOL_PREFIX)
+}
+
 /** Returns the prefix of the names of all pool keys of a store. No other key has it, before it is handed out and renamed. */
 export function poolNamePrefix(storeId: string): string {
   return `${POOL_PREFIX}${storeId}_`
@@ -124,7 +129,7 @@ export function registrationIdOf(nameOfKey: string): string {
  */
 export function idsOfKey(nameOfKey: string): string[] {
   const id = registrationIdOf(nameOfKey)
-  return id.startsWith(POOL_PREFIX) ? [registrationIdOfPoolKey(id), rotationIdOfPoolKey(id)] : [id]
+  return isPoolKey(id) ? [registrationIdOfPoolKey(id), rotationIdOfPoolKey(id)] : [id]
 }
 
 /**
@@ -133,7 +138,7 @@ export function idsOfKey(nameOfKey: string): string[] {
  */
 export function clientNameOf(nameOfKey: string): string {
   const rest = nameOfKey.slice(nameOfKey.indexOf(' ') + 1)
-  if (nameOfKey.startsWith(POOL_PREFIX)) return `pool key (${rest})`
+  if (isPoolKey(nameOfKey)) return `pool key (${rest})`
   // The id of a registration has no space, and a client's name may begin with anything: only a rotation names two ids.
   return nameOfKey.startsWith(ROTATION_PREFIX) ? rest.slice(rest.indexOf(' ') + 1) : rest
 }

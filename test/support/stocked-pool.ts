@@ -25,7 +25,13 @@ export function stockedPool({ deps, gateway }: Service, plan = 'free'): StockedP
       await store.renewPoolHolder({ owner, until: clock() + 60_000, sizes: { [plan]: 1_000 } })
       const keys = newPoolKeyIds(store.id, count).map((id): HeldKey => {
         const value = randomBase62(40)
-        const key = gateway.account.createKey({ name: poolKeyName(id, plan), value, enabled: true })
+        const description = 'made beforehand'
+        const key = gateway.account.createKey({
+          name: poolKeyName(id, plan),
+          description,
+          value,
+          enabled: true,
+        })
         gateway.account.attach(usagePlanId, key.id)
         return { id, plan, usagePlanId, apiKeyId: key.id, value, seenWorking, createdAt: clock() }
       })

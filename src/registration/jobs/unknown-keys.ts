@@ -6,7 +6,7 @@ import type { Plan } from '../../config.ts'
 import type { Actor } from '../../store/audit.ts'
 import type { BootstrapToken, DailyUsage } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
-import { clientNameOf, idsOfKey, KEY_NAME_PREFIXES } from '../key-names.ts'
+import { clientNameOf, idsOfKey, isPoolKey, KEY_NAME_PREFIXES } from '../key-names.ts'
 import { readDaysUsed } from './days-used.ts'
 
 /** The label of the bootstrap tokens to which adopted registrations belong. */
@@ -81,8 +81,10 @@ export async function adoptKeys(
     // A pool key may have been that of a rotation: it becomes a registration, like one of the pool.
     const [id] = idsOfKey(key.name)
     if (plan === null || id === undefined) continue
+    // The description of a pool key says that no caller has it, which is not known.
+    const description = isPoolKey(key.name) ? '' : key.description
     const registration = {
-      ...{ id, tokenId: token.id, name: clientNameOf(key.name), description: key.description },
+      ...{ id, tokenId: token.id, name: clientNameOf(key.name), description },
       ...{ plan: plan.name, usagePlanId: plan.usagePlanId, apiKeyId: key.id },
       // The hash of no token.
       managementHash: randomBytes(32),

@@ -20,7 +20,8 @@ const timing = { poolRename: 3_600_000 }
 /** Makes a key with the name of a pool key, as a process did whose store is lost. */
 function makeUnknown({ deps, gateway }: Service) {
   const [id = ''] = newPoolKeyIds(deps.store.id, 1)
-  const key = gateway.account.createKey({ name: poolKeyName(id, 'free'), enabled: true })
+  const description = 'given to no caller yet'
+  const key = gateway.account.createKey({ name: poolKeyName(id, 'free'), description, enabled: true })
   gateway.account.attach('demofree', key.id)
   return { id, key }
 }
@@ -106,6 +107,7 @@ test('a pool key without any record is unknown, and can be adopted as a registra
   assert.equal(adopted.apiKeyId, key.id)
   assert.equal(adopted.plan, 'free')
   assert.equal(adopted.name, 'pool key (free)')
+  assert.equal(adopted.description, '')
   const again = await findDiscrepancies(deps, signal)
   assert.deepEqual([again.unknownKeys, again.strayKeys], [[], []])
   assert.equal(await dataPlane(service, key.value), 200)

@@ -188,6 +188,12 @@ test('its key is renamed afterwards to the name and description of the registrat
   const named = () => service.gateway.account.key(key.apiKeyId)
   await until(() => named().name === keyName(record))
   assert.equal(named().description, 'nightly')
+
+  const [plain] = await stock(1)
+  const { api_key_id } = await parsed(await service.register(secret))
+  assert.equal(api_key_id, plain?.apiKeyId)
+  await until(() => service.gateway.account.key(api_key_id).name.startsWith('reg_'))
+  assert.equal(service.gateway.account.key(api_key_id).description, '')
 })
 
 test('a key that cannot be renamed keeps working, and the others are renamed', async (t) => {
