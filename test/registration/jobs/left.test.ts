@@ -15,6 +15,7 @@ import { newRegistration } from '../../store/store-contract.ts'
 import { assertInvariants, runJobsUntilIdle } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
 import { dataPlane, type Registered, registered, type Service, startService } from '../../support/service.ts'
+import { stockedPool } from '../../support/stocked-pool.ts'
 
 const DAY_MS = 24 * 3_600_000
 
@@ -185,4 +186,25 @@ test('what has been pending for hours is left alone without a restore too, as in
   assert.equal((await deps.store.getRegistration(old))?.status, 'pending')
   assert.equal((await deps.store.getRegistration(recent))?.status, 'failed')
   assert.equal(gateway.account.keys.size, 1)
+})
+
+test('a key that came from the pool is found by its id, although it is not renamed', async (t) => {
+  let now = Date.now()
+  const clock = () => now
+  const timing = { deliver: 3_600_000, poolRename: 3_600_000 }
+  const before = await startService(t, { clock, timing })
+  const [key] = await stockedPool(before).stock(1)
+  const own = await registered(before)
+  assert.equal(own.api_key_id, key?.apiKeyId)
+  const file = join(before.dataDir, 'restored.db')
+  await backUp(join(before.dataDir, 'firstkey.db'), file, now, () => undefined)
+  now += 1
+  const { deps } = await startService(t, { beside: before, clock, timing, env: { STORE: `sqlite:${file}` } })
+  const look = async () => lookAtLeft(deps, await listLeft(deps.store, now))
+  assert.deepEqual(
+    (await look()).map(({ apiKeyId, daysUsed }) => ({ apiKeyId, daysUsed })),
+    [{ apiKeyId: own.api_key_id, daysUsed: {} }],
+  )
+  before.gateway.account.deleteKey(own.api_key_id)
+  assert.deepEqual((await look())[0]?.apiKeyId, null)
 })

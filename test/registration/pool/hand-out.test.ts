@@ -580,3 +580,18 @@ test('a service that stops answers the requests whose keys are being handed out'
   assert.equal((await parsed(await answer)).api_key_value, key.value)
   await closed
 })
+
+test('the owner sees the state and the usage of a key that is not renamed yet', async (t) => {
+  const service = await startService(t, {
+    timing: { poolRename: 3_600_000 },
+    env: { API_PROBE_PATH: '/hello' },
+  })
+  const { stock } = stockedPool(service)
+  await stock(1)
+  const own = await registered(service)
+  assert.equal(await dataPlane(service, own.api_key_value), 200)
+  const state = (await (await manage(service, own, 'GET')).json()) as { live: boolean; ready: boolean }
+  assert.deepEqual([state.live, state.ready], [true, true])
+  const usage = (await (await manage(service, own, 'GET', '/usage')).json()) as { days: { used: number }[] }
+  assert.ok((usage.days.at(-1)?.used ?? 0) >= 1)
+})
