@@ -25,8 +25,9 @@ export async function cleanUpPool(deps: DiscardDeps, stop: AbortSignal): Promise
         owner,
         clock(),
       )
-      const held = keys.filter(({ id }) => taken.has(id))
-      await store.discardPoolKeys([...taken], owner, clock())
+      // Others may have taken over what this process took, if it stood still meanwhile: it deletes only what it discarded.
+      const moved = await store.discardPoolKeys([...taken], owner, clock())
+      const held = keys.filter(({ id, state }) => moved.has(id) || (taken.has(id) && state === 'discarding'))
       if (held.length > 0)
         log.info({ count: held.length }, 'deleting the keys of a pool that is not configured any more')
       await deleteDiscarded(deps, held, owner, stop)

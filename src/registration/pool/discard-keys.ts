@@ -1,6 +1,13 @@
 import pLimit from 'p-limit'
 import type { PoolKey } from '../../store/pool.ts'
-import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
+import {
+  byGroup,
+  keyNamePrefix,
+  poolNamePrefix,
+  registrationIdOf,
+  registrationIdOfPoolKey,
+  rotationIdOfPoolKey,
+} from '../key-names.ts'
 import type { PoolDeps } from './pool-deps.ts'
 
 export type DiscardDeps = Pick<PoolDeps, 'store' | 'lowPriorityApiGateway' | 'clock' | 'timing' | 'log'>
@@ -18,7 +25,8 @@ export function madeBy(
 
 /**
  * Deletes the keys of records that are `discarding` and held by `owner`, then the records. Those whose ids were never received
- * are found by name, once no key can be made any more. A deletion that fails is logged, and left to a later round.
+ * are found by name, once no key can be made any more. A key that has the name of a registration was handed out, and the store is
+ * an old copy that does not know it: only its record is removed. A deletion that fails is logged, and left to a later round.
  * @returns the number of records that are removed
  * @throws ServiceError of the store, and of API Gateway
  */
@@ -34,10 +42,21 @@ export async function deleteDiscarded(
   )
   const limit = pLimit(MAX_RUNNING)
   const gone: string[] = []
+  /** Those that were handed out have other names, unless the list is late, or they are gone. */
+  const pooled = new Set<string>()
+  const isHandedOut = async (id: string, apiKeyId: string) => {
+    if (pooled.has(apiKeyId)) return false
+    for (const taker of [registrationIdOfPoolKey(id), rotationIdOfPoolKey(id)]) {
+      const found = await lowPriorityApiGateway.findKeys(keyNamePrefix([taker]), signal)
+      if (found.some((key) => key.id === apiKeyId)) return true
+    }
+    return false
+  }
   const deleteAll = async (id: string, apiKeyIds: readonly string[]) => {
     if (signal.aborted) return
     try {
-      for (const apiKeyId of apiKeyIds) await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
+      for (const apiKeyId of apiKeyIds)
+        if (!(await isHandedOut(id, apiKeyId))) await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
       gone.push(id)
     } catch (err) {
       if (!signal.aborted)
@@ -45,10 +64,14 @@ export async function deleteDiscarded(
     }
   }
   try {
+    if (named.length > 0)
+      for (const key of await lowPriorityApiGateway.findKeys(poolNamePrefix(store.id), signal))
+        pooled.add(key.id)
     await limit.map(named, ({ id, apiKeyId }) => deleteAll(id, apiKeyId === null ? [] : [apiKeyId]))
     const made = unnamed.filter((one) => madeBy(one, deps) <= clock())
     for (const group of byGroup(made, ({ id }) => id)) {
       const found = await lowPriorityApiGateway.findKeys(keyNamePrefix(group.map(({ id }) => id)), signal)
+      for (const key of found) pooled.add(key.id)
       const keys = Map.groupBy(found, ({ name }) => registrationIdOf(name))
       await limit.map(group, ({ id }) =>
         deleteAll(
