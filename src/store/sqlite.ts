@@ -3,6 +3,7 @@ import type { OnCommit } from './measure-commit.ts'
 import { sqliteAudit } from './sqlite/audit.ts'
 import { connect } from './sqlite/connection.ts'
 import { sqliteFederation } from './sqlite/federation.ts'
+import { joinReads } from './sqlite/join-reads.ts'
 import { sqliteMinting } from './sqlite/minting.ts'
 import { sqliteOperators } from './sqlite/operators.ts'
 import { sqliteOwners } from './sqlite/owners.ts'
@@ -31,7 +32,7 @@ export function openSqliteStore(path: string, log?: Log, onCommit?: OnCommit): S
     getRegistration: (id) => use(() => readRegistration(sql.registrationById.get(id))),
     listRotations: (id) => use(() => readRegistrations(sql.rotations.all(id))),
 
-    findTokenByHash: (secretHash) => use(() => readToken(sql.tokenByHash.get(secretHash))),
+    findTokenByHash: joinReads((secretHash) => use(() => readToken(sql.tokenByHash.get(secretHash)))),
     findByManagementHash: (hash) => use(() => readRegistration(sql.registrationByManagementHash.get(hash))),
     countRequest: (tokenId, window) =>
       transact(() => {
