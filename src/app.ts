@@ -44,6 +44,7 @@ export async function buildApp(deps: Deps): Promise<FastifyInstance> {
     readiness: deps.readiness,
     clockCheck: deps.clockCheck,
     federation: deps.federation,
+    pool: deps.pool,
   })
   await app.register(pageRoutes, { deps })
   await app.register(documentRoutes, { config })

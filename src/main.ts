@@ -197,6 +197,7 @@ if (metrics !== null) {
     holdsDuty: background.holdsDuty,
     isReady: deps.readiness.succeeded,
     clockAhead: deps.clockCheck.ahead,
+    pool: () => deps.pool?.levels() ?? [],
     trustFileIsRefused: () => deps.federation?.state().refused != null,
   })
   setInterval(() => void deps.readiness.check().catch(() => undefined), READINESS_MS).unref()

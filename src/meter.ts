@@ -70,6 +70,16 @@ export interface ProcessState {
   clockAhead(): number
   /** The trust file has faults, so that the rules before it stay in force. */
   trustFileIsRefused(): boolean
+  /** The pool of the whole service. */
+  pool(): readonly PoolOfPlan[]
+}
+
+/** The keys of one plan that are made beforehand. */
+export interface PoolOfPlan {
+  readonly plan: string
+  readonly size: number
+  /** The number of keys, by state. */
+  readonly counts: Readonly<Record<string, number>>
 }
 
 /** Counts and measures the work of this process for its operator. No method throws. */
@@ -79,6 +89,8 @@ export interface Meter {
   commit(ended: Commit): void
   /** Registrations or rotations were undone: they have no key, and gave their use back. */
   undone(reason: string, count: number): void
+  /** A registration or rotation took a key that was made beforehand. */
+  handedOut(plan: string): void
   /** @param work `null`: another process counts, or it cannot be counted */
   counted(work: WorkInStore | null): void
   /** Names where the present state is read. */

@@ -81,6 +81,11 @@ export function createPrometheusMeter({
     "Time for which an attempt waited for the account's quota before it was sent. Those that were given up meanwhile are not in it.",
     [],
   )
+  const handedOut = counter(
+    'pool_handed_out_total',
+    'Registrations and rotations that took a key that was made beforehand.',
+    ['plan'],
+  )
   const commits = counter('store_commits_total', 'Write transactions of the store, by their end.', [
     'outcome',
   ])
@@ -95,6 +100,7 @@ export function createPrometheusMeter({
     for (const outcome of OUTCOMES) durations.zero({ operation, outcome })
   for (const outcome of ['succeeded', 'replayed'] as const) {
     for (const plan of plans) {
+      handedOut.inc({ plan }, 0)
       requests.register.inc({ plan, outcome, code: '' }, 0)
       requests.rotate.inc({ plan, outcome, code: '' }, 0)
     }
@@ -195,6 +201,28 @@ export function createPrometheusMeter({
     },
   })
   new Gauge({
+    name: 'firstkey_pool_keys',
+    help: 'Keys that are made beforehand, by plan and state.',
+    labelNames: ['plan', 'state'],
+    registers,
+    collect() {
+      this.reset()
+      for (const { plan, counts } of state?.pool() ?? [])
+        if (plans.includes(plan))
+          for (const [name, count] of Object.entries(counts)) this.set({ plan, state: name }, count)
+    },
+  })
+  new Gauge({
+    name: 'firstkey_pool_size',
+    help: 'Keys of the pool that are to be ready, by plan.',
+    labelNames: ['plan'],
+    registers,
+    collect() {
+      this.reset()
+      for (const { plan, size } of state?.pool() ?? []) if (plans.includes(plan)) this.set({ plan }, size)
+    },
+  })
+  new Gauge({
     name: 'firstkey_build_info',
     help: 'The version of firstkey and the kind of its store.',
     labelNames: ['version', 'store'],
@@ -220,6 +248,7 @@ export function createPrometheusMeter({
       commits.inc({ outcome: succeeded ? 'succeeded' : 'failed' })
       commitDurations.observe(ms / 1_000)
     },
+    handedOut: (plan) => handedOut.inc({ plan: planLabel(plan) }),
     undone: (reason, count) => undone.inc({ reason }, count),
     counted(latest) {
       work = latest

@@ -4,10 +4,15 @@ import type { Federation } from '../auth/federation/federation.ts'
 import type { ClockCheck } from '../clock-check.ts'
 import { tagged } from '../http/openapi.ts'
 import { problemResponses, STORE_ERRORS, UPSTREAM_ERRORS } from '../http/openapi-errors.ts'
+import type { Pool } from '../registration/pool/pool.ts'
 import type { ServiceReadiness } from '../registration/queries/service-readiness.ts'
 import type { RestoreStore } from '../store/restores.ts'
 
 const liveSchema = z.object({ status: z.literal('live').describe('Always `live`') })
+const poolLevelSchema = z.object({
+  ready: z.int().min(0).describe('Keys that a registration can have at once'),
+  size: z.int().min(0).describe('Keys that are to be ready'),
+})
 const readySchema = z.object({
   status: z.literal('ready').describe('Always `ready`; otherwise an error is returned'),
   clock_ahead_seconds: z
@@ -24,6 +29,13 @@ const readySchema = z.object({
       'Only after the store was restored, until an operator has dealt with that: the time of the backup. What was ' +
         'unfinished in it is left alone.',
     ),
+  pool: z
+    .record(z.string(), poolLevelSchema)
+    .optional()
+    .describe(
+      'Only where keys are made beforehand: how many of each plan are ready, and how many are to be, in the whole service. An ' +
+        'empty pool is no fault: registrations take longer.',
+    ),
   trust_file_refused_at: z.iso
     .datetime()
     .optional()
@@ -39,7 +51,8 @@ export const healthRoutes: FastifyPluginAsyncZod<{
   readiness: ServiceReadiness
   clockCheck: Pick<ClockCheck, 'ahead'>
   federation: Pick<Federation, 'state'> | null
-}> = async (app, { store, readiness, clockCheck, federation }) => {
+  pool: Pick<Pool, 'levels'> | null
+}> = async (app, { store, readiness, clockCheck, federation, pool }) => {
   app.route({
     method: 'GET',
     url: '/livez',
@@ -93,8 +106,15 @@ export const healthRoutes: FastifyPluginAsyncZod<{
         status: 'ready' as const,
         ...(aheadS === 0 ? {} : { clock_ahead_seconds: aheadS }),
         ...(restoredAsOf === null ? {} : { restored_as_of: time(restoredAsOf) }),
+        ...(pool === null ? {} : { pool: levelsOf(pool) }),
         ...(refused === null ? {} : { trust_file_refused_at: time(refused.at) }),
       }
     },
   })
+}
+
+function levelsOf(pool: Pick<Pool, 'levels'>): Record<string, { ready: number; size: number }> {
+  return Object.fromEntries(
+    pool.levels().map(({ plan, size, counts }) => [plan, { ready: counts.ready, size }]),
+  )
 }

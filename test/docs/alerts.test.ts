@@ -66,7 +66,7 @@ test('every alert has a test in which it fires, and one in which it does not', (
 test('every alert names its section of the guide, and there is no other section', () => {
   const [, chapter = ''] = guide.match(/\n### The alerts\n(.*?)\n## /s) ?? []
   const sections = [...chapter.matchAll(/^#### (.+)$/gm)].map(([, title = '']) => title)
-  assert.equal(rules.length, 10)
+  assert.equal(rules.length, 11)
   assert.deepEqual(
     sections,
     rules.map(({ alert }) => alert),

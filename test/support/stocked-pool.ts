@@ -15,7 +15,7 @@ export interface StockedPool {
 export function stockedPool({ deps, gateway }: Service, plan = 'free'): StockedPool {
   const usagePlanId = deps.config.plans.find(({ name }) => name === plan)?.usagePlanId ?? ''
   const shelf = createKeyShelf({ owner: randomBase62(10), onGone: () => undefined })
-  const pool = { heldKeys: shelf, start: () => assert.fail('there is no upkeep') }
+  const pool = { heldKeys: shelf, levels: () => [], start: () => assert.fail('there is no upkeep') }
   Object.assign(deps, { pool, handOutQueue: createHandOutQueue({ ...deps, pool }) })
   return {
     shelf,

@@ -4,6 +4,7 @@ import { createAccountRoom } from './account-room.ts'
 import { createKeyShelf } from './held-keys.ts'
 import type { Pool, PoolUpkeep } from './pool.ts'
 import type { PoolDeps } from './pool-deps.ts'
+import { createPoolLevels } from './pool-levels.ts'
 import { createPoolRound } from './pool-round.ts'
 import { createRefill } from './refill.ts'
 import { createWarmKeys } from './warm-keys.ts'
@@ -15,11 +16,16 @@ const RENEWALS = 3
 export function createPool(deps: PoolDeps): Pool {
   const { store, clock, timing, log } = deps
   let wake = () => {}
-  const shelf = createKeyShelf({ owner: randomBase62(20), onGone: () => wake() })
+  const gone = () => {
+    wake()
+    levels.check()
+  }
+  const shelf = createKeyShelf({ owner: randomBase62(20), onGone: () => gone() })
+  const levels = createPoolLevels(deps, shelf)
   const warm = createWarmKeys(deps, shelf)
   const room = createAccountRoom(deps)
   const round = createPoolRound(deps, {
-    ...{ shelf, warm, room },
+    ...{ shelf, warm, room, levels },
     refill: createRefill(deps, shelf.owner, warm, room),
   })
 
@@ -86,5 +92,5 @@ export function createPool(deps: PoolDeps): Pool {
   }
 
   let upkeep: PoolUpkeep | undefined
-  return { heldKeys: shelf, start: () => (upkeep ??= start()) }
+  return { heldKeys: shelf, levels: levels.plans, start: () => (upkeep ??= start()) }
 }

@@ -86,7 +86,7 @@ async function prepareKey(deps: HandOutDeps, offer: Offer): Promise<PreparedOffe
 
 async function commit(deps: HandOutDeps, offers: readonly PreparedOffer[]): Promise<MintRequest[]> {
   if (offers.length === 0) return []
-  const { clock, pool, renamer, store } = deps
+  const { clock, meter, pool, renamer, store } = deps
   const mints = offers.map((offer) => prepareMint(deps, offer))
   const handOuts = offers.map(({ request, key }, i) => ({
     ...{ poolKeyId: key.id, owner: pool.heldKeys.owner, apiKeyId: key.apiKeyId },
@@ -105,6 +105,7 @@ async function commit(deps: HandOutDeps, offers: readonly PreparedOffer[]): Prom
     switch (outcome?.outcome) {
       case 'handed_out':
         pool.heldKeys.handedOut(key)
+        meter?.handedOut(key.plan)
         recorded.push({
           ...{ mint: mintAt(mints, i), apiKeyId: key.apiKeyId, ready },
           ...{ answered: true, replaced: outcome.replaced },

@@ -6,6 +6,7 @@ import { deleteDiscarded, madeBy } from './discard-keys.ts'
 import type { HeldKey, KeyShelf } from './held-keys.ts'
 import { type Extent, judge, type Look, lookAtKeys } from './look-at-keys.ts'
 import type { PoolDeps } from './pool-deps.ts'
+import type { PoolLevels } from './pool-levels.ts'
 import type { Refill } from './refill.ts'
 import { type Place, planRound } from './share.ts'
 import { createTending } from './tend-handed-out.ts'
@@ -17,6 +18,7 @@ export interface PoolParts {
   readonly warm: WarmKeys
   readonly refill: Refill
   readonly room: AccountRoom
+  readonly levels: PoolLevels
 }
 
 /**
@@ -27,7 +29,7 @@ export interface PoolParts {
  */
 export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortSignal) => Promise<boolean> {
   const { store, config, clock, timing, log } = deps
-  const { shelf, warm, refill, room } = parts
+  const { shelf, warm, refill, room, levels } = parts
   const { owner } = shelf
   const pooled = config.plans.filter(({ name }) => config.pool.has(name))
   let checkAt = 0
@@ -137,6 +139,7 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortS
     await room.refresh(stop)
     await store.renewPoolHolder({ owner, until: clock() + timing.poolLease, sizes: room.sizes() })
     const [holders, keys] = [await store.listPoolHolders(), await store.listPoolKeys()]
+    levels.observe(keys, holders)
     const plan = planRound({
       ...{ keys, holders, owner, placeOf, plans: config.plans, now: clock(), maxAgeMs: config.poolMaxAgeMs },
     })

@@ -18,6 +18,7 @@ async function start(t: TestContext) {
     call: () => undefined,
     commit: () => undefined,
     undone: () => undefined,
+    handedOut: () => undefined,
     counted: (work: WorkInStore | null) => void published.push(work),
     watch: () => undefined,
   }
