@@ -11,6 +11,8 @@ export interface BenchServer {
   readonly url: string
   /** Milliseconds from the start of the process to the first 200 of `/readyz`. */
   readonly coldStartMs: number
+  /** The file of its SQLite store. */
+  readonly storeFile: string
   /** Reads the resident memory, current or peak, in megabytes (10^6 bytes). */
   memoryMb(when: 'now' | 'peak'): number
   /** Creates a bootstrap token without limits with the CLI. @returns its secret */
@@ -36,12 +38,13 @@ export async function startBenchServer(
 ): Promise<BenchServer> {
   const dir = mkdtempSync(join(tmpdir(), 'firstkey-bench-'))
   const port = await getPort()
+  const storeFile = join(dir, 'firstkey.db')
   const env = {
     PATH: process.env['PATH'],
     HOME: dir,
     ...gatewayEnv(gatewayUrl),
     API_BASE_URL: `${gatewayUrl}/execute-api/demo/prod/hello`,
-    STORE: `sqlite:${join(dir, 'firstkey.db')}`,
+    STORE: `sqlite:${storeFile}`,
     RATE_LIMIT_PER_IP: '0',
     PORT: String(port),
     HOST: '127.0.0.1',
@@ -59,6 +62,7 @@ export async function startBenchServer(
   return {
     url,
     coldStartMs,
+    storeFile,
     memoryMb: (when) => memoryMb(child, when),
     createToken: () =>
       execFileSync(

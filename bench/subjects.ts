@@ -1,5 +1,7 @@
+import type { PoolKey } from '../src/store/pool.ts'
+import { openSqliteStore } from '../src/store/sqlite.ts'
 import { type BenchProcess, startProcess } from './process.ts'
-import { gatewayEnv, startBenchServer } from './server.ts'
+import { type BenchServer, gatewayEnv, startBenchServer } from './server.ts'
 
 /** The system that a burst is sent to, one process or several. */
 export interface Subject {
@@ -12,11 +14,35 @@ export interface Subject {
   stop(): Promise<void>
 }
 
+export interface Pooled {
+  /** Returns the number of keys that can be handed out. */
+  readyKeys(): Promise<number>
+}
+
 export type StartSubject = (gateway: BenchProcess) => Promise<Subject>
 
 /** Starts one process of the service on SQLite. */
 export async function firstkey(gateway: BenchProcess): Promise<Subject> {
-  const server = await startBenchServer(gateway.url)
+  return subjectOf(await startBenchServer(gateway.url))
+}
+
+/** Starts the same with keys that are made beforehand. */
+export async function pooled(gateway: BenchProcess, size: number): Promise<Subject & Pooled> {
+  const settings = { POOL: `default:${size}`, API_PROBE_PATH: '/probe' }
+  const server = await startBenchServer(gateway.url, settings)
+  const store = openSqliteStore(server.storeFile)
+  const isReady = ({ state }: PoolKey) => state === 'ready'
+  return {
+    ...subjectOf(server),
+    readyKeys: async () => (await store.listPoolKeys()).filter(isReady).length,
+    async stop() {
+      await store.close()
+      await server.stop()
+    },
+  }
+}
+
+function subjectOf(server: BenchServer): Subject {
   return {
     urls: [server.url],
     secret: () => server.createToken(),

@@ -1,0 +1,78 @@
+import { Agent, get } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { register } from './agents.ts'
+import { exchange } from './exchange.ts'
+
+/** What one agent did, from its registration to the first 200 of the protected API. */
+export interface FirstUse {
+  /** Milliseconds from the first byte of the registration to the first 200; `undefined`: it got no key, or no 200. */
+  readonly ms: number | undefined
+  /** The requests to the API, the accepted one included. */
+  readonly tries: number
+  /** The key's id in API Gateway. */
+  readonly keyId: string | undefined
+  /** The times of the first byte of the registration and of the end of its response, in milliseconds since the epoch. */
+  readonly sentAt: number
+  readonly answeredAt: number
+}
+
+/** The time after which an agent sends a refused request again (ms). */
+const RETRY_MS = 250
+const PATIENCE_MS = 90_000
+const WARM_UP = 100
+
+/** Calls the API without a key a few times, so that no agent waits until this program is compiled. */
+export async function warmUp(apiUrl: string): Promise<void> {
+  const url = new URL(apiUrl)
+  const agent = new Agent({ keepAlive: true })
+  for (let n = 0; n < WARM_UP; n++) {
+    await exchange(url, `GET ${url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\nConnection: close\r\n\r\n`)
+    await statusOf(agent, apiUrl, 'none')
+  }
+  agent.destroy()
+}
+
+/** Registers agents at the same time. Each calls the API as soon as it has its key, again and again until it is let in. */
+export async function useAtOnce(
+  urls: readonly string[],
+  secret: string,
+  apiUrl: string,
+): Promise<FirstUse[]> {
+  const agent = new Agent({ keepAlive: true })
+  const all = urls.map(async (url) => {
+    const { sentAt, endedAt, text } = await register(url, secret)
+    const key = text.match(/"api_key_value":"([^"]+)"/)?.[1]
+    const opened = key === undefined ? { ms: undefined, tries: 0 } : await open(agent, apiUrl, key, sentAt)
+    const keyId = text.match(/"api_key_id":"([^"]+)"/)?.[1]
+    const { timeOrigin } = performance
+    return { ...opened, keyId, sentAt: timeOrigin + sentAt, answeredAt: timeOrigin + endedAt }
+  })
+  const uses = await Promise.all(all)
+  agent.destroy()
+  return uses
+}
+
+async function open(
+  agent: Agent,
+  apiUrl: string,
+  key: string,
+  since: number,
+): Promise<Pick<FirstUse, 'ms' | 'tries'>> {
+  for (let tries = 1; ; tries++) {
+    const status = await statusOf(agent, apiUrl, key)
+    const ms = performance.now() - since
+    if (status === 200) return { ms, tries }
+    if (ms > PATIENCE_MS) return { ms: undefined, tries }
+    await sleep(RETRY_MS)
+  }
+}
+
+/** @returns 0: no response */
+function statusOf(agent: Agent, url: string, key: string): Promise<number> {
+  return new Promise((resolve) => {
+    get(url, { agent, headers: { 'x-api-key': key } }, (response) => {
+      response.resume()
+      response.once('close', () => resolve(response.statusCode ?? 0))
+    }).once('error', () => resolve(0))
+  })
+}
