@@ -76,10 +76,11 @@ async function discardFaulty(
     faulty.reduce((weight, { of }) => weight + 1 / of, 0),
   )
   await store.discardPoolKeys(ids, owner, clock())
-  // The import has ended: no key can be made any more.
   for (const id of ids) {
     const apiKeyId = look.keys.get(id)?.id
-    if (apiKeyId !== undefined) await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
+    // A key that no list shows may exist all the same: a later round looks for it once more.
+    if (apiKeyId === undefined) continue
+    await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
     await store.forgetPoolKeys([id], owner)
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { long } from '../../support/long.ts'
 import {
   callsOf,
   poolKeysIn,
@@ -61,18 +62,22 @@ test('the keys of a process that died are taken over by one read, and keep their
   )
 })
 
-test('of two processes that find free keys, each key is held by one, and none is made anew', async (t) => {
-  const first = await startPooled(t, { env: { POOL: 'gold:8' } })
-  await untilReady(first, 8)
-  await stop(first)
-  const [second, third] = await Promise.all([
-    startPooled(t, { beside: first, env: { POOL: 'gold:8' } }),
-    startPooled(t, { beside: first, env: { POOL: 'gold:8' } }),
-  ])
-  assert.ok(second && third)
-  await until(second, () => readyHere(second) === 4 && readyHere(third) === 4, 'four each')
-  assert.equal(callsOf(first.gateway, 'ImportApiKeys').length, 1)
-})
+test(
+  'of two processes that find free keys, each key is held by one, and none is made anew',
+  long,
+  async (t) => {
+    const first = await startPooled(t, { env: { POOL: 'gold:8' } })
+    await untilReady(first, 8)
+    await stop(first)
+    const [second, third] = await Promise.all([
+      startPooled(t, { beside: first, env: { POOL: 'gold:8' } }),
+      startPooled(t, { beside: first, env: { POOL: 'gold:8' } }),
+    ])
+    assert.ok(second && third)
+    await until(second, () => readyHere(second) === 4 && readyHere(third) === 4, 'four each')
+    assert.equal(callsOf(first.gateway, 'ImportApiKeys').length, 1)
+  },
+)
 
 test('what a dead process was making is used if it exists, and otherwise forgotten when it can exist no more', async (t) => {
   const first = await startPooled(t, { env: { POOL: 'gold:2' }, timing: { undo: 400 } })

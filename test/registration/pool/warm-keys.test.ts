@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { long } from '../../support/long.ts'
+import {
+  poolKeysIn,
+  readyHere,
+  startPooled,
+  until,
+  untilReady,
+  untilRecords,
+} from '../../support/pool-states.ts'
+import { dataPlane, registered } from '../../support/service.ts'
+
+const probed = { API_PROBE_PATH: '/', POOL: 'gold:4', POOL_SETTLE: '1h' }
+
+test('a key is ready after the data plane accepted it three times in a row, not once while it flickers', async (t) => {
+  const service = await startPooled(t, { env: probed, gateway: { propagationMs: 500, flickerMs: 1_500 } })
+  const warming = await untilRecords(
+    service,
+    (keys) => keys.some(({ state }) => state === 'warming'),
+    'warming',
+  )
+  assert.equal(warming.length, 4)
+  const keys = await untilReady(service, 4)
+  assert.ok(keys.every(({ seenWorking }) => seenWorking))
+  const madeAt = Math.min(...poolKeysIn(service.gateway).map(({ createdAt }) => createdAt))
+  for (const { changedAt } of keys) assert.ok(changedAt - madeAt >= 500, 'not before it can work')
+})
+
+test('without a probe path a key is ready POOL_SETTLE after it was made, and not said to be seen working', async (t) => {
+  let passed = 0
+  const service = await startPooled(t, {
+    env: { POOL: 'gold:2', POOL_SETTLE: '120' },
+    clock: () => Date.now() + passed,
+  })
+  await untilRecords(
+    service,
+    (keys) => keys.filter(({ state }) => state === 'warming').length === 2,
+    'warming',
+  )
+  assert.equal(readyHere(service), 0)
+  passed = 119_000
+  await until(service, () => true, 'a moment')
+  assert.equal(readyHere(service), 0)
+  passed = 121_000
+  const keys = await untilReady(service, 2)
+  assert.ok(keys.every(({ seenWorking }) => !seenWorking))
+})
+
+test(
+  'where the probe path shows nothing, keys settle; where it rejects them, they do not',
+  long,
+  async (t) => {
+    const method = { path: '/hello', httpMethod: 'ANY', apiKeyRequired: false }
+    const unprotected = await startPooled(t, {
+      env: { API_PROBE_PATH: '/', POOL: 'gold:2' },
+      gateway: { restApis: [{ id: 'demo', name: 'demo', stages: ['prod'], methods: [method] }] },
+    })
+    const settled = await untilReady(unprotected, 2)
+    assert.ok(settled.every(({ seenWorking }) => !seenWorking))
+
+    const rejecting = await startPooled(t, {
+      env: { ...probed, POOL: 'gold:2', POOL_SETTLE: '0' },
+      gateway: { propagationMs: 3_600_000 },
+    })
+    await untilRecords(
+      rejecting,
+      (keys) => keys.filter(({ state }) => state === 'warming').length === 2,
+      'warming',
+    )
+    // A registration is served as without a pool.
+    await registered(rejecting, { plans: ['gold'] })
+    assert.equal(readyHere(rejecting), 0)
+  },
+)
+
+test('the first request with a key that is seen working is accepted', long, async (t) => {
+  const service = await startPooled(t, { env: probed, gateway: { propagationMs: 800 } })
+  await untilReady(service, 4)
+  for (let i = 0; i < 4; i++) {
+    const { api_key_value } = await registered(service, { plans: ['gold'] })
+    assert.equal(await dataPlane(service, api_key_value), 200)
+  }
+})
