@@ -437,6 +437,69 @@ export function handOutContract(name: string, open: OpenTwice): void {
     assert.equal((await existing(store, root.id)).currentId, rotations[2]?.registration.id)
   })
 
+  test(`${name}: what a refused hand-out would have claimed is free for the next one of the same call`, async (t) => {
+    const [store] = await open(t)
+    const token = await store.putVirtualToken(newVirtualToken(), SERVICE)
+    const [usedUp, other] = [await newTokenId(store, { maxUses: 0 }), await newTokenId(store)]
+    const proof = newProof(T + 9_000)
+    const keyed = (tokenId: string) => ({ ...newRegistration(tokenId, T), idempotency: newIdempotency('k') })
+    const named = (fields: Partial<NewRegistration> = {}, own = newProof(T + 9_000)) => ({
+      ...newFederated(token, { name: 'agent', proof: own }),
+      createdAt: T,
+      ...fields,
+    })
+    const gone = { isAwaited: () => false }
+    const lost = { owner: BEN }
+    const rows: readonly (readonly [string, (readonly [NewRegistration, Partial<HandOut>, string])[]])[] = [
+      [
+        'an idempotency key',
+        [
+          [keyed(other), lost, 'key_lost'],
+          [keyed(other), gone, 'not_awaited'],
+          [keyed(other), {}, 'handed_out'],
+          [keyed(other), {}, 'duplicate'],
+        ],
+      ],
+      [
+        'the idempotency key of a token that is used up',
+        [
+          [keyed(usedUp), lost, 'key_lost'],
+          [keyed(usedUp), {}, 'refused'],
+          [keyed(usedUp), {}, 'refused'],
+        ],
+      ],
+      [
+        'a proof and a name',
+        [
+          [named({ expiresAt: T }, proof), {}, 'expired'],
+          [named({}, proof), lost, 'key_lost'],
+          [named({}, proof), {}, 'handed_out'],
+          [named({}, proof), {}, 'replayed'],
+          [named(), {}, 'name_taken'],
+          [named({ name: 'other' }), {}, 'handed_out'],
+        ],
+      ],
+    ]
+    for (const [claim, all] of rows) {
+      const keys = await fillPool(store, all.length)
+      const handOuts = all.flatMap(([registration, overrides], i) =>
+        keys.slice(i, i + 1).map((key) => newHandOut(key, registration, overrides)),
+      )
+      const outcomes = await store.handOutPoolKeys(handOuts, T)
+      assert.deepEqual(
+        outcomesOf(outcomes),
+        all.map(([, , outcome]) => outcome),
+        claim,
+      )
+    }
+    const key = await newReadyKey(store)
+    const twice = [
+      newHandOut(key, newRegistration(other, T), gone),
+      newHandOut(key, newRegistration(other, T)),
+    ]
+    assert.deepEqual(outcomesOf(await store.handOutPoolKeys(twice, T)), ['not_awaited', 'handed_out'])
+  })
+
   test(`${name}: a hundred keys and more are handed out in one call, to many tokens`, async (t) => {
     const [store] = await open(t)
     const keys = await fillPool(store, 130)
