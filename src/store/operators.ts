@@ -45,7 +45,7 @@ export interface RegistrationFilter {
 /** A key that API Gateway has and the store does not, as a registration. */
 export type AdoptedKey = Omit<
   NewRegistration,
-  'expiresAt' | 'idempotency' | 'rotation' | 'clientMetadata' | 'federated'
+  'expiresAt' | 'idempotency' | 'rotation' | 'clientMetadata' | 'federated' | 'seenWorking'
 > & {
   readonly apiKeyId: string
 }

@@ -165,6 +165,11 @@ export interface NewRegistration {
   readonly clientMetadata: string | null
   /** `null`: no federated caller asked for it. */
   readonly federated: Federated | null
+  /**
+   * Its key is one of the pool that the API had accepted: API Gateway has counted requests that are not its caller's. Left out:
+   * it is not.
+   */
+  readonly seenWorking?: boolean | undefined
 }
 
 /**

@@ -282,6 +282,17 @@ export function handOutContract(name: string, open: OpenTwice): void {
     assert.deepEqual(await store.listPoolKeys(), [], 'the keys belong to the pool no more')
   })
 
+  test(`${name}: a record remembers that the API had accepted its key`, async (t) => {
+    const [store] = await open(t)
+    const tokenId = await newTokenId(store)
+    const seen = await newHandedOut(store, tokenId, { seenWorking: true })
+    const unseen = await newHandedOut(store, tokenId)
+    assert.equal((await existing(store, seen.id)).seenWorking, true)
+    assert.equal('seenWorking' in (await existing(store, unseen.id)), false)
+    const [inDoubt] = await store.listInDoubt(T, 1)
+    assert.equal(inDoubt?.seenWorking, inDoubt?.id === seen.id ? true : undefined)
+  })
+
   test(`${name}: a registration that took a pool key has every further life`, async (t) => {
     const [store] = await open(t)
     const tokenId = await newTokenId(store, { maxUses: 6 })

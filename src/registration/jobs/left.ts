@@ -6,6 +6,7 @@ import type { RegistrationDeps } from '../deps.ts'
 import { byGroup, keyNamePrefix, registrationIdOf } from '../key-names.ts'
 import { isUnanswered, waitsForOperator } from '../lifecycle.ts'
 import { undoRegistrations } from '../remove-keys.ts'
+import { isUsedByCaller } from '../used-by-caller.ts'
 import { readDaysUsed } from './days-used.ts'
 import { listOpen } from './recover.ts'
 
@@ -82,8 +83,8 @@ async function ifExisting(
  */
 export type Decision = 'kept' | 'undone' | 'released' | 'open'
 
-export const wasUsed = ({ daysUsed }: Pick<LeftKey, 'daysUsed'>): boolean =>
-  daysUsed !== null && Object.keys(daysUsed).length > 0
+export const wasUsed = ({ registration, daysUsed }: Pick<LeftKey, 'registration' | 'daysUsed'>): boolean =>
+  daysUsed !== null && isUsedByCaller(registration, daysUsed)
 
 /** The decision that {@link decideLeft} makes. @param keep keeps also the keys that were not used */
 export function planDecision(left: LeftKey, keep: boolean): Decision {

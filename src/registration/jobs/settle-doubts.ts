@@ -6,6 +6,7 @@ import type { Registration } from '../../store/records.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { waitsForOperator } from '../lifecycle.ts'
 import { undoAnswers } from '../remove-keys.ts'
+import { isUsedByCaller } from '../used-by-caller.ts'
 import { readDaysUsed } from './days-used.ts'
 
 /** The maximum number of registrations of one round: API Gateway has no more keys. */
@@ -101,7 +102,7 @@ function createUseReader(
       const limit = abortAfter(timing.undo)
       try {
         const days = await readDaysUsed(lowPriorityApiGateway, one, clock(), limit.signal)
-        const known = Object.keys(days).length > 0 ? uses.used : uses.unused
+        const known = isUsedByCaller(one, days) ? uses.used : uses.unused
         known.push(one.id)
       } catch (err) {
         unreadable.add(one.usagePlanId)

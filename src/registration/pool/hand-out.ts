@@ -144,7 +144,8 @@ function prepareMint(deps: HandOutDeps, { request, key, ready }: PreparedOffer):
   const id = request.rotation === null ? registrationIdOfPoolKey(key.id) : rotationIdOfPoolKey(key.id)
   const secrets = { apiKeyValue: key.value, seenWorking: ready === true }
   const mint = prepare(deps, request, { id, owner: deps.pool.heldKeys.owner, ...secrets })
-  return { ...mint, keyMayExist: true, apiKeyId: key.apiKeyId }
+  const registration = key.seenWorking ? { ...mint.registration, seenWorking: true } : mint.registration
+  return { ...mint, registration, keyMayExist: true, apiKeyId: key.apiKeyId }
 }
 
 function mintAt(mints: readonly PendingMint[], i: number): PendingMint {

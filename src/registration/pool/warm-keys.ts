@@ -1,3 +1,4 @@
+import { ACCEPTED_PROBES } from '../used-by-caller.ts'
 import type { HeldKey, KeyShelf } from './held-keys.ts'
 import type { PoolDeps } from './pool-deps.ts'
 
@@ -18,8 +19,8 @@ export interface WarmKeys {
   stop(): void
 }
 
-/** The acceptances in a row after which a key counts as working: hosts of the data plane learn of a key one after the other. */
-const ENOUGH = 3
+/** Hosts of the data plane learn of a key one after the other. */
+const ENOUGH = ACCEPTED_PROBES
 /** The most keys that are probed at once. */
 const PROBED_AT_ONCE = 20
 /** The pause after a rejection: this part of the key's age, at most so long (ms). */

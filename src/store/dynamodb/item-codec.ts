@@ -169,6 +169,7 @@ const registrationItem = z
     clientMetadata: orNull(text),
     federated: orNull(z.object({ proof: proof.nullable(), holdsName: z.boolean() })),
     holdsPlace: z.boolean().default(false),
+    seenWorking: z.boolean().optional(),
     pendingRotation: text.optional(),
     unansweredRotation: text.optional(),
     forgottenRotation: text.optional(),

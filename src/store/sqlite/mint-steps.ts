@@ -64,6 +64,7 @@ export function sqliteMintSteps(sql: Statements, audit: SqliteAudit): SqliteMint
         proofExpiresAt: federated?.proof?.expiresAt ?? null,
         holdsName: federated === null ? null : Number(federated.holdsName),
         holdsPlace: Number(federated !== null && rotation === null),
+        seenWorking: Number(registration.seenWorking ?? false),
       })
       return { outcome: 'begun' }
     },

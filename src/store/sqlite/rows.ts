@@ -92,6 +92,7 @@ const registrationRow = z
     proof_expires_at: z.number().nullable(),
     holds_name: z.number().nullable(),
     holds_place: z.number(),
+    seen_working: z.number(),
   })
   .transform(
     (row): Registration => ({
@@ -125,6 +126,7 @@ const registrationRow = z
       clientMetadata: row.client_metadata,
       federated: federatedOf(row),
       holdsPlace: row.holds_place === 1,
+      ...(row.seen_working === 1 ? { seenWorking: true } : {}),
     }),
   )
 

@@ -215,6 +215,9 @@ export const migrations: readonly string[] = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX pool_keys_plan ON pool_keys (plan);
    CREATE TABLE pool_holders (owner TEXT PRIMARY KEY, until INTEGER NOT NULL, sizes TEXT NOT NULL) STRICT, WITHOUT ROWID;`,
+
+  // The probes of a key of the pool are no use by the caller that it is given to.
+  'ALTER TABLE registrations ADD COLUMN seen_working INTEGER NOT NULL DEFAULT 0;',
 ]
 
 const versionOf = (db: DatabaseSync) => Number(db.prepare('PRAGMA user_version').get()?.['user_version'])

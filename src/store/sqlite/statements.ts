@@ -116,11 +116,11 @@ export function prepareStatements(db: DatabaseSync) {
       INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,
                                  created_at, expires_at, ends_at, idempotency_hash, request_hash, sealed,
                                  lease_owner, lease_until, rotation_of, overlap_ms, renews_management, client_metadata,
-                                 proof_hash, proof_expires_at, holds_name, holds_place)
+                                 proof_hash, proof_expires_at, holds_name, holds_place, seen_working)
       VALUES (:id, :tokenId, 'pending', :name, :description, :plan, :usagePlanId, :managementHash,
               :createdAt, :expiresAt, :expiresAt, :keyHash, :requestHash, :sealed, :owner, :until,
               :rotationOf, :overlapMs, :renewsManagement, :clientMetadata,
-              :proofHash, :proofExpiresAt, :holdsName, :holdsPlace)`),
+              :proofHash, :proofExpiresAt, :holdsName, :holdsPlace, :seenWorking)`),
     // Of two that adopt the same key, one inserts it.
     adoptKey: db.prepare(`
       INSERT INTO registrations (id, token_id, status, name, description, plan, usage_plan_id, management_hash,

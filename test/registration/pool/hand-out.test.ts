@@ -8,6 +8,7 @@ import { defaultGatewayOptions } from '../../../emulator/options.ts'
 import { settleDoubts } from '../../../src/registration/jobs/settle-doubts.ts'
 import { keyName, registrationIdOfPoolKey, rotationIdOfPoolKey } from '../../../src/registration/key-names.ts'
 import { suspend } from '../../../src/registration/suspend.ts'
+import { ACCEPTED_PROBES } from '../../../src/registration/used-by-caller.ts'
 import { SERVICE } from '../../../src/store/audit.ts'
 import { FROM_THE_POOL } from '../../../src/store/pool.ts'
 import { startFederated } from '../../support/identity/federated.ts'
@@ -486,6 +487,9 @@ test('a hand-out in doubt is settled: an unused key is deleted under its old nam
   const { stock } = stockedPool(service)
   const [used, unused] = await stock(2)
   assert.ok(used && unused)
+  // The probes before a key is ready are no use by its caller.
+  for (const { value } of [used, unused])
+    for (let n = 0; n < ACCEPTED_PROBES; n++) assert.equal(await dataPlane(service, value), 200)
   const one = await registered(service)
   await registered(service)
   assert.equal(await dataPlane(service, one.api_key_value), 200)

@@ -1,0 +1,13 @@
+import type { DailyUsage, Registration } from '../store/records.ts'
+
+/** The acceptances in a row after which a key of the pool counts as working: each is a request with the key. */
+export const ACCEPTED_PROBES = 3
+
+/** Reports whether the usage of a key shows that its caller used it. The probes of a key of the pool show nothing. */
+export function isUsedByCaller(
+  { seenWorking = false }: Pick<Registration, 'seenWorking'>,
+  days: DailyUsage,
+): boolean {
+  const used = Object.values(days).reduce((sum, requests) => sum + requests, 0)
+  return used > (seenWorking ? ACCEPTED_PROBES : 0)
+}
