@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { poolKeysIn, startPooled, until, untilReady, untilRecords } from '../../support/pool-states.ts'
-import { dataPlane, registered } from '../../support/service.ts'
+import { dataPlane, manage, registered, registeredSchema } from '../../support/service.ts'
 
 test('a store file that was copied by other means than a backup deletes no key that was handed out since', async (t) => {
   const env = { USAGE_PLANS: 'gold=demogold', POOL: 'gold:4' }
@@ -15,7 +15,9 @@ test('a store file that was copied by other means than a backup deletes no key t
   const db = new DatabaseSync(join(first.dataDir, 'firstkey.db'))
   db.exec(`VACUUM INTO '${copy}'`)
   db.close()
-  const handedOut = [await registered(first), await registered(first)]
+  const own = await registered(first)
+  const rotation = await manage(first, own, 'POST', '/rotate', { overlap_seconds: 600 })
+  const handedOut = [own, registeredSchema.omit({ management: true }).parse(await rotation.json())]
   const isPoolKey = (id: string) => poolKeysIn(gateway).some((key) => key.id === id)
   await until(first, () => !handedOut.some(({ api_key_id }) => isPoolKey(api_key_id)), 'both are renamed')
   await first.deps.pool?.start().stop()
