@@ -39,6 +39,8 @@ const SETUP = [
   ...['setup', '--new', 'demo', '--plan', 'free=rate:5,burst:10,quota:1000/day'],
   ...['--plan', 'gold=rate:50,burst:100', '--yes'],
 ]
+/** The number of keys that are made before anyone registers. */
+const POOL_SIZE = 5
 /** The part of the output of `firstkey setup --json` that the demo uses. */
 const madeSchema = z.object({
   changes: z.array(z.object({ title: z.string() })),
@@ -108,6 +110,7 @@ async function main(): Promise<void> {
     PUBLIC_URL: publicUrl,
     STORE: `sqlite:${join(dataDir, 'demo.db')}`,
     LOG_LEVEL: 'warn',
+    POOL: `free:${POOL_SIZE}`,
     ...provider?.env,
   }
   const service = run('src/start.js', [], env)
@@ -118,7 +121,10 @@ async function main(): Promise<void> {
     if (service.exitCode === null && service.kill('SIGTERM')) await once(service, 'exit')
   })
   await Promise.race([until(`${publicUrl}/readyz`), serviceEnded])
-  say(`firstkey is ready on ${publicUrl}`)
+  await Promise.race([poolIsFull(publicUrl), serviceEnded])
+  say(
+    `firstkey is ready on ${publicUrl}, with ${POOL_SIZE} keys made beforehand, which the API accepts (POOL=free:${POOL_SIZE})`,
+  )
 
   if (provider === null) {
     const token = await createToken(env)
@@ -192,16 +198,21 @@ async function createToken(env: NodeJS.ProcessEnv): Promise<string> {
   return z.object({ secret: z.string() }).parse(JSON.parse(output)).secret
 }
 
-async function until(url: string): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    const ready = await fetch(url).then(
-      (response) => response.ok,
-      () => false,
-    )
-    if (ready) return
+/** Waits until every key of the pool is ready. */
+async function poolIsFull(publicUrl: string): Promise<void> {
+  const answer = z.object({ pool: z.object({ free: z.object({ ready: z.literal(POOL_SIZE) }) }) })
+  await until(`${publicUrl}/readyz`, async (response) => answer.safeParse(await response.json()).success)
+}
+
+async function until(
+  url: string,
+  isSo: (response: Response) => Promise<boolean> = async ({ ok }) => ok,
+): Promise<void> {
+  for (let attempt = 0; attempt < 600; attempt++) {
+    if (await fetch(url).then(isSo, () => false)) return
     await sleep(50)
   }
-  throw new Error(`${url} is not ready after 10 s`)
+  throw new Error(`${url} is not ready after 30 s`)
 }
 
 try {

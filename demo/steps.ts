@@ -29,13 +29,15 @@ export function say(text: string): void {
  * @throws Error that names the request with an unexpected status
  */
 export async function runSteps({ serviceUrl, apiUrl, token, publicUrl }: Steps): Promise<string> {
+  const startedAt = performance.now()
   const body = await expect('POST /register', 201, `${serviceUrl}/register`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', prefer: 'wait=20' },
     body: JSON.stringify({ name: 'acme-agent' }),
   })
+  const ms = Math.ceil(performance.now() - startedAt)
   const { registration_id, api_key_value, use } = credentialResponse.parse(body)
-  say(`POST /register {"name":"acme-agent"} → 201\n${indent(JSON.stringify(body, null, 2))}`)
+  say(`POST /register {"name":"acme-agent"} → 201 after ${ms} ms\n${indent(JSON.stringify(body, null, 2))}`)
   await useKey(apiUrl, api_key_value)
   return `
 Done: ${registration_id} has a working key. To register another agent:

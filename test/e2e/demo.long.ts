@@ -33,6 +33,8 @@ test('the demo finds free ports when the default ones are in use', async (t) => 
     demo.output.stdout,
     /with an empty account\n2\. firstkey setup --new demo .* --yes\n {3}made: REST API demo\n/,
   )
+  assert.match(demo.output.stdout, /with 5 keys made beforehand/)
+  assert.match(demo.output.stdout, /→ 201 after \d+ ms\n[^}]*"ready": true/)
   assert.match(demo.output.stdout, /the new key → 200/)
   assert.match(demo.output.stdout, /without a key → 403/)
   assert.doesNotMatch(demo.output.stdout, /:3000|:4000/)
