@@ -96,6 +96,18 @@ test('a store that is not a database stops the start; the message names its path
   assert.match(server.output.stderr, /firstkey\.db cannot be opened: file is not a database/)
 })
 
+test('a pool for which the account has no room stops the start, with the figures', async (t) => {
+  const gateway = await testGateway(t)
+  for (let i = 0; i < 9_950; i++) gateway.account.createKey({ name: `other ${i}` })
+  const env = { ...serverEnv(gateway, tempDir(t)), POOL: 'gold:40,free:20' }
+  const server = startProgram(t, 'src/start.js', [], env)
+  assert.equal(await server.ended(), 1)
+  assert.match(
+    server.output.stderr,
+    /^firstkey: POOL=gold:40,free:20 asks for 60 keys, of which 0 exist, .* room for 50 more: it has 9950 of the 10000 /,
+  )
+})
+
 test('a port in use stops the start; the message names the port', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')

@@ -1,5 +1,5 @@
 import { randomBase62 } from '../../auth/random.ts'
-import { ServiceError } from '../../errors.ts'
+import { isLogged } from '../../errors.ts'
 import { createAccountRoom } from './account-room.ts'
 import { createKeyShelf } from './held-keys.ts'
 import type { Pool, PoolUpkeep } from './pool.ts'
@@ -32,6 +32,24 @@ export function createPool(deps: PoolDeps): Pool {
   function start(): PoolUpkeep {
     const stopping = new AbortController()
     const { signal } = stopping
+    /** Returns a function that runs work and never throws. A fault that lasts is logged once. */
+    function attempts(): <T>(work: () => Promise<T>) => Promise<T | undefined> {
+      let isFailing = false
+      return async (work) => {
+        try {
+          const result = await work()
+          isFailing = false
+          return result
+        } catch (err) {
+          const isKnown = isFailing || isLogged(err)
+          isFailing = true
+          if (!signal.aborted && !isKnown) log.error({ err }, 'the upkeep of the pool failed; will retry')
+          return undefined
+        }
+      }
+    }
+    const [attemptRound, attemptRenewal] = [attempts(), attempts()]
+
     let running: Promise<unknown> = Promise.resolve()
     let timer: NodeJS.Timeout | undefined
     let isRunning = false
@@ -44,7 +62,7 @@ export function createPool(deps: PoolDeps): Pool {
     const run = () => {
       isRunning = true
       isWoken = false
-      running = attempt(() => round(signal)).then((isMoreToDo) => {
+      running = attemptRound(() => round(signal)).then((isMoreToDo) => {
         isRunning = false
         runSoon(isMoreToDo || isWoken ? timing.poolQuiet : timing.poolRound)
       })
@@ -56,20 +74,10 @@ export function createPool(deps: PoolDeps): Pool {
     }
     let renewal: Promise<unknown> = Promise.resolve()
     const renewing = setInterval(() => {
-      renewal = attempt(() =>
+      renewal = attemptRenewal(() =>
         store.renewPoolHolder({ owner: shelf.owner, until: clock() + timing.poolLease, sizes: room.sizes() }),
       )
     }, timing.poolLease / RENEWALS).unref()
-
-    async function attempt<T>(work: () => Promise<T>): Promise<T | undefined> {
-      try {
-        return await work()
-      } catch (err) {
-        const isKnown = err instanceof ServiceError && err.alreadyLogged
-        if (!signal.aborted && !isKnown) log.error({ err }, 'the upkeep of the pool failed; will retry')
-        return undefined
-      }
-    }
 
     run()
     return {
