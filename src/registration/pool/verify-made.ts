@@ -75,8 +75,9 @@ async function discardFaulty(
     new Error(reason),
     faulty.reduce((weight, { of }) => weight + 1 / of, 0),
   )
-  await store.discardPoolKeys(ids, owner, clock())
-  for (const id of ids) {
+  // Others may have taken them over, if this process stood still since the look: it deletes only what it discarded.
+  const moved = await store.discardPoolKeys(ids, owner, clock())
+  for (const id of moved) {
     const apiKeyId = look.keys.get(id)?.id
     // A key that no list shows may exist all the same: a later round looks for it once more.
     if (apiKeyId === undefined) continue
