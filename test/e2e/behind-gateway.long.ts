@@ -10,7 +10,6 @@ import { type Hops, startBehind, WIRINGS } from '../support/behind-gateway.ts'
 import type { FrontOptions } from '../support/gateway-fronts.ts'
 import { startFederated } from '../support/identity/federated.ts'
 import { startGitHubActions } from '../support/identity/github-actions.ts'
-import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import { fetchScript } from '../support/register-script.ts'
 import { dataPlane, manage, registered, startService } from '../support/service.ts'
@@ -175,7 +174,7 @@ const ENDS: readonly [hops: Hops, status: number, message: string][] = [
   [['http-api', 'alb'], 503, 'Service Unavailable'],
 ]
 
-describe('limits and clients', { ...long, concurrency: 4 }, () => {
+describe('limits and clients', { concurrency: 4 }, () => {
   for (const [hops, status, message] of ENDS) {
     test(`behind ${hops.join(' and ')} a registration that the gateway ends is repeated, and makes one key`, async (t) => {
       const service = await startBehind(

@@ -9,7 +9,6 @@ import { clientMetadata } from '../../src/routes/connect-schema.ts'
 import { registerBody } from '../../src/routes/register-schema.ts'
 import { usageQuery } from '../../src/routes/usage-schema.ts'
 import { SERVICE } from '../../src/store/audit.ts'
-import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { registered, serverEnv, startService, tempDir, testGateway } from '../support/service.ts'
@@ -278,32 +277,26 @@ test('a token that can no longer be used is rejected before the body, unless the
   assert.equal((await service.register(expired.secret, undefined, retry)).status, 201)
 })
 
-test(
-  'invariant 7: /livez stays fast beside a flood of hostile headers with a revoked token',
-  long,
-  async (t) => {
-    const env = serverEnv(await testGateway(t), tempDir(t))
-    const { url } = await startServer(t, env)
-    const secret = (await runCli(t, ['tokens', 'create', '--label', 'hostile'], env)).stdout.trim()
-    const [{ id }] = JSON.parse((await runCli(t, ['tokens', 'list', '--json'], env)).stdout) as [
-      { id: string },
-    ]
-    assert.equal((await runCli(t, ['tokens', 'revoke', id], env)).code, 0)
-    const text = `"${repeated('",', 7_000)}`
-    const hostile = Array.from({ length: 100 }, () =>
-      fetch(`${url}/register`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${secret}`, prefer: text, accept: text, 'content-type': JSON_TYPE },
-        body: '{"name":"acme-agent"}',
-      }),
-    )
-    const times: number[] = []
-    for (let i = 0; i < 20; i++) {
-      const sentAt = performance.now()
-      assert.equal((await fetch(`${url}/livez`)).status, 200)
-      times.push(performance.now() - sentAt)
-    }
-    assert.ok((await Promise.all(hostile)).every(({ status }) => status === 401))
-    assert.ok(Math.max(...times) < 1_000, `${times.map(Math.round)} ms`)
-  },
-)
+test('invariant 7: /livez stays fast beside a flood of hostile headers with a revoked token', async (t) => {
+  const env = serverEnv(await testGateway(t), tempDir(t))
+  const { url } = await startServer(t, env)
+  const secret = (await runCli(t, ['tokens', 'create', '--label', 'hostile'], env)).stdout.trim()
+  const [{ id }] = JSON.parse((await runCli(t, ['tokens', 'list', '--json'], env)).stdout) as [{ id: string }]
+  assert.equal((await runCli(t, ['tokens', 'revoke', id], env)).code, 0)
+  const text = `"${repeated('",', 7_000)}`
+  const hostile = Array.from({ length: 100 }, () =>
+    fetch(`${url}/register`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}`, prefer: text, accept: text, 'content-type': JSON_TYPE },
+      body: '{"name":"acme-agent"}',
+    }),
+  )
+  const times: number[] = []
+  for (let i = 0; i < 20; i++) {
+    const sentAt = performance.now()
+    assert.equal((await fetch(`${url}/livez`)).status, 200)
+    times.push(performance.now() - sentAt)
+  }
+  assert.ok((await Promise.all(hostile)).every(({ status }) => status === 401))
+  assert.ok(Math.max(...times) < 1_000, `${times.map(Math.round)} ms`)
+})

@@ -4,7 +4,6 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join, relative } from 'node:path'
 import { test } from 'node:test'
-import { long } from '../support/long.ts'
 import { runCli, startProgram, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -133,24 +132,20 @@ test('an address of another machine stops the start; the message names HOST', as
   )
 })
 
-test(
-  'an API Gateway that fails for a moment does not stop the start: not ready, then ready',
-  long,
-  async (t) => {
-    const gateway = await testGateway(t)
-    gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'fail', times: 6 })
-    const { url } = await startServer(t, serverEnv(gateway, tempDir(t)))
-    assert.equal((await fetch(`${url}/livez`)).status, 200)
-    const first = await fetch(`${url}/readyz`)
-    assert.equal(first.status, 503)
-    assert.match(first.headers.get('content-type') ?? '', /problem\+json/)
-    gateway.faults.clear()
-    const deadline = Date.now() + 10_000
-    let status = 0
-    while (status !== 200 && Date.now() < deadline) status = (await fetch(`${url}/readyz`)).status
-    assert.equal(status, 200)
-  },
-)
+test('an API Gateway that fails for a moment does not stop the start: not ready, then ready', async (t) => {
+  const gateway = await testGateway(t)
+  gateway.faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'fail', times: 6 })
+  const { url } = await startServer(t, serverEnv(gateway, tempDir(t)))
+  assert.equal((await fetch(`${url}/livez`)).status, 200)
+  const first = await fetch(`${url}/readyz`)
+  assert.equal(first.status, 503)
+  assert.match(first.headers.get('content-type') ?? '', /problem\+json/)
+  gateway.faults.clear()
+  const deadline = Date.now() + 10_000
+  let status = 0
+  while (status !== 200 && Date.now() < deadline) status = (await fetch(`${url}/readyz`)).status
+  assert.equal(status, 200)
+})
 
 test('a plan without an API stage does not stop the start, but is logged as an error', async (t) => {
   const gateway = await testGateway(t)
@@ -160,21 +155,14 @@ test('a plan without an API stage does not stop the start, but is logged as an e
   assert.match(output.stdout, /"level":"error".*"gold\\" has no API stage/)
 })
 
-test(
-  'without PUBLIC_URL the URLs in responses have the port on which the service listens, also if that was chosen',
-  long,
-  async (t) => {
-    const { url, output } = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
-    const { port } = new URL(url)
-    assert.notEqual(port, '0')
-    const catalog = await (await fetch(`${url}/.well-known/oauth-protected-resource`)).text()
-    assert.match(catalog, RegExp(`"resource":"http://localhost:${port}"`))
-    assert.match(
-      output.stdout,
-      RegExp(`"level":"warn".*"PUBLIC_URL is not set: .* http://localhost:${port},`),
-    )
-  },
-)
+test('without PUBLIC_URL the URLs in responses have the port on which the service listens, also if that was chosen', async (t) => {
+  const { url, output } = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
+  const { port } = new URL(url)
+  assert.notEqual(port, '0')
+  const catalog = await (await fetch(`${url}/.well-known/oauth-protected-resource`)).text()
+  assert.match(catalog, RegExp(`"resource":"http://localhost:${port}"`))
+  assert.match(output.stdout, RegExp(`"level":"warn".*"PUBLIC_URL is not set: .* http://localhost:${port},`))
+})
 
 test('a misspelt variable is named at the start, which continues', async (t) => {
   const env = {
@@ -191,54 +179,46 @@ test('a misspelt variable is named at the start, which continues', async (t) => 
   assert.match(output.stdout, /"level":"warn".*PUBLIC_URL is http:\/\/keys\.example: .* without encryption/)
 })
 
-test(
-  '--help lists the variables, --version the version; another argument is a mistake. None needs a configuration',
-  long,
-  async (t) => {
-    for (const [args, code, stdout, stderr] of [
-      [
-        ['--help'],
-        0,
-        /^usage: npm start[\s\S]*\n {2}RATE_LIMIT_PER_IP \(default: 300\)\n {6}Requests a minute/,
-        /^$/,
-      ],
-      [['--version'], 0, /^\d+\.\d+\.\d+\n$/, /^$/],
-      [['--prot', '80'], 1, /^$/, /^firstkey: Unknown option '--prot'.*\n {2}--help shows/],
-      [[`fkb_${'a'.repeat(40)}`], 1, /^$/, /^firstkey: Unexpected argument '\[redacted\]'/],
-    ] as const) {
-      const server = startProgram(t, 'src/start.js', args, {})
-      assert.equal(await server.ended(), code)
-      assert.match(server.output.stdout, stdout)
-      assert.match(server.output.stderr, stderr)
-    }
-  },
-)
+test('--help lists the variables, --version the version; another argument is a mistake. None needs a configuration', async (t) => {
+  for (const [args, code, stdout, stderr] of [
+    [
+      ['--help'],
+      0,
+      /^usage: npm start[\s\S]*\n {2}RATE_LIMIT_PER_IP \(default: 300\)\n {6}Requests a minute/,
+      /^$/,
+    ],
+    [['--version'], 0, /^\d+\.\d+\.\d+\n$/, /^$/],
+    [['--prot', '80'], 1, /^$/, /^firstkey: Unknown option '--prot'.*\n {2}--help shows/],
+    [[`fkb_${'a'.repeat(40)}`], 1, /^$/, /^firstkey: Unexpected argument '\[redacted\]'/],
+  ] as const) {
+    const server = startProgram(t, 'src/start.js', args, {})
+    assert.equal(await server.ended(), code)
+    assert.match(server.output.stdout, stdout)
+    assert.match(server.output.stderr, stderr)
+  }
+})
 
-test(
-  'the start and the commands name the absolute path of a store, and say when they create it',
-  long,
-  async (t) => {
-    const gateway = await testGateway(t)
-    const path = join(tempDir(t), 'firstkey.db')
-    // As a program that starts in the folder of the project reads it.
-    const env = {
-      ...serverEnv(gateway, tempDir(t)),
-      STORE: `sqlite:${relative(join(import.meta.dirname, '../..'), path)}\r`,
-    }
-    const missing = await runCli(t, ['registrations', 'list'], env)
-    assert.equal(missing.code, 1)
-    assert.match(missing.stderr, RegExp(`there is no store ${path}: correct STORE`))
-    assert.ok(!existsSync(path))
+test('the start and the commands name the absolute path of a store, and say when they create it', async (t) => {
+  const gateway = await testGateway(t)
+  const path = join(tempDir(t), 'firstkey.db')
+  // As a program that starts in the folder of the project reads it.
+  const env = {
+    ...serverEnv(gateway, tempDir(t)),
+    STORE: `sqlite:${relative(join(import.meta.dirname, '../..'), path)}\r`,
+  }
+  const missing = await runCli(t, ['registrations', 'list'], env)
+  assert.equal(missing.code, 1)
+  assert.match(missing.stderr, RegExp(`there is no store ${path}: correct STORE`))
+  assert.ok(!existsSync(path))
 
-    const create = () => runCli(t, ['tokens', 'create', '--label', 'x'], env)
-    assert.match((await create()).stderr, RegExp(`^created a new store at ${path}$`, 'm'))
-    assert.doesNotMatch((await create()).stderr, /new store/)
-    const known = await startServer(t, env)
-    assert.match(known.output.stdout, RegExp(`"store":"sqlite:${path}","store_id":"[0-9a-f]{10}"`))
-    assert.doesNotMatch(known.output.stdout, /new store/)
+  const create = () => runCli(t, ['tokens', 'create', '--label', 'x'], env)
+  assert.match((await create()).stderr, RegExp(`^created a new store at ${path}$`, 'm'))
+  assert.doesNotMatch((await create()).stderr, /new store/)
+  const known = await startServer(t, env)
+  assert.match(known.output.stdout, RegExp(`"store":"sqlite:${path}","store_id":"[0-9a-f]{10}"`))
+  assert.doesNotMatch(known.output.stdout, /new store/)
 
-    const STORE = `${env.STORE.trim()}.new`
-    const unknown = await startServer(t, { ...env, STORE })
-    assert.match(unknown.output.stdout, RegExp(`"level":"info".*created a new store at ${path}\\.new"`))
-  },
-)
+  const STORE = `${env.STORE.trim()}.new`
+  const unknown = await startServer(t, { ...env, STORE })
+  assert.match(unknown.output.stdout, RegExp(`"level":"info".*created a new store at ${path}\\.new"`))
+})

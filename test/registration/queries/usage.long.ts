@@ -4,7 +4,6 @@ import { deleteDueKeys } from '../../../src/registration/jobs/delete-keys.ts'
 import { createLeaderLease } from '../../../src/registration/jobs/leader-lease.ts'
 import { usageSchema } from '../../../src/routes/usage-schema.ts'
 import { fastTiming } from '../../support/invariants.ts'
-import { long } from '../../support/long.ts'
 import { rejectsOtherOwners } from '../../support/management-cases.ts'
 import { readProblem } from '../../support/problem.ts'
 import {
@@ -80,22 +79,18 @@ test('the usage counts all keys of a registration, also those that are deleted',
   }
 })
 
-test(
-  'a key whose usage cannot be read is deleted all the same, and one that is revoked without a look',
-  long,
-  async (t) => {
-    const service = await startService(t, { timing: fastTiming })
-    const own = await registered(service)
-    assert.equal((await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })).status, 201)
-    const looks = service.gateway.answers['GetUsage']?.[200]
-    service.gateway.faults.order({ operation: 'GetUsage', when: 'before', kind: 'hang', times: 9 })
-    await deleteDueKeys(service.deps, createLeaderLease(service.deps))
-    assert.ok(!service.gateway.account.keys.has(own.api_key_id))
-    assert.equal((await manage(service, own, 'DELETE')).status, 204)
-    assert.equal(service.gateway.account.keys.size, 0)
-    assert.equal(service.gateway.answers['GetUsage']?.[200], looks)
-  },
-)
+test('a key whose usage cannot be read is deleted all the same, and one that is revoked without a look', async (t) => {
+  const service = await startService(t, { timing: fastTiming })
+  const own = await registered(service)
+  assert.equal((await manage(service, own, 'POST', '/rotate', { overlap_seconds: 0 })).status, 201)
+  const looks = service.gateway.answers['GetUsage']?.[200]
+  service.gateway.faults.order({ operation: 'GetUsage', when: 'before', kind: 'hang', times: 9 })
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+  assert.ok(!service.gateway.account.keys.has(own.api_key_id))
+  assert.equal((await manage(service, own, 'DELETE')).status, 204)
+  assert.equal(service.gateway.account.keys.size, 0)
+  assert.equal(service.gateway.answers['GetUsage']?.[200], looks)
+})
 
 test('an invalid range for the usage is rejected', async (t) => {
   const service = await startService(t)
@@ -145,42 +140,36 @@ test('if API Gateway fails, the last figures stand in for half an hour', async (
   assert.equal((await readDays(service, own, 3)).status, 502, 'there are no other figures of these days')
 })
 
-test(
-  'invariant 7: owners that poll many ranges delay neither the end of a key nor the usage of another',
-  long,
-  async (t) => {
-    let now = Date.now()
-    const service = await startService(t, {
-      ...{ clock: () => now, env: { AWS_CALLS_PER_SECOND: '10' }, gateway: { quotas: true } },
-    })
-    const polling: Registered[] = []
-    for (let i = 0; i < 5; i++) polling.push(await registered(service))
-    const other = await registered(service)
-    const expiring = await registered(service, { keyTtlMs: 30_000 })
-    now += 30_000
-    const arrived = Promise.withResolvers<void>()
-    let missing = 100
-    service.app.server.on('request', () => {
-      missing -= 1
-      if (missing === 0) arrived.resolve()
-    })
-    const polls = polling.flatMap((own) =>
-      Array.from({ length: 20 }, (_, i) => readDays(service, own, i + 2)),
-    )
-    await arrived.promise
-    await fetch(`${service.url}/livez`) // By its answer, the polls before it are waiting for their calls.
-    const startedAt = performance.now()
-    await deleteDueKeys(service.deps, createLeaderLease(service.deps))
-    assert.ok(!service.gateway.account.keys.has(expiring.api_key_id))
-    const deletedAfter = performance.now() - startedAt
-    const answer = await readDays(service, other, 2)
-    const readAfter = performance.now() - startedAt - deletedAfter
-    t.diagnostic(`deleted after ${deletedAfter} ms, read after ${readAfter} ms more`)
-    assert.ok(deletedAfter < 3_000, `deleted after ${deletedAfter} ms`)
-    assert.equal(answer.status, 200)
-    await Promise.all(polls)
-  },
-)
+test('invariant 7: owners that poll many ranges delay neither the end of a key nor the usage of another', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, {
+    ...{ clock: () => now, env: { AWS_CALLS_PER_SECOND: '10' }, gateway: { quotas: true } },
+  })
+  const polling: Registered[] = []
+  for (let i = 0; i < 5; i++) polling.push(await registered(service))
+  const other = await registered(service)
+  const expiring = await registered(service, { keyTtlMs: 30_000 })
+  now += 30_000
+  const arrived = Promise.withResolvers<void>()
+  let missing = 100
+  service.app.server.on('request', () => {
+    missing -= 1
+    if (missing === 0) arrived.resolve()
+  })
+  const polls = polling.flatMap((own) => Array.from({ length: 20 }, (_, i) => readDays(service, own, i + 2)))
+  await arrived.promise
+  await fetch(`${service.url}/livez`) // By its answer, the polls before it are waiting for their calls.
+  const startedAt = performance.now()
+  await deleteDueKeys(service.deps, createLeaderLease(service.deps))
+  assert.ok(!service.gateway.account.keys.has(expiring.api_key_id))
+  const deletedAfter = performance.now() - startedAt
+  const answer = await readDays(service, other, 2)
+  const readAfter = performance.now() - startedAt - deletedAfter
+  t.diagnostic(`deleted after ${deletedAfter} ms, read after ${readAfter} ms more`)
+  assert.ok(deletedAfter < 3_000, `deleted after ${deletedAfter} ms`)
+  assert.equal(answer.status, 200)
+  await Promise.all(polls)
+})
 
 for (const [operation, kind] of [
   ['GetUsage', 'unimplemented'],

@@ -8,14 +8,13 @@ import { startForwardProxy } from '../support/forward-proxy.ts'
 import { kubernetesClaims } from '../support/identity/claims.ts'
 import { startFederated } from '../support/identity/federated.ts'
 import { startGitHubActions } from '../support/identity/github-actions.ts'
-import { long } from '../support/long.ts'
 import { fetchScript } from '../support/register-script.ts'
 import { startService, tempDir } from '../support/service.ts'
 
 /** The audience that the service of these tests wants. */
 const AUDIENCE = 'https://keys.example.com'
 
-test('register.mjs without an identity lists what it looked for and what to do', long, async (t) => {
+test('register.mjs without an identity lists what it looked for and what to do', async (t) => {
   const { run } = await fetchScript(t, await startService(t))
   for (const [env, message] of [
     [
@@ -99,35 +98,31 @@ test('register.mjs sends no token that is for the API of its Kubernetes cluster'
   assert.ok(!service.logLines.some((line) => line.includes('"POST"')), 'no request was sent')
 })
 
-test(
-  'register.mjs reads FIRSTKEY_TOKEN_FILE again at every try, and waits for a fresh token',
-  long,
-  async (t) => {
-    const service = await startFederated(t)
-    const front = await startFaultyFront(t, service.url, ['busy'])
-    const script = await fetchScript(t, service)
-    const file = join(tempDir(t), 'token')
-    const now = Math.floor(Date.now() / 1_000)
-    const used = service.jwt()
-    await service.joined({ jwt: used, name: 'other' })
+test('register.mjs reads FIRSTKEY_TOKEN_FILE again at every try, and waits for a fresh token', async (t) => {
+  const service = await startFederated(t)
+  const front = await startFaultyFront(t, service.url, ['busy'])
+  const script = await fetchScript(t, service)
+  const file = join(tempDir(t), 'token')
+  const now = Math.floor(Date.now() / 1_000)
+  const used = service.jwt()
+  await service.joined({ jwt: used, name: 'other' })
 
-    writeFileSync(file, service.jwt({ iat: now - 900, exp: now - 600 }))
-    const env = { FIRSTKEY_URL: front.url, FIRSTKEY_TOKEN_FILE: file }
-    const running = script.start(['--name', 'acme-agent'], env)
-    await running.seen(/overloaded.*Retrying/)
-    await running.seen(/token_expired.*Retrying/)
-    writeFileSync(file, used)
-    await running.seen(/token_replayed.*Waiting for another token in .*token\. Retrying/)
-    writeFileSync(file, service.jwt())
-    const { code, stderr } = await running.ended()
-    assert.equal(code, 0, stderr)
-    assert.equal(new Set(front.seen.map(({ key }) => key)).size, 1, 'one Idempotency-Key')
-    assert.deepEqual(script.kept(), [])
-    assert.equal(service.gateway.account.keys.size, 2)
-  },
-)
+  writeFileSync(file, service.jwt({ iat: now - 900, exp: now - 600 }))
+  const env = { FIRSTKEY_URL: front.url, FIRSTKEY_TOKEN_FILE: file }
+  const running = script.start(['--name', 'acme-agent'], env)
+  await running.seen(/overloaded.*Retrying/)
+  await running.seen(/token_expired.*Retrying/)
+  writeFileSync(file, used)
+  await running.seen(/token_replayed.*Waiting for another token in .*token\. Retrying/)
+  writeFileSync(file, service.jwt())
+  const { code, stderr } = await running.ended()
+  assert.equal(code, 0, stderr)
+  assert.equal(new Set(front.seen.map(({ key }) => key)).size, 1, 'one Idempotency-Key')
+  assert.deepEqual(script.kept(), [])
+  assert.equal(service.gateway.account.keys.size, 2)
+})
 
-test('register.mjs waits while the keys of the issuer of its token cannot be read', long, async (t) => {
+test('register.mjs waits while the keys of the issuer of its token cannot be read', async (t) => {
   let ahead = 0
   const service = await startFederated(t, { clock: () => Date.now() + ahead })
   const script = await fetchScript(t, service)
@@ -143,7 +138,7 @@ test('register.mjs waits while the keys of the issuer of its token cannot be rea
   assert.equal(code, 0, stderr)
 })
 
-test('register.mjs gets the same key in another run with another identity token', long, async (t) => {
+test('register.mjs gets the same key in another run with another identity token', async (t) => {
   const service = await startFederated(t)
   const script = await fetchScript(t, service)
   const actions = await startGitHubActions(t, service.issuer)
@@ -191,45 +186,41 @@ test('register.mjs gets the same key in another run with another identity token'
   }
 })
 
-test(
-  'register.mjs gets a fresh token for each try from GitHub Actions, for the audience that the service names',
-  long,
-  async (t) => {
-    const service = await startFederated(t)
-    const script = await fetchScript(t, service)
-    const actions = await startGitHubActions(t, service.issuer)
-    actions.claims = { team: 'agents' }
-    // The first request is for the audience.
-    const front = await startFaultyFront(t, service.url, ['busy'])
-    actions.failures.push(503, 0)
-    const done = await script.run(['--name', 'acme-agent'], { ...actions.env, FIRSTKEY_URL: front.url })
-    assert.equal(done.code, 0, done.stderr)
-    assert.deepEqual(actions.audiences, [AUDIENCE])
+test('register.mjs gets a fresh token for each try from GitHub Actions, for the audience that the service names', async (t) => {
+  const service = await startFederated(t)
+  const script = await fetchScript(t, service)
+  const actions = await startGitHubActions(t, service.issuer)
+  actions.claims = { team: 'agents' }
+  // The first request is for the audience.
+  const front = await startFaultyFront(t, service.url, ['busy'])
+  actions.failures.push(503, 0)
+  const done = await script.run(['--name', 'acme-agent'], { ...actions.env, FIRSTKEY_URL: front.url })
+  assert.equal(done.code, 0, done.stderr)
+  assert.deepEqual(actions.audiences, [AUDIENCE])
 
-    const losing = await startFaultyFront(t, service.url, ['lost', 'busy'])
-    const args = ['--name', 'acme-other', '--audience', AUDIENCE]
-    const again = await script.run(args, { ...actions.env, FIRSTKEY_URL: losing.url })
-    assert.equal(again.code, 0, again.stderr)
-    assert.equal(new Set(actions.tokens).size, 4)
-    assert.equal(losing.seen.at(-1)?.isReplayed, true)
-    assert.equal(service.gateway.account.keys.size, 2)
-    const printed = [done, again].map(({ stdout, stderr }) => stdout + stderr).join()
-    assert.ok(!actions.tokens.some((token) => printed.includes(token)))
+  const losing = await startFaultyFront(t, service.url, ['lost', 'busy'])
+  const args = ['--name', 'acme-other', '--audience', AUDIENCE]
+  const again = await script.run(args, { ...actions.env, FIRSTKEY_URL: losing.url })
+  assert.equal(again.code, 0, again.stderr)
+  assert.equal(new Set(actions.tokens).size, 4)
+  assert.equal(losing.seen.at(-1)?.isReplayed, true)
+  assert.equal(service.gateway.account.keys.size, 2)
+  const printed = [done, again].map(({ stdout, stderr }) => stdout + stderr).join()
+  assert.ok(!actions.tokens.some((token) => printed.includes(token)))
 
-    for (const status of [401, 403, 404]) {
-      actions.failures.push(status)
-      const { code, stderr } = await script.run(['--name', 'a'], actions.env)
-      assert.equal(code, 1)
-      assert.match(stderr, new RegExp(`HTTP ${status}[\\s\\S]*id-token: write`))
-      assert.deepEqual(script.kept(), [], 'no request was sent')
-    }
-    const plain = await fetchScript(t, await startService(t))
-    const refused = await plain.run(['--name', 'a'], actions.env)
-    assert.equal(refused.code, 1)
-    assert.match(refused.stderr, /takes neither identity tokens nor logins/)
-    assert.equal(actions.tokens.length, 4)
-  },
-)
+  for (const status of [401, 403, 404]) {
+    actions.failures.push(status)
+    const { code, stderr } = await script.run(['--name', 'a'], actions.env)
+    assert.equal(code, 1)
+    assert.match(stderr, new RegExp(`HTTP ${status}[\\s\\S]*id-token: write`))
+    assert.deepEqual(script.kept(), [], 'no request was sent')
+  }
+  const plain = await fetchScript(t, await startService(t))
+  const refused = await plain.run(['--name', 'a'], actions.env)
+  assert.equal(refused.code, 1)
+  assert.match(refused.stderr, /takes neither identity tokens nor logins/)
+  assert.equal(actions.tokens.length, 4)
+})
 
 test("register.mjs requests no token for another service's audience, unless its script or its caller names it", async (t) => {
   const { port, release } = await reservePort('127.0.0.1')

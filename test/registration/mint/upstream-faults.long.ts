@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { FaultOrder } from '../../../emulator/faults.ts'
 import { fastTiming, type ReceivedCredential, runJobsUntilIdle } from '../../support/invariants.ts'
-import { long } from '../../support/long.ts'
 import { readProblem } from '../../support/problem.ts'
 import { type Service, startService } from '../../support/service.ts'
 
@@ -176,46 +175,38 @@ test('if the usage plan does not exist, the key is deleted: upstream_misconfigur
   assert.equal(service.gateway.account.keys.size, 0)
 })
 
-test(
-  'invariant 1: attaches that return 201 without attaching are repaired, logged once, and then verified before the response',
-  long,
-  async (t) => {
-    const service = await startService(t)
-    const { secret } = await service.token()
-    const { gateway, logLines } = service
-    let calls = 0
-    gateway.onCall = (operation, moment) => {
-      if (operation !== 'CreateUsagePlanKey' || moment !== 'effective') return
-      calls += 1
-      // Every other attach has no effect.
-      if (calls % 2 === 1) for (const key of gateway.account.keys.values()) key.planIds.clear()
-    }
-    const first = (await (await service.register(secret)).json()) as ReceivedCredential
-    await service.deps.mintQueue.settled()
-    assert.ok(gateway.account.key(first.api_key_id).planIds.has('demofree'), 'repaired after the response')
-    assert.equal(logLines.filter((line) => line.includes('attachments do not work')).length, 1)
+test('invariant 1: attaches that return 201 without attaching are repaired, logged once, and then verified before the response', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const { gateway, logLines } = service
+  let calls = 0
+  gateway.onCall = (operation, moment) => {
+    if (operation !== 'CreateUsagePlanKey' || moment !== 'effective') return
+    calls += 1
+    // Every other attach has no effect.
+    if (calls % 2 === 1) for (const key of gateway.account.keys.values()) key.planIds.clear()
+  }
+  const first = (await (await service.register(secret)).json()) as ReceivedCredential
+  await service.deps.mintQueue.settled()
+  assert.ok(gateway.account.key(first.api_key_id).planIds.has('demofree'), 'repaired after the response')
+  assert.equal(logLines.filter((line) => line.includes('attachments do not work')).length, 1)
 
-    const second = (await (await service.register(secret)).json()) as ReceivedCredential
-    assert.ok(gateway.account.key(second.api_key_id).planIds.has('demofree'), 'repaired before the response')
-    assert.equal(logLines.filter((line) => line.includes('attachments do not work')).length, 1)
-  },
-)
+  const second = (await (await service.register(secret)).json()) as ReceivedCredential
+  assert.ok(gateway.account.key(second.api_key_id).planIds.has('demofree'), 'repaired before the response')
+  assert.equal(logLines.filter((line) => line.includes('attachments do not work')).length, 1)
+})
 
-test(
-  'a key that GetUsagePlanKeys shows late after an attach is not attached again, and casts no doubt on attaches',
-  long,
-  async (t) => {
-    const service = await startService(t)
-    const { secret } = await service.token()
-    const { gateway, logLines } = service
-    gateway.faults.order({ operation: 'GetUsagePlanKeys', when: 'after', kind: 'late', times: forever })
-    assert.equal((await service.register(secret)).status, 201)
-    await service.deps.mintQueue.settled()
-    assert.deepEqual(gateway.answers['CreateUsagePlanKey'], { 201: 1 })
-    assert.ok((gateway.answers['GetUsagePlanKeys']?.[200] ?? 0) > 1, 'looked at again')
-    assert.ok(!logLines.some((line) => line.includes('attachments do not work')))
-  },
-)
+test('a key that GetUsagePlanKeys shows late after an attach is not attached again, and casts no doubt on attaches', async (t) => {
+  const service = await startService(t)
+  const { secret } = await service.token()
+  const { gateway, logLines } = service
+  gateway.faults.order({ operation: 'GetUsagePlanKeys', when: 'after', kind: 'late', times: forever })
+  assert.equal((await service.register(secret)).status, 201)
+  await service.deps.mintQueue.settled()
+  assert.deepEqual(gateway.answers['CreateUsagePlanKey'], { 201: 1 })
+  assert.ok((gateway.answers['GetUsagePlanKeys']?.[200] ?? 0) > 1, 'looked at again')
+  assert.ok(!logLines.some((line) => line.includes('attachments do not work')))
+})
 
 test('a key that CreateApiKey returns disabled is enabled before the response', async (t) => {
   const service = await startService(t)
@@ -241,7 +232,7 @@ test('a key that a lost response left behind disabled is found and enabled befor
   assert.equal(account.keys.size, 1)
 })
 
-test('a key that a lost response left behind is found however late GetApiKeys shows it', long, async (t) => {
+test('a key that a lost response left behind is found however late GetApiKeys shows it', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
   const { faults, account } = service.gateway
@@ -251,76 +242,64 @@ test('a key that a lost response left behind is found however late GetApiKeys sh
   assert.equal(account.keys.size, 1)
 })
 
-test(
-  'invariant 8: if API Gateway hangs, the response is 503 with Retry-After within REGISTER_TIMEOUT_MS, and the registration is undone',
-  long,
-  async (t) => {
-    const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '3000' } })
-    const { secret, token } = await service.token()
-    service.gateway.faults.order({
-      operation: 'CreateUsagePlanKey',
-      when: 'before',
-      kind: 'hang',
-      times: forever,
-    })
-    const before = performance.now()
-    const answer = await service.register(secret)
-    const took = performance.now() - before
-    // A second more, for the client on a busy machine.
-    assert.ok(took < 4_000, `answered after ${took} ms`)
-    assert.equal(answer.status, 503)
-    assert.ok(Number(answer.headers.get('retry-after')) > 0)
-    assert.equal((await readProblem(answer)).code, 'upstream_unavailable')
-    await assertUndone(service, token.id, secret)
-  },
-)
+test('invariant 8: if API Gateway hangs, the response is 503 with Retry-After within REGISTER_TIMEOUT_MS, and the registration is undone', async (t) => {
+  const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '3000' } })
+  const { secret, token } = await service.token()
+  service.gateway.faults.order({
+    operation: 'CreateUsagePlanKey',
+    when: 'before',
+    kind: 'hang',
+    times: forever,
+  })
+  const before = performance.now()
+  const answer = await service.register(secret)
+  const took = performance.now() - before
+  // A second more, for the client on a busy machine.
+  assert.ok(took < 4_000, `answered after ${took} ms`)
+  assert.equal(answer.status, 503)
+  assert.ok(Number(answer.headers.get('retry-after')) > 0)
+  assert.equal((await readProblem(answer)).code, 'upstream_unavailable')
+  await assertUndone(service, token.id, secret)
+})
 
 for (const kind of ['half', 'drip'] as const)
   for (const [mode, operation] of [
     ['single', 'CreateUsagePlanKey'],
     ['bulk', 'ImportApiKeys'],
   ] as const)
-    test(
-      `invariant 8: a response of ${operation} that stops half-way (${kind}) delays minting by the limit of one attempt`,
-      long,
-      async (t) => {
-        const service = await startService(t, { env: { MINT_MODE: mode }, timing: fastTiming })
-        const { secret } = await service.token()
-        service.gateway.faults.order({ operation, when: 'after', kind })
-        const before = performance.now()
-        const answers = await Promise.all(Array.from({ length: 3 }, () => service.register(secret)))
-        const took = performance.now() - before
-        assert.deepEqual(
-          answers.map(({ status }) => status),
-          [201, 201, 201],
-        )
-        // The limit of an attempt is a second; until now it was that of the registration, 25 s.
-        assert.ok(took < 8_000, `${took} ms`)
-        assert.equal(service.gateway.account.keys.size, 3)
-      },
-    )
+    test(`invariant 8: a response of ${operation} that stops half-way (${kind}) delays minting by the limit of one attempt`, async (t) => {
+      const service = await startService(t, { env: { MINT_MODE: mode }, timing: fastTiming })
+      const { secret } = await service.token()
+      service.gateway.faults.order({ operation, when: 'after', kind })
+      const before = performance.now()
+      const answers = await Promise.all(Array.from({ length: 3 }, () => service.register(secret)))
+      const took = performance.now() - before
+      assert.deepEqual(
+        answers.map(({ status }) => status),
+        [201, 201, 201],
+      )
+      // The limit of an attempt is a second; until now it was that of the registration, 25 s.
+      assert.ok(took < 8_000, `${took} ms`)
+      assert.equal(service.gateway.account.keys.size, 3)
+    })
 
-test(
-  'a registration that is minted after the deadline is undone: no caller received its key',
-  long,
-  async (t) => {
-    const service = await startService(t, {
-      env: { REGISTER_TIMEOUT_MS: '1000' },
-      gateway: { latency: { CreateApiKey: 1_200 } },
-      timing: { ...fastTiming, upstreamCall: 6_000 },
-    })
-    const { secret, token } = await service.token()
-    const effective = new Promise<void>((resolve) => {
-      service.gateway.onCall = (operation, moment) =>
-        operation === 'CreateApiKey' && moment === 'effective' && resolve()
-    })
-    assert.equal((await service.register(secret)).status, 503)
-    await effective // Later than the response, and than the first look-up of the key.
-    await runJobsUntilIdle(service)
-    assert.equal(service.gateway.account.keys.size, 0)
-    assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
-  },
-)
+test('a registration that is minted after the deadline is undone: no caller received its key', async (t) => {
+  const service = await startService(t, {
+    env: { REGISTER_TIMEOUT_MS: '1000' },
+    gateway: { latency: { CreateApiKey: 1_200 } },
+    timing: { ...fastTiming, upstreamCall: 6_000 },
+  })
+  const { secret, token } = await service.token()
+  const effective = new Promise<void>((resolve) => {
+    service.gateway.onCall = (operation, moment) =>
+      operation === 'CreateApiKey' && moment === 'effective' && resolve()
+  })
+  assert.equal((await service.register(secret)).status, 503)
+  await effective // Later than the response, and than the first look-up of the key.
+  await runJobsUntilIdle(service)
+  assert.equal(service.gateway.account.keys.size, 0)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
+})
 
 test('a registration that cannot be undone stays pending, keeps its use, and is logged', async (t) => {
   const service = await startService(t)

@@ -6,7 +6,6 @@ import { z } from 'zod'
 import type { FaultOrder } from '../../emulator/faults.ts'
 import type { GatewayOptions } from '../../emulator/options.ts'
 import { assertInvariants, fastTiming, type ReceivedCredential } from '../support/invariants.ts'
-import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import { manage, registered, type Service, type ServiceOptions, startService } from '../support/service.ts'
 
@@ -77,24 +76,20 @@ for (const importOverQuota of ['limit', 'rows'] satisfies GatewayOptions['import
   }
 }
 
-test(
-  'a full account: one alone costs one call; after Retry-After one request is let through, and no second one',
-  long,
-  async (t) => {
-    const service = await startFull(t, 0, { timing: { faultProbe: 1_000, faultProbeLongest: 60_000 } })
-    const { secret } = await service.token()
-    const seconds = await refusedWith(await service.register(secret), 'key_quota_reached')
-    assert.equal(seconds, 1)
-    assert.deepEqual(service.gateway.answers, { CreateApiKey: { 429: 1 } })
-    await sleep(seconds * 1_000)
-    const answers = await Promise.all(Array.from({ length: 10 }, () => service.register(secret)))
-    for (const answer of answers) await refusedWith(answer, 'key_quota_reached')
-    assert.equal(calls(service, 'CreateApiKey', 'ImportApiKeys'), 2)
-    assert.equal(linesAbout(service, '"level":"error"').length, 1, 'logged once, not for each request')
-    const after = await refusedWith(await service.register(secret), 'key_quota_reached')
-    assert.ok(after >= 1 && after <= 2, `${after}: the time between probes grows`)
-  },
-)
+test('a full account: one alone costs one call; after Retry-After one request is let through, and no second one', async (t) => {
+  const service = await startFull(t, 0, { timing: { faultProbe: 1_000, faultProbeLongest: 60_000 } })
+  const { secret } = await service.token()
+  const seconds = await refusedWith(await service.register(secret), 'key_quota_reached')
+  assert.equal(seconds, 1)
+  assert.deepEqual(service.gateway.answers, { CreateApiKey: { 429: 1 } })
+  await sleep(seconds * 1_000)
+  const answers = await Promise.all(Array.from({ length: 10 }, () => service.register(secret)))
+  for (const answer of answers) await refusedWith(answer, 'key_quota_reached')
+  assert.equal(calls(service, 'CreateApiKey', 'ImportApiKeys'), 2)
+  assert.equal(linesAbout(service, '"level":"error"').length, 1, 'logged once, not for each request')
+  const after = await refusedWith(await service.register(secret), 'key_quota_reached')
+  assert.ok(after >= 1 && after <= 2, `${after}: the time between probes grows`)
+})
 
 test('a full account: a success of a probe ends the fault', async (t) => {
   const service = await startFull(t, 0, { timing: { faultProbe: 50, faultProbeLongest: 60_000 } })
@@ -170,60 +165,52 @@ test('a plan that is gone fails only its own requests, and after the first one w
 })
 
 for (const kind of ['fail', 'hang', 'cut', 'throttle', 'expired'] as const) {
-  test(
-    `if API Gateway does not work (${kind}), requests are refused at once after some failures, until a probe succeeds`,
-    long,
-    async (t) => {
-      const timing = { ...fastTiming, faultProbe: 2_000, faultProbeLongest: 60_000 }
-      const service = await startService(t, { timing })
-      const { secret, token } = await service.token()
-      const times = forever
-      for (const operation of ['CreateApiKey', 'ImportApiKeys'] as const)
-        service.gateway.faults.order({ operation, when: 'before', kind, times })
-      for (let i = 0; i < 3; i++) assert.equal((await service.register(secret)).status, 503)
-      await service.deps.inFlight.settled()
-      const before = calls(service)
-      const startedAt = performance.now()
-      const answers = await Promise.all(Array.from({ length: 20 }, () => service.register(secret)))
-      const ms = performance.now() - startedAt
-      const code = kind === 'throttle' ? 'upstream_throttled' : 'upstream_unavailable'
-      let seconds = 0
-      for (const answer of answers) seconds = await refusedWith(answer, code)
-      assert.ok(seconds >= 1, `Retry-After: ${seconds}`)
-      assert.ok(ms < 1_500, `${ms} ms`)
-      assert.equal(calls(service), before)
-      assert.equal(await readyCode(service), code)
-      service.gateway.faults.clear()
-      await sleep(2_000)
-      assert.equal((await service.register(secret)).status, 201)
-      assert.equal(await readyCode(service), 'ready')
-      assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
-      assert.deepEqual([found(service).length, ended(service).length], [1, 1])
-      await assertInvariants(service.gateway, service.deps.store, [])
-    },
-  )
-}
-
-test(
-  'an API Gateway that hangs costs the whole deadline three times, and then nothing but the probe',
-  long,
-  async (t) => {
-    const timing = { ...fastTiming, upstreamCall: 6_000, faultProbe: 60_000, faultProbeLongest: 60_000 }
-    const service = await startService(t, { timing, env: { REGISTER_TIMEOUT_MS: '1000' } })
-    const { secret } = await service.token()
-    service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'hang', times: forever })
-    for (let i = 0; i < 3; i++) {
-      assert.equal((await service.register(secret)).status, 503)
-      await service.deps.inFlight.settled()
-    }
+  test(`if API Gateway does not work (${kind}), requests are refused at once after some failures, until a probe succeeds`, async (t) => {
+    const timing = { ...fastTiming, faultProbe: 2_000, faultProbeLongest: 60_000 }
+    const service = await startService(t, { timing })
+    const { secret, token } = await service.token()
+    const times = forever
+    for (const operation of ['CreateApiKey', 'ImportApiKeys'] as const)
+      service.gateway.faults.order({ operation, when: 'before', kind, times })
+    for (let i = 0; i < 3; i++) assert.equal((await service.register(secret)).status, 503)
+    await service.deps.inFlight.settled()
     const before = calls(service)
     const startedAt = performance.now()
-    const seconds = await refusedWith(await service.register(secret), 'upstream_unavailable')
-    assert.ok(seconds > 50 && seconds <= 60, `Retry-After: ${seconds}`)
-    assert.ok(performance.now() - startedAt < 900)
+    const answers = await Promise.all(Array.from({ length: 20 }, () => service.register(secret)))
+    const ms = performance.now() - startedAt
+    const code = kind === 'throttle' ? 'upstream_throttled' : 'upstream_unavailable'
+    let seconds = 0
+    for (const answer of answers) seconds = await refusedWith(answer, code)
+    assert.ok(seconds >= 1, `Retry-After: ${seconds}`)
+    assert.ok(ms < 1_500, `${ms} ms`)
     assert.equal(calls(service), before)
-  },
-)
+    assert.equal(await readyCode(service), code)
+    service.gateway.faults.clear()
+    await sleep(2_000)
+    assert.equal((await service.register(secret)).status, 201)
+    assert.equal(await readyCode(service), 'ready')
+    assert.equal((await service.deps.store.getToken(token.id))?.uses, 1)
+    assert.deepEqual([found(service).length, ended(service).length], [1, 1])
+    await assertInvariants(service.gateway, service.deps.store, [])
+  })
+}
+
+test('an API Gateway that hangs costs the whole deadline three times, and then nothing but the probe', async (t) => {
+  const timing = { ...fastTiming, upstreamCall: 6_000, faultProbe: 60_000, faultProbeLongest: 60_000 }
+  const service = await startService(t, { timing, env: { REGISTER_TIMEOUT_MS: '1000' } })
+  const { secret } = await service.token()
+  service.gateway.faults.order({ operation: 'CreateApiKey', when: 'before', kind: 'hang', times: forever })
+  for (let i = 0; i < 3; i++) {
+    assert.equal((await service.register(secret)).status, 503)
+    await service.deps.inFlight.settled()
+  }
+  const before = calls(service)
+  const startedAt = performance.now()
+  const seconds = await refusedWith(await service.register(secret), 'upstream_unavailable')
+  assert.ok(seconds > 50 && seconds <= 60, `Retry-After: ${seconds}`)
+  assert.ok(performance.now() - startedAt < 900)
+  assert.equal(calls(service), before)
+})
 
 test('requests that wait in the queue when a fault is found are refused, without a call of their own', async (t) => {
   const service = await startFull(t, 0, {
@@ -237,18 +224,14 @@ test('requests that wait in the queue when a fault is found are refused, without
   assert.equal(found(service).length, 1)
 })
 
-test(
-  'a fault that no request has met for a while is forgotten: /readyz must not keep away the request that would end it',
-  long,
-  async (t) => {
-    const service = await startFull(t, 0, { timing: { faultProbe: 500, faultProbeLongest: 1_500 } })
-    const { secret } = await service.token()
-    await refusedWith(await service.register(secret), 'key_quota_reached')
-    assert.equal(await readyCode(service), 'key_quota_reached')
-    await sleep(2_100)
-    assert.equal(await readyCode(service), 'ready')
-  },
-)
+test('a fault that no request has met for a while is forgotten: /readyz must not keep away the request that would end it', async (t) => {
+  const service = await startFull(t, 0, { timing: { faultProbe: 500, faultProbeLongest: 1_500 } })
+  const { secret } = await service.token()
+  await refusedWith(await service.register(secret), 'key_quota_reached')
+  assert.equal(await readyCode(service), 'key_quota_reached')
+  await sleep(2_100)
+  assert.equal(await readyCode(service), 'ready')
+})
 
 test('keys that API Gateway rejects for their content concern no other request', async (t) => {
   const service = await startService(t)

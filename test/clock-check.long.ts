@@ -8,7 +8,6 @@ import { startScheduler } from '../src/registration/jobs/scheduler.ts'
 import { SERVICE } from '../src/store/audit.ts'
 import { newCompletion, newIdempotentRegistration } from './store/store-contract.ts'
 import { fastTiming } from './support/invariants.ts'
-import { long } from './support/long.ts'
 import { readProblem } from './support/problem.ts'
 import { runCli } from './support/server-process.ts'
 import {
@@ -213,7 +212,7 @@ test('calls succeed while the clocks disagree', async (t) => {
   assert.equal((await manage(service, key, 'GET')).status, 200)
 })
 
-test('the commands that decide by the clock refuse to, and say how far off the clock is', long, async (t) => {
+test('the commands that decide by the clock refuse to, and say how far off the clock is', async (t) => {
   const service = await startService(t, { gateway: { clock: () => Date.now() - 2 * HOUR_MS } })
   const env = serverEnv(service.gateway, service.dataDir)
   for (const command of [['registrations', 'recover'], ['reconcile']]) {
@@ -236,19 +235,15 @@ test('/readyz shows by how much a clock is wrong, and the service stays ready', 
 })
 
 for (const step of [30_000, -30_000])
-  test(
-    `a registration succeeds while the clock is set by ${step / 1_000} s, and recovery leaves it alone`,
-    long,
-    async (t) => {
-      const timing = { ...fastTiming, upstreamCall: 5_000 }
-      const service = await startWithClock(t, { timing, gateway: { latency: { CreateApiKey: 1_000 } } })
-      const { time, deps, gateway } = service
-      const background = startScheduler(deps)
-      gateway.onCall = (operation) => {
-        if (operation === 'CreateApiKey') time.wrongBy = step
-      }
-      await registered(service)
-      await background.stop()
-      assert.equal(gateway.answers['DeleteApiKey'], undefined)
-    },
-  )
+  test(`a registration succeeds while the clock is set by ${step / 1_000} s, and recovery leaves it alone`, async (t) => {
+    const timing = { ...fastTiming, upstreamCall: 5_000 }
+    const service = await startWithClock(t, { timing, gateway: { latency: { CreateApiKey: 1_000 } } })
+    const { time, deps, gateway } = service
+    const background = startScheduler(deps)
+    gateway.onCall = (operation) => {
+      if (operation === 'CreateApiKey') time.wrongBy = step
+    }
+    await registered(service)
+    await background.stop()
+    assert.equal(gateway.answers['DeleteApiKey'], undefined)
+  })
