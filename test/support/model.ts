@@ -11,6 +11,8 @@ const operation = fc.constantFrom(
   ...(['DeleteApiKey', 'UpdateApiKey'] as const),
 )
 const mintMode = fc.constantFrom('auto' as const, 'bulk' as const)
+/** The number of keys of the default plan that are made beforehand. */
+const poolSize = fc.constantFrom(0, 0, 1, 3)
 const moment = fc.constantFrom('arrived' as const, 'effective' as const)
 
 /**
@@ -95,7 +97,8 @@ export type Action = typeof action extends fc.Arbitrary<infer T> ? T : never
 
 /**
  * Runs random sequences of registrations by bootstrap tokens and by identity tokens that can be used once, rotations, revocations,
- * suspensions, expiries, retries, replays, races, crashes, restarts, faults, uses of keys, clock jumps and wrong clocks. Checks that every response is a documented one, that the same request gets the same
+ * suspensions, expiries, retries, replays, races, crashes, restarts, faults, uses of keys, clock jumps and wrong clocks, with and
+ * without a pool. Checks that every response is a documented one, that the same request gets the same
  * credential within a day, and, once nothing is left to recover, every invariant against the gateway's own state; then again, once
  * everything that a crash left in doubt is settled.
  * @throws Error with the seed and the path that reproduce the failure
@@ -104,11 +107,10 @@ export async function checkModel(
   parameters: { numRuns: number; seed: number; path?: string },
   openStore: OpenModelStore = openFile,
 ): Promise<void> {
-  const run = (mode: 'auto' | 'bulk', actions: readonly Action[]) => runActions(openStore, mode, actions)
-  await fc.assert(fc.asyncProperty(mintMode, fc.array(action, { minLength: 3, maxLength: 14 }), run), {
-    ...parameters,
-    endOnFailure: true,
-  })
+  const run = (mode: 'auto' | 'bulk', pool: number, actions: readonly Action[]) =>
+    runActions(openStore, mode, pool, actions)
+  const actions = fc.array(action, { minLength: 3, maxLength: 14 })
+  await fc.assert(fc.asyncProperty(mintMode, poolSize, actions, run), { ...parameters, endOnFailure: true })
 }
 
 async function openFile(dir: string): Promise<ModelStore> {
@@ -119,9 +121,10 @@ async function openFile(dir: string): Promise<ModelStore> {
 async function runActions(
   openStore: OpenModelStore,
   mode: 'auto' | 'bulk',
+  pool: number,
   actions: readonly Action[],
 ): Promise<void> {
-  const world = await World.create(openStore, mode)
+  const world = await World.create(openStore, mode, pool)
   try {
     for (const one of actions) await world.run(one)
     await world.waitUntilIdle()

@@ -15,6 +15,7 @@ import type { Store } from '../../src/store/store.ts'
 import { startIssuer, type TestIssuer } from './identity/issuer.ts'
 import { hasWorkLeft, type ReceivedCredential } from './invariants.ts'
 import type { Action } from './model.ts'
+import { judgePool, type PoolJudge } from './pool-judge.ts'
 import { readProblem } from './problem.ts'
 import { serverEnv, unlimitedPolicy } from './service.ts'
 
@@ -92,6 +93,8 @@ export class World {
   readonly #dir: string
   readonly #env: Readonly<Record<string, string>>
   readonly #mode: 'auto' | 'bulk'
+  readonly #judge: PoolJudge
+  readonly #poolSize: number
   readonly #tokens: ModelToken[]
   readonly #owners: Owner[] = []
   readonly #issuer: TestIssuer
@@ -110,6 +113,7 @@ export class World {
     dir: string,
     tokens: ModelToken[],
     mode: 'auto' | 'bulk',
+    poolSize: number,
     time: Time,
     issuer: TestIssuer,
     closers: readonly (() => void)[],
@@ -117,6 +121,9 @@ export class World {
     this.#issuer = issuer
     this.#closers = closers
     this.#mode = mode
+    this.#poolSize = poolSize
+    this.#judge = judgePool(gateway, store, poolSize)
+    gateway.onCall = this.#judge.look
     this.#time = time
     this.#env = env
     this.gateway = gateway
@@ -125,7 +132,8 @@ export class World {
     this.#tokens = tokens
   }
 
-  static async create(openStore: OpenModelStore, mode: 'auto' | 'bulk'): Promise<World> {
+  /** @param poolSize the number of keys of the default plan that are made beforehand */
+  static async create(openStore: OpenModelStore, mode: 'auto' | 'bulk', poolSize: number): Promise<World> {
     const dir = mkdtempSync(join(tmpdir(), 'firstkey-model-'))
     const time = new Time()
     const opened = await openStore(dir, time.now)
@@ -152,7 +160,7 @@ export class World {
     const trustFile = join(dir, 'trust.yaml')
     writeFileSync(trustFile, trustOf(issuer))
     const withTrust = { store, env: { ...opened.env, TRUST_FILE: trustFile } }
-    return new World(gateway, withTrust, dir, tokens, mode, time, issuer, closers)
+    return new World(gateway, withTrust, dir, tokens, mode, poolSize, time, issuer, closers)
   }
 
   async run(one: Action): Promise<void> {
@@ -170,6 +178,7 @@ export class World {
       }
       case 'crash when':
         this.gateway.onCall = (operation, at) => {
+          this.#judge.look()
           if (operation === one.operation && at === one.moment) this.#kill()
         }
         return
@@ -436,6 +445,7 @@ export class World {
       PATH: process.env['PATH'],
       REGISTER_TIMEOUT_MS: '1000',
       MINT_MODE: this.#mode,
+      ...(this.#poolSize === 0 ? {} : { POOL: `free:${this.#poolSize}`, API_PROBE_PATH: '/probe' }),
       CLOCK_OFFSET: String(this.#time.serverOffset),
     }
     const child = fork(join(import.meta.dirname, 'fast-server.ts'), {
@@ -465,7 +475,7 @@ export class World {
 
   #clearFaults(): void {
     this.gateway.faults.clear()
-    this.gateway.onCall = () => undefined
+    this.gateway.onCall = this.#judge.look
   }
 
   /** Clears all faults and keeps the server running. Resolves when nothing is left to recover. */
@@ -474,7 +484,8 @@ export class World {
     for (let tries = 0; tries < 300; tries++) {
       await this.#runningServer()
       const rows = await this.store.listRegistrations({ limit: 10_000 })
-      if (!rows.some((one) => hasWorkLeft(one, this.#time.now()))) return
+      const isIdle = !rows.some((one) => hasWorkLeft(one, this.#time.now()))
+      if (isIdle && (await this.#poolIsFull())) return this.#judge.verdict()
       // A clock that was set back delays leases and late-key checks by as much: set it right, as an operator would.
       if (tries === 100 && this.#time.passed < 0) await this.run({ do: 'move clock', ms: -this.#time.passed })
       if (tries === 20) await this.run({ do: 'set server clock', aheadMs: 0 })
@@ -482,6 +493,15 @@ export class World {
       await sleep(50)
     }
     assert.fail('recovery does not finish')
+  }
+
+  /** Every pool key is ready, and no other key is left that was not handed out. */
+  async #poolIsFull(): Promise<boolean> {
+    const pool = await this.store.listPoolKeys()
+    const { account } = this.gateway
+    const active = await this.store.listRegistrations({ status: 'active', limit: 10_000 })
+    const isReady = pool.length === this.#poolSize && pool.every(({ state }) => state === 'ready')
+    return isReady && account.keys.size === active.length + pool.length
   }
 
   async close(): Promise<void> {
