@@ -67,8 +67,9 @@ export function createPool(deps: PoolDeps): Pool {
         runSoon(isMoreToDo || isWoken ? timing.poolQuiet : timing.poolRound)
       })
     }
-    // A burst of hand-outs is refilled when it is over.
+    // The first hand-out after a round decides when the next one comes: hand-outs without a pause do not put it off.
     wake = () => {
+      if (isWoken) return
       isWoken = true
       if (!isRunning) runSoon(timing.poolQuiet)
     }

@@ -101,3 +101,26 @@ test('while the plan covers no stage, nothing is handed out or made; then the po
   await untilReady(service, 4)
   assert.equal(callsOf(gateway, 'ImportApiKeys').length, 2)
 })
+
+test('hand-outs without a pause do not put the rounds off', async (t) => {
+  const service = await startPooled(t, { timing: { poolQuiet: 500 } })
+  const keys = await untilReady(service, 4)
+  const { heldKeys } = service.deps.pool ?? assert.fail('there is no pool')
+  const [disabled] = keys.map(({ apiKeyId }) => service.gateway.account.key(apiKeyId ?? ''))
+  assert.ok(disabled)
+  disabled.enabled = false
+  const handedOut = {
+    ...{ id: 'pool_other', plan: 'gold', usagePlanId: 'demogold', apiKeyId: 'k' },
+    value: 'v',
+  }
+  const handOuts = setInterval(
+    () => heldKeys.handedOut({ ...handedOut, seenWorking: true, createdAt: 1 }),
+    20,
+  )
+  t.after(() => clearInterval(handOuts))
+  await until(
+    service,
+    () => !service.gateway.account.keys.has(disabled.id),
+    'a round checks the keys',
+  )
+})
