@@ -118,9 +118,5 @@ test('hand-outs without a pause do not put the rounds off', async (t) => {
     20,
   )
   t.after(() => clearInterval(handOuts))
-  await until(
-    service,
-    () => !service.gateway.account.keys.has(disabled.id),
-    'a round checks the keys',
-  )
+  await until(service, () => !service.gateway.account.keys.has(disabled.id), 'a round checks the keys')
 })
