@@ -10,7 +10,7 @@ import type { AccountRoom } from './account-room.ts'
 import { type Look, lookAtKeys } from './look-at-keys.ts'
 import type { PoolDeps } from './pool-deps.ts'
 import type { RoundPlan } from './share.ts'
-import { type KeyInMaking, verifyMade } from './verify-made.ts'
+import { deleteUnrecorded, type KeyInMaking, verifyMade } from './verify-made.ts'
 import type { WarmKeys } from './warm-keys.ts'
 
 /** Makes the keys of the pool. */
@@ -71,6 +71,8 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
     const isSingle = config.mintMode === 'single' || !importBreaker.isClosed()
     const limit = importBreaker.distrust() > 0 ? AT_ONCE_DISTRUSTED : AT_ONCE
     const ids = newPoolKeyIds(store.id, isSingle ? 1 : Math.min(count, limit))
+    // No longer than a dead process may have needed for it: see `madeBy`.
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(timing.undo)])
     const createdAt = clock()
     const keys = ids.map((id) => ({ id, plan: plan.name, usagePlanId: plan.usagePlanId, createdAt }))
     const begun = await store.beginPoolKeys(keys, owner, most)
@@ -79,8 +81,6 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
       .filter(({ id }) => begun.has(id))
       .map((key) => ({ ...key, value: randomBase62(KEY_VALUE_LENGTH), of: begun.size, importedAt: null }))
     for (const key of made) making.set(key.id, key)
-    // No longer than a dead process may have needed for it: see `madeBy`.
-    const limited = AbortSignal.any([signal, AbortSignal.timeout(timing.undo)])
     try {
       if (isSingle) await makeSingle(made, limited)
       else await makeByImport(made, limited)
@@ -108,17 +108,34 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
     await store.forgetPoolKeys(ids, owner)
   }
 
+  /**
+   * Rejects the making of keys whose records others may forget, because this process stood still. A timer is not enough: after
+   * such a pause, what was awaited may go on before the timers run.
+   */
+  function mustBeInTime(keys: readonly KeyInMaking[], signal: AbortSignal): void {
+    if (!signal.aborted && keys.every(({ createdAt }) => clock() <= createdAt + timing.undo)) return
+    throw new ServiceError('upstream_unavailable', 'There was no time left to make keys.')
+  }
+
   /** @throws ServiceError whose effect is `none` only if no key exists */
   async function makeByImport(made: readonly KeyInMaking[], signal: AbortSignal): Promise<void> {
     const keys = made.map(({ id, plan, usagePlanId, value }) => ({
       ...{ name: poolKeyName(id, plan), description: '', usagePlanId, value },
     }))
-    let result = await lowPriorityApiGateway.importKeys(keys, signal)
+    const importAll = () => {
+      mustBeInTime(made, signal)
+      return lowPriorityApiGateway.importKeys(keys, signal)
+    }
+    let result = await importAll()
     let isFirst = true
     for (const pause of REPEAT_AFTER_MS) {
       if (result.outcome !== 'unclear' || !(await pauseFor(pause, signal))) break
-      result = await lowPriorityApiGateway.importKeys(keys, signal)
       isFirst = false
+      try {
+        result = await importAll()
+      } catch (error) {
+        throw asPossible(error)
+      }
     }
     if (result.outcome === 'imported') {
       for (const key of made) making.set(key.id, { ...key, importedAt: clock() })
@@ -149,20 +166,32 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
   }
 
   async function makeSingle(made: readonly KeyInMaking[], signal: AbortSignal): Promise<void> {
-    for (const { of: _of, importedAt: _at, ...key } of made) {
-      const { id, plan, usagePlanId, value } = key
-      const name = poolKeyName(id, plan)
-      const created = await lowPriorityApiGateway.createKey({ name, description: '', value }, signal)
-      const attachment = { keyId: created.id, keyName: keyNamePrefix([id]), usagePlanId, check: true }
-      await lowPriorityApiGateway.attachKey(attachment, signal).catch((error: unknown) => {
+    mustBeInTime(made, signal)
+    for (const key of made) {
+      const name = poolKeyName(key.id, key.plan)
+      const created = await lowPriorityApiGateway.createKey(
+        { name, description: '', value: key.value },
+        signal,
+      )
+      try {
+        await startWarming(key, created.id, signal)
+      } catch (error) {
         throw asPossible(error)
-      })
-      const now = clock()
-      const change = { id, apiKeyId: created.id, to: 'warming' as const, seenWorking: false }
-      const moved = await store.advancePoolKeys([change], owner, now)
-      making.delete(id)
-      if (moved.has(id)) warm.add([{ ...key, apiKeyId: created.id, since: now }])
+      }
     }
+  }
+
+  async function startWarming(one: KeyInMaking, apiKeyId: string, signal: AbortSignal): Promise<void> {
+    const { of: _of, importedAt: _at, ...key } = one
+    const { id, usagePlanId } = key
+    const attachment = { keyId: apiKeyId, keyName: keyNamePrefix([id]), usagePlanId, check: true }
+    await lowPriorityApiGateway.attachKey(attachment, signal)
+    const now = clock()
+    const change = { id, apiKeyId, to: 'warming' as const, seenWorking: false }
+    const moved = await store.advancePoolKeys([change], owner, now)
+    making.delete(id)
+    if (moved.has(id)) warm.add([{ ...key, apiKeyId, since: now }])
+    else await deleteUnrecorded(deps, [{ ...key, apiKeyId }], signal)
   }
 
   return {

@@ -1,4 +1,6 @@
+import { poolKeyName } from '../key-names.ts'
 import type { CircuitBreaker } from '../mint/circuit-breaker.ts'
+import { recordOfKey } from '../record-of-key.ts'
 import { judge, type Look } from './look-at-keys.ts'
 import type { PoolDeps } from './pool-deps.ts'
 import type { WarmKeys } from './warm-keys.ts'
@@ -55,6 +57,11 @@ export async function verifyMade(deps: VerifyDeps, look: Look, signal: AbortSign
     const moved = await store.advancePoolKeys(changes, owner, now)
     for (const { id } of found) making.delete(id)
     warm.add(found.filter(({ id }) => moved.has(id)).map(({ of: _of, importedAt: _at, ...key }) => key))
+    await deleteUnrecorded(
+      deps,
+      found.filter(({ id }) => !moved.has(id)),
+      signal,
+    )
     log.info({ plan: found[0]?.plan, count: moved.size }, 'keys of the pool made')
     if (faulty.length + late.length === 0) importBreaker.worked()
   }
@@ -63,11 +70,12 @@ export async function verifyMade(deps: VerifyDeps, look: Look, signal: AbortSign
 }
 
 async function discardFaulty(
-  { store, lowPriorityApiGateway, owner, clock, making, importBreaker }: VerifyDeps,
+  deps: VerifyDeps,
   faulty: readonly KeyInMaking[],
   look: Look,
   signal: AbortSignal,
 ): Promise<void> {
+  const { store, lowPriorityApiGateway, owner, clock, making, importBreaker } = deps
   const ids = faulty.map(({ id }) => id)
   for (const id of ids) making.delete(id)
   const reason = `${faulty.length} imported keys were missing, not enabled or not on their plan`
@@ -77,11 +85,36 @@ async function discardFaulty(
   )
   // Others may have taken them over, if this process stood still since the look: it deletes only what it discarded.
   const moved = await store.discardPoolKeys(ids, owner, clock())
+  const left = faulty.flatMap((key) => {
+    const apiKeyId = look.keys.get(key.id)?.id
+    return moved.has(key.id) || apiKeyId === undefined ? [] : [{ ...key, apiKeyId }]
+  })
+  await deleteUnrecorded(deps, left, signal)
   for (const id of moved) {
     const apiKeyId = look.keys.get(id)?.id
     // A key that no list shows may exist all the same: a later round looks for it once more.
     if (apiKeyId === undefined) continue
     await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
     await store.forgetPoolKeys([id], owner)
+  }
+}
+
+/**
+ * Deletes keys that this process made, and whose records were gone before: it stood still, and another process found that they
+ * can exist no more. A key with a record is left to the one that holds it, or that it was handed out to.
+ * @throws ServiceError of the store, and of API Gateway
+ */
+export async function deleteUnrecorded(
+  { store, lowPriorityApiGateway, log }: Pick<VerifyDeps, 'store' | 'lowPriorityApiGateway' | 'log'>,
+  keys: readonly (Pick<KeyInMaking, 'id' | 'plan'> & { readonly apiKeyId: string })[],
+  signal: AbortSignal,
+): Promise<void> {
+  if (keys.length === 0) return
+  // Read before the registrations: one that is handed out in between has a record of either.
+  const recorded = new Set((await store.listPoolKeys()).map(({ id }) => id))
+  for (const { id, plan, apiKeyId } of keys) {
+    if (recorded.has(id) || (await recordOfKey(store, poolKeyName(id, plan))) !== undefined) continue
+    await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
+    log.info({ pool_key_id: id, api_key_id: apiKeyId }, 'stray key of the pool deleted')
   }
 }
