@@ -45,7 +45,8 @@ const MOST_AT_ONCE = 4
  */
 const EARLY_SIZE = 100
 const EARLY_PART = 1 / 2
-/** In a storm of requests the event loop may not turn for seconds. As many as that start without a turn after so long (ms). */
+/** In a storm of requests the event loop may not turn for seconds. So many start without a turn after so long (ms). */
+const STORM_SIZE = 500
 const OVERDUE_MS = 100
 /**
  * After a batch of several, the next one waits this long (ms) for as many: callers that were just answered come again, or
@@ -124,7 +125,7 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
   /** Starts batches in the next turn of the event loop: requests that arrived together are served together. */
   function wake(): void {
     if (isWaking) {
-      if (queue.size() >= EARLY_SIZE && performance.now() - wokenAt > OVERDUE_MS) startBatches()
+      if (queue.size() >= STORM_SIZE && performance.now() - wokenAt > OVERDUE_MS) startBatches()
       return
     }
     isWaking = true

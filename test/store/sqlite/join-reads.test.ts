@@ -35,3 +35,14 @@ test('readers that share a read that fails all get its error, and the next ones 
   fails = false
   assert.equal(await read(key), 'found')
 })
+
+test('in a turn that does not end, readers are served all the same', async () => {
+  const reads: string[] = []
+  const read = joinReads(async (key) => reads.push(Buffer.from(key).toString()))
+  const key = Buffer.from('a')
+  const first = read(key)
+  for (const startedAt = performance.now(); performance.now() - startedAt < 50; );
+  const second = read(key)
+  assert.deepEqual(reads, ['a'], 'it waits for the end of the turn')
+  assert.deepEqual(await Promise.all([first, second, read(key)]), [1, 1, 2])
+})
