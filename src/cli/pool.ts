@@ -25,7 +25,7 @@ export function addPoolCommand(program: Command): void {
     .description(
       'Shows the keys that are made beforehand (POOL), by plan and state, and the processes that hold them. It reads only the ' +
         'store. SIZE is what all of these processes want; UNHELD keys have no process, and the next round of one takes them ' +
-        'over or deletes them.',
+        'over or deletes them. TROUBLE is what holds up the filling.',
     )
     .option('--json', 'print JSON')
     .action(({ json }: { json?: true }) =>
@@ -66,6 +66,7 @@ function reportJson(report: PoolReport, now: number): object {
       until: isoTime(holder.until),
       keys: holder.keys,
       sizes: holder.sizes,
+      trouble: holder.trouble,
     })),
   }
 }
@@ -93,9 +94,10 @@ function show(report: PoolReport, now: number): void {
     Object.entries(holder.sizes)
       .map(([plan, size]) => `${plan}:${size}`)
       .join(','),
+    holder.trouble ?? '',
   ])
   if (rows.length > 0 && processes.length > 0) write('\n')
-  if (processes.length > 0) write(formatTable(['HOLDER', 'KEYS', 'UNTIL', 'POOL'], processes))
+  if (processes.length > 0) write(formatTable(['HOLDER', 'KEYS', 'UNTIL', 'POOL', 'TROUBLE'], processes))
   for (const plan of emptyPools(report))
     note(`The pool of plan ${plan} is empty: until it is filled, its keys take as long as API Gateway.`)
   if (!holders.some(({ isLive }) => isLive)) note('No running server has POOL set.')

@@ -46,7 +46,15 @@ export interface PoolHolder {
   readonly until: number
   /** The numbers of pool keys that the process is configured for, by the plan's name. */
   readonly sizes: Readonly<Record<string, number>>
+  /**
+   * What holds up the filling of its pool, for the operator: at most {@link MOST_TROUBLE} characters, without secrets. `null`:
+   * nothing.
+   */
+  readonly trouble: string | null
 }
+
+/** The longest text of {@link PoolHolder.trouble}, in UTF-16 code units. */
+export const MOST_TROUBLE = 400
 
 /** The state of a pool key after the next step of its making. */
 export interface PoolKeyAdvance {
@@ -100,7 +108,7 @@ export type HandOutOutcome =
  * Errors of every method: see {@link Store}.
  */
 export interface PoolStore {
-  /** Records a holder, or its new end and sizes. Atomic. */
+  /** Records a holder, or its new end, sizes and trouble. Atomic. */
   renewPoolHolder(holder: PoolHolder): Promise<void>
   /**
    * Removes a holder. Others may take its keys at once.

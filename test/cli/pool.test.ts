@@ -19,14 +19,20 @@ test('pool shows how many keys are ready, who holds them, and which plan has non
   await fillPool(store, 3, { plan: 'gold', owner: 'annannannann', until: Date.now() - 1 })
   const owner = 'benbenbenben'
   await fillPool(store, 2, { plan: 'free', owner, until: Date.now() })
-  await store.renewPoolHolder({ owner, until: Date.now() + 60_000, sizes: { free: 5, gold: 3, team: 2 } })
+  const trouble = 'imports do not work: keys are made one at a time'
+  const sizes = { free: 5, gold: 3, team: 2 }
+  await store.renewPoolHolder({ owner, until: Date.now() + 60_000, sizes, trouble })
   const shown = await cli('pool')
   assert.equal(shown.code, 0, shown.stderr)
   assert.match(shown.stdout, /^PLAN +SIZE +READY +WARMING +MAKING +DISCARDING +UNHELD +OLDEST +NEWEST$/m)
   assert.match(shown.stdout, /^gold +3 +3 +0 +0 +0 +3 +\d+d +\d+d$/m)
   assert.match(shown.stdout, /^free +5 +2 +0 +0 +0 +0 +\d+d +\d+d$/m)
+  assert.match(shown.stdout, /^HOLDER +KEYS +UNTIL +POOL +TROUBLE$/m)
   assert.match(shown.stdout, /^annann +3 +\S+Z \(over\) +gold:3$/m)
-  assert.match(shown.stdout, /^benben +2 +\S+Z +free:5,gold:3,team:2$/m)
+  assert.match(
+    shown.stdout,
+    /^benben +2 +\S+Z +free:5,gold:3,team:2 +imports do not work: keys are made one at a time$/m,
+  )
   assert.match(shown.stderr, /^The pool of plan team is empty: /m)
   assert.doesNotMatch(shown.stderr, /plan (gold|free)|No running server/)
 
@@ -39,6 +45,7 @@ test('pool shows how many keys are ready, who holds them, and which plan has non
   const [ann, ben] = json.holders
   assert.deepEqual([ann.holder, ann.live, ann.keys, ann.sizes], ['annann', false, 3, { gold: 3 }])
   assert.deepEqual([ben.holder, ben.live, ben.keys], ['benben', true, 2])
+  assert.deepEqual([ann.trouble, ben.trouble], [null, trouble])
 
   const stats = await cli('registrations', 'stats')
   assert.match(stats.stderr, /^Pool of plan gold: 3 of 3 keys are ready\.$/m)

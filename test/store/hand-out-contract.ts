@@ -573,7 +573,7 @@ export function handOutContract(name: string, open: OpenTwice): void {
     const after = T + 2 * LEASE_MS
     const one = newHandOut(late, newRegistration(tokenId, after))
     assert.equal((await handOut(store, one, after)).outcome, 'handed_out')
-    await other.renewPoolHolder({ owner: BEN, until: after + LEASE_MS, sizes: {} })
+    await other.renewPoolHolder({ owner: BEN, until: after + LEASE_MS, sizes: {}, trouble: null })
     assert.deepEqual(await other.takePoolKeys([late.id, taken.id], BEN, after), new Set([taken.id]))
     const two = newHandOut(taken, newRegistration(tokenId, after))
     assert.equal((await handOut(store, two, after)).outcome, 'key_lost')

@@ -80,7 +80,7 @@ export function handOutRacesContract(name: string, open: OpenTwice): void {
   test(`${name}: of a hand-out and a take-over, a release or a discarding of its key, one wins`, async (t) => {
     const [store, other] = await open(t)
     const tokenId = await newTokenId(store)
-    await other.renewPoolHolder({ owner: BEN, until: T + 2 * LEASE_MS, sizes: {} })
+    await other.renewPoolHolder({ owner: BEN, until: T + 2 * LEASE_MS, sizes: {}, trouble: null })
     const rivals = {
       'a take-over': (id: string) => other.takePoolKeys([id], BEN, T + LEASE_MS),
       'a release': () => other.releasePoolHolder(ANN),

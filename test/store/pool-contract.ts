@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { LONGEST_AHEAD_MS } from '../../src/registration/lifecycle.ts'
-import type { PoolKey, PoolKeyAdvance } from '../../src/store/pool.ts'
+import { MOST_TROUBLE, type PoolKey, type PoolKeyAdvance } from '../../src/store/pool.ts'
 import { handOutContract } from './hand-out-contract.ts'
 import { handOutRacesContract } from './hand-out-races-contract.ts'
 import {
@@ -138,19 +138,26 @@ export function poolContract(name: string, open: OpenTwice): void {
     assert.equal((await stores[0].listPoolKeys()).length, 10)
   })
 
-  test(`${name}: a holder has its latest end and sizes, also after its time, until it is released`, async (t) => {
+  test(`${name}: a holder has its latest end, sizes and trouble, also after its time, until it is released`, async (t) => {
     const [store, other] = await open(t)
     assert.deepEqual(await store.listPoolHolders(), [])
-    const ann = { owner: ANN, until: T + LEASE_MS, sizes: { free: 20, gold: 5 } }
-    const ben = { owner: BEN, until: T + 1, sizes: {} }
+    const ann = {
+      owner: ANN,
+      until: T + LEASE_MS,
+      sizes: { free: 20, gold: 5 },
+      trouble: 't'.repeat(MOST_TROUBLE),
+    }
+    const ben = { owner: BEN, until: T + 1, sizes: {}, trouble: null }
     await other.renewPoolHolder(ben)
     await store.renewPoolHolder(ann)
     assert.deepEqual(await store.listPoolHolders(), [ann, ben])
-    const renewed = { owner: BEN, until: T + 9e6, sizes: { free: 3 } }
+    const renewed = { owner: BEN, until: T + 9e6, sizes: { free: 3 }, trouble: 'none works' }
     await other.renewPoolHolder(renewed)
     assert.deepEqual(await store.listPoolHolders(), [ann, renewed], 'also those whose time is over')
     await other.renewPoolHolder({ ...ben, until: T + 2 })
-    assert.equal((await store.listPoolHolders())[1]?.until, T + 2, 'its clock was wrong, and is right again')
+    const again = (await store.listPoolHolders())[1]
+    assert.equal(again?.until, T + 2, 'its clock was wrong, and is right again')
+    assert.equal(again.trouble, null, 'it is over')
     for (const owner of [BEN, BEN, 'unknown']) await other.releasePoolHolder(owner)
     assert.deepEqual(await store.listPoolHolders(), [ann])
   })
@@ -178,9 +185,9 @@ export function poolContract(name: string, open: OpenTwice): void {
       before.map((one) => ({ ...one, holder: BEN })),
     )
 
-    await other.renewPoolHolder({ owner: BEN, until: T + 2 * LEASE_MS, sizes: {} })
+    await other.renewPoolHolder({ owner: BEN, until: T + 2 * LEASE_MS, sizes: {}, trouble: null })
     assert.equal((await store.takePoolKeys(ids, ANN, T + LEASE_MS)).size, 0)
-    await store.renewPoolHolder({ owner: ANN, until: T + 2 * LEASE_MS, sizes: {} })
+    await store.renewPoolHolder({ owner: ANN, until: T + 2 * LEASE_MS, sizes: {}, trouble: null })
     await store.givePoolKeysUp(ids, ANN)
     await store.forgetPoolKeys(ids, ANN)
     assert.equal((await store.discardPoolKeys(ids, ANN, T)).size, 0)
@@ -220,7 +227,8 @@ export function poolContract(name: string, open: OpenTwice): void {
       for (const { id, holder } of held)
         assert.ok((holder === ANN ? ann : ben).has(id), `${holder} has ${id}`)
     }
-    for (const owner of [ANN, BEN]) await store.renewPoolHolder({ owner, until: T + 3 * LEASE_MS, sizes: {} })
+    for (const owner of [ANN, BEN])
+      await store.renewPoolHolder({ owner, until: T + 3 * LEASE_MS, sizes: {}, trouble: null })
     for (let i = 0; i < 6; i++) {
       const { id } = await newReadyKey(store, { owner: 'dead' })
       const taking = [ANN, BEN].map((owner, i) =>
@@ -230,7 +238,7 @@ export function poolContract(name: string, open: OpenTwice): void {
     }
     for (let i = 0; i < 6; i++) {
       const { id } = await newReadyKey(store, { owner: 'slow' })
-      const renewal = { owner: 'slow', until: T + 2 * LEASE_MS, sizes: {} }
+      const renewal = { owner: 'slow', until: T + 2 * LEASE_MS, sizes: {}, trouble: null }
       const [, taken] = await Promise.all([
         store.renewPoolHolder(renewal),
         other.takePoolKeys([id], BEN, T + LEASE_MS),

@@ -46,7 +46,7 @@ export async function makeReady(
   until = T + LEASE_MS,
 ): Promise<void> {
   const count = keys.length
-  await store.renewPoolHolder({ owner, until, sizes: { [keys[0]?.plan ?? '']: count } })
+  await store.renewPoolHolder({ owner, until, sizes: { [keys[0]?.plan ?? '']: count }, trouble: null })
   assert.equal((await store.beginPoolKeys(keys, owner, 10_000)).size, count)
   for (const to of ['warming', 'ready'] as const) {
     const changes = keys.map((key) => ({

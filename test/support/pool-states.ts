@@ -55,6 +55,14 @@ export const untilReady = (service: Service, count: number): Promise<PoolKey[]> 
     `${count} ready`,
   )
 
+/** Waits until the only holder of the pool has such a trouble; `none` stands for no trouble. */
+export const untilTrouble = (service: Service, wanted: RegExp): Promise<void> =>
+  until(
+    service,
+    async () => wanted.test((await service.deps.store.listPoolHolders())[0]?.trouble ?? 'none'),
+    `the trouble is ${wanted}`,
+  )
+
 /** The keys in the gateway that have the names of pool keys. */
 export const poolKeysIn = ({ account }: Gateway): ApiKey[] =>
   [...account.keys.values()].filter(({ name }) => name.startsWith(POOL_PREFIX))

@@ -9,7 +9,7 @@ import { newRegistration } from '../store/store-contract.ts'
 const [, , path = '', owner = '', tokenId = '', most = ''] = process.argv
 const store = openSqliteStore(path)
 const ready = (await store.listPoolKeys()).filter(({ state }) => state === 'ready')
-await store.renewPoolHolder({ owner, until: T + LEASE_MS, sizes: {} })
+await store.renewPoolHolder({ owner, until: T + LEASE_MS, sizes: {}, trouble: null })
 while ((await store.listPoolHolders()).length < 3) await sleep(1)
 
 const begun: string[] = []

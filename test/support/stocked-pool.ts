@@ -22,7 +22,7 @@ export function stockedPool({ deps, gateway }: Service, plan = 'free'): StockedP
     async stock(count, seenWorking = true) {
       const { store, clock } = deps
       const { owner } = shelf
-      await store.renewPoolHolder({ owner, until: clock() + 60_000, sizes: { [plan]: 1_000 } })
+      await store.renewPoolHolder({ owner, until: clock() + 60_000, sizes: { [plan]: 1_000 }, trouble: null })
       const keys = newPoolKeyIds(store.id, count).map((id): HeldKey => {
         const value = randomBase62(40)
         const description = 'made beforehand'

@@ -6,6 +6,8 @@ import type { PoolDeps } from './pool-deps.ts'
 export interface AccountRoom {
   /** Returns the sizes of `POOL`, cut to what the account has room for, by the plan's name. */
   sizes(): Record<string, number>
+  /** Returns that the sizes are cut, for the operator, if they are. */
+  troubles(): string[]
   /** Counts the keys of the account, if that is due. Never throws: after a failure the last count stays. */
   refresh(signal: AbortSignal): Promise<void>
   /** Notes that the account has no room for another key. @throws ServiceError of the store */
@@ -61,6 +63,7 @@ export function createAccountRoom({
 
   return {
     sizes,
+    troubles: () => (most < wanted ? [`the account is nearly full: ${most} keys instead of ${wanted}`] : []),
     async refresh(signal) {
       if (performance.now() < countAt) return
       const limit = abortAfter(COUNT_TIMEOUT_MS)

@@ -19,7 +19,7 @@ export async function cleanUpPool(deps: DiscardDeps, stop: AbortSignal): Promise
       const keys = await store.listPoolKeys()
       if (keys.length === 0) return
       // A process that starts with a pool meanwhile waits for this one, whose sizes are smaller.
-      await store.renewPoolHolder({ owner, until: clock() + timing.poolLease, sizes: {} })
+      await store.renewPoolHolder({ owner, until: clock() + timing.poolLease, sizes: {}, trouble: null })
       const taken = await store.takePoolKeys(
         keys.map(({ id }) => id),
         owner,

@@ -14,7 +14,7 @@ const RENEWALS = 3
 
 /** Creates the pool of this process, still empty. */
 export function createPool(deps: PoolDeps): Pool {
-  const { store, clock, timing, log } = deps
+  const { store, timing, log } = deps
   let wake = () => {}
   const gone = () => {
     wake()
@@ -62,7 +62,7 @@ export function createPool(deps: PoolDeps): Pool {
     const run = () => {
       isRunning = true
       isWoken = false
-      running = attemptRound(() => round(signal)).then((isMoreToDo) => {
+      running = attemptRound(() => round.run(signal)).then((isMoreToDo) => {
         isRunning = false
         runSoon(isMoreToDo || isWoken ? timing.poolQuiet : timing.poolRound)
       })
@@ -75,9 +75,7 @@ export function createPool(deps: PoolDeps): Pool {
     }
     let renewal: Promise<unknown> = Promise.resolve()
     const renewing = setInterval(() => {
-      renewal = attemptRenewal(() =>
-        store.renewPoolHolder({ owner: shelf.owner, until: clock() + timing.poolLease, sizes: room.sizes() }),
-      )
+      renewal = attemptRenewal(() => round.renew())
     }, timing.poolLease / RENEWALS).unref()
 
     run()

@@ -20,7 +20,7 @@ type LevelsDeps = Pick<PoolDeps, 'clock' | 'log'> & {
 export function createPoolLevels({ clock, log, config }: LevelsDeps, shelf: KeyShelf): PoolLevels {
   let seen = reportPool(
     [],
-    [{ owner: shelf.owner, until: clock() + 1, sizes: Object.fromEntries(config.pool) }],
+    [{ owner: shelf.owner, until: clock() + 1, sizes: Object.fromEntries(config.pool), trouble: null }],
     clock(),
   )
   /** The ready keys of other live holders, by plan. */

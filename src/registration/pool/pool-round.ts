@@ -1,5 +1,6 @@
 import { abortAfter } from '../../abort-after.ts'
-import type { PoolKey } from '../../store/pool.ts'
+import { failureOf } from '../../errors.ts'
+import { MOST_TROUBLE, type PoolKey } from '../../store/pool.ts'
 import { poolNamePrefix } from '../key-names.ts'
 import type { AccountRoom } from './account-room.ts'
 import { deleteDiscarded, madeBy } from './discard-keys.ts'
@@ -21,19 +22,28 @@ export interface PoolParts {
   readonly levels: PoolLevels
 }
 
-/**
- * Creates the round of the upkeep: it shares the keys with the other processes, takes over those that are free, checks those that
- * it holds, deletes what is discarded, and fills up. What fails is left to the next round.
- * @returns a function that runs one round. It returns `true` if another one has work at once, and throws ServiceError of the store
- *   and of API Gateway
- */
-export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortSignal) => Promise<boolean> {
+/** The upkeep of the pool, round by round. */
+export interface PoolRound {
+  /**
+   * Shares the keys with the other processes, takes over those that are free, checks those that it holds, deletes what is
+   * discarded, and fills up. What fails is left to the next round.
+   * @returns `true`: another round has work at once
+   * @throws ServiceError of the store, and of API Gateway
+   */
+  run(stop: AbortSignal): Promise<boolean>
+  /** Records this process as a holder for another lease. @throws ServiceError of the store */
+  renew(): Promise<void>
+}
+
+export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
   const { store, config, clock, timing, log } = deps
   const { shelf, warm, refill, room, levels } = parts
   const { owner } = shelf
   const pooled = config.plans.filter(({ name }) => config.pool.has(name))
   let checkAt = 0
   let closed: ReadonlySet<string> = new Set()
+  /** The code of the failure that ended the latest round. */
+  let failure: string | undefined
 
   const tendHandedOut = createTending(deps)
 
@@ -135,9 +145,30 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortS
     return keys.filter(({ id }) => taken.has(id))
   }
 
-  return async (stop) => {
+  function trouble(): string | null {
+    const lacking = levels.plans().filter(({ size, counts }) => counts.ready + counts.warming < size)
+    const troubles = [
+      ...(failure === undefined ? [] : [`the upkeep failed: ${failure}`]),
+      ...pooled.flatMap(({ name, usagePlanId }) =>
+        closed.has(usagePlanId) ? [`plan ${name} is gone, or covers no stage`] : [],
+      ),
+      ...room.troubles(),
+      ...refill.troubles(new Set(lacking.map(({ plan }) => plan))),
+    ]
+    return troubles.length === 0 ? null : troubles.join('; ').slice(0, MOST_TROUBLE)
+  }
+
+  const renew = () =>
+    store.renewPoolHolder({
+      owner,
+      until: clock() + timing.poolLease,
+      sizes: room.sizes(),
+      trouble: trouble(),
+    })
+
+  async function run(stop: AbortSignal): Promise<boolean> {
     await room.refresh(stop)
-    await store.renewPoolHolder({ owner, until: clock() + timing.poolLease, sizes: room.sizes() })
+    await renew()
     const [holders, keys] = [await store.listPoolHolders(), await store.listPoolKeys()]
     levels.observe(keys, holders)
     const plan = planRound({
@@ -175,5 +206,19 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): (stop: AbortS
       if (!stop.aborted && !closed.has(order.plan.usagePlanId) && (await refill.fill(order, stop)))
         isMoreToDo = true
     return isMoreToDo
+  }
+
+  return {
+    renew,
+    async run(stop) {
+      try {
+        const isMoreToDo = await run(stop)
+        failure = undefined
+        return isMoreToDo
+      } catch (error) {
+        failure = failureOf(error)
+        throw error
+      }
+    },
   }
 }

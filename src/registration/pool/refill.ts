@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { randomBase62 } from '../../auth/random.ts'
 import { kindOf } from '../../aws/errors.ts'
 import { growingPauses, isPassing, pauseFor } from '../../aws/late-lists.ts'
-import { changed, ServiceError } from '../../errors.ts'
+import { changed, failureOf, ServiceError } from '../../errors.ts'
 import { keyNamePrefix, newPoolKeyIds, poolKeyName } from '../key-names.ts'
 import { createCircuitBreaker } from '../mint/circuit-breaker.ts'
 import { KEY_VALUE_LENGTH } from '../mint/record-pending.ts'
@@ -27,6 +27,11 @@ export interface Refill {
   isMaking(id: string): boolean
   /** Returns the number of keys that wait for a look. */
   unverified(): number
+  /**
+   * Returns why fewer keys are made than could be, for the operator.
+   * @param lacking the names of the plans that lack keys: a failure of another is over
+   */
+  troubles(lacking: ReadonlySet<string>): string[]
 }
 
 /** The most keys in one import: a larger one would delay a registration that arrives meanwhile. */
@@ -40,11 +45,19 @@ const LOOKS = 5
 /** The interval at which a refill looks whether registrations still wait (ms). */
 const YIELD_MS = 25
 
+interface Pause {
+  /** The time of the next attempt, on the clock of `performance.now()`. */
+  readonly until: number
+  /** The pause before it. */
+  readonly ms: number
+  readonly code: ReturnType<typeof failureOf>
+}
+
 export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room: AccountRoom): Refill {
   const { store, lowPriorityApiGateway, config, clock, timing, log, isBusy } = deps
   const making = new Map<string, KeyInMaking>()
-  /** By plan: the time of the next attempt, on the clock of `performance.now()`, and the pause before it. */
-  const pauses = new Map<string, { readonly until: number; readonly ms: number }>()
+  /** By plan, since its latest keys could not be made. */
+  const pauses = new Map<string, Pause>()
   const importBreaker = createCircuitBreaker({
     longest: config.mintMode === 'bulk' ? 0 : timing.distrust,
     log,
@@ -100,7 +113,7 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
   async function noteFailure(plan: string, ids: readonly string[], error: unknown): Promise<void> {
     const last = pauses.get(plan)?.ms ?? timing.poolRound
     const ms = Math.min(last * 2, timing.distrust)
-    pauses.set(plan, { until: performance.now() + ms, ms })
+    pauses.set(plan, { until: performance.now() + ms, ms, code: failureOf(error) })
     log.warn({ plan, err: error, retry_in_seconds: Math.ceil(ms / 1_000) }, 'could not make keys of the pool')
     if (error instanceof ServiceError && error.code === 'key_quota_reached') await room.isUsedUp()
     if (!(error instanceof ServiceError) || error.effect === 'possible') return
@@ -199,6 +212,12 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
     verify,
     isMaking: (id) => making.has(id),
     unverified: () => [...making.values()].filter(({ importedAt }) => importedAt !== null).length,
+    troubles: (lacking) => [
+      ...(importBreaker.isClosed() ? [] : ['imports do not work: keys are made one at a time']),
+      ...[...pauses].flatMap(([plan, { code }]) =>
+        lacking.has(plan) ? [`could not make keys of plan ${plan}: ${code}`] : [],
+      ),
+    ],
   }
 }
 

@@ -33,6 +33,7 @@ const poolHolderItem = z.object({
   sk: z.string(),
   until: z.number(),
   sizes: z.record(z.string(), z.number()),
+  trouble: z.string().optional(),
 })
 const poolFillItem = z.object({ fills: z.number() })
 
@@ -53,15 +54,16 @@ export function readPoolKey(item: Item): PoolKey {
 }
 
 /** Writes the item of a holder, which renews it. */
-export function writePoolHolder({ owner, until, sizes }: PoolHolder): Write {
+export function writePoolHolder({ owner, until, sizes, trouble }: PoolHolder): Write {
   const ttl = Math.ceil(until / 1_000) + HOLDER_TTL_S
-  return put({ ...poolHolderKey(owner), until, sizes, ttl }, 'any')
+  const item = { ...poolHolderKey(owner), until, sizes, ttl }
+  return put(trouble === null ? item : { ...item, trouble }, 'any')
 }
 
 /** An item as a holder, validated. */
 export function readPoolHolder(item: Item): PoolHolder {
-  const { sk, until, sizes } = parseRecord(poolHolderItem, item, `holder of the pool ${item['sk']}`)
-  return { owner: sk, until, sizes }
+  const { sk, until, sizes, trouble } = parseRecord(poolHolderItem, item, `holder of the pool ${item['sk']}`)
+  return { owner: sk, until, sizes, trouble: trouble ?? null }
 }
 
 /** How often keys were added to the pool of a plan; `undefined`: never. */

@@ -41,10 +41,10 @@ export function sqlitePool(
     new Set(ids.filter((id) => change(id).changes === 1))
 
   return {
-    renewPoolHolder: ({ owner, until, sizes }) =>
+    renewPoolHolder: ({ owner, until, sizes, trouble }) =>
       transact(() => {
         sql.dropOldPoolHolders.run({ until, kept: HOLDER_KEPT_MS })
-        sql.renewPoolHolder.run({ owner, until, sizes: JSON.stringify(sizes) })
+        sql.renewPoolHolder.run({ owner, until, sizes: JSON.stringify(sizes), trouble })
       }),
     releasePoolHolder: (owner) =>
       transact(() => {

@@ -284,6 +284,7 @@ const poolHolderRow = z.object({
   owner: z.string(),
   until: z.number(),
   sizes: z.string().transform((text) => poolSizes.parse(JSON.parse(text))),
+  trouble: z.string().nullable(),
 })
 
 /** Rows of `pool_holders`, validated. */

@@ -214,7 +214,12 @@ export const migrations: readonly string[] = [
      changed_at INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX pool_keys_plan ON pool_keys (plan);
-   CREATE TABLE pool_holders (owner TEXT PRIMARY KEY, until INTEGER NOT NULL, sizes TEXT NOT NULL) STRICT, WITHOUT ROWID;`,
+   CREATE TABLE pool_holders (
+     owner TEXT PRIMARY KEY,
+     until INTEGER NOT NULL,
+     sizes TEXT NOT NULL,
+     trouble TEXT
+   ) STRICT, WITHOUT ROWID;`,
 
   // The probes of a key of the pool are no use by the caller that it is given to.
   'ALTER TABLE registrations ADD COLUMN seen_working INTEGER NOT NULL DEFAULT 0;',

@@ -415,8 +415,9 @@ export function prepareStatements(db: DatabaseSync) {
     dropOldCounts: db.prepare('DELETE FROM requests WHERE token_id = :tokenId AND window < :window - 1'),
 
     renewPoolHolder: db.prepare(`
-      INSERT INTO pool_holders (owner, until, sizes) VALUES (:owner, :until, :sizes)
-      ON CONFLICT (owner) DO UPDATE SET until = excluded.until, sizes = excluded.sizes`),
+      INSERT INTO pool_holders (owner, until, sizes, trouble) VALUES (:owner, :until, :sizes, :trouble)
+      ON CONFLICT (owner) DO UPDATE
+      SET until = excluded.until, sizes = excluded.sizes, trouble = excluded.trouble`),
     dropOldPoolHolders: db.prepare(`
       DELETE FROM pool_holders WHERE until < :until - :kept OR until > :until + :kept`),
     dropPoolHolder: db.prepare('DELETE FROM pool_holders WHERE owner = ?'),

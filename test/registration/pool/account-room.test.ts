@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { KEY_QUOTA } from '../../../src/key-quota.ts'
 import { createAccountRoom, requireRoom } from '../../../src/registration/pool/account-room.ts'
 import { fastTiming } from '../../support/invariants.ts'
-import { poolKeysIn, startPooled, until, untilReady } from '../../support/pool-states.ts'
+import { poolKeysIn, startPooled, until, untilReady, untilTrouble } from '../../support/pool-states.ts'
 
 /** The room of an account with so many keys, of which `own` are the pool's, beside a real store and log. */
 async function roomWith(t: Parameters<typeof startPooled>[0], POOL: string) {
@@ -87,6 +87,7 @@ test('where the account has no room for another key, the pool shrinks, and fills
     'it says that it shrinks',
   )
   assert.ok(poolKeysIn(service.gateway).length <= 6)
+  await untilTrouble(service, /^the account is nearly full: \d keys instead of 8/)
 })
 
 test('a pool is kept small enough for registrations: they are not refused for its keys', async (t) => {

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { FaultOrder } from '../../../emulator/faults.ts'
 import { long } from '../../support/long.ts'
-import { callsOf, poolKeysIn, startPooled, until, untilReady } from '../../support/pool-states.ts'
+import {
+  callsOf,
+  poolKeysIn,
+  startPooled,
+  until,
+  untilReady,
+  untilTrouble,
+} from '../../support/pool-states.ts'
 import { dataPlane } from '../../support/service.ts'
 
 const timing = { distrust: 1_500, undo: 600, upstreamCall: 300 }
@@ -90,9 +97,24 @@ describe('where imports do not work, the log says so, and the keys are made one 
       const service = await startPooled(t, { beside: empty, timing: slowly, env: { POOL: 'gold:3' } })
       await untilReady(service, 3)
       assert.ok(service.logLines.some((line) => line.includes('making keys of the pool one at a time')))
+      await untilTrouble(service, /^imports do not work: keys are made one at a time$/)
       assert.ok(callsOf(gateway, 'CreateApiKey').length >= 1)
       assert.equal(poolKeysIn(gateway).length, 3)
     })
+})
+
+test('the holder says why its pool is not filled, until it is', async (t) => {
+  const empty = await startPooled(t, { timing, env: { POOL: '' } })
+  const { faults } = empty.gateway
+  faults.order({ operation: 'ImportApiKeys', when: 'before', kind: 'denied', times: 10_000 })
+  const service = await startPooled(t, { beside: empty, timing })
+  await untilTrouble(service, /^could not make keys of plan gold: upstream_misconfigured$/)
+  faults.clear()
+  faults.order({ operation: 'GetApiKeys', when: 'before', kind: 'denied', times: 10_000 })
+  await untilTrouble(service, /^the upkeep failed: upstream_misconfigured/)
+  faults.clear()
+  await untilReady(service, 4)
+  await untilTrouble(service, /^none$/)
 })
 
 test(

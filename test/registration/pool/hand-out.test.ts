@@ -365,7 +365,7 @@ test('a key that another process holds now is not handed out: the request gets a
   assert.ok(first && second && third)
   const take = async (id: string) => {
     await store.givePoolKeysUp([id], shelf.owner)
-    await store.renewPoolHolder({ owner: 'other', until: clock() + 60_000, sizes: {} })
+    await store.renewPoolHolder({ owner: 'other', until: clock() + 60_000, sizes: {}, trouble: null })
     assert.deepEqual([...(await store.takePoolKeys([id], 'other', clock()))], [id])
   }
   await take(first.id)

@@ -24,7 +24,12 @@ test('the pool counts as empty and as full once each, with the keys of all live 
     { clock: () => NOW, config, log: { info: note, warn: note, error: note } },
     shelf,
   )
-  const holder = (owner: string, until = NOW + 5_000): PoolHolder => ({ owner, until, sizes: { gold: 2 } })
+  const holder = (owner: string, until = NOW + 5_000): PoolHolder => ({
+    owner,
+    until,
+    sizes: { gold: 2 },
+    trouble: null,
+  })
   const of = (owner: string): PoolKey => ({
     ...{ id: `pool_${owner}`, plan: 'gold', usagePlanId: 'p1', createdAt: NOW, changedAt: NOW },
     ...{ state: 'ready', apiKeyId: 'k1', holder: owner, seenWorking: true },

@@ -4,7 +4,12 @@ import { emptyPools, poolSize, reportPool } from '../../../src/registration/pool
 import type { PoolHolder, PoolKey } from '../../../src/store/pool.ts'
 
 const NOW = Date.UTC(2026, 10, 24)
-const holder = (owner: string, sizes: PoolHolder['sizes'], until = NOW + 5_000) => ({ owner, sizes, until })
+const holder = (owner: string, sizes: PoolHolder['sizes'], until = NOW + 5_000) => ({
+  owner,
+  sizes,
+  until,
+  trouble: null,
+})
 const key = (fields: Partial<PoolKey>): PoolKey => ({
   ...{ id: 'pool_x', plan: 'gold', usagePlanId: 'p1', createdAt: NOW - 1_000, changedAt: NOW },
   ...{ state: 'ready', apiKeyId: 'k1', holder: 'ann', seenWorking: true },

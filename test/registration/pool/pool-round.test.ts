@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { callsOf, poolKeysIn, readyHere, startPooled, until, untilReady } from '../../support/pool-states.ts'
+import {
+  callsOf,
+  poolKeysIn,
+  readyHere,
+  startPooled,
+  until,
+  untilReady,
+  untilTrouble,
+} from '../../support/pool-states.ts'
 import { dataPlane, registered } from '../../support/service.ts'
 
 test('the pool fills to POOL with one import a plan, and its keys work', async (t) => {
@@ -97,6 +105,7 @@ test('while the plan covers no stage, nothing is handed out or made; then the po
   await until(service, () => poolKeysIn(gateway).length === 0, 'the keys are deleted')
   assert.equal(readyHere(service), 0)
   assert.ok(service.logLines.some((line) => line.includes('covers no stage')))
+  await untilTrouble(service, /^plan gold is gone, or covers no stage$/)
   plan.apiStages = apiStages
   await untilReady(service, 4)
   assert.equal(callsOf(gateway, 'ImportApiKeys').length, 2)

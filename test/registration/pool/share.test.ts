@@ -19,6 +19,7 @@ const holder = (owner: string, sizes: Record<string, number>, until = NOW + 15_0
   owner,
   until,
   sizes,
+  trouble: null,
 })
 
 /** Plans a round of the holder `a`, which has the values of its keys unless `places` says otherwise. */

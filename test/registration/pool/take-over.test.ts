@@ -36,7 +36,7 @@ test('the keys of a process that died are taken over by one read, and keep their
   const { store, clock } = first.deps
   // As it was killed: its keys are held until its time is over.
   const until1 = clock() + 500
-  await store.renewPoolHolder({ owner: 'dead', until: until1, sizes: { gold: 4 } })
+  await store.renewPoolHolder({ owner: 'dead', until: until1, sizes: { gold: 4 }, trouble: null })
   await store.takePoolKeys(
     before.map(({ id }) => id),
     'dead',

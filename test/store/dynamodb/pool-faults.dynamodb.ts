@@ -244,7 +244,7 @@ test('a refill, a step, a take-over or a release that fails can be repeated', as
     await failing(work)
     return work()
   }
-  await isRepeated(() => store.renewPoolHolder({ owner: ANN, until: T + LEASE_MS, sizes: {} }))
+  await isRepeated(() => store.renewPoolHolder({ owner: ANN, until: T + LEASE_MS, sizes: {}, trouble: null }))
   assert.equal((await other.takePoolKeys(ids, BEN, T)).size, 0)
   await isRepeated(() => store.givePoolKeysUp(ids.slice(0, 2), ANN))
   await isRepeated(() => store.releasePoolHolder(ANN))

@@ -450,7 +450,7 @@ test('of a table that was restored, no pool key of the backup is listed, taken o
 
   const [key] = newPoolKeys(1, { createdAt: asOf + 1 })
   assert.ok(key)
-  await replica.renewPoolHolder({ owner: BEN, until: asOf + LEASE_MS, sizes: {} })
+  await replica.renewPoolHolder({ owner: BEN, until: asOf + LEASE_MS, sizes: {}, trouble: null })
   assert.deepEqual(await replica.beginPoolKeys([key], BEN, 1), new Set([key.id]), 'there is room for it')
   assert.deepEqual(
     (await restored.listPoolKeys()).map(({ id }) => id),

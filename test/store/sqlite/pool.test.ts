@@ -67,7 +67,8 @@ test('a backup of a version without a pool is restored', async (t) => {
 
 test('a holder is removed a day after its time, and at once if a clock that was a day ahead wrote it', async (t) => {
   const store = open(t, ':memory:')
-  const renew = (owner: string, until: number) => store.renewPoolHolder({ owner, until, sizes: {} })
+  const renew = (owner: string, until: number) =>
+    store.renewPoolHolder({ owner, until, sizes: {}, trouble: null })
   const owners = async () => (await store.listPoolHolders()).map(({ owner }) => owner)
   await renew('dead', T)
   await renew(ANN, T + DAY_MS)
