@@ -13,7 +13,6 @@ type Quota = PlanLimits['quota']
  * Carries what is left of a registration's quota to the new key of a rotation. Call it before the key is answered: a rotation
  * lifts no limit. The present key and one that still overlaps count, whichever has less left. Makes no call for a plan
  * without a quota. Safe to repeat.
- * @returns `true`: less is left of the new key's quota than that of a new key
  * @throws ServiceError of API Gateway and of the store
  */
 export async function carryQuota(
@@ -21,17 +20,16 @@ export async function carryQuota(
   { rotation, usagePlanId }: Pick<NewRegistration, 'rotation' | 'usagePlanId'>,
   apiKeyId: string,
   signal: AbortSignal,
-): Promise<boolean> {
-  if (rotation === null) return false
+): Promise<void> {
+  if (rotation === null) return
   const quota = await quotaOf(deps, usagePlanId, signal)
-  if (quota === null) return false
+  if (quota === null) return
   const keys = await keysOf(deps, rotation.of)
   const spent = await Promise.all(keys.map((one) => spentBy(deps, one, { usagePlanId, quota }, signal)))
   const most = Math.max(0, ...spent)
-  if (most === 0) return false
+  if (most === 0) return
   const remaining = Math.max(0, quota.limit - most)
   await deps.apiGateway.setRemaining({ usagePlanId, keyId: apiKeyId, remaining }, signal)
-  return true
 }
 
 /** The present key of a registration, and the one before it if it still works. */
@@ -73,8 +71,17 @@ function noneIfUnsupported(error: unknown): never[] {
   throw error
 }
 
+/** Reports whether a rotation on a plan carries a quota. @throws ServiceError of API Gateway */
+export async function hasQuota(
+  deps: Pick<CarryQuotaDeps, 'planLimits' | 'apiGateway'>,
+  usagePlanId: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  return (await quotaOf(deps, usagePlanId, signal)) !== null
+}
+
 async function quotaOf(
-  { planLimits, apiGateway }: CarryQuotaDeps,
+  { planLimits, apiGateway }: Pick<CarryQuotaDeps, 'planLimits' | 'apiGateway'>,
   usagePlanId: string,
   signal: AbortSignal,
 ): Promise<Quota> {

@@ -135,13 +135,13 @@ test(
 test('invariant 5: no output or file of the process, its arguments and its environment contain the value of a pool key', async (t) => {
   const gateway = await testGateway(t)
   const dir = tempDir(t)
-  const env = { ...serverEnv(gateway, dir), POOL: 'free:3', API_PROBE_PATH: '/probe', LOG_LEVEL: 'trace' }
+  const env = { ...serverEnv(gateway, dir), POOL: 'gold:3', API_PROBE_PATH: '/probe', LOG_LEVEL: 'trace' }
   const values = new Set<string>()
   gateway.onCall = () => {
     for (const { value } of gateway.account.keys.values()) values.add(value)
   }
   const server = await startServer(t, env, FAST_SERVER)
-  const secret = (await runCli(t, ['tokens', 'create', '--label', 'x'], env)).stdout.trim()
+  const secret = (await runCli(t, ['tokens', 'create', '--label', 'x', '--plan', 'gold'], env)).stdout.trim()
   const store = openSqliteStore(join(dir, 'firstkey.db'))
   t.after(() => store.close())
   const ready = async () => (await store.listPoolKeys()).filter(({ state }) => state === 'ready')

@@ -1,3 +1,4 @@
+import { hasQuota } from '../carry-quota.ts'
 import type { Credential, RegistrationDeps } from '../deps.ts'
 import { createFairQueue, type FairQueue } from '../fair-queue.ts'
 import type { MintQueue } from '../mint/mint-queue.ts'
@@ -30,7 +31,7 @@ interface Line {
 export function createHandOutQueue(
   deps: RegistrationDeps & { readonly pool: Pool; readonly mintQueue: Pick<MintQueue, 'submit'> },
 ): HandOutQueue {
-  const { config, log, mintQueue, pool, standingFaults } = deps
+  const { config, log, mintQueue, pool, standingFaults, timing } = deps
   const { heldKeys } = pool
   const renamer = createKeyRenamer(deps)
   const handOutDeps: HandOutDeps = { ...deps, renamer }
@@ -50,6 +51,16 @@ export function createHandOutQueue(
   /** A full account stops no key that exists; a plan that does not work does. */
   const canServe = (usagePlanId: string) =>
     heldKeys.ready(usagePlanId) > 0 && standingFaults.findOfPlan(usagePlanId) === undefined
+
+  /**
+   * Reports whether a rotation would carry a quota to its key. A key of the pool would keep what was done to it if this process
+   * ended before the hand-out, and another client would get it.
+   */
+  async function carriesQuota({ rotation, plan }: NewMintRequest): Promise<boolean> {
+    if (rotation === null) return false
+    // Where that cannot be read, the mint queue reads it again.
+    return hasQuota(deps, plan.usagePlanId, AbortSignal.timeout(timing.undo)).catch(() => true)
+  }
 
   function mint(request: MintRequest): void {
     mintQueue.submit(request).then(request.resolve, request.reject)
@@ -94,8 +105,7 @@ export function createHandOutQueue(
   }
 
   function run(offers: readonly Offer[]): void {
-    const handing = handOut(handOutDeps, offers)
-      .then((open) => open.forEach(join))
+    const handing = handOut(handOutDeps, offers, join)
       .catch((err: unknown) => {
         log.error({ err, count: offers.length }, 'handing out failed')
         for (const { request, key } of offers) {
@@ -108,8 +118,9 @@ export function createHandOutQueue(
   }
 
   return {
-    submit(request: NewMintRequest): Promise<Credential> {
-      if (request.begun !== null || !canServe(request.plan.usagePlanId)) return mintQueue.submit(request)
+    async submit(request: NewMintRequest): Promise<Credential> {
+      const isServed = request.begun === null && canServe(request.plan.usagePlanId)
+      if (!isServed || (await carriesQuota(request))) return mintQueue.submit(request)
       return new Promise((resolve, reject) => {
         join({ ...request, admittedAt: performance.now(), resolve, reject })
       })

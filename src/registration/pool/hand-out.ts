@@ -1,8 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isLogged } from '../../errors.ts'
 import type { HandOutOutcome } from '../../store/pool.ts'
 import type { Registration } from '../../store/records.ts'
-import { carryQuota } from '../carry-quota.ts'
 import type { RegistrationDeps } from '../deps.ts'
 import { registrationIdOfPoolKey, rotationIdOfPoolKey } from '../key-names.ts'
 import { answerRecorded, type Recorded } from '../mint/complete.ts'
@@ -28,64 +26,45 @@ export interface Offer {
 interface PreparedOffer extends Offer {
   /** The API accepts the key; `null`: that was not seen. */
   readonly ready: boolean | null
-  /** The key is not like a new one any more: a request that is refused does not give it back. */
-  readonly isTouched: boolean
 }
 
 /** The pauses between looks at the store after it failed (ms): a look that fails as well says nothing. */
 const LOOK_PAUSES_MS = [0, 200, 500, 1_000, 2_000, 4_000]
 
 /**
- * Hands out keys of the pool in one commit, without a call to AWS, and resolves or rejects their requests. A rotation first
- * carries its quota to the key, and a caller that waits for a key that works waits for one that was not seen to. These delay no
- * others. Never throws.
- * @returns the requests whose keys this process does not hold any more: they are open, and need other keys
+ * Hands out keys of the pool in one commit, without a call to AWS, and resolves or rejects their requests. A caller that waits for
+ * a key that works waits for one that was not seen to, and delays no others. Never throws.
+ * @param reopen called with a request whose key this process does not hold any more: it needs another key
  */
-export async function handOut(deps: HandOutDeps, offers: readonly Offer[]): Promise<MintRequest[]> {
-  const { now = [], later = [] } = Object.groupBy(offers, (offer) =>
-    needsPreparation(deps, offer) ? 'later' : 'now',
-  )
-  const open = await Promise.all([
-    commit(
-      deps,
-      now.map((offer) => ({ ...offer, ready: offer.key.seenWorking || null, isTouched: false })),
-    ),
-    ...later.map(async (offer) => {
-      const prepared = await prepareKey(deps, offer)
-      return prepared === undefined ? [] : commit(deps, [prepared])
-    }),
+export async function handOut(
+  deps: HandOutDeps,
+  offers: readonly Offer[],
+  reopen: (request: MintRequest) => void,
+): Promise<void> {
+  const { now = [], later = [] } = Object.groupBy(offers, (offer) => (isHeld(deps, offer) ? 'later' : 'now'))
+  const commitNow = now.map((offer) => ({ ...offer, ready: offer.key.seenWorking || null }))
+  await Promise.all([
+    commit(deps, commitNow, reopen),
+    ...later.map(async (offer) => commit(deps, [{ ...offer, ready: await probed(deps, offer) }], reopen)),
   ])
-  return open.flat()
 }
 
-function needsPreparation({ keyProbe }: HandOutDeps, { request, key }: Offer): boolean {
-  return request.rotation !== null || (keyProbe !== null && !key.seenWorking && heldUntil(request) !== null)
+function isHeld({ keyProbe }: HandOutDeps, { request, key }: Offer): boolean {
+  return keyProbe !== null && !key.seenWorking && heldUntil(request) !== null
 }
 
-/** @returns `undefined`: that failed, the request is rejected and the key discarded */
-async function prepareKey(deps: HandOutDeps, offer: Offer): Promise<PreparedOffer | undefined> {
-  const { keyProbe, standingFaults, timing } = deps
-  const { request, key } = offer
-  try {
-    const carried = { rotation: request.rotation, usagePlanId: key.usagePlanId }
-    const isTouched = await carryQuota(deps, carried, key.apiKeyId, AbortSignal.timeout(timing.undo))
-    const probed = { keyId: key.apiKeyId, value: key.value, tokenId: request.token.id }
-    const ready =
-      key.seenWorking || ((await keyProbe?.untilAccepted(probed, () => heldUntil(request))) ?? null)
-    return { ...offer, ready, isTouched }
-  } catch (cause) {
-    // What is left of the key's quota is unknown.
-    await discard(deps, [key])
-    const error = standingFaults.failed([key.usagePlanId], cause)
-    if (!isLogged(cause))
-      request.call.log.warn({ token_id: request.token.id, err: cause }, 'could not carry a quota')
-    request.reject(error)
-    return undefined
-  }
+async function probed({ keyProbe }: HandOutDeps, { request, key }: Offer): Promise<boolean | null> {
+  const { apiKeyId: keyId, value } = key
+  const tokenId = request.token.id
+  return (await keyProbe?.untilAccepted({ keyId, value, tokenId }, () => heldUntil(request))) ?? null
 }
 
-async function commit(deps: HandOutDeps, offers: readonly PreparedOffer[]): Promise<MintRequest[]> {
-  if (offers.length === 0) return []
+async function commit(
+  deps: HandOutDeps,
+  offers: readonly PreparedOffer[],
+  reopen: (request: MintRequest) => void,
+): Promise<void> {
+  if (offers.length === 0) return
   const { clock, meter, pool, renamer, store } = deps
   const mints = offers.map((offer) => prepareMint(deps, offer))
   const handOuts = offers.map(({ request, key }, i) => ({
@@ -94,13 +73,11 @@ async function commit(deps: HandOutDeps, offers: readonly PreparedOffer[]): Prom
     isAwaited: () => isAwaited(request),
   }))
   const at = clock()
-  const open: MintRequest[] = []
   const recorded: Recorded[] = []
-  const touched: HeldKey[] = []
   const outcomes = await store
     .handOutPoolKeys(handOuts, at)
     .catch((error: unknown) => Promise.all(mints.map((mint) => lookUp(deps, mint, error))))
-  for (const [i, { request, key, ready, isTouched }] of offers.entries()) {
+  for (const [i, { request, key, ready }] of offers.entries()) {
     const outcome = outcomes[i]
     switch (outcome?.outcome) {
       case 'handed_out':
@@ -113,7 +90,7 @@ async function commit(deps: HandOutDeps, offers: readonly PreparedOffer[]): Prom
         continue
       case 'key_lost':
         pool.heldKeys.suspect(key)
-        open.push(request)
+        reopen(request)
         continue
       case 'unknown':
         pool.heldKeys.suspect(key)
@@ -132,12 +109,10 @@ async function commit(deps: HandOutDeps, offers: readonly PreparedOffer[]): Prom
         // Not awaited: the others are answered meanwhile.
         Promise.resolve(refusalOf(deps, request, outcome)).then(request.reject, request.reject)
     }
-    if (isTouched) touched.push(key)
-    else pool.heldKeys.putBack(key)
+    pool.heldKeys.putBack(key)
   }
-  await Promise.all([answerRecorded(deps, recorded, at), discard(deps, touched)])
+  await answerRecorded(deps, recorded, at)
   for (const { mint, apiKeyId } of recorded) renamer.add(mint.registration, apiKeyId)
-  return open
 }
 
 function prepareMint(deps: HandOutDeps, { request, key, ready }: PreparedOffer): PendingMint {
@@ -188,17 +163,4 @@ async function replacedBy(store: RegistrationDeps['store'], id: string): Promise
   const replaced = await store.getRegistration(id)
   if (replaced === undefined) throw new Error(`the replaced record ${id} is missing`)
   return replaced
-}
-
-/** Discards keys that no request may be given any more. Never throws. */
-async function discard({ clock, log, pool, store }: HandOutDeps, keys: readonly HeldKey[]): Promise<void> {
-  if (keys.length === 0) return
-  const ids = keys.map(({ id }) => id)
-  try {
-    await store.discardPoolKeys(ids, pool.heldKeys.owner, clock())
-    for (const key of keys) pool.heldKeys.handedOut(key)
-  } catch (err) {
-    log.warn({ pool_key_ids: ids, err }, 'could not discard keys of the pool')
-    for (const key of keys) pool.heldKeys.suspect(key)
-  }
 }
