@@ -17,6 +17,7 @@ import {
   type KeyToCreate,
   type KeyWithValue,
   type ListedKey,
+  readKeyName,
   renameKey,
   setKeyEnabled,
 } from './keys.ts'
@@ -56,6 +57,8 @@ export interface ApiGateway {
   renameKey(id: string, key: Pick<KeyToCreate, 'name' | 'description'>, signal: AbortSignal): Promise<void>
   /** Enables or disables a key. Returns `false` if the key no longer exists. */
   setKeyEnabled(id: string, enabled: boolean, signal: AbortSignal): Promise<boolean>
+  /** Reads the name of a key. `null`: it does not exist. */
+  readKeyName(id: string, signal: AbortSignal): Promise<string | null>
   /** Returns the keys whose name starts with `namePrefix`. */
   findKeys(namePrefix: string, signal: AbortSignal): Promise<ListedKey[]>
   /** The same with their values: only for keys that were handed out to no caller. */
@@ -109,6 +112,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       deleteKey: (id, signal) => deleteKey(client, id, signal),
       renameKey: (id, key, signal) => renameKey(client, id, key, signal),
       setKeyEnabled: (id, enabled, signal) => setKeyEnabled(client, id, enabled, signal),
+      readKeyName: (id, signal) => readKeyName(client, id, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),
       findKeysWithValues: (namePrefix, signal) => findKeysWithValues(client, namePrefix, signal),
       countKeys: (signal) => countKeys(client, signal),

@@ -123,6 +123,20 @@ export interface FoundKey {
   readonly name: string
 }
 
+/** Reads the name of a key (GetApiKey). `null`: there is no such key. @throws ServiceError see {@link toServiceError} */
+export async function readKeyName(
+  client: APIGatewayClient,
+  id: string,
+  abortSignal: AbortSignal,
+): Promise<string | null> {
+  try {
+    return (await client.send(new GetApiKeyCommand({ apiKey: id }), { abortSignal })).name ?? ''
+  } catch (error) {
+    if (answeredError(error)?.name === 'NotFoundException') return null
+    throw toServiceError(error, 'look up an API key')
+  }
+}
+
 /** A key as GetApiKeys lists it. */
 export interface ListedKey extends FoundKey {
   readonly enabled: boolean

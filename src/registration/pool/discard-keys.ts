@@ -1,13 +1,7 @@
 import pLimit from 'p-limit'
 import type { PoolKey } from '../../store/pool.ts'
-import {
-  byGroup,
-  keyNamePrefix,
-  poolNamePrefix,
-  registrationIdOf,
-  registrationIdOfPoolKey,
-  rotationIdOfPoolKey,
-} from '../key-names.ts'
+import { byGroup, keyNamePrefix, poolNamePrefix, registrationIdOf } from '../key-names.ts'
+import { hasCome } from '../lifecycle.ts'
 import type { PoolDeps } from './pool-deps.ts'
 
 export type DiscardDeps = Pick<PoolDeps, 'store' | 'lowPriorityApiGateway' | 'clock' | 'timing' | 'log'>
@@ -25,8 +19,9 @@ export function madeBy(
 
 /**
  * Deletes the keys of records that are `discarding` and held by `owner`, then the records. Those whose ids were never received
- * are found by name, once no key can be made any more. A key that has the name of a registration was handed out, and the store is
- * an old copy that does not know it: only its record is removed. A deletion that fails is logged, and left to a later round.
+ * are found by name; their records remain until no key can be made any more. A key that has another name than that of its record
+ * is not the pool's: it was handed out, and the store is an old copy that does not know it, or an operator renamed it for a use
+ * of their own. Only its record is removed. A deletion that fails is logged, and left to a later round.
  * @returns the number of records that are removed
  * @throws ServiceError of the store, and of API Gateway
  */
@@ -42,22 +37,21 @@ export async function deleteDiscarded(
   )
   const limit = pLimit(MAX_RUNNING)
   const gone: string[] = []
-  /** Those that were handed out have other names, unless the list is late, or they are gone. */
+  /** The keys that a list shows with the name of a pool key. A late list lacks some. */
   const pooled = new Set<string>()
-  const isHandedOut = async (id: string, apiKeyId: string) => {
-    if (pooled.has(apiKeyId)) return false
-    for (const taker of [registrationIdOfPoolKey(id), rotationIdOfPoolKey(id)]) {
-      const found = await lowPriorityApiGateway.findKeys(keyNamePrefix([taker]), signal)
-      if (found.some((key) => key.id === apiKeyId)) return true
-    }
-    return false
+  const isPooled = async (id: string, apiKeyId: string) => {
+    if (pooled.has(apiKeyId)) return true
+    const name = await lowPriorityApiGateway.readKeyName(apiKeyId, signal)
+    if (name !== null && !isNameOf(name, id))
+      log.info({ pool_key_id: id, api_key_id: apiKeyId }, "a key is not the pool's any more: it is renamed")
+    return name !== null && isNameOf(name, id)
   }
-  const deleteAll = async (id: string, apiKeyIds: readonly string[]) => {
+  const deleteAll = async (id: string, apiKeyIds: readonly string[], isMade: boolean) => {
     if (signal.aborted) return
     try {
       for (const apiKeyId of apiKeyIds)
-        if (!(await isHandedOut(id, apiKeyId))) await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
-      gone.push(id)
+        if (await isPooled(id, apiKeyId)) await lowPriorityApiGateway.deleteKey(apiKeyId, signal)
+      if (isMade) gone.push(id)
     } catch (err) {
       if (!signal.aborted)
         log.warn({ pool_key_id: id, err }, 'could not delete a key of the pool; will retry')
@@ -67,9 +61,10 @@ export async function deleteDiscarded(
     if (named.length > 0)
       for (const key of await lowPriorityApiGateway.findKeys(poolNamePrefix(store.id), signal))
         pooled.add(key.id)
-    await limit.map(named, ({ id, apiKeyId }) => deleteAll(id, apiKeyId === null ? [] : [apiKeyId]))
-    const made = unnamed.filter((one) => madeBy(one, deps) <= clock())
-    for (const group of byGroup(made, ({ id }) => id)) {
+    await limit.map(named, ({ id, apiKeyId }) => deleteAll(id, apiKeyId === null ? [] : [apiKeyId], true))
+    for (const group of byGroup(unnamed, ({ id }) => id)) {
+      // Decided before the look: a key that is made after it is looked for once more.
+      const made = new Set(group.filter((one) => hasCome(madeBy(one, deps), clock())).map(({ id }) => id))
       const found = await lowPriorityApiGateway.findKeys(keyNamePrefix(group.map(({ id }) => id)), signal)
       for (const key of found) pooled.add(key.id)
       const keys = Map.groupBy(found, ({ name }) => registrationIdOf(name))
@@ -77,6 +72,7 @@ export async function deleteDiscarded(
         deleteAll(
           id,
           (keys.get(id) ?? []).map((key) => key.id),
+          made.has(id),
         ),
       )
     }
@@ -85,3 +81,5 @@ export async function deleteDiscarded(
   }
   return gone.length
 }
+
+const isNameOf = (nameOfKey: string, poolKeyId: string) => nameOfKey.startsWith(keyNamePrefix([poolKeyId]))

@@ -5,6 +5,7 @@ import type { Plan } from '../../config.ts'
 import { ServiceError } from '../../errors.ts'
 import type { PoolKey } from '../../store/pool.ts'
 import { registrationIdOf } from '../key-names.ts'
+import { hasCome } from '../lifecycle.ts'
 import type { PoolDeps } from './pool-deps.ts'
 
 /** The keys of the pool as API Gateway lists them. */
@@ -13,7 +14,7 @@ export interface Look {
   readonly keys: ReadonlyMap<string, ListedKey & Partial<Pick<KeyWithValue, 'value'>>>
   /** Reports whether the look was for this key, among others. */
   readonly covers: (id: string) => boolean
-  /** Reports whether a key is on a usage plan that covers a stage of the API. */
+  /** Reports whether a key is on a usage plan. */
   readonly isAttached: (keyId: string, usagePlanId: string) => boolean
   /** The ids of the usage plans that are gone, or cover no stage: their keys open nothing. */
   readonly closed: ReadonlySet<string>
@@ -52,7 +53,7 @@ export async function lookAtKeys(
   return {
     keys: new Map(listed.map((key) => [registrationIdOf(key.name), key])),
     covers: (id) => `${id} `.startsWith(prefix),
-    isAttached: (keyId, usagePlanId) => !closed.has(usagePlanId) && attached.has(`${usagePlanId} ${keyId}`),
+    isAttached: (keyId, usagePlanId) => attached.has(`${usagePlanId} ${keyId}`),
     closed,
   }
 }
@@ -72,21 +73,23 @@ async function coversStage(
 
 /**
  * The verdict of a look on a key. `works`: it is enabled and on its plan. `late`: the lists do not show that, and may be late.
- * `faulty`: it is disabled, or gone, or detached.
+ * `faulty`: it is disabled, or gone, or detached, or its plan opens nothing.
  */
 export type KeyVerdict = 'works' | 'late' | 'faulty'
 
-/** @param settledAt the time from which a list that lacks the key is no longer late */
+/** @param settledAt the time from which a list that lacks the key is no longer late; as in `hasCome`, not too far ahead */
 export function judge(
-  { keys, isAttached }: Look,
+  { keys, isAttached, closed }: Look,
   { id, usagePlanId, apiKeyId }: Pick<PoolKey, 'id' | 'usagePlanId' | 'apiKeyId'>,
   settledAt: number,
   now: number,
 ): KeyVerdict {
+  // The plan itself says so: no list is late.
+  if (closed.has(usagePlanId)) return 'faulty'
   const found = keys.get(id)
   // Keys are made enabled, so that this is no late list: an operator disabled it, or an import did not enable it.
   if (found?.enabled === false) return 'faulty'
   const isRight = found !== undefined && (apiKeyId === null || apiKeyId === found.id)
   if (isRight && isAttached(found.id, usagePlanId)) return 'works'
-  return now < settledAt ? 'late' : 'faulty'
+  return hasCome(settledAt, now) ? 'faulty' : 'late'
 }

@@ -78,11 +78,14 @@ async function discardFaulty(
   const { store, lowPriorityApiGateway, owner, clock, making, importBreaker } = deps
   const ids = faulty.map(({ id }) => id)
   for (const id of ids) making.delete(id)
-  const reason = `${faulty.length} imported keys were missing, not enabled or not on their plan`
-  importBreaker.failed(
-    new Error(reason),
-    faulty.reduce((weight, { of }) => weight + 1 / of, 0),
-  )
+  // A plan that was closed meanwhile says nothing about imports.
+  const failed = faulty.filter(({ usagePlanId }) => !look.closed.has(usagePlanId))
+  const reason = `${failed.length} imported keys were missing, not enabled or not on their plan`
+  if (failed.length > 0)
+    importBreaker.failed(
+      new Error(reason),
+      failed.reduce((weight, { of }) => weight + 1 / of, 0),
+    )
   // Others may have taken them over, if this process stood still since the look: it deletes only what it discarded.
   const moved = await store.discardPoolKeys(ids, owner, clock())
   const left = faulty.flatMap((key) => {
