@@ -85,9 +85,10 @@ export function createPool(deps: PoolDeps): Pool {
         wake = () => {}
         clearTimeout(timer)
         clearInterval(renewing)
-        warm.stop()
         // A renewal that is under way would take effect after the release.
-        await Promise.all([running, renewal])
+        await Promise.all([running, renewal, warm.stop()])
+        // Others may take them from here on: requests that still wait get keys of their own.
+        shelf.remove(shelf.list().map(({ id }) => id))
         await store.releasePoolHolder(shelf.owner).catch((err: unknown) => {
           log.warn(
             { err },

@@ -29,7 +29,7 @@ export interface HeldKeys {
 
 /** The same keys, for the upkeep. */
 export interface KeyShelf extends HeldKeys {
-  /** Adds keys that are ready. */
+  /** Adds keys that are ready, unless they are here. */
   add(keys: readonly HeldKey[]): void
   /** Returns the keys that can be taken, the oldest first. */
   list(): HeldKey[]
@@ -52,13 +52,13 @@ export function createKeyShelf({ owner, onGone }: KeyShelfOptions): KeyShelf {
   const taken = new Set<string>()
   const shelfOf = (usagePlanId: string) => shelves.get(usagePlanId) ?? []
 
-  function add(keys: readonly HeldKey[]): void {
-    for (const { id } of keys) ready.add(id)
-    for (const [usagePlanId, some] of Map.groupBy(keys, (key) => key.usagePlanId))
-      shelves.set(
-        usagePlanId,
-        [...shelfOf(usagePlanId), ...some].sort((a, b) => a.createdAt - b.createdAt),
-      )
+  function add(key: HeldKey): void {
+    // A key that two rounds found, or that was out meanwhile, must not be here twice.
+    if (ready.has(key.id) || taken.has(key.id)) return
+    ready.add(key.id)
+    const shelf = shelfOf(key.usagePlanId)
+    shelves.set(key.usagePlanId, shelf)
+    shelf.splice(placeFor(key, shelf), 0, key)
   }
 
   function gone({ id }: HeldKey): void {
@@ -78,11 +78,13 @@ export function createKeyShelf({ owner, onGone }: KeyShelfOptions): KeyShelf {
     },
     putBack(key) {
       taken.delete(key.id)
-      add([key])
+      add(key)
     },
     handedOut: gone,
     suspect: gone,
-    add,
+    add(keys) {
+      for (const key of keys) add(key)
+    },
     list: () => [...shelves.values()].flat().sort((a, b) => a.createdAt - b.createdAt),
     placeOf(id) {
       if (taken.has(id)) return 'out'
@@ -100,4 +102,15 @@ export function createKeyShelf({ owner, onGone }: KeyShelfOptions): KeyShelf {
       return removed
     },
   }
+}
+
+/** Returns the index at which a key keeps the order of age. */
+function placeFor({ createdAt }: HeldKey, keys: readonly HeldKey[]): number {
+  let [from, to] = [0, keys.length]
+  while (from < to) {
+    const middle = (from + to) >>> 1
+    if ((keys[middle]?.createdAt ?? 0) <= createdAt) from = middle + 1
+    else to = middle
+  }
+  return from
 }

@@ -10,27 +10,33 @@ export interface WarmingKey extends Omit<HeldKey, 'seenWorking'> {
 
 /** The keys whose values this process has, until they count as working. */
 export interface WarmKeys {
+  /** Adds keys, unless they are here. */
   add(keys: readonly WarmingKey[]): void
   has(id: string): boolean
   list(): WarmingKey[]
   /** Forgets keys. */
   remove(ids: readonly string[]): void
-  /** Ends all work on them. */
-  stop(): void
+  /** Ends all work on them. Resolves when none is running. */
+  stop(): Promise<void>
 }
 
 /** Hosts of the data plane learn of a key one after the other. */
 const ENOUGH = ACCEPTED_PROBES
 /** The most keys that are probed at once. */
 const PROBED_AT_ONCE = 20
-/** The pause after a rejection: this part of the key's age, at most so long (ms). */
+/** The pause after a rejection: this part of the time for which the key has warmed, at most so long (ms). */
 const PAUSE_SHARE = 1 / 6
 const LONGEST_PAUSE_MS = 5_000
+/** After so long (ms) a key hardly begins to work, and the pauses are as long as this (ms). */
+const SLOW_AFTER_MS = 600_000
+const SLOW_PAUSE_MS = 60_000
 /** Probes for the pool take turns with those for callers, as those of one bootstrap token. */
 const TURNS_AS = 'pool'
 
 interface Warming {
   readonly key: WarmingKey
+  /** The time at which it began to warm, on the clock of `performance.now()`: a step of the other clock makes no key older. */
+  readonly startedAt: number
   /** Acceptances in a row. */
   accepted: number
   probes: number
@@ -50,20 +56,32 @@ export function createWarmKeys(
 ): WarmKeys {
   const keys = new Map<string, Warming>()
   let timer: NodeJS.Timeout | undefined
+  let running = Promise.resolve()
   let stopped = false
+  let isFailing = false
 
   function schedule(): void {
     if (timer !== undefined || stopped || keys.size === 0) return
-    timer = setTimeout(() => {
-      void round()
-        .catch((err: unknown) =>
-          log.error({ err }, 'could not record that keys of the pool work; will retry'),
-        )
-        .finally(() => {
+    timer = setTimeout(
+      () => {
+        running = attempt().finally(() => {
           timer = undefined
           schedule()
         })
-    }, timing.poolProbe).unref()
+      },
+      isFailing ? timing.poolRound : timing.poolProbe,
+    ).unref()
+  }
+
+  /** Runs a round, and never throws. A fault that lasts is logged once. */
+  async function attempt(): Promise<void> {
+    try {
+      await round()
+      isFailing = false
+    } catch (err) {
+      if (!isFailing) log.error({ err }, 'could not record that keys of the pool work; will retry')
+      isFailing = true
+    }
   }
 
   async function round(): Promise<void> {
@@ -76,9 +94,9 @@ export function createWarmKeys(
   }
 
   /** Reports whether a key is old enough, and the API cannot show that it works: no path is set, or it has no clear response. */
-  function isSettled({ key, probes, isRejected }: Warming): boolean {
+  function isSettled({ startedAt, probes, isRejected }: Warming): boolean {
     if (keyProbe !== null && (probes < ENOUGH || isRejected)) return false
-    return clock() - key.since >= config.poolSettleMs
+    return performance.now() - startedAt >= config.poolSettleMs
   }
 
   async function probe(): Promise<void> {
@@ -89,13 +107,13 @@ export function createWarmKeys(
   }
 
   async function probeOne(one: Warming): Promise<void> {
-    const { apiKeyId, value, since } = one.key
+    const { apiKeyId, value } = one.key
     const isAccepted = await keyProbe?.isAccepted({ keyId: apiKeyId, value, tokenId: TURNS_AS })
     one.probes += 1
     one.accepted = isAccepted ? one.accepted + 1 : 0
     if (isAccepted !== null) one.isRejected = isAccepted === false
-    const pause = isAccepted ? 0 : Math.min((clock() - since) * PAUSE_SHARE, LONGEST_PAUSE_MS)
-    one.nextAt = performance.now() + Math.max(timing.poolProbe, pause)
+    const now = performance.now()
+    one.nextAt = now + Math.max(timing.poolProbe, isAccepted ? 0 : pauseAt(now - one.startedAt))
   }
 
   async function makeReady(some: readonly Warming[], seenWorking: boolean): Promise<void> {
@@ -117,7 +135,11 @@ export function createWarmKeys(
 
   return {
     add(added) {
-      for (const key of added) keys.set(key.id, { key, accepted: 0, probes: 0, isRejected: false, nextAt: 0 })
+      for (const key of added) {
+        if (keys.has(key.id)) continue
+        const startedAt = performance.now() - Math.max(0, clock() - key.since)
+        keys.set(key.id, { key, startedAt, accepted: 0, probes: 0, isRejected: false, nextAt: 0 })
+      }
       schedule()
     },
     has: (id) => keys.has(id),
@@ -125,9 +147,14 @@ export function createWarmKeys(
     remove(ids) {
       for (const id of ids) keys.delete(id)
     },
-    stop() {
+    async stop() {
       stopped = true
       clearTimeout(timer)
+      await running
     },
   }
 }
+
+/** Returns the pause after a rejection of a key that has warmed for so long. */
+const pauseAt = (age: number): number =>
+  age >= SLOW_AFTER_MS ? SLOW_PAUSE_MS : Math.min(age * PAUSE_SHARE, LONGEST_PAUSE_MS)

@@ -63,3 +63,16 @@ test('the upkeep removes keys that are here, never one that is taken', () => {
     ['a'],
   )
 })
+
+test('a key that is here, ready or taken, is not added a second time', () => {
+  const { shelf } = shelfOf(key('a', 1), key('b', 2))
+  const taken = shelf.take('gold1')
+  assert.ok(taken)
+  shelf.add([key('a', 1), key('b', 2)])
+  assert.equal(shelf.ready('gold1'), 1)
+  shelf.putBack(taken)
+  assert.deepEqual(
+    shelf.list().map(({ id }) => id),
+    ['a', 'b'],
+  )
+})
