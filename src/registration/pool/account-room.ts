@@ -8,7 +8,7 @@ export interface AccountRoom {
   sizes(): Record<string, number>
   /** Returns that the sizes are cut, for the operator, if they are. */
   troubles(): string[]
-  /** Counts the keys of the account, if that is due. Never throws: after a failure the last count stays. */
+  /** Counts the keys of the account, if that is due or under way. Never throws: after a failure the last count stays. */
   refresh(signal: AbortSignal): Promise<void>
   /** Notes that the account has no room for another key. @throws ServiceError of the store */
   isUsedUp(): Promise<void>
@@ -39,6 +39,7 @@ export function createAccountRoom({
   const wanted = sumOf(config.pool)
   let most = Number.POSITIVE_INFINITY
   let countAt = 0
+  let counting: Promise<void> | null = null
 
   function sizes(): Record<string, number> {
     const part = Math.min(1, most / wanted)
@@ -61,26 +62,31 @@ export function createAccountRoom({
     else log.info(fields, 'the account has room again: the pool has the size of POOL')
   }
 
+  async function count(signal: AbortSignal): Promise<void> {
+    const limit = abortAfter(COUNT_TIMEOUT_MS)
+    try {
+      const own = await store.listPoolKeys()
+      const counted = await lowPriorityApiGateway.countKeys(AbortSignal.any([signal, limit.signal]))
+      countAt = performance.now() + (counted.isComplete ? timing.countAccount : RETRY_MS)
+      if (counted.isComplete) limitTo(KEY_QUOTA - counted.count + own.length)
+    } catch (err) {
+      countAt = performance.now() + RETRY_MS
+      if (!signal.aborted)
+        log.warn({ err }, 'could not count the keys of the account for the pool; will retry')
+    } finally {
+      limit.cancel()
+    }
+  }
+
   return {
     sizes,
     troubles: () => (most < wanted ? [`the account is nearly full: ${most} keys instead of ${wanted}`] : []),
     async refresh(signal) {
-      if (performance.now() < countAt) return
-      const limit = abortAfter(COUNT_TIMEOUT_MS)
-      try {
-        const own = await store.listPoolKeys()
-        const { count, isComplete } = await lowPriorityApiGateway.countKeys(
-          AbortSignal.any([signal, limit.signal]),
-        )
-        countAt = performance.now() + (isComplete ? timing.countAccount : RETRY_MS)
-        if (isComplete) limitTo(KEY_QUOTA - count + own.length)
-      } catch (err) {
-        countAt = performance.now() + RETRY_MS
-        if (!signal.aborted)
-          log.warn({ err }, 'could not count the keys of the account for the pool; will retry')
-      } finally {
-        limit.cancel()
-      }
+      if (counting === null && performance.now() >= countAt)
+        counting = count(signal).finally(() => {
+          counting = null
+        })
+      await counting
     },
     async isUsedUp() {
       limitTo((await store.listPoolKeys()).length)

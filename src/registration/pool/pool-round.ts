@@ -1,9 +1,13 @@
 import { abortAfter } from '../../abort-after.ts'
+import type { ListedKey } from '../../aws/keys.ts'
 import { failureOf } from '../../errors.ts'
 import { MOST_TROUBLE, type PoolKey } from '../../store/pool.ts'
 import { poolNamePrefix } from '../key-names.ts'
+import { hasCome } from '../lifecycle.ts'
 import type { AccountRoom } from './account-room.ts'
 import { deleteDiscarded, madeBy } from './discard-keys.ts'
+import { createFilling, rotated } from './fill-up.ts'
+import { createForgetting } from './forget-foreign.ts'
 import type { HeldKey, KeyShelf } from './held-keys.ts'
 import { type Extent, judge, type Look, lookAtKeys } from './look-at-keys.ts'
 import type { PoolDeps } from './pool-deps.ts'
@@ -21,6 +25,11 @@ export interface PoolParts {
   readonly room: AccountRoom
   readonly levels: PoolLevels
 }
+
+/** The most keys that are deleted in a round: more would delay the refill. */
+const DELETED_AT_ONCE = 25
+/** A key that has warmed for so long (ms), beyond `POOL_SETTLE`, is not expected to work. */
+const HARDLY_WORKS_MS = 900_000
 
 /** The upkeep of the pool, round by round. */
 export interface PoolRound {
@@ -41,11 +50,15 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
   const { owner } = shelf
   const pooled = config.plans.filter(({ name }) => config.pool.has(name))
   let checkAt = 0
+  let isCounted = false
+  let deletions = 0
   let closed: ReadonlySet<string> = new Set()
   /** The code of the failure that ended the latest round. */
   let failure: string | undefined
 
   const tendHandedOut = createTending(deps)
+  const forgetForeign = createForgetting(store, shelf, warm)
+  const fillUp = createFilling(refill, timing)
 
   /** A plan without a stage opens nothing: its keys are not handed out, and others would not work either. */
   function noteClosed(now: ReadonlySet<string>): void {
@@ -97,10 +110,11 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
       if (key.state === 'ready') ready.push({ ...held, seenWorking })
       else warming.push({ ...held, since: key.state === 'warming' ? key.changedAt : clock() })
     }
-    const made = warming.filter(({ id }) => keys.some((key) => key.id === id && key.state === 'making'))
+    const making = new Set(keys.filter(({ state }) => state === 'making').map(({ id }) => id))
+    const made = warming.filter(({ id }) => making.has(id))
     const moved = await startWarming(made)
     shelf.add(ready)
-    warm.add(warming.filter((key) => !made.includes(key) || moved.has(key.id)))
+    warm.add(warming.filter((key) => !making.has(key.id) || moved.has(key.id)))
     const count = ready.length + warming.length
     if (count > 0) log.info({ count, ready: ready.length }, 'keys of the pool taken over')
     return discard(faulty, 'keys of the pool that do not work are discarded')
@@ -166,18 +180,35 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
       trouble: trouble(),
     })
 
+  /** Returns the keys to delete in this round: those that can be deleted now first, and other ones each time. */
+  function nextDeletions(bin: readonly PoolKey[]): PoolKey[] {
+    const { now = [], later = [] } = Object.groupBy(bin, (key) =>
+      key.apiKeyId !== null || hasCome(madeBy(key, deps), clock()) ? 'now' : 'later',
+    )
+    deletions += 1
+    const next = rotated(now, now.length === 0 ? 0 : (deletions * DELETED_AT_ONCE) % now.length)
+    return [...next, ...later].slice(0, DELETED_AT_ONCE)
+  }
+
   async function run(stop: AbortSignal): Promise<boolean> {
-    await room.refresh(stop)
+    // The count can take a minute, and keys are taken over before that.
+    void room.refresh(stop).then(() => {
+      isCounted = true
+    })
     await renew()
+    const had = [...shelf.list(), ...warm.list()]
     const [holders, keys] = [await store.listPoolHolders(), await store.listPoolKeys()]
+    forgetForeign(had, keys)
     levels.observe(keys, holders)
     const plan = planRound({
       ...{ keys, holders, owner, placeOf, plans: config.plans, now: clock(), maxAgeMs: config.poolMaxAgeMs },
+      longestWarmMs: config.poolSettleMs + HARDLY_WORKS_MS,
     })
     const givenUp = forget(plan.giveUp)
     if (givenUp.length > 0) await store.givePoolKeysUp(givenUp, owner)
 
     const bin: PoolKey[] = []
+    let strays: ListedKey[] | null = null
     const taken = await take(plan.take)
     const isCheckDue = performance.now() >= checkAt
     if (taken.length > 0 || refill.unverified() > 0 || isCheckDue) {
@@ -187,10 +218,8 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
       await refill.verify(seen, stop)
       bin.push(...(await hold(taken, seen)), ...(await check(keys, seen)))
       const recorded = new Set(keys.map(({ id }) => id))
-      const others = [...seen.keys].filter(([id]) => !recorded.has(id) && placeOf(id) === undefined)
-      await tendHandedOut(
-        others.map(([, key]) => key),
-        stop,
+      strays = [...seen.keys].flatMap(([id, key]) =>
+        recorded.has(id) || placeOf(id) !== undefined ? [] : [key],
       )
     }
 
@@ -201,10 +230,11 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
       )),
     )
     bin.push(...(await take(plan.unfinished)))
-    let isMoreToDo = (await deleteDiscarded(deps, bin, owner, stop)) > 0
-    for (const order of plan.refill)
-      if (!stop.aborted && !closed.has(order.plan.usagePlanId) && (await refill.fill(order, stop)))
-        isMoreToDo = true
+    let isMoreToDo = (await deleteDiscarded(deps, nextDeletions(bin), owner, stop)) > 0
+    const orders = plan.refill.filter((order) => !closed.has(order.plan.usagePlanId))
+    // Until the keys of the account are counted, the sizes of a round are not cut to the room for them.
+    if (orders.length > 0 && (!isCounted || (await fillUp(orders, stop)))) isMoreToDo = true
+    if (plan.isFirst && strays !== null) await tendHandedOut(strays, stop)
     return isMoreToDo
   }
 

@@ -15,6 +15,8 @@ export interface Situation {
   /** `undefined`: the value of the key is not in the memory of this process. */
   readonly placeOf: (id: string) => Place | undefined
   readonly maxAgeMs: number
+  /** A key that warms for longer is replaced. */
+  readonly longestWarmMs: number
   readonly now: number
 }
 
@@ -30,9 +32,11 @@ export interface RoundPlan {
   readonly unfinished: readonly PoolKey[]
   /** The number of keys to make, and the most records of the plan. */
   readonly refill: readonly { readonly plan: Plan; readonly count: number; readonly most: number }[]
+  /** This process does what one of all has to do. */
+  readonly isFirst: boolean
 }
 
-/** The part of a plan's keys that are replaced at once because of their age: the others are handed out meanwhile. */
+/** The part of a plan's keys that are replaced at once: the others are handed out meanwhile. */
 const RENEWED_AT_ONCE = 1 / 4
 
 /**
@@ -49,7 +53,7 @@ export function planRound(situation: Situation): RoundPlan {
     state === 'discarding' ? 'discarding' : 'wanted',
   )
   const names = new Set([...plans.map(({ name }) => name), ...keys.map(({ plan }) => plan)])
-  const parts = [...names].map((name): RoundPlan => {
+  const parts = [...names].map((name) => {
     const plan = plans.find((one) => one.name === name)
     const size = poolSize(name, live)
     // The first holder takes the rest of the division, and what no holder wants.
@@ -66,6 +70,7 @@ export function planRound(situation: Situation): RoundPlan {
     discard: parts.flatMap(({ discard }) => discard),
     unfinished: discarding.filter((key) => key.holder === owner || (isFirst && isFree(key))),
     refill: parts.flatMap(({ refill }) => refill),
+    isFirst,
   }
 }
 
@@ -81,7 +86,7 @@ interface PlanSituation {
   readonly isFirst: boolean
 }
 
-function planOne(one: PlanSituation): RoundPlan {
+function planOne(one: PlanSituation): Omit<RoundPlan, 'unfinished' | 'isFirst'> {
   const { situation, plan, size, share, isFree, isFirst } = one
   const { owner, placeOf } = situation
   // A plan that has another usage plan now: its old keys would open the API under other limits.
@@ -103,8 +108,7 @@ function planOne(one: PlanSituation): RoundPlan {
   return {
     take: [...take, ...lost.filter((key) => !giveUp.includes(key))],
     giveUp,
-    discard: [...unwanted, ...outdated, ...(own.length < share ? [] : tooOld(situation, own, share))],
-    unfinished: [],
+    discard: [...unwanted, ...outdated, ...(own.length < share ? [] : worn(situation, own, share))],
     refill: plan === undefined || count <= 0 ? [] : [{ plan, count, most: size }],
   }
 }
@@ -113,10 +117,21 @@ function planOne(one: PlanSituation): RoundPlan {
 const byUse = (a: PoolKey, b: PoolKey) =>
   Number(b.state === 'ready') - Number(a.state === 'ready') || a.createdAt - b.createdAt
 
-/** Returns the keys to replace because of their age, of a full share: a part at a time, while no others are on their way. */
-function tooOld({ placeOf, maxAgeMs, now }: Situation, own: readonly PoolKey[], share: number): PoolKey[] {
-  const isOnItsWay = own.some(({ id }) => ['warming', 'making'].includes(placeOf(id) ?? ''))
-  if (isOnItsWay) return []
-  const old = own.filter(({ id, createdAt }) => placeOf(id) === 'ready' && createdAt <= now - maxAgeMs)
-  return old.slice(0, Math.max(1, Math.floor(share * RENEWED_AT_ONCE)))
+/**
+ * Returns the keys of a full share to replace, because they are too old, or have warmed for too long: a part at a time, while no
+ * others are on their way.
+ */
+function worn(
+  { placeOf, maxAgeMs, longestWarmMs, now }: Situation,
+  own: readonly PoolKey[],
+  share: number,
+): PoolKey[] {
+  const isWorn = ({ id, state, createdAt, changedAt }: PoolKey) => {
+    const place = placeOf(id)
+    if (place === 'ready') return createdAt <= now - maxAgeMs
+    return place === 'warming' && state === 'warming' && changedAt <= now - longestWarmMs
+  }
+  const isOnItsWay = (key: PoolKey) => ['warming', 'making'].includes(placeOf(key.id) ?? '') && !isWorn(key)
+  if (own.some(isOnItsWay)) return []
+  return own.filter(isWorn).slice(0, Math.max(1, Math.floor(share * RENEWED_AT_ONCE)))
 }

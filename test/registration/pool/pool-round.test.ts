@@ -129,3 +129,51 @@ test('hand-outs without a pause do not put the rounds off', async (t) => {
   t.after(() => clearInterval(handOuts))
   await until(service, () => !service.gateway.account.keys.has(disabled.id), 'a round checks the keys')
 })
+
+test('many deletions do not keep another plan from being filled', async (t) => {
+  const first = await startPooled(t, { env: { POOL: 'gold:150' } })
+  await untilReady(first, 150)
+  await first.deps.pool?.start().stop()
+  const { gateway } = first
+  let deletedBefore = 0
+  gateway.onCall = (operation, moment) => {
+    if (operation === 'ImportApiKeys' && moment === 'arrived')
+      deletedBefore = callsOf(gateway, 'DeleteApiKey').length
+  }
+  const second = await startPooled(t, { beside: first, env: { POOL: 'gold:2,free:3' } })
+  await untilReady(second, 5)
+  assert.ok(deletedBefore < 100, `${deletedBefore} deletions before the import`)
+  assert.equal(poolKeysIn(gateway).length, 5)
+})
+
+test('keys that another process took over are forgotten, and not handed out', async (t) => {
+  const service = await startPooled(t)
+  const ids = (await untilReady(service, 4)).map(({ id }) => id).slice(0, 2)
+  const { store, clock, pool } = service.deps
+  assert.ok(pool)
+  // As after a pause longer than the lease: the other holds keys that are in the memory of this process too.
+  await until(
+    service,
+    async () => {
+      await store.releasePoolHolder(pool.heldKeys.owner)
+      await store.renewPoolHolder({
+        owner: 'other',
+        until: clock() + 60_000,
+        sizes: { gold: 4 },
+        trouble: null,
+      })
+      return (await store.takePoolKeys(ids, 'other', clock())).size === 2
+    },
+    'taken by the other',
+  )
+  await until(service, () => readyHere(service) === 2, 'forgotten')
+  const left = [pool.heldKeys.take('demogold'), pool.heldKeys.take('demogold')].map((key) => key?.id)
+  assert.ok(left.every((id) => id !== undefined && !ids.includes(id)))
+})
+
+test('a process that stops has no keys left that others may take', async (t) => {
+  const service = await startPooled(t)
+  await untilReady(service, 4)
+  await service.deps.pool?.start().stop()
+  assert.equal(readyHere(service), 0)
+})

@@ -33,7 +33,7 @@ function plan(situation: Partial<Situation>, places: Record<string, Place | unde
         : undefined
   const { refill, ...rest } = planRound({
     ...{ keys: [], holders: [holder('a', { gold: 4 })], owner: 'a', plans: [gold, free], now: NOW },
-    ...{ maxAgeMs: 24 * HOUR_MS, placeOf },
+    ...{ maxAgeMs: 24 * HOUR_MS, longestWarmMs: HOUR_MS, placeOf },
     ...situation,
   })
   const idsOf = (some: readonly PoolKey[]) => some.map(({ id }) => id)
@@ -127,4 +127,22 @@ test('old keys are replaced a quarter at a time, and none while others are on th
   assert.deepEqual(plan({ keys: old.slice(0, 7), holders }).discard, [])
   assert.deepEqual(plan({ keys: old.slice(0, 1), holders: [holder('a', { gold: 1 })] }).discard, ['g0'])
   assert.deepEqual(plan({ keys: keys(8, 'g', { createdAt: NOW - 24 * HOUR_MS + 1 }), holders }).discard, [])
+})
+
+test('keys that warm for too long are replaced a quarter at a time, and do not keep old ones from it', () => {
+  const holders = [holder('a', { gold: 8 })]
+  const warming = (count: number, since: number) =>
+    keys(count, 'w', { state: 'warming', changedAt: since, createdAt: since })
+  const stuck = warming(8, NOW - HOUR_MS)
+  const places = Object.fromEntries(stuck.map(({ id }) => [id, 'warming' as const]))
+  assert.deepEqual(plan({ keys: stuck, holders }, places).discard, ['w0', 'w1'])
+  assert.deepEqual(plan({ keys: warming(8, NOW - HOUR_MS + 1), holders }, places).discard, [])
+  const [young] = keys(1, 'y', { state: 'warming' })
+  assert.ok(young)
+  assert.deepEqual(
+    plan({ keys: [...stuck.slice(1), young], holders }, { ...places, y0: 'warming' }).discard,
+    [],
+  )
+  const old = keys(7, 'g', { createdAt: NOW - 24 * HOUR_MS })
+  assert.deepEqual(plan({ keys: [...old, ...stuck.slice(0, 1)], holders }, places).discard, ['g0', 'g1'])
 })

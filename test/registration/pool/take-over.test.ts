@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { createPool } from '../../../src/registration/pool/create-pool.ts'
 import { long } from '../../support/long.ts'
 import {
   callsOf,
@@ -124,4 +125,28 @@ test('after POOL shrinks the surplus is deleted, and so are the keys of a plan t
   )
   assert.equal(other.length, 2)
   assert.equal(poolKeysIn(third.gateway).length, 2)
+})
+
+test('keys are taken over while the keys of the account are still counted, and none is made before that', async (t) => {
+  const first = await startPooled(t, { env: { POOL: 'gold:3' } })
+  await untilReady(first, 3)
+  await stop(first)
+  const { deps, gateway } = first
+  let countedAll = () => {}
+  const countKeys = async () => {
+    await new Promise<void>((resolve) => {
+      countedAll = resolve
+    })
+    return { count: 3, isComplete: true }
+  }
+  const pool = createPool({
+    ...{ ...deps, isBusy: () => false, config: { ...deps.config, pool: new Map([['gold', 4]]) } },
+    lowPriorityApiGateway: { ...deps.lowPriorityApiGateway, countKeys },
+  })
+  const upkeep = pool.start()
+  await until(first, () => pool.heldKeys.ready('demogold') === 3, 'taken over')
+  assert.equal(callsOf(gateway, 'ImportApiKeys').length, 1)
+  countedAll()
+  await until(first, () => pool.heldKeys.ready('demogold') === 4, 'filled')
+  await upkeep.stop()
 })
