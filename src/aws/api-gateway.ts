@@ -53,8 +53,13 @@ export interface ApiGateway {
   findAttached(usagePlanId: string, namePrefix: string, signal: AbortSignal): Promise<FoundKey[]>
   /** Deletes a key. Succeeds if the key no longer exists. */
   deleteKey(id: string, signal: AbortSignal): Promise<void>
-  /** Renames and describes a key. Succeeds if the key no longer exists. */
-  renameKey(id: string, key: Pick<KeyToCreate, 'name' | 'description'>, signal: AbortSignal): Promise<void>
+  /** Renames and describes a key, if its present name may be replaced. Succeeds if the key no longer exists. */
+  renameKey(
+    id: string,
+    key: Pick<KeyToCreate, 'name' | 'description'>,
+    mayReplace: (presentName: string) => boolean,
+    signal: AbortSignal,
+  ): Promise<void>
   /** Enables or disables a key. Returns `false` if the key no longer exists. */
   setKeyEnabled(id: string, enabled: boolean, signal: AbortSignal): Promise<boolean>
   /** Reads the name of a key. `null`: it does not exist. */
@@ -110,7 +115,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       findAttached: (usagePlanId, namePrefix, signal) =>
         findAttached(client, { usagePlanId, namePrefix }, signal),
       deleteKey: (id, signal) => deleteKey(client, id, signal),
-      renameKey: (id, key, signal) => renameKey(client, id, key, signal),
+      renameKey: (id, key, mayReplace, signal) => renameKey(client, id, key, mayReplace, signal),
       setKeyEnabled: (id, enabled, signal) => setKeyEnabled(client, id, enabled, signal),
       readKeyName: (id, signal) => readKeyName(client, id, signal),
       findKeys: (namePrefix, signal) => findKeys(client, namePrefix, signal),

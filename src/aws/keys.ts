@@ -245,7 +245,8 @@ export async function deleteKey(client: APIGatewayClient, id: string, signal: Ab
 }
 
 /**
- * Renames and describes a key (UpdateApiKey). Succeeds if the key no longer exists.
+ * Renames and describes a key whose present name may be replaced (GetApiKey, UpdateApiKey): a name that an operator gave it stays,
+ * unless they do so between the two calls. Succeeds if the key no longer exists.
  * @param key `description`: may be empty
  * @throws ServiceError see {@link toServiceError}
  */
@@ -253,14 +254,17 @@ export async function renameKey(
   client: APIGatewayClient,
   id: string,
   { name, description }: Pick<KeyToCreate, 'name' | 'description'>,
-  signal: AbortSignal,
+  mayReplace: (presentName: string) => boolean,
+  abortSignal: AbortSignal,
 ): Promise<void> {
   const patchOperations = [
     { op: 'replace' as const, path: '/name', value: name },
     { op: 'replace' as const, path: '/description', value: description },
   ]
   try {
-    await client.send(new UpdateApiKeyCommand({ apiKey: id, patchOperations }), { abortSignal: signal })
+    const present = await client.send(new GetApiKeyCommand({ apiKey: id }), { abortSignal })
+    if (!mayReplace(present.name ?? '')) return
+    await client.send(new UpdateApiKeyCommand({ apiKey: id, patchOperations }), { abortSignal })
   } catch (error) {
     if (answeredError(error)?.name !== 'NotFoundException') throw toServiceError(error, 'rename an API key')
   }

@@ -1,9 +1,9 @@
 import { abortAfter } from '../../abort-after.ts'
 import type { ListedKey } from '../../aws/keys.ts'
-import { keyName } from '../key-names.ts'
 import { mustNotHaveKey } from '../lifecycle.ts'
 import { recordOfKey } from '../record-of-key.ts'
 import type { PoolDeps } from './pool-deps.ts'
+import { renameHandedOut } from './rename-keys.ts'
 
 /** The most keys that are tended in a round: more would delay the next. */
 const AT_ONCE = 10
@@ -26,11 +26,7 @@ export function createTending({ store, lowPriorityApiGateway, timing, log }: Poo
       await lowPriorityApiGateway.deleteKey(id, signal)
       log.info({ registration_id: record.id, api_key_id: id }, 'stray key of the pool deleted')
     } else if (record.status === 'active' && record.apiKeyId === id)
-      await lowPriorityApiGateway.renameKey(
-        id,
-        { name: keyName(record), description: record.description },
-        signal,
-      )
+      await renameHandedOut({ lowPriorityApiGateway }, record, id, signal)
   }
 
   return async (keys: readonly ListedKey[], stop: AbortSignal): Promise<void> => {

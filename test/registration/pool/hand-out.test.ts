@@ -203,6 +203,20 @@ test('its key is renamed afterwards to the name and description of the registrat
   assert.equal(service.gateway.account.key(api_key_id).description, '')
 })
 
+test('a name that an operator gave a key meanwhile stays', async (t) => {
+  const service = await startService(t, { timing: { poolRename: 10 } })
+  const { stock } = stockedPool(service)
+  const { secret } = await service.token()
+  const [named, other] = await stock(2)
+  assert.ok(named && other)
+  const { account } = service.gateway
+  Object.assign(account.key(named.apiKeyId), { name: 'billing of acme' })
+  for (const _ of [named, other]) await parsed(await service.register(secret))
+  await until(() => account.key(other.apiKeyId).name.startsWith('reg_'))
+  assert.equal(account.key(named.apiKeyId).name, 'billing of acme')
+  assert.equal(account.key(named.apiKeyId).description, 'made beforehand')
+})
+
 test('a key that cannot be renamed keeps working, and the others are renamed', async (t) => {
   const service = await startService(t, { timing: { poolRename: 50 } })
   const { stock } = stockedPool(service)
