@@ -37,9 +37,13 @@ export async function createKey(
   signal: AbortSignal,
 ): Promise<CreatedKey> {
   let cause: unknown
+  let exists = false
   for (const pause of growingPauses()) {
-    const created = await tryCreate(client, key, signal)
+    const created = await tryCreate(client, key, signal).catch((error: unknown) => {
+      throw exists && error instanceof ServiceError ? changed(error, { effect: 'possible' }) : error
+    })
     if (created !== undefined) return created
+    exists = true
     try {
       // The value is in use, and no other request can know it.
       const [own] = await findKeys(client, key.name, signal)

@@ -58,6 +58,20 @@ test('each attempt is observed by the name of its operation, its status and its 
   assert.ok((calls[0]?.ms ?? 0) >= 45, 'the time of the call')
 })
 
+test('a key that exists and is not listed yet exists also if a further attempt is refused', async (t) => {
+  const gateway = await testGateway(t)
+  const { apiGateway, summary } = connect(t, gateway)
+  gateway.account.createKey(key)
+  gateway.faults.order({ operation: 'GetApiKeys', when: 'after', kind: 'late', ms: 60_000, times: 10 })
+  gateway.faults.order({ operation: 'CreateApiKey', nth: 2, when: 'before', kind: 'denied' })
+  await assert.rejects(apiGateway.createKey(key, signal), { effect: 'possible' })
+  assert.deepEqual(summary(), [
+    ['CreateApiKey', 409, null],
+    ['GetApiKeys', 200, null],
+    ['CreateApiKey', 403, null],
+  ])
+})
+
 test(
   'a repeated attempt is observed of its own, with the Retry-After; one without a response has no status',
   long,
