@@ -7,15 +7,15 @@ import type { RoundPlan } from './share.ts'
  * with the next plan: no plan waits for all the others.
  * @returns a function of what there is to make. It returns `true` if more can be made at once, and throws ServiceError of the store
  */
-export function createFilling(refill: Refill, timing: PoolDeps['timing']) {
+export function createFilling(refill: Pick<Refill, 'fill'>, timing: Pick<PoolDeps['timing'], 'poolRound'>) {
   let latest = ''
   return async (orders: RoundPlan['refill'], stop: AbortSignal): Promise<boolean> => {
     const end = performance.now() + timing.poolRound
     let isMoreToDo = false
     const start = orders.findIndex(({ plan }) => plan.name === latest) + 1
-    for (const order of rotated(orders, start)) {
+    for (const [i, order] of rotated(orders, start).entries()) {
       if (stop.aborted) return false
-      if (performance.now() >= end) return true
+      if (i > 0 && performance.now() >= end) return true
       latest = order.plan.name
       if (await refill.fill(order, stop)) isMoreToDo = true
     }
