@@ -18,7 +18,23 @@ export interface Look {
   readonly isAttached: (keyId: string, usagePlanId: string) => boolean
   /** The ids of the usage plans that are gone, or cover no stage: their keys open nothing. */
   readonly closed: ReadonlySet<string>
+  /** The keys that are listed, and on one of the plans: by {@link shownAs}. */
+  readonly shown: ReadonlySet<string>
+  /** Reports whether a key that the look lacks may only have moved from one page to another while the pages were read. */
+  readonly mayHaveMoved: (id: string, usagePlanId: string) => boolean
 }
+
+export interface LookOrder {
+  /** The prefix of the names of the keys. */
+  readonly prefix: string
+  readonly plans: readonly Plan[]
+  readonly extent: Extent
+  /** {@link Look.shown} of the look before; `undefined`: this is the first. */
+  readonly before?: ReadonlySet<string> | undefined
+}
+
+/** The number of keys on a page of a list. */
+const PAGE = 500
 
 /** The extent of a look. `keys`: only the keys. `all`: also whether their plans cover a stage. `values`: also their values. */
 export type Extent = 'keys' | 'all' | 'values'
@@ -29,11 +45,7 @@ export type Extent = 'keys' | 'all' | 'values'
  */
 export async function lookAtKeys(
   { lowPriorityApiGateway }: Pick<PoolDeps, 'lowPriorityApiGateway'>,
-  {
-    prefix,
-    plans,
-    extent,
-  }: { readonly prefix: string; readonly plans: readonly Plan[]; readonly extent: Extent },
+  { prefix, plans, extent, before }: LookOrder,
   signal: AbortSignal,
 ): Promise<Look> {
   const attached = new Set<string>()
@@ -50,13 +62,23 @@ export async function lookAtKeys(
       : lowPriorityApiGateway.findKeys(prefix, signal),
     ...plans.map(lookAtPlan),
   ])
+  const keys = new Map(listed.map((key) => [registrationIdOf(key.name), key]))
+  const shown = new Set<string>()
+  for (const [id, key] of keys)
+    for (const { usagePlanId } of plans)
+      if (attached.has(`${usagePlanId} ${key.id}`)) shown.add(shownAs(id, usagePlanId))
   return {
-    keys: new Map(listed.map((key) => [registrationIdOf(key.name), key])),
+    keys,
+    shown,
+    mayHaveMoved: (id, usagePlanId) =>
+      keys.size >= PAGE && (before === undefined || before.has(shownAs(id, usagePlanId))),
     covers: (id) => `${id} `.startsWith(prefix),
     isAttached: (keyId, usagePlanId) => attached.has(`${usagePlanId} ${keyId}`),
     closed,
   }
 }
+
+const shownAs = (id: string, usagePlanId: string) => `${usagePlanId} ${id}`
 
 async function coversStage(
   apiGateway: ApiGateway,
@@ -72,14 +94,14 @@ async function coversStage(
 }
 
 /**
- * The verdict of a look on a key. `works`: it is enabled and on its plan. `late`: the lists do not show that, and may be late.
- * `faulty`: it is disabled, or gone, or detached, or its plan opens nothing.
+ * The verdict of a look on a key. `works`: it is enabled and on its plan. `late`: the lists do not show that, and may be late, or
+ * their pages lack keys that moved. `faulty`: it is disabled, or gone, or detached, or its plan opens nothing.
  */
 export type KeyVerdict = 'works' | 'late' | 'faulty'
 
 /** @param settledAt the time from which a list that lacks the key is no longer late; as in `hasCome`, not too far ahead */
 export function judge(
-  { keys, isAttached, closed }: Look,
+  { keys, isAttached, closed, mayHaveMoved }: Look,
   { id, usagePlanId, apiKeyId }: Pick<PoolKey, 'id' | 'usagePlanId' | 'apiKeyId'>,
   settledAt: number,
   now: number,
@@ -91,5 +113,5 @@ export function judge(
   if (found?.enabled === false) return 'faulty'
   const isRight = found !== undefined && (apiKeyId === null || apiKeyId === found.id)
   if (isRight && isAttached(found.id, usagePlanId)) return 'works'
-  return hasCome(settledAt, now) ? 'faulty' : 'late'
+  return hasCome(settledAt, now) && !mayHaveMoved(id, usagePlanId) ? 'faulty' : 'late'
 }

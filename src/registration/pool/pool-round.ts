@@ -53,6 +53,8 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
   let isCounted = false
   let deletions = 0
   let closed: ReadonlySet<string> = new Set()
+  /** Of the latest look. */
+  let shown: ReadonlySet<string> | undefined
   /** The code of the failure that ended the latest round. */
   let failure: string | undefined
 
@@ -89,7 +91,10 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
     const limit = abortAfter(timing.undo)
     try {
       const prefix = poolNamePrefix(store.id)
-      return await lookAtKeys(deps, { prefix, plans: pooled, extent }, AbortSignal.any([stop, limit.signal]))
+      const order = { prefix, plans: pooled, extent, before: shown }
+      const seen = await lookAtKeys(deps, order, AbortSignal.any([stop, limit.signal]))
+      shown = seen.shown
+      return seen
     } finally {
       limit.cancel()
     }
