@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createKeyShelf } from '../../../src/registration/pool/held-keys.ts'
+import { createWarmKeys } from '../../../src/registration/pool/warm-keys.ts'
 import { long } from '../../support/long.ts'
-import { poolKeysIn, readyHere, startPooled, untilReady, untilRecords } from '../../support/pool-states.ts'
+import {
+  poolKeysIn,
+  readyHere,
+  startPooled,
+  until,
+  untilReady,
+  untilRecords,
+} from '../../support/pool-states.ts'
 import { dataPlane, registered } from '../../support/service.ts'
 
 const probed = { API_PROBE_PATH: '/', POOL: 'gold:4', POOL_SETTLE: '1h' }
@@ -74,4 +83,30 @@ test('the first request with a key that is seen working is accepted', long, asyn
     const { api_key_value } = await registered(service, { plans: ['gold'] })
     assert.equal(await dataPlane(service, api_key_value), 200)
   }
+})
+
+test('while the store is down that is logged once, and tried again after longer pauses', async (t) => {
+  const service = await startPooled(t, { env: { POOL: 'gold:1' } })
+  let isDown = true
+  let attempts = 0
+  const store = {
+    ...service.deps.store,
+    async advancePoolKeys() {
+      attempts += 1
+      if (isDown) throw new Error('the store is down')
+      return new Set(['pool_a_1'])
+    },
+  }
+  const shelf = createKeyShelf({ owner: 'me', onGone: () => undefined })
+  const warm = createWarmKeys({ ...service.deps, store, isBusy: () => false }, shelf)
+  const key = { id: 'pool_a_1', plan: 'gold', usagePlanId: 'demogold', apiKeyId: 'k', value: 'v' }
+  warm.add([{ ...key, createdAt: 1, since: 1 }])
+  await until(service, () => attempts >= 4, 'tried again')
+  isDown = false
+  await until(service, () => shelf.ready('demogold') === 1, 'ready')
+  await warm.stop()
+  const lines = service.logLines.filter((line) =>
+    line.includes('could not record that keys of the pool work'),
+  )
+  assert.equal(lines.length, 1)
 })
