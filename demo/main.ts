@@ -129,7 +129,8 @@ async function main(): Promise<void> {
   if (provider === null) {
     const token = await createToken(env)
     say(`Bootstrap token (firstkey tokens create --label demo --plan free --max-uses 100):\n   ${token}`)
-    console.log(await runSteps({ serviceUrl: publicUrl, publicUrl, apiUrl, token }))
+    const steps = await runSteps({ serviceUrl: publicUrl, publicUrl, apiUrl, token })
+    console.log(options.once ? '\nDone. Without --once the demo keeps serving.' : steps)
   } else await registerWithLogin(publicUrl, apiUrl)
   if (options.once) return
   console.log(

@@ -59,7 +59,7 @@ async function main(): Promise<void> {
   const { region, accessKeyId, secretAccessKey, plans } = defaultGatewayOptions
   const demo = `
   export USAGE_PLANS=${plans.map((plan) => `${plan.name}=${plan.id}`).join(',')}
-  export API_BASE_URL=${gateway.url}/execute-api/demo/prod/hello
+  export API_BASE_URL=${gateway.url}/execute-api/demo/prod/hello API_PROBE_PATH=/status
 
 Usage plans:  ${plans.map((plan) => `${plan.name}=${plan.id}`).join(', ')}
 Demo API:     ${gateway.url}/execute-api/demo/prod/hello   (requires an x-api-key header)`

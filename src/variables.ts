@@ -25,7 +25,7 @@ export const variableTexts = {
     byDefault: '',
     meaning:
       '[A method of the API](for-operators.md#the-probe-path), as in `/status`, that tells whether a key works; for ' +
-      '[`Prefer: wait`](for-callers.md#wait-until-the-key-works)',
+      '[`Prefer: wait`](for-callers.md#wait-until-the-key-works) and `POOL`',
   },
   POOL: {
     byDefault: 'none',

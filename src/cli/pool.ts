@@ -24,8 +24,10 @@ export function addPoolCommand(program: Command): void {
     .summary('show the keys that are made beforehand')
     .description(
       'Shows the keys that are made beforehand (POOL), by plan and state, and the processes that hold them. It reads only the ' +
-        'store. SIZE is what all of these processes want; UNHELD keys have no process, and the next round of one takes them ' +
-        'over or deletes them. TROUBLE is what holds up the filling.',
+        'store. SIZE is the smallest size that these processes have for the plan. READY keys can be handed out, WARMING ones are not ' +
+        'yet known to work, MAKING ones are ordered, DISCARDING ones are being deleted. UNHELD keys have no process: they are ' +
+        "not handed out, and another process takes them over or deletes them. UNTIL is the end of a process's lease, " +
+        'TROUBLE what holds up the filling.',
     )
     .option('--json', 'print JSON')
     .action(({ json }: { json?: true }) =>
@@ -90,7 +92,7 @@ function show(report: PoolReport, now: number): void {
   const processes = holders.map((holder) => [
     shortName(holder),
     String(holder.keys),
-    `${showTime(holder.until)}${holder.isLive ? '' : ' (over)'}`,
+    `${showTime(holder.until)}${holder.isLive ? '' : ' (expired)'}`,
     Object.entries(holder.sizes)
       .map(([plan, size]) => `${plan}:${size}`)
       .join(','),
@@ -99,7 +101,9 @@ function show(report: PoolReport, now: number): void {
   if (rows.length > 0 && processes.length > 0) write('\n')
   if (processes.length > 0) write(formatTable(['HOLDER', 'KEYS', 'UNTIL', 'POOL', 'TROUBLE'], processes))
   for (const plan of emptyPools(report))
-    note(`The pool of plan ${plan} is empty: until it is filled, its keys take as long as API Gateway.`)
+    note(
+      `No key of the pool of plan ${plan} is ready: a key that is registered now works only after API Gateway's delay.`,
+    )
   if (!holders.some(({ isLive }) => isLive)) note('No running server has POOL set.')
 }
 

@@ -75,7 +75,7 @@ async function stats(
   } else {
     const rows = counts.map(({ plan, status, count }) => [plan, status, String(count)])
     if (rows.length > 0) write(formatTable(['PLAN', 'STATUS', 'COUNT'], rows))
-    note(`Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of this store: ${keys}.`)
+    note(`Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of registrations: ${keys}.`)
     note(`Names of this store's keys begin with reg_${store.id}, rot_${store.id} and pool_${store.id}.`)
     for (const { plan, size, counts } of pool.plans)
       note(

@@ -58,7 +58,7 @@ management token are shown only there: store them at once. With \`Accept: text/p
 shell: \`FIRSTKEY_API_KEY=…\`.
 
 To use the key, send \`x-api-key: <api_key_value>\` with every request to ${apiBaseUrl}. API Gateway rejects a new key with
-403 for some seconds, sometimes minutes: ${untilItWorks}.
+403 for some seconds, sometimes minutes, unless the response says \`"ready": true\`: ${untilItWorks}.
 
 With Node.js 20 or newer, a script does all of this, including retries:
 

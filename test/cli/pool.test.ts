@@ -28,12 +28,12 @@ test('pool shows how many keys are ready, who holds them, and which plan has non
   assert.match(shown.stdout, /^gold +3 +3 +0 +0 +0 +3 +\d+d +\d+d$/m)
   assert.match(shown.stdout, /^free +5 +2 +0 +0 +0 +0 +\d+d +\d+d$/m)
   assert.match(shown.stdout, /^HOLDER +KEYS +UNTIL +POOL +TROUBLE$/m)
-  assert.match(shown.stdout, /^annann +3 +\S+Z \(over\) +gold:3$/m)
+  assert.match(shown.stdout, /^annann +3 +\S+Z \(expired\) +gold:3$/m)
   assert.match(
     shown.stdout,
     /^benben +2 +\S+Z +free:5,gold:3,team:2 +imports do not work: keys are made one at a time$/m,
   )
-  assert.match(shown.stderr, /^The pool of plan team is empty: /m)
+  assert.match(shown.stderr, /^No key of the pool of plan team is ready: /m)
   assert.doesNotMatch(shown.stderr, /plan (gold|free)|No running server/)
 
   const json = JSON.parse((await cli('pool', '--json')).stdout)

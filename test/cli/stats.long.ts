@@ -52,6 +52,6 @@ test('registrations stats counts all keys of the account, in pages without their
 
   const unreachable = await stats({ AWS_ENDPOINT_URL_API_GATEWAY: 'http://127.0.0.1:1' })
   assert.equal(unreachable.code, 0, unreachable.stderr)
-  assert.match(unreachable.stderr, /Keys of this store: 2\.$/m)
+  assert.match(unreachable.stderr, /Keys of registrations: 2\.$/m)
   assert.match(unreachable.stderr, /were not counted: /)
 })
