@@ -22,6 +22,8 @@ export interface Look {
   readonly shown: ReadonlySet<string>
   /** Reports whether a key that the look lacks may only have moved from one page to another while the pages were read. */
   readonly mayHaveMoved: (id: string, usagePlanId: string) => boolean
+  /** Reports whether the look before showed a key on its plan: one that this look lacks is not late. */
+  readonly wasShown: (id: string, usagePlanId: string) => boolean
 }
 
 export interface LookOrder {
@@ -72,6 +74,7 @@ export async function lookAtKeys(
     shown,
     mayHaveMoved: (id, usagePlanId) =>
       keys.size >= PAGE && (before === undefined || before.has(shownAs(id, usagePlanId))),
+    wasShown: (id, usagePlanId) => before?.has(shownAs(id, usagePlanId)) === true,
     covers: (id) => `${id} `.startsWith(prefix),
     isAttached: (keyId, usagePlanId) => attached.has(`${usagePlanId} ${keyId}`),
     closed,
@@ -101,7 +104,7 @@ export type KeyVerdict = 'works' | 'late' | 'faulty'
 
 /** @param settledAt the time from which a list that lacks the key is no longer late; as in `hasCome`, not too far ahead */
 export function judge(
-  { keys, isAttached, closed, mayHaveMoved }: Look,
+  { keys, isAttached, closed, mayHaveMoved, wasShown }: Look,
   { id, usagePlanId, apiKeyId }: Pick<PoolKey, 'id' | 'usagePlanId' | 'apiKeyId'>,
   settledAt: number,
   now: number,
@@ -113,5 +116,6 @@ export function judge(
   if (found?.enabled === false) return 'faulty'
   const isRight = found !== undefined && (apiKeyId === null || apiKeyId === found.id)
   if (isRight && isAttached(found.id, usagePlanId)) return 'works'
-  return hasCome(settledAt, now) && !mayHaveMoved(id, usagePlanId) ? 'faulty' : 'late'
+  const isSettled = wasShown(id, usagePlanId) || hasCome(settledAt, now)
+  return isSettled && !mayHaveMoved(id, usagePlanId) ? 'faulty' : 'late'
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { fastTiming } from '../../support/invariants.ts'
 import {
   callsOf,
   poolKeysIn,
@@ -70,6 +71,24 @@ test('a key that an operator disables, detaches or deletes is not handed out, an
       .map(({ id }) => id)
       .filter((id) => [...gone, kept.id].includes(id)),
     [kept.id],
+  )
+})
+
+test('a young key that a check has shown, and the next one lacks, is thrown away: its list is not late', async (t) => {
+  const timing = { ...fastTiming, sweepAfter: 10 * 60_000 }
+  const service = await startPooled(t, { timing })
+  const { account } = service.gateway
+  const [detached, deleted] = await untilReady(service, 4)
+  const listed = () => callsOf(service.gateway, 'GetUsagePlanKeys').length
+  const shown = listed()
+  await until(service, () => listed() > shown + 2, 'a check has shown them')
+  account.detach('demogold', detached?.apiKeyId ?? '')
+  account.deleteKey(deleted?.apiKeyId ?? '')
+  const gone = [detached, deleted].map((key) => key?.id)
+  await until(
+    service,
+    async () => (await service.deps.store.listPoolKeys()).every(({ id }) => !gone.includes(id)),
+    'both are thrown away',
   )
 })
 
