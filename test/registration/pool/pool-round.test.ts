@@ -75,7 +75,7 @@ test('a key that an operator disables, detaches or deletes is not handed out, an
 })
 
 test('a young key that a check has shown, and the next one lacks, is thrown away: its list is not late', async (t) => {
-  const timing = { ...fastTiming, sweepAfter: 10 * 60_000 }
+  const timing = { ...fastTiming, sweepAfter: 90_000 }
   const service = await startPooled(t, { timing })
   const { account } = service.gateway
   const [detached, deleted] = await untilReady(service, 4)
