@@ -29,9 +29,9 @@ function makeUnknown({ deps, gateway }: Service) {
 test('keys of the pool, and those that were handed out and not renamed, are known', async (t) => {
   const service = await startService(t, { timing })
   const { deps } = service
-  const { stock } = stockedPool(service)
+  const { stock } = stockedPool(service, 'gold')
   const [, rotation] = await stock(3)
-  const own = await registered(service)
+  const own = await registered(service, { plans: ['gold'] })
   assert.equal((await manage(service, own, 'POST', '/rotate', { overlap_seconds: 60 })).status, 201)
   const found = await findDiscrepancies(deps, signal)
   assert.deepEqual(
@@ -133,13 +133,13 @@ test('pool keys of another store are left alone', async (t) => {
 test('a registration is found by the id and the name of the pool key that it was given', async (t) => {
   const service = await startService(t, { timing })
   const { store } = service.deps
-  const { stock } = stockedPool(service)
+  const { stock } = stockedPool(service, 'gold')
   const [first, second] = await stock(2)
   assert.ok(first && second)
-  const own = await registered(service)
+  const own = await registered(service, { plans: ['gold'] })
   assert.equal((await manage(service, own, 'POST', '/rotate', { overlap_seconds: 60 })).status, 201)
   const ids = [own.registration_id, rotationIdOfPoolKey(second.id), own.api_key_id, second.apiKeyId]
-  const names = [first, second].flatMap(({ id }) => [id, poolKeyName(id, 'free')])
+  const names = [first, second].flatMap(({ id }) => [id, poolKeyName(id, 'gold')])
   for (const text of [...ids, ...names])
     assert.equal((await findRegistration(store, text))?.id, own.registration_id, text)
   const [other = ''] = newRegistrationIds(store.id, 1)
