@@ -19,7 +19,7 @@ async function start(t: TestContext) {
   const dynamoDb = await startFaultyProxy(t, endpoint)
   const env = {
     ...storeEnv({ table, endpoint: dynamoDb.endpoint }),
-    ...{ POOL: `free:${SIZE}`, POOL_SETTLE: '0' },
+    ...{ USAGE_PLANS: 'gold=demogold', POOL: `gold:${SIZE}`, POOL_SETTLE: '0' },
   }
   const service = await startService(t, { env, timing: { ...fastTiming, poolLease: 10_000 } })
   await untilFull(service)
@@ -30,7 +30,7 @@ async function untilFull({ deps, gateway }: Service): Promise<void> {
   for (const giveUpAt = performance.now() + 60_000; ; ) {
     const keys = await deps.store.listPoolKeys()
     const ready = keys.filter(({ state }) => state === 'ready').length
-    const held = deps.pool?.heldKeys.ready('demofree')
+    const held = deps.pool?.heldKeys.ready('demogold')
     const made = gateway.account.keys.size - (await deps.store.countKeys())
     if (ready === SIZE && keys.length === SIZE && held === SIZE && made === SIZE) return
     assert.ok(
