@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
 import { test } from 'node:test'
-import { long } from '../support/long.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -34,7 +33,7 @@ test('SIGTERM: requests in flight finish, new connections are refused, exit code
   assert.equal(server.output.stderr, '')
 })
 
-test('the repeats of a refusal that were counted so far are recorded at the stop', long, async (t) => {
+test('the repeats of a refusal that were counted so far are recorded at the stop', async (t) => {
   const env = serverEnv(await testGateway(t), tempDir(t))
   const server = await startServer(t, env)
   const { stdout } = await runCli(t, ['tokens', 'create', '--label', 'x', '--plan', 'gold'], env)
@@ -84,7 +83,7 @@ test('an idle keep-alive connection does not delay the stop', async (t) => {
   assert.ok(Date.now() - before < 2_000)
 })
 
-test('a client that never finishes its headers is disconnected within seconds', long, async (t) => {
+test('a client that never finishes its headers is disconnected within seconds', async (t) => {
   const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
   const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
   socket.write('POST /register HTTP/1.1\r\nhost: x\r\n')

@@ -3,7 +3,6 @@ import { test } from 'node:test'
 import type { Gateway } from '../../emulator/gateway.ts'
 import type { GatewayOptions } from '../../emulator/options.ts'
 import { UnfinishedError } from '../../src/setup/apply.ts'
-import { long } from '../support/long.ts'
 import { testGateway } from '../support/service.ts'
 import { askApi, openSetup } from '../support/setup-run.ts'
 
@@ -149,7 +148,7 @@ test('what is there stays: other stages, throttles, limits and methods', async (
   )
 })
 
-test('a run that ends after any of its calls is finished by the next one', long, async (t) => {
+test('a run that ends after any of its calls is finished by the next one', async (t) => {
   for (const [i, operation] of CALLS.entries())
     await t.test(`${i + 1}: ${operation}`, async (t) => {
       const gateway = await testGateway(t, BARE)
@@ -231,7 +230,7 @@ test('a read that fails between two rounds leaves what the round before it did n
     })
 })
 
-test('a call that fails or gets no response is made again', long, async (t) => {
+test('a call that fails or gets no response is made again', async (t) => {
   for (const [operation, kind, when] of [
     ...CALLS.slice(0, 3).map((one) => [one, 'cut', 'after'] as const),
     ['CreateDeployment', 'cut', 'after'],
@@ -247,7 +246,7 @@ test('a call that fails or gets no response is made again', long, async (t) => {
     })
 })
 
-test('a run says why it waits while API Gateway throttles, and goes on', long, async (t) => {
+test('a run says why it waits while API Gateway throttles, and goes on', async (t) => {
   const gateway = await testGateway(t, BARE)
   // The SDK tries three times by itself.
   gateway.faults.order({ operation: 'CreateDeployment', when: 'before', kind: 'throttle', times: 4 })
@@ -283,30 +282,26 @@ test('two runs at once lead to one plan of the name', async (t) => {
   await requireDone(t, gateway)
 })
 
-test(
-  'a plan that a crashed run made and API Gateway lists late is not there twice in the end',
-  long,
-  async (t) => {
-    const gateway = await testGateway(t, { ...BARE, plans: [] })
-    const order = { ...ORDER, plan: ['gold=rate:100'] }
-    const killed = () => {
-      throw new Error('killed')
-    }
-    await assert.rejects(openSetup(t, gateway, order).apply({ between: killed }), /killed/)
-    gateway.faults.order({
-      operation: 'GetUsagePlans',
-      when: 'before',
-      kind: 'late',
-      ms: 1_500,
-      times: 1_000,
-    })
-    await openSetup(t, gateway, order).apply()
-    const creations = gateway.calls.filter(({ operation }) => operation === 'CreateUsagePlan')
-    assert.equal(creations.length, 2, 'the second run did not see the plan of the first one')
-    assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
-    assert.equal(gateway.account.plans.size, 1)
-  },
-)
+test('a plan that a crashed run made and API Gateway lists late is not there twice in the end', async (t) => {
+  const gateway = await testGateway(t, { ...BARE, plans: [] })
+  const order = { ...ORDER, plan: ['gold=rate:100'] }
+  const killed = () => {
+    throw new Error('killed')
+  }
+  await assert.rejects(openSetup(t, gateway, order).apply({ between: killed }), /killed/)
+  gateway.faults.order({
+    operation: 'GetUsagePlans',
+    when: 'before',
+    kind: 'late',
+    ms: 1_500,
+    times: 1_000,
+  })
+  await openSetup(t, gateway, order).apply()
+  const creations = gateway.calls.filter(({ operation }) => operation === 'CreateUsagePlan')
+  assert.equal(creations.length, 2, 'the second run did not see the plan of the first one')
+  assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
+  assert.equal(gateway.account.plans.size, 1)
+})
 
 test('of two plans that were made at once, the one that has keys is kept', async (t) => {
   const gateway = await testGateway(t, BARE)

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createSecret } from '../../src/auth/token-format.ts'
-import { long } from '../support/long.ts'
 import { runCli, startServer } from '../support/server-process.ts'
 import { serverEnv, tempDir, testGateway } from '../support/service.ts'
 
@@ -65,7 +64,7 @@ test('a label and a prefix are taken in any script, and stored in NFC', async (t
   assert.deepEqual([created.label, created.name_prefix], [label.normalize('NFC'), 'é '])
 })
 
-test('errors are printed on stderr, with exit code 1', long, async (t) => {
+test('errors are printed on stderr, with exit code 1', async (t) => {
   const env = { STORE: `sqlite:${tempDir(t)}/x.db` }
   const cases: [args: string[], message: RegExp, env?: Record<string, string>][] = [
     [['tokens', 'create'], /required option '--label <text>' not specified/],

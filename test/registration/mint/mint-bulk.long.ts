@@ -7,7 +7,6 @@ import {
   type ReceivedCredential,
   runJobsUntilIdle,
 } from '../../support/invariants.ts'
-import { long } from '../../support/long.ts'
 import { readProblem } from '../../support/problem.ts'
 import { type Service, type ServiceOptions, startService } from '../../support/service.ts'
 
@@ -68,7 +67,7 @@ test('a single registration is minted with two calls, without an import', async 
   assert.equal(calls(service, 'GetUsagePlanKeys'), 1, 'the first attach is verified after the response')
 })
 
-test('700 keys, more than one page, are imported and looked up', long, async (t) => {
+test('700 keys, more than one page, are imported and looked up', async (t) => {
   const service = await startService(t, {
     env: { MINT_MODE: 'bulk' },
     gateway: { latency: { ImportApiKeys: 1_000 } },
@@ -129,7 +128,7 @@ test('if the key quota is reached within a batch, those that fit succeed, and th
   await assertAllWork(service, received)
 })
 
-test('an import whose response is lost is repeated, and creates no second key', long, async (t) => {
+test('an import whose response is lost is repeated, and creates no second key', async (t) => {
   for (const kind of ['cut', 'fail', 'hang'] as const) {
     const service = await startBulk(t)
     const { secret } = await service.token()
@@ -140,7 +139,7 @@ test('an import whose response is lost is repeated, and creates no second key', 
   }
 })
 
-test('imports that hang are repeated in smaller batches', long, async (t) => {
+test('imports that hang are repeated in smaller batches', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateApiKey: 100 } }, timing: fastTiming })
   const { secret } = await service.token()
   service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'after', kind: 'hang', times: 3 })
@@ -149,57 +148,49 @@ test('imports that hang are repeated in smaller batches', long, async (t) => {
   await assertAllWork(service, received)
 })
 
-test(
-  'imports that return 201 without attaching are repaired; repeated ones are logged once, and avoided for some time',
-  long,
-  async (t) => {
-    const service = await startService(t, slowEnough)
-    const { gateway, logLines } = service
-    const { secret } = await service.token()
-    const received: ReceivedCredential[] = []
-    const burst = async () => {
-      const answers = await registerAtOnce(service, secret, agents(6))
-      received.push(...answers.received)
-    }
-    const logged = (text: string) => logLines.filter((line) => line.includes(text)).length
-    gateway.faults.order({ operation: 'ImportApiKeys', when: 'after', kind: 'unattached', times: 1_000 })
-    await burst()
-    assert.equal(received.length, 6)
-    const once = calls(service, 'ImportApiKeys')
-    assert.ok(once > 0)
-    assert.deepEqual([logged('an import left keys'), logged('imports do not work')], [1, 0])
-    await burst()
-    const twice = calls(service, 'ImportApiKeys')
-    assert.ok(twice > once, 'after one bad import the next is an import again')
-    assert.equal(logged('imports do not work'), 1)
-    await burst()
-    assert.equal(calls(service, 'ImportApiKeys'), twice, 'no import while the circuit breaker is open')
-    assert.equal(logged('imports do not work'), 1)
-    assert.equal(received.length, 18)
-    await assertAllWork(service, received)
-  },
-)
+test('imports that return 201 without attaching are repaired; repeated ones are logged once, and avoided for some time', async (t) => {
+  const service = await startService(t, slowEnough)
+  const { gateway, logLines } = service
+  const { secret } = await service.token()
+  const received: ReceivedCredential[] = []
+  const burst = async () => {
+    const answers = await registerAtOnce(service, secret, agents(6))
+    received.push(...answers.received)
+  }
+  const logged = (text: string) => logLines.filter((line) => line.includes(text)).length
+  gateway.faults.order({ operation: 'ImportApiKeys', when: 'after', kind: 'unattached', times: 1_000 })
+  await burst()
+  assert.equal(received.length, 6)
+  const once = calls(service, 'ImportApiKeys')
+  assert.ok(once > 0)
+  assert.deepEqual([logged('an import left keys'), logged('imports do not work')], [1, 0])
+  await burst()
+  const twice = calls(service, 'ImportApiKeys')
+  assert.ok(twice > once, 'after one bad import the next is an import again')
+  assert.equal(logged('imports do not work'), 1)
+  await burst()
+  assert.equal(calls(service, 'ImportApiKeys'), twice, 'no import while the circuit breaker is open')
+  assert.equal(logged('imports do not work'), 1)
+  assert.equal(received.length, 18)
+  await assertAllWork(service, received)
+})
 
 const unsupported: FaultOrder['kind'][] = ['unsupported', 'refused']
 for (const kind of unsupported) {
-  test(
-    `if imports are ${kind}, all registrations are minted singly, and the failure is logged once`,
-    long,
-    async (t) => {
-      const service = await startService(t, slowEnough)
-      const { secret } = await service.token()
-      service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind, times: 1_000 })
-      const { received } = await registerAtOnce(service, secret, agents(12))
-      assert.equal(received.length, 12)
-      await assertAllWork(service, received)
-      const imports = calls(service, 'ImportApiKeys')
-      assert.ok(imports <= 6, `${imports} imports`)
-      assert.equal(service.logLines.filter((line) => line.includes('imports do not work')).length, 1)
-    },
-  )
+  test(`if imports are ${kind}, all registrations are minted singly, and the failure is logged once`, async (t) => {
+    const service = await startService(t, slowEnough)
+    const { secret } = await service.token()
+    service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind, times: 1_000 })
+    const { received } = await registerAtOnce(service, secret, agents(12))
+    assert.equal(received.length, 12)
+    await assertAllWork(service, received)
+    const imports = calls(service, 'ImportApiKeys')
+    assert.ok(imports <= 6, `${imports} imports`)
+    assert.equal(service.logLines.filter((line) => line.includes('imports do not work')).length, 1)
+  })
 }
 
-test('MINT_MODE=single never imports', long, async (t) => {
+test('MINT_MODE=single never imports', async (t) => {
   const service = await startService(t, { ...slowEnough, env: { MINT_MODE: 'single' } })
   const { secret } = await service.token()
   const { received } = await registerAtOnce(service, secret, agents(6))
@@ -260,7 +251,7 @@ test('with MINT_MODE=bulk, registrations are minted singly if imports are unsupp
   await assertAllWork(service, received)
 })
 
-test('invariant 2: an imported key is deleted if its repair is rejected', long, async (t) => {
+test('invariant 2: an imported key is deleted if its repair is rejected', async (t) => {
   const service = await startBulk(t)
   const { gateway } = service
   const { secret, token } = await service.token()
@@ -276,29 +267,25 @@ test('invariant 2: an imported key is deleted if its repair is rejected', long, 
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
 })
 
-test(
-  'one key that API Gateway rejects fails alone, even if its plan cannot be read at that moment',
-  long,
-  async (t) => {
-    const service = await startService(t, { gateway: { latency: { CreateApiKey: 300 } } })
-    const { secret } = await service.token()
-    const { faults } = service.gateway
-    const bad = { when: 'before', kind: 'refused', containing: 'a bad name', times: 1_000 } as const
-    faults.order({ ...bad, operation: 'ImportApiKeys' })
-    faults.order({ ...bad, operation: 'CreateApiKey' })
-    faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'throttle', times: 1_000 })
-    const first = service.register(secret)
-    const names = ['a', 'b', 'a bad name', 'c']
-    const all = await Promise.all(names.map((name) => service.register(secret, { name })))
-    assert.equal((await first).status, 201)
-    assert.deepEqual(
-      all.map(({ status }) => status),
-      [201, 201, 502, 201],
-    )
-  },
-)
+test('one key that API Gateway rejects fails alone, even if its plan cannot be read at that moment', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateApiKey: 300 } } })
+  const { secret } = await service.token()
+  const { faults } = service.gateway
+  const bad = { when: 'before', kind: 'refused', containing: 'a bad name', times: 1_000 } as const
+  faults.order({ ...bad, operation: 'ImportApiKeys' })
+  faults.order({ ...bad, operation: 'CreateApiKey' })
+  faults.order({ operation: 'GetUsagePlan', when: 'before', kind: 'throttle', times: 1_000 })
+  const first = service.register(secret)
+  const names = ['a', 'b', 'a bad name', 'c']
+  const all = await Promise.all(names.map((name) => service.register(secret, { name })))
+  assert.equal((await first).status, 201)
+  assert.deepEqual(
+    all.map(({ status }) => status),
+    [201, 201, 502, 201],
+  )
+})
 
-test('registrations whose repair misses the deadline are undone together', long, async (t) => {
+test('registrations whose repair misses the deadline are undone together', async (t) => {
   const service = await startService(t, {
     env: { MINT_MODE: 'bulk', REGISTER_TIMEOUT_MS: '1500' },
     gateway: { latency: { CreateUsagePlanKey: 200, ImportApiKeys: 100 } },

@@ -25,7 +25,6 @@ import { type Diagnosis, diagnose, type Question } from '../../src/setup/diagnos
 import { readAccountFacts } from '../../src/setup/facts.ts'
 import type { Finding } from '../../src/setup/finding.ts'
 import { startForwardProxy } from '../support/forward-proxy.ts'
-import { long } from '../support/long.ts'
 import { testGateway } from '../support/service.ts'
 
 interface World {
@@ -429,7 +428,7 @@ test('what may not be read is not checked, with the permission that it wants', a
   assert.ok(notOk(blind).some(({ action }) => action === arn('/restapis/demo')))
 })
 
-test('doctor goes on while API Gateway throttles, and a large API takes few calls', long, async (t) => {
+test('doctor goes on while API Gateway throttles, and a large API takes few calls', async (t) => {
   const { look, gateway } = await createWorld(t, {
     restApis: [
       {

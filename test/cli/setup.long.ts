@@ -6,7 +6,6 @@ import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import type { Gateway } from '../../emulator/gateway.ts'
 import { defaultGatewayOptions, type GatewayOptions } from '../../emulator/options.ts'
-import { long } from '../support/long.ts'
 import { runCli, startProgram, startServer } from '../support/server-process.ts'
 import { registeredSchema, tempDir, testGateway } from '../support/service.ts'
 import { askApi } from '../support/setup-run.ts'
@@ -116,7 +115,7 @@ test('--yes makes the changes, says each, and ends with the environment and the 
   assert.equal(json.doctor.healthy, true)
 })
 
-test('everything that is wrong is said at once, before anything is changed', long, async (t) => {
+test('everything that is wrong is said at once, before anything is changed', async (t) => {
   const { gateway, cli } = await setUp(t)
   const cases: readonly [args: string[], ...faults: RegExp[]][] = [
     [[], /^firstkey: name either an API, --api ID, or a new one, --new NAME$/m],
@@ -168,7 +167,7 @@ test('everything that is wrong is said at once, before anything is changed', lon
   assert.deepEqual(writesOf(gateway), [])
 })
 
-test('what belongs to a CloudFormation stack is changed only with --force', long, async (t) => {
+test('what belongs to a CloudFormation stack is changed only with --force', async (t) => {
   const { gateway, cli } = await setUp(t)
   Object.assign(gateway.account.restApis.get('bare').tags, {
     'aws:cloudformation:stack-name': 'orders-stack',
@@ -193,7 +192,7 @@ test('what belongs to a CloudFormation stack is changed only with --force', long
   assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
 })
 
-test('--print writes what is desired for another tool, and changes nothing', long, async (t) => {
+test('--print writes what is desired for another tool, and changes nothing', async (t) => {
   const { gateway, cli } = await setUp(t)
   Object.assign(gateway.account.restApis.get('bare').tags, {
     'aws:cloudformation:stack-name': 'orders-stack',
@@ -220,42 +219,38 @@ test('what doctor finds besides ends the run with 1', async (t) => {
   assert.match(stderr, /No method can be asked with a key alone, so API_PROBE_PATH is not set/)
 })
 
-test(
-  'a half-done run says what is done and what is left, and after kill -9 the next one goes on',
-  long,
-  async (t) => {
-    const { gateway, env, cli } = await setUp(t)
-    gateway.faults.order({ operation: 'UpdateMethod', when: 'before', kind: 'denied', nth: 2 })
-    const { code, stdout, stderr } = await cli([...ORDER, '--yes'])
-    assert.equal(code, 1)
-    assert.equal(stdout, '')
-    assert.match(
-      stderr,
-      /^firstkey: AWS does not allow it: the role lacks apigateway:PATCH on arn:aws:apigateway:eu-west-1::\/restapis\/bare\/resources\/\w+\/methods\/POST\n {2}done: usage plan gold; method GET \/hello\n {2}left: method POST \/orders\/\{id\}; deployment to the stage prod\nRun the same command again: it goes on where this run ended.$/m,
-    )
-    gateway.faults.order({ operation: 'UpdateMethod', when: 'before', kind: 'denied' })
-    const asJson = JSON.parse((await cli([...ORDER, '--yes', '--json'])).stdout)
-    assert.match(asJson.error, /the role lacks apigateway:PATCH on arn/)
-    const titles = asJson.left.map(({ title }: { title: string }) => title)
-    assert.deepEqual(
-      [asJson.changes, titles],
-      [[], ['method POST /orders/{id}', 'deployment to the stage prod']],
-    )
-    const program = startProgram(t, 'src/cli/main.ts', ['setup', ...ORDER, '--yes'], env)
-    gateway.onCall = (operation, moment) => {
-      if (operation === 'UpdateMethod' && moment === 'effective') program.child.kill('SIGKILL')
-    }
-    assert.equal(await program.ended(), 'SIGKILL')
-    gateway.onCall = () => undefined
-    assert.equal((await cli([...ORDER, '--yes'])).code, 0)
-    const made = writesOf(gateway)
-    assert.deepEqual(
-      made.filter((one) => one !== 'UpdateMethod'),
-      ['CreateUsagePlan', 'CreateDeployment'],
-    )
-    assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
-  },
-)
+test('a half-done run says what is done and what is left, and after kill -9 the next one goes on', async (t) => {
+  const { gateway, env, cli } = await setUp(t)
+  gateway.faults.order({ operation: 'UpdateMethod', when: 'before', kind: 'denied', nth: 2 })
+  const { code, stdout, stderr } = await cli([...ORDER, '--yes'])
+  assert.equal(code, 1)
+  assert.equal(stdout, '')
+  assert.match(
+    stderr,
+    /^firstkey: AWS does not allow it: the role lacks apigateway:PATCH on arn:aws:apigateway:eu-west-1::\/restapis\/bare\/resources\/\w+\/methods\/POST\n {2}done: usage plan gold; method GET \/hello\n {2}left: method POST \/orders\/\{id\}; deployment to the stage prod\nRun the same command again: it goes on where this run ended.$/m,
+  )
+  gateway.faults.order({ operation: 'UpdateMethod', when: 'before', kind: 'denied' })
+  const asJson = JSON.parse((await cli([...ORDER, '--yes', '--json'])).stdout)
+  assert.match(asJson.error, /the role lacks apigateway:PATCH on arn/)
+  const titles = asJson.left.map(({ title }: { title: string }) => title)
+  assert.deepEqual(
+    [asJson.changes, titles],
+    [[], ['method POST /orders/{id}', 'deployment to the stage prod']],
+  )
+  const program = startProgram(t, 'src/cli/main.ts', ['setup', ...ORDER, '--yes'], env)
+  gateway.onCall = (operation, moment) => {
+    if (operation === 'UpdateMethod' && moment === 'effective') program.child.kill('SIGKILL')
+  }
+  assert.equal(await program.ended(), 'SIGKILL')
+  gateway.onCall = () => undefined
+  assert.equal((await cli([...ORDER, '--yes'])).code, 0)
+  const made = writesOf(gateway)
+  assert.deepEqual(
+    made.filter((one) => one !== 'UpdateMethod'),
+    ['CreateUsagePlan', 'CreateDeployment'],
+  )
+  assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
+})
 
 test('a run whose check fails after all changes were made names them', async (t) => {
   for (const json of [[], ['--json']])
@@ -335,76 +330,68 @@ test('a wait is said only if it is known, and once', async (t) => {
   assert.doesNotMatch(refused.stderr, /waits/)
 })
 
-test(
-  '--new leads from nothing to a key of firstkey that opens the API, and --delete takes all of it away',
-  long,
-  async (t) => {
-    const { gateway, env, cli } = await setUp(t, { restApis: [], plans: [] })
-    const dry = await cli(['--new', 'hello'])
-    assert.equal(dry.code, 0, dry.stderr)
-    assert.match(dry.stdout, /^REST API hello$.*^usage plan free$/ms)
-    assert.deepEqual(writesOf(gateway), [])
-    const made = await cli(['--new', 'hello', '--yes'])
-    assert.equal(made.code, 0, made.stderr)
-    const printed = environmentIn(made.stdout)
+test('--new leads from nothing to a key of firstkey that opens the API, and --delete takes all of it away', async (t) => {
+  const { gateway, env, cli } = await setUp(t, { restApis: [], plans: [] })
+  const dry = await cli(['--new', 'hello'])
+  assert.equal(dry.code, 0, dry.stderr)
+  assert.match(dry.stdout, /^REST API hello$.*^usage plan free$/ms)
+  assert.deepEqual(writesOf(gateway), [])
+  const made = await cli(['--new', 'hello', '--yes'])
+  assert.equal(made.code, 0, made.stderr)
+  const printed = environmentIn(made.stdout)
 
-    const store = { STORE: `sqlite:${tempDir(t)}/firstkey.db`, PORT: '0', ...printed }
-    const { stdout: token } = await runCli(t, ['tokens', 'create', '--label', 'me'], { ...env, ...store })
-    const [secret = ''] = token.match(/fkb_\w+/) ?? []
-    const server = await startServer(t, { ...env, ...store })
-    const answer = await fetch(`${server.url}/register`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', prefer: 'wait=10' },
-      body: JSON.stringify({ name: 'newcomer' }),
-    })
-    assert.equal(answer.status, 201)
-    const { api_key_value: key } = registeredSchema.parse(await answer.json())
-    const url = `${printed['API_BASE_URL']}${printed['API_PROBE_PATH']}`
-    assert.equal((await fetch(url)).status, 403)
-    assert.equal((await fetch(url, { headers: { 'x-api-key': key } })).status, 200)
+  const store = { STORE: `sqlite:${tempDir(t)}/firstkey.db`, PORT: '0', ...printed }
+  const { stdout: token } = await runCli(t, ['tokens', 'create', '--label', 'me'], { ...env, ...store })
+  const [secret = ''] = token.match(/fkb_\w+/) ?? []
+  const server = await startServer(t, { ...env, ...store })
+  const answer = await fetch(`${server.url}/register`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', prefer: 'wait=10' },
+    body: JSON.stringify({ name: 'newcomer' }),
+  })
+  assert.equal(answer.status, 201)
+  const { api_key_value: key } = registeredSchema.parse(await answer.json())
+  const url = `${printed['API_BASE_URL']}${printed['API_PROBE_PATH']}`
+  assert.equal((await fetch(url)).status, 403)
+  assert.equal((await fetch(url, { headers: { 'x-api-key': key } })).status, 200)
 
-    // The service may not do what an operator does.
-    gateway.policy = null
-    const refused = await cli(['--new', 'hello', '--delete', '--yes'])
-    assert.equal(refused.code, 1)
-    assert.match(
-      refused.stderr,
-      /the usage plan free \(\w+\) has 1 key, which would open nothing any more \(revoke it first\): .*newcomer/,
-    )
-    const writes = writesOf(gateway).length
-    const shown = await cli(['--new', 'hello', '--delete', '--force'])
-    assert.match(shown.stdout, /^usage plan free.*^REST API hello \(\w+\)$/ms)
-    assert.equal(writesOf(gateway).length, writes)
-    const deleted = await cli(['--delete', 'hello', '--force', '--yes'])
-    assert.equal(deleted.code, 0, deleted.stderr)
-    assert.equal(deleted.stderr.match(/^usage plan free/gm)?.length, 1)
-    assert.equal(gateway.account.plans.size, 0)
-    assert.equal(gateway.account.restApis.all.size, 0)
-    const again = await cli(['--new', 'hello', '--delete', '--yes'])
-    assert.equal(again.code, 0)
-    assert.match(again.stderr, /There is nothing left to remove/)
-  },
-)
+  // The service may not do what an operator does.
+  gateway.policy = null
+  const refused = await cli(['--new', 'hello', '--delete', '--yes'])
+  assert.equal(refused.code, 1)
+  assert.match(
+    refused.stderr,
+    /the usage plan free \(\w+\) has 1 key, which would open nothing any more \(revoke it first\): .*newcomer/,
+  )
+  const writes = writesOf(gateway).length
+  const shown = await cli(['--new', 'hello', '--delete', '--force'])
+  assert.match(shown.stdout, /^usage plan free.*^REST API hello \(\w+\)$/ms)
+  assert.equal(writesOf(gateway).length, writes)
+  const deleted = await cli(['--delete', 'hello', '--force', '--yes'])
+  assert.equal(deleted.code, 0, deleted.stderr)
+  assert.equal(deleted.stderr.match(/^usage plan free/gm)?.length, 1)
+  assert.equal(gateway.account.plans.size, 0)
+  assert.equal(gateway.account.restApis.all.size, 0)
+  const again = await cli(['--new', 'hello', '--delete', '--yes'])
+  assert.equal(again.code, 0)
+  assert.match(again.stderr, /There is nothing left to remove/)
+})
 
 for (const stop of ['SIGINT', 'SIGTERM'] as const)
-  test(
-    `${stop} ends a run that says what is done and what is left, and the next one goes on there`,
-    long,
-    async (t) => {
-      const { gateway, env, cli } = await setUp(t)
-      gateway.faults.order({ operation: 'UpdateMethod', when: 'after', kind: 'hang' })
-      const run = startProgram(t, 'src/cli/main.ts', ['setup', ...ORDER, '--yes'], env)
-      await run.seen(/method GET \/hello/)
-      run.child.kill(stop)
-      assert.equal(await run.ended(), stop)
-      assert.match(
-        run.output.stderr,
-        new RegExp(
-          `^firstkey: stopped by ${stop}\\n {2}done: usage plan gold\\n {2}left: method GET /hello; .*deployment to the stage prod\\n`,
-          'm',
-        ),
-      )
-      assert.equal((await cli([...ORDER, '--yes'])).code, 0)
-      assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
-    },
-  )
+  test(`${stop} ends a run that says what is done and what is left, and the next one goes on there`, async (t) => {
+    const { gateway, env, cli } = await setUp(t)
+    gateway.faults.order({ operation: 'UpdateMethod', when: 'after', kind: 'hang' })
+    const run = startProgram(t, 'src/cli/main.ts', ['setup', ...ORDER, '--yes'], env)
+    await run.seen(/method GET \/hello/)
+    run.child.kill(stop)
+    assert.equal(await run.ended(), stop)
+    assert.match(
+      run.output.stderr,
+      new RegExp(
+        `^firstkey: stopped by ${stop}\\n {2}done: usage plan gold\\n {2}left: method GET /hello; .*deployment to the stage prod\\n`,
+        'm',
+      ),
+    )
+    assert.equal((await cli([...ORDER, '--yes'])).code, 0)
+    assert.deepEqual(await askApi(gateway, { api: 'bare' }, 'gold'), { without: 403, with: 200 })
+  })

@@ -8,7 +8,6 @@ import { recover } from '../../src/registration/jobs/recover.ts'
 import { startScheduler } from '../../src/registration/jobs/scheduler.ts'
 import { registrationSchema, rotatedSchema } from '../../src/routes/registration-schema.ts'
 import { fastTiming } from '../support/invariants.ts'
-import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import {
   dataPlane,
@@ -141,25 +140,21 @@ test('a registration is not rotated while an earlier key of it waits for its del
   await rotated(rotate(service, own, { overlap_seconds: 0 }))
 })
 
-test(
-  'a rotation that waits for a deletion succeeds after Retry-After, however many keys are deleted before',
-  long,
-  async (t) => {
-    const timing = { ...fastTiming, end: 500, endSpacing: 200, upstreamCall: 5_000 }
-    const service = await startService(t, { timing })
-    const { secret } = await service.token()
-    const owners = await Promise.all(Array.from({ length: 10 }, () => registered(service, {}, {}, secret)))
-    for (const own of owners) await rotated(rotate(service, own, { overlap_seconds: 0 }))
-    const background = startScheduler(service.deps)
-    const answers = owners.map(async (own) => {
-      const { retry_after } = await readProblem(await rotate(service, own))
-      await sleep((retry_after ?? 0) * 1_000)
-      return (await rotate(service, own)).status
-    })
-    assert.deepEqual(new Set(await Promise.all(answers)), new Set([201]))
-    await background.stop()
-  },
-)
+test('a rotation that waits for a deletion succeeds after Retry-After, however many keys are deleted before', async (t) => {
+  const timing = { ...fastTiming, end: 500, endSpacing: 200, upstreamCall: 5_000 }
+  const service = await startService(t, { timing })
+  const { secret } = await service.token()
+  const owners = await Promise.all(Array.from({ length: 10 }, () => registered(service, {}, {}, secret)))
+  for (const own of owners) await rotated(rotate(service, own, { overlap_seconds: 0 }))
+  const background = startScheduler(service.deps)
+  const answers = owners.map(async (own) => {
+    const { retry_after } = await readProblem(await rotate(service, own))
+    await sleep((retry_after ?? 0) * 1_000)
+    return (await rotate(service, own)).status
+  })
+  assert.deepEqual(new Set(await Promise.all(answers)), new Set([201]))
+  await background.stop()
+})
 
 test('Retry-After of a rotation allows for a deletion that failed', async (t) => {
   const service = await startService(t)

@@ -12,7 +12,6 @@ import {
   type ReceivedCredential,
   runJobsUntilIdle,
 } from '../../support/invariants.ts'
-import { long } from '../../support/long.ts'
 import { readProblem } from '../../support/problem.ts'
 import { startService } from '../../support/service.ts'
 
@@ -139,25 +138,21 @@ test('after 24 hours an Idempotency-Key is forgotten, and the same request is a 
   await assertInvariants(service.gateway, service.deps.store, [first, second])
 })
 
-test(
-  'at the deadline the response is 503 with Retry-After, minting continues, and the retry gets the key',
-  long,
-  async (t) => {
-    const service = await startService(t, {
-      env: { REGISTER_TIMEOUT_MS: '1000' },
-      gateway: { latency: { CreateUsagePlanKey: 1_300 } },
-    })
-    const { secret } = await service.token({ maxUses: 1 })
-    const headers = idempotent()
-    const late = await service.register(secret, body, headers)
-    assert.equal(late.status, 503)
-    assert.ok(Number(late.headers.get('retry-after')) > 0)
-    const retry = await service.register(secret, body, headers)
-    assert.equal(retry.status, 201)
-    assert.equal(retry.headers.get('idempotency-replayed'), 'true')
-    await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as ReceivedCredential])
-  },
-)
+test('at the deadline the response is 503 with Retry-After, minting continues, and the retry gets the key', async (t) => {
+  const service = await startService(t, {
+    env: { REGISTER_TIMEOUT_MS: '1000' },
+    gateway: { latency: { CreateUsagePlanKey: 1_300 } },
+  })
+  const { secret } = await service.token({ maxUses: 1 })
+  const headers = idempotent()
+  const late = await service.register(secret, body, headers)
+  assert.equal(late.status, 503)
+  assert.ok(Number(late.headers.get('retry-after')) > 0)
+  const retry = await service.register(secret, body, headers)
+  assert.equal(retry.status, 201)
+  assert.equal(retry.headers.get('idempotency-replayed'), 'true')
+  await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as ReceivedCredential])
+})
 
 test('a caller that disconnects gets its registration with a retry', async (t) => {
   const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 100 } } })
@@ -181,27 +176,23 @@ test('a caller that disconnects gets its registration with a retry', async (t) =
   await assertInvariants(service.gateway, service.deps.store, [(await retry.json()) as ReceivedCredential])
 })
 
-test(
-  'invariant 2: a key that is not retried for 24 hours is deleted, and its use is refunded',
-  long,
-  async (t) => {
-    let now = Date.now()
-    const service = await startService(t, {
-      env: { REGISTER_TIMEOUT_MS: '1000' },
-      gateway: { latency: { CreateUsagePlanKey: 1_100 } },
-      clock: () => now,
-    })
-    const { secret, token } = await service.token({ maxUses: 1 })
-    assert.equal((await service.register(secret, body, idempotent())).status, 503)
-    await service.deps.inFlight.settled()
-    assert.equal(service.gateway.account.keys.size, 1)
-    now += 24 * 3_600_000 + 1
-    await service.deps.store.forgetIdempotency(now - service.deps.timing.idempotency)
-    await recover(service.deps)
-    assert.equal(service.gateway.account.keys.size, 0)
-    assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
-  },
-)
+test('invariant 2: a key that is not retried for 24 hours is deleted, and its use is refunded', async (t) => {
+  let now = Date.now()
+  const service = await startService(t, {
+    env: { REGISTER_TIMEOUT_MS: '1000' },
+    gateway: { latency: { CreateUsagePlanKey: 1_100 } },
+    clock: () => now,
+  })
+  const { secret, token } = await service.token({ maxUses: 1 })
+  assert.equal((await service.register(secret, body, idempotent())).status, 503)
+  await service.deps.inFlight.settled()
+  assert.equal(service.gateway.account.keys.size, 1)
+  now += 24 * 3_600_000 + 1
+  await service.deps.store.forgetIdempotency(now - service.deps.timing.idempotency)
+  await recover(service.deps)
+  assert.equal(service.gateway.account.keys.size, 0)
+  assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
+})
 
 test('a key that is created late, after its registration was undone, is deleted', async (t) => {
   const service = await startService(t, { timing: fastTiming })

@@ -9,7 +9,6 @@ import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { z } from 'zod'
 import { newRegistration } from '../store/store-contract.ts'
-import { long } from '../support/long.ts'
 import { passOn } from '../support/pass-on.ts'
 import { fetchScript } from '../support/register-script.ts'
 import { dataPlane, type Service, startService } from '../support/service.ts'
@@ -102,51 +101,47 @@ test('register.mjs reports the fault and the next step: exit code 1 for a reject
   }
 })
 
-test(
-  'register.mjs retries, and after a lost response gets the same key, not a second one',
-  long,
-  async (t) => {
-    const service = await startService(t)
-    const { run, kept } = await fetchScript(t, service)
-    const { secret } = await service.token({ maxUses: 1 })
-    // A proxy in front of the service: the first response is lost, the second is a 503, the third is lost.
-    let calls = 0
-    const front = createServer(async (incoming, outgoing) => {
-      calls += 1
-      const body = await text(incoming)
-      const headers = Object.entries(incoming.headers).flatMap(([name, value]) =>
-        ['authorization', 'content-type', 'accept', 'idempotency-key'].includes(name)
-          ? [[name, String(value)] as [string, string]]
-          : [],
-      )
-      if (calls === 2) {
-        outgoing.writeHead(503, { 'retry-after': '1' }).end('<html>in between</html>')
-        return
-      }
-      const answer = await fetch(`${service.url}/register`, { method: 'POST', headers, body })
-      const answered = await answer.text()
-      if (calls === 1 || calls === 3) return void incoming.socket.destroy()
-      outgoing.writeHead(answer.status, { 'content-type': 'application/json' }).end(answered)
-    })
-    front.listen(0, '127.0.0.1')
-    await once(front, 'listening')
-    t.after(() => front.close())
-    const env = {
-      FIRSTKEY_TOKEN: secret,
-      FIRSTKEY_URL: `http://127.0.0.1:${(front.address() as AddressInfo).port}`,
+test('register.mjs retries, and after a lost response gets the same key, not a second one', async (t) => {
+  const service = await startService(t)
+  const { run, kept } = await fetchScript(t, service)
+  const { secret } = await service.token({ maxUses: 1 })
+  // A proxy in front of the service: the first response is lost, the second is a 503, the third is lost.
+  let calls = 0
+  const front = createServer(async (incoming, outgoing) => {
+    calls += 1
+    const body = await text(incoming)
+    const headers = Object.entries(incoming.headers).flatMap(([name, value]) =>
+      ['authorization', 'content-type', 'accept', 'idempotency-key'].includes(name)
+        ? [[name, String(value)] as [string, string]]
+        : [],
+    )
+    if (calls === 2) {
+      outgoing.writeHead(503, { 'retry-after': '1' }).end('<html>in between</html>')
+      return
     }
+    const answer = await fetch(`${service.url}/register`, { method: 'POST', headers, body })
+    const answered = await answer.text()
+    if (calls === 1 || calls === 3) return void incoming.socket.destroy()
+    outgoing.writeHead(answer.status, { 'content-type': 'application/json' }).end(answered)
+  })
+  front.listen(0, '127.0.0.1')
+  await once(front, 'listening')
+  t.after(() => front.close())
+  const env = {
+    FIRSTKEY_TOKEN: secret,
+    FIRSTKEY_URL: `http://127.0.0.1:${(front.address() as AddressInfo).port}`,
+  }
 
-    const impatient = await run(['--name', 'acme-agent', '--max-wait', '0'], env)
-    assert.equal(impatient.code, 1)
-    assert.match(impatient.stderr, /cannot be reached[\s\S]*Run the same command again later/)
-    assert.equal(kept().length, 1, 'the Idempotency-Key is kept')
-    const done = await run(['--name', 'acme-agent'], env)
-    assert.equal(done.code, 0, done.stderr)
-    assert.equal(calls, 4)
-    assert.equal(service.gateway.account.keys.size, 1)
-    assert.deepEqual(kept(), [])
-  },
-)
+  const impatient = await run(['--name', 'acme-agent', '--max-wait', '0'], env)
+  assert.equal(impatient.code, 1)
+  assert.match(impatient.stderr, /cannot be reached[\s\S]*Run the same command again later/)
+  assert.equal(kept().length, 1, 'the Idempotency-Key is kept')
+  const done = await run(['--name', 'acme-agent'], env)
+  assert.equal(done.code, 0, done.stderr)
+  assert.equal(calls, 4)
+  assert.equal(service.gateway.account.keys.size, 1)
+  assert.deepEqual(kept(), [])
+})
 
 /** Starts a proxy that loses the response of the service to each request, and sends `answers` instead; later ones pass. */
 async function startFront(t: TestContext, service: Service, answers: readonly Response[]): Promise<string> {
@@ -196,7 +191,7 @@ for (const [title, foreign] of [
   })
 }
 
-test('register.mjs asks again after a damaged 201, and gets the same key', long, async (t) => {
+test('register.mjs asks again after a damaged 201, and gets the same key', async (t) => {
   const service = await startService(t)
   const { run, kept } = await fetchScript(t, service)
   const { secret } = await service.token({ maxUses: 1 })
@@ -214,69 +209,61 @@ test('register.mjs asks again after a damaged 201, and gets the same key', long,
   assert.deepEqual(kept(), [])
 })
 
-test(
-  'register.mjs, stopped while it waits, removes its empty file and keeps its Idempotency-Key: the next run gets the same key',
-  long,
-  async (t) => {
-    const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 1_500 } } })
-    const { dir, run, kept } = await fetchScript(t, service)
-    const { secret } = await service.token({ maxUses: 1 })
-    const env = { PATH: process.env['PATH'], FIRSTKEY_URL: service.url, FIRSTKEY_TOKEN: secret }
-    const args = ['../register.mjs', '--name', 'acme-agent', '--out', '.env']
-    const arrived = new Promise<void>((resolve) => {
-      service.gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && resolve()
-    })
-    const child = spawn(process.execPath, args, { cwd: dir, env, stdio: 'ignore' })
-    await arrived
-    child.kill('SIGTERM')
-    assert.deepEqual(await once(child, 'exit'), [143, null])
-    assert.ok(!existsSync(join(dir, '.env')))
-    assert.equal(kept().length, 1)
+test('register.mjs, stopped while it waits, removes its empty file and keeps its Idempotency-Key: the next run gets the same key', async (t) => {
+  const service = await startService(t, { gateway: { latency: { CreateUsagePlanKey: 1_500 } } })
+  const { dir, run, kept } = await fetchScript(t, service)
+  const { secret } = await service.token({ maxUses: 1 })
+  const env = { PATH: process.env['PATH'], FIRSTKEY_URL: service.url, FIRSTKEY_TOKEN: secret }
+  const args = ['../register.mjs', '--name', 'acme-agent', '--out', '.env']
+  const arrived = new Promise<void>((resolve) => {
+    service.gateway.onCall = (operation) => operation === 'CreateUsagePlanKey' && resolve()
+  })
+  const child = spawn(process.execPath, args, { cwd: dir, env, stdio: 'ignore' })
+  await arrived
+  child.kill('SIGTERM')
+  assert.deepEqual(await once(child, 'exit'), [143, null])
+  assert.ok(!existsSync(join(dir, '.env')))
+  assert.equal(kept().length, 1)
 
-    const again = await run(args.slice(1), { FIRSTKEY_TOKEN: secret })
-    assert.equal(again.code, 0, again.stderr)
-    assert.equal(service.gateway.account.keys.size, 1)
-    assert.match(readFileSync(join(dir, '.env'), 'utf8'), /^FIRSTKEY_API_KEY=/m)
-  },
-)
+  const again = await run(args.slice(1), { FIRSTKEY_TOKEN: secret })
+  assert.equal(again.code, 0, again.stderr)
+  assert.equal(service.gateway.account.keys.size, 1)
+  assert.match(readFileSync(join(dir, '.env'), 'utf8'), /^FIRSTKEY_API_KEY=/m)
+})
 
-test(
-  'register.mjs uses a token in spite of what a file left around it, says what that is, and never prints a token',
-  long,
-  async (t) => {
-    const service = await startService(t)
-    const { run } = await fetchScript(t, service)
-    const { secret } = await service.token()
-    for (const [around, told] of [
-      [`${secret}\r`, /FIRSTKEY_TOKEN has a carriage return before or after the token/],
-      [`${secret}\r\n`, /a carriage return/],
-      [`"${secret}"`, /a quotation mark/],
-      [`'${secret}'`, /an apostrophe/],
-      [`\uFEFF${secret}`, /a byte-order mark/],
-      [` ${secret}\n`, /^identity: .*\n$/],
-      [`Bearer ${secret}`, /^identity: .*\n$/],
-    ] as const) {
-      const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: around })
-      assert.equal(done.code, 0, JSON.stringify(around.replace(secret, '…')))
-      assert.match(done.stderr, told)
-    }
-    for (const [inside, told] of [
-      ['fkb_abc\ndef', /contains invalid characters: a line break inside the token/],
-      ['fkb_abc\rdef', /a carriage return inside/],
-      ['fkb_abc def', /a space inside/],
-      ['fkb_abc\u200Bdef', /U\+200B inside/],
-      ['fkm_abc', /is a management token/],
-      ['" "', /is not set/],
-    ] as const) {
-      const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: inside })
-      assert.equal(done.code, 2)
-      assert.match(done.stderr, told)
-      assert.ok(!/fk[bm]_abc/.test(done.stderr))
-    }
-  },
-)
+test('register.mjs uses a token in spite of what a file left around it, says what that is, and never prints a token', async (t) => {
+  const service = await startService(t)
+  const { run } = await fetchScript(t, service)
+  const { secret } = await service.token()
+  for (const [around, told] of [
+    [`${secret}\r`, /FIRSTKEY_TOKEN has a carriage return before or after the token/],
+    [`${secret}\r\n`, /a carriage return/],
+    [`"${secret}"`, /a quotation mark/],
+    [`'${secret}'`, /an apostrophe/],
+    [`\uFEFF${secret}`, /a byte-order mark/],
+    [` ${secret}\n`, /^identity: .*\n$/],
+    [`Bearer ${secret}`, /^identity: .*\n$/],
+  ] as const) {
+    const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: around })
+    assert.equal(done.code, 0, JSON.stringify(around.replace(secret, '…')))
+    assert.match(done.stderr, told)
+  }
+  for (const [inside, told] of [
+    ['fkb_abc\ndef', /contains invalid characters: a line break inside the token/],
+    ['fkb_abc\rdef', /a carriage return inside/],
+    ['fkb_abc def', /a space inside/],
+    ['fkb_abc\u200Bdef', /U\+200B inside/],
+    ['fkm_abc', /is a management token/],
+    ['" "', /is not set/],
+  ] as const) {
+    const done = await run(['--name', 'acme-agent'], { FIRSTKEY_TOKEN: inside })
+    assert.equal(done.code, 2)
+    assert.match(done.stderr, told)
+    assert.ok(!/fk[bm]_abc/.test(done.stderr))
+  }
+})
 
-test('register.mjs takes the URL of the service from the URL of its /register', long, async (t) => {
+test('register.mjs takes the URL of the service from the URL of its /register', async (t) => {
   const asked: (string | undefined)[] = []
   const front = createServer((incoming, outgoing) => {
     asked.push(incoming.url)

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { Gateway } from '../../emulator/gateway.ts'
 import { iamPolicy } from '../../src/setup/iam-policy.ts'
-import { long } from '../support/long.ts'
 import { testGateway } from '../support/service.ts'
 import { askApi, openSetup } from '../support/setup-run.ts'
 
@@ -48,20 +47,16 @@ async function requireDone(t: TestContext, gateway: Gateway): Promise<void> {
   assert.equal(writesOf(gateway).length, before, 'a second run makes no change')
 }
 
-test(
-  'a new API is made by one call for each part, also by runs that end after any of them',
-  long,
-  async (t) => {
-    for (const [i, operation] of CALLS.entries())
-      await t.test(`killed after ${operation}`, async (t) => {
-        const gateway = await start(t)
-        await assert.rejects(openSetup(t, gateway, ORDER).apply({ between: killedAfter(i + 1) }), /killed/)
-        await openSetup(t, gateway, ORDER).apply()
-        assert.deepEqual(writesOf(gateway), CALLS)
-        await requireDone(t, gateway)
-      })
-  },
-)
+test('a new API is made by one call for each part, also by runs that end after any of them', async (t) => {
+  for (const [i, operation] of CALLS.entries())
+    await t.test(`killed after ${operation}`, async (t) => {
+      const gateway = await start(t)
+      await assert.rejects(openSetup(t, gateway, ORDER).apply({ between: killedAfter(i + 1) }), /killed/)
+      await openSetup(t, gateway, ORDER).apply()
+      assert.deepEqual(writesOf(gateway), CALLS)
+      await requireDone(t, gateway)
+    })
+})
 
 test('a new API is removed by runs that end after any of their calls, and what others made stays', async (t) => {
   for (const [i, operation] of REMOVAL_CALLS.entries())
@@ -170,7 +165,7 @@ test('an API that the SDK made twice, since the first answer was lost, is one at
   await requireDone(t, gateway)
 })
 
-test('an API that is listed late is waited for, and not made twice', long, async (t) => {
+test('an API that is listed late is waited for, and not made twice', async (t) => {
   const gateway = await start(t)
   gateway.faults.order({ operation: 'GetRestApis', when: 'before', kind: 'late', ms: 1_500, times: 1_000 })
   await openSetup(t, gateway, ORDER).apply()

@@ -13,7 +13,6 @@ import { createLogger } from '../../src/log.ts'
 import { connect } from '../../src/store/dynamodb/connection.ts'
 import { type ForwardProxy, startForwardProxy } from '../support/forward-proxy.ts'
 import { fastTiming } from '../support/invariants.ts'
-import { long } from '../support/long.ts'
 import { readProblem } from '../support/problem.ts'
 import { startProgram } from '../support/server-process.ts'
 import { registered, serverEnv, startService, tempDir, testGateway } from '../support/service.ts'
@@ -146,43 +145,39 @@ const metadata: [title: string, variables: (url: string) => Record<string, strin
 ]
 for (const [title, variables] of metadata)
   for (const nodeUsesProxy of [false, true])
-    test(
-      `the ${title} metadata service is asked directly${nodeUsesProxy ? ', also with NODE_USE_ENV_PROXY' : ''}`,
-      long,
-      async (t) => {
-        const gateway = await testGateway(t)
-        const proxy = await startForwardProxy(t)
-        const asked: string[] = []
-        const server = createServer((request, response) => {
-          asked.push(request.url ?? '')
-          if (request.method === 'PUT') return void response.end('token')
-          if (request.url?.endsWith('/security-credentials/')) return void response.end('role')
-          const Expiration = new Date(Date.now() + 6 * 3_600_000).toISOString()
-          const keys = { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, Token: 's', Expiration }
-          response.setHeader('content-type', 'application/json')
-          response.end(JSON.stringify({ Code: 'Success', ...keys }))
-        })
-        server.listen(0, '127.0.0.1')
-        await once(server, 'listening')
-        t.after(() => {
-          server.closeAllConnections()
-          server.close()
-        })
-        const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...env } = serverEnv(gateway, tempDir(t))
-        const { port } = new URL(gateway.url)
-        const started = startProgram(t, 'src/main.ts', [], {
-          ...env,
-          ...variables(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
-          ...(nodeUsesProxy ? { NODE_USE_ENV_PROXY: '1' } : {}),
-          HTTP_PROXY: proxy.url,
-          AWS_ENDPOINT_URL_API_GATEWAY: `http://gateway.example:${port}`,
-        })
-        await started.seen(/listening/)
-        assert.ok(asked.length > 0)
-        assert.ok(proxy.requests.length > 0)
-        for (const one of proxy.requests) assert.match(one, /gateway\.example/)
-      },
-    )
+    test(`the ${title} metadata service is asked directly${nodeUsesProxy ? ', also with NODE_USE_ENV_PROXY' : ''}`, async (t) => {
+      const gateway = await testGateway(t)
+      const proxy = await startForwardProxy(t)
+      const asked: string[] = []
+      const server = createServer((request, response) => {
+        asked.push(request.url ?? '')
+        if (request.method === 'PUT') return void response.end('token')
+        if (request.url?.endsWith('/security-credentials/')) return void response.end('role')
+        const Expiration = new Date(Date.now() + 6 * 3_600_000).toISOString()
+        const keys = { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, Token: 's', Expiration }
+        response.setHeader('content-type', 'application/json')
+        response.end(JSON.stringify({ Code: 'Success', ...keys }))
+      })
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      t.after(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+      const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...env } = serverEnv(gateway, tempDir(t))
+      const { port } = new URL(gateway.url)
+      const started = startProgram(t, 'src/main.ts', [], {
+        ...env,
+        ...variables(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
+        ...(nodeUsesProxy ? { NODE_USE_ENV_PROXY: '1' } : {}),
+        HTTP_PROXY: proxy.url,
+        AWS_ENDPOINT_URL_API_GATEWAY: `http://gateway.example:${port}`,
+      })
+      await started.seen(/listening/)
+      assert.ok(asked.length > 0)
+      assert.ok(proxy.requests.length > 0)
+      for (const one of proxy.requests) assert.match(one, /gateway\.example/)
+    })
 
 const failures: [
   title: string,

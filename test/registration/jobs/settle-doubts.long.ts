@@ -6,7 +6,6 @@ import { settleDoubts } from '../../../src/registration/jobs/settle-doubts.ts'
 import { phaseOf } from '../../../src/registration/lifecycle.ts'
 import { rotatedSchema } from '../../../src/routes/registration-schema.ts'
 import { assertInvariants, runJobsUntilIdle } from '../../support/invariants.ts'
-import { long } from '../../support/long.ts'
 import {
   dataPlane,
   manage,
@@ -177,29 +176,25 @@ test('a registration that was told an error although the store recorded its answ
   await registered(service, {}, {}, secret)
 })
 
-test(
-  'an answer that the store records too late, and that reached no caller, leaves no doubt: the key waits for the retry',
-  long,
-  async (t) => {
-    const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '1000' } })
-    const { secret } = await service.token({ maxUses: 1 })
-    const { store, inFlight } = service.deps
-    const { completeRegistrations } = store
-    const refused = Promise.withResolvers<void>()
-    store.completeRegistrations = async (...args) => {
-      const completed = await completeRegistrations(...args)
-      await refused.promise
-      return completed
-    }
-    const retried = { 'idempotency-key': randomUUID() }
-    assert.equal((await service.register(secret, undefined, retried)).status, 503)
-    refused.resolve()
-    await inFlight.settled()
-    const [one] = await store.listRegistrations({ limit: 1 })
-    assert.equal(one && phaseOf(one), 'unanswered')
-    await registered(service, {}, retried, secret)
-  },
-)
+test('an answer that the store records too late, and that reached no caller, leaves no doubt: the key waits for the retry', async (t) => {
+  const service = await startService(t, { env: { REGISTER_TIMEOUT_MS: '1000' } })
+  const { secret } = await service.token({ maxUses: 1 })
+  const { store, inFlight } = service.deps
+  const { completeRegistrations } = store
+  const refused = Promise.withResolvers<void>()
+  store.completeRegistrations = async (...args) => {
+    const completed = await completeRegistrations(...args)
+    await refused.promise
+    return completed
+  }
+  const retried = { 'idempotency-key': randomUUID() }
+  assert.equal((await service.register(secret, undefined, retried)).status, 503)
+  refused.resolve()
+  await inFlight.settled()
+  const [one] = await store.listRegistrations({ limit: 1 })
+  assert.equal(one && phaseOf(one), 'unanswered')
+  await registered(service, {}, retried, secret)
+})
 
 for (const kind of ['unimplemented', 'garbled'] as const)
   test(`where GetUsage is not available (${kind}), it is no evidence: keys stay in doubt, and the log says so once`, async (t) => {
