@@ -47,7 +47,7 @@ export interface PoolHolder {
   /** The numbers of pool keys that the process is configured for, by the plan's name. */
   readonly sizes: Readonly<Record<string, number>>
   /**
-   * What holds up the filling of its pool, for the operator: at most {@link MOST_TROUBLE} characters, without secrets. `null`:
+   * The reason that holds up the filling of its pool, for the operator: at most {@link MOST_TROUBLE} characters, without secrets. `null`:
    * nothing.
    */
   readonly trouble: string | null

@@ -58,7 +58,7 @@ export function createHandOutQueue(
    */
   async function carriesQuota({ rotation, plan }: NewMintRequest): Promise<boolean> {
     if (rotation === null) return false
-    // Where that cannot be read, the mint queue reads it again.
+    // If that cannot be read, the mint queue reads it again.
     return hasQuota(deps, plan.usagePlanId, AbortSignal.timeout(timing.undo)).catch(() => true)
   }
 

@@ -3,7 +3,7 @@ import type { KeyShelf } from './held-keys.ts'
 import type { PoolDeps } from './pool-deps.ts'
 import { type PlanPool, reportPool } from './pool-report.ts'
 
-/** What this process knows of the whole pool: the store as the latest round read it, and its own keys as they are now. */
+/** The whole pool as this process knows it: the store as the latest round read it, and its own keys as they are now. */
 export interface PoolLevels {
   /** Returns the plans of `POOL`, and others of which there are keys. Calls nothing. */
   plans(): readonly PlanPool[]

@@ -221,7 +221,7 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
   }
 }
 
-/** What failed may have left a key all the same. */
+/** Marks an error as one after which a key may exist all the same. */
 function asPossible(error: unknown): unknown {
   return error instanceof ServiceError ? changed(error, { effect: 'possible' }) : error
 }

@@ -6,7 +6,7 @@ import { poolSize } from './pool-report.ts'
 /** The place of a key that this process holds. `out`: a request is about to hand it out. */
 export type Place = 'ready' | 'out' | 'warming' | 'making'
 
-/** What the store says, and what this process has. */
+/** The records of the store, and the keys that this process has. */
 export interface Situation {
   readonly keys: readonly PoolKey[]
   readonly holders: readonly PoolHolder[]
