@@ -9,7 +9,6 @@ import { openStore } from '../../src/store/open.ts'
 import { awsClaims, githubClaims } from '../support/identity/claims.ts'
 import { startIssuer } from '../support/identity/issuer.ts'
 import { startProvider } from '../support/identity/provider.ts'
-import { long } from '../support/long.ts'
 import { runCli } from '../support/server-process.ts'
 import { tempDir } from '../support/service.ts'
 
@@ -104,7 +103,7 @@ rules:
   )
 })
 
-test('trust check fails if the keys of an issuer cannot be read, and says why', long, async (t) => {
+test('trust check fails if the keys of an issuer cannot be read, and says why', async (t) => {
   const { issuer, cli } = await setUp(t)
   for (const [behaviour, reason] of [
     ['down', /an issuer cannot be used:\n +github: http:\/\/127\.0\.0\.1/],
@@ -126,7 +125,7 @@ test('trust check fails if the keys of an issuer cannot be read, and says why', 
   assert.match(json.faults[0].message, /^github: /)
 })
 
-test('trust check warns of what is likely a mistake', long, async (t) => {
+test('trust check warns of what is likely a mistake', async (t) => {
   const { file, cli } = await setUp(t, { rules: 'rules: []\n' })
   chmodSync(file, 0o666)
   const { code, stderr } = await cli(['check', '--offline'], { PUBLIC_URL: '' })
@@ -145,50 +144,43 @@ test('trust check warns of what is likely a mistake', long, async (t) => {
   assert.match(none.stderr, /TRUST_FILE is not set/)
 })
 
-test(
-  'trust check begins a login at each login provider, and names the redirect URI to register there',
-  long,
-  async (t) => {
-    const dir = tempDir(t)
-    const provider = await startProvider({ clientSecret: 'x'.repeat(40) })
-    t.after(() => provider.close())
-    const file = join(dir, 'trust.yaml')
-    writeFileSync(
-      file,
-      `issuers:
+test('trust check begins a login at each login provider, and names the redirect URI to register there', async (t) => {
+  const dir = tempDir(t)
+  const provider = await startProvider({ clientSecret: 'x'.repeat(40) })
+  t.after(() => provider.close())
+  const file = join(dir, 'trust.yaml')
+  writeFileSync(
+    file,
+    `issuers:
   staff:
     { kind: oidc, issuer: "${provider.issuer}", login: { client_id: firstkey, client_secret_env: OIDC_SECRET, label: Acme SSO } }
 rules:
   - { id: staff, issuer: staff, match: { email: alice@example.com }, grant: { key_ttl: 90d } }
 `,
-    )
-    const env = { TRUST_FILE: file, PUBLIC_URL: `${AUDIENCE}/prod/`, OIDC_SECRET: 'x'.repeat(40) }
-    const check = (...args: string[]) => runCli(t, ['trust', 'check', ...args], env)
-    const callback = `${AUDIENCE}/prod/connect/callback`
-    const unregistered = await check()
-    assert.equal(unregistered.code, 0, unregistered.stderr)
-    assert.match(
-      unregistered.stdout,
-      /^login +"Sign in with Acme SSO", client firstkey, whose secret is set$/m,
-    )
-    assert.match(unregistered.stdout, RegExp(`^redirect uri +${callback} `, 'm'))
-    assert.match(unregistered.stderr, RegExp(`Warning: staff: the provider refuses a login .*${callback}\\n`))
-    provider.redirectUris.push(callback)
-    const registered = await check('--json')
-    assert.equal(registered.code, 0)
-    assert.deepEqual(JSON.parse(registered.stdout).warnings, [])
-    assert.equal(JSON.parse(registered.stdout).issuers[0].login.redirect_uri, callback)
-    assert.ok(!`${registered.stdout}${registered.stderr}`.includes(env.OIDC_SECRET))
+  )
+  const env = { TRUST_FILE: file, PUBLIC_URL: `${AUDIENCE}/prod/`, OIDC_SECRET: 'x'.repeat(40) }
+  const check = (...args: string[]) => runCli(t, ['trust', 'check', ...args], env)
+  const callback = `${AUDIENCE}/prod/connect/callback`
+  const unregistered = await check()
+  assert.equal(unregistered.code, 0, unregistered.stderr)
+  assert.match(unregistered.stdout, /^login +"Sign in with Acme SSO", client firstkey, whose secret is set$/m)
+  assert.match(unregistered.stdout, RegExp(`^redirect uri +${callback} `, 'm'))
+  assert.match(unregistered.stderr, RegExp(`Warning: staff: the provider refuses a login .*${callback}\\n`))
+  provider.redirectUris.push(callback)
+  const registered = await check('--json')
+  assert.equal(registered.code, 0)
+  assert.deepEqual(JSON.parse(registered.stdout).warnings, [])
+  assert.equal(JSON.parse(registered.stdout).issuers[0].login.redirect_uri, callback)
+  assert.ok(!`${registered.stdout}${registered.stderr}`.includes(env.OIDC_SECRET))
 
-    provider.intercept = (_, response) => {
-      response.writeHead(503).end()
-      return true
-    }
-    const down = await check()
-    assert.equal(down.code, 1)
-    assert.match(down.stderr, /staff: login: Acme SSO cannot be reached right now\./)
-  },
-)
+  provider.intercept = (_, response) => {
+    response.writeHead(503).end()
+    return true
+  }
+  const down = await check()
+  assert.equal(down.code, 1)
+  assert.match(down.stderr, /staff: login: Acme SSO cannot be reached right now\./)
+})
 
 /** Writes a token into a file, explains it, and checks that it is not printed. */
 async function explained(
@@ -205,7 +197,7 @@ async function explained(
   return { ...result, all }
 }
 
-test('trust explain says claim by claim why each rule matches a token, or does not', long, async (t) => {
+test('trust explain says claim by claim why each rule matches a token, or does not', async (t) => {
   const world = await setUp(t)
   const { issuer } = world
   const { code, stdout } = await explained(
@@ -280,7 +272,7 @@ test('trust explain proposes a rule that lets the caller in, if none does', asyn
   assert.deepEqual(trust.rules[0]?.match, [{ claim: 'repository_id', values: ['7'] }])
 })
 
-test('trust explain explains a token that is refused, as not verified', long, async (t) => {
+test('trust explain explains a token that is refused, as not verified', async (t) => {
   const world = await setUp(t)
   const { issuer } = world
   const now = Math.floor(Date.now() / 1_000)
@@ -312,45 +304,41 @@ test('trust explain explains a token that is refused, as not verified', long, as
   assert.match(down.stdout, /^Result if it were verified/m)
 })
 
-test(
-  'trust explain reads standard input, and refuses what is no identity token without quoting it',
-  long,
-  async (t) => {
-    const world = await setUp(t)
-    const jwt = world.issuer.sign(githubClaims())
-    const root = join(import.meta.dirname, '../..')
-    const child = spawn(process.execPath, ['src/cli/main.ts', 'trust', 'explain', '--token-file', '-'], {
-      cwd: root,
-      env: { PATH: process.env['PATH'], ...world.env },
-    })
-    child.stdin.end(`Bearer ${jwt}`)
-    let output = ''
-    for await (const chunk of child.stdout) output += chunk
-    assert.match(output, /^The token is verified/)
+test('trust explain reads standard input, and refuses what is no identity token without quoting it', async (t) => {
+  const world = await setUp(t)
+  const jwt = world.issuer.sign(githubClaims())
+  const root = join(import.meta.dirname, '../..')
+  const child = spawn(process.execPath, ['src/cli/main.ts', 'trust', 'explain', '--token-file', '-'], {
+    cwd: root,
+    env: { PATH: process.env['PATH'], ...world.env },
+  })
+  child.stdin.end(`Bearer ${jwt}`)
+  let output = ''
+  for await (const chunk of child.stdout) output += chunk
+  assert.match(output, /^The token is verified/)
 
-    for (const [text, reason] of [
-      ['fkb_0123456789', /no identity token but a bootstrap token/],
-      ['not-a-token-but-secret', /has no identity token: expected a JWT/],
-      ['', /no identity token but nothing/],
-      ['x'.repeat(70_000), /more than 64 KiB/],
-    ] as const) {
-      writeFileSync(join(world.dir, 'token.jwt'), text)
-      const { code, stdout, stderr } = await world.cli([
-        'explain',
-        '--token-file',
-        join(world.dir, 'token.jwt'),
-      ])
-      assert.deepEqual([code, stdout], [1, ''])
-      assert.match(stderr, reason)
-      assert.ok(text === '' || !stderr.includes(text))
-    }
-    const neither = await world.cli(['explain'])
-    assert.equal(neither.code, 1)
-    assert.match(neither.stderr, /specify either a request id, or --token-file/)
-  },
-)
+  for (const [text, reason] of [
+    ['fkb_0123456789', /no identity token but a bootstrap token/],
+    ['not-a-token-but-secret', /has no identity token: expected a JWT/],
+    ['', /no identity token but nothing/],
+    ['x'.repeat(70_000), /more than 64 KiB/],
+  ] as const) {
+    writeFileSync(join(world.dir, 'token.jwt'), text)
+    const { code, stdout, stderr } = await world.cli([
+      'explain',
+      '--token-file',
+      join(world.dir, 'token.jwt'),
+    ])
+    assert.deepEqual([code, stdout], [1, ''])
+    assert.match(stderr, reason)
+    assert.ok(text === '' || !stderr.includes(text))
+  }
+  const neither = await world.cli(['explain'])
+  assert.equal(neither.code, 1)
+  assert.match(neither.stderr, /specify either a request id, or --token-file/)
+})
 
-test('trust explain explains a refused request by its audit entry', long, async (t) => {
+test('trust explain explains a refused request by its audit entry', async (t) => {
   const { issuer, env, cli } = await setUp(t)
   const store = await openStore({ kind: 'sqlite', path: env.STORE.replace('sqlite:', '') })
   const entry = (
@@ -414,7 +402,7 @@ test('trust explain explains a refused request by its audit entry', long, async 
   assert.match(missing.stderr, /^1970-\S+ +req_1 +identity_not_allowed .*repository_id="42"/m)
 })
 
-test('trust explain puts claims with short names into their places', long, async (t) => {
+test('trust explain puts claims with short names into their places', async (t) => {
   const dir = tempDir(t)
   const issuer = await startIssuer(t, { alg: 'RS256', audience: AUDIENCE })
   const file = join(dir, 'trust.yaml')

@@ -15,7 +15,6 @@ import { z } from 'zod'
 import { createSecret } from '../../src/auth/token-format.ts'
 import { SERVICE } from '../../src/store/audit.ts'
 import { decide, logIn, REDIRECT_URI, startLoginService } from '../support/identity/login.ts'
-import { long } from '../support/long.ts'
 import { createMcpHost } from '../support/mcp-host.ts'
 import { assertMetadata, readProblem } from '../support/problem.ts'
 import { startService, tempDir } from '../support/service.ts'
@@ -209,7 +208,7 @@ test('the endpoints that clients without metadata assume name the real ones, whe
   }
 })
 
-test('a body that does not arrive after a rejection ends the request, and is no fault', long, async (t) => {
+test('a body that does not arrive after a rejection ends the request, and is no fault', async (t) => {
   const service = await start(t)
   const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
   socket.write(
