@@ -391,7 +391,7 @@ test('a second run at the same time removes what the first made, and both end wi
 })
 
 test('beside a server it takes a part of the quotas, and the server neither adopts nor counts what it makes', async (t) => {
-  const setting = await setUp(t, {}, { AWS_CALLS_PER_SECOND: '10' })
+  const setting = await setUp(t, { propagationMs: 5_000 }, { AWS_CALLS_PER_SECOND: '10' })
   const { env, gateway, start, store } = setting
   const server = await startServer(t, env)
   const run = start('--keys', '1', '--yes', '--json')

@@ -48,8 +48,13 @@ async function register(url: string, secret: string): Promise<Registered> {
   return (await answer.json()) as Registered
 }
 
-test('invariants 2, 3, 6: kill -9 at the first of 1,000 answers without Idempotency-Keys leaves no key unaccounted for', async (t) => {
-  const { time, now, gateway, secret, store, useKey, start } = await startWorld(t)
+/**
+ * Kills a server at the first answer of a large batch, starts another, and waits until that has no work left.
+ * @returns also the registrations that are in doubt: none if the server was faster than the kill
+ */
+async function killWhileAnswering(t: TestContext) {
+  const world = await startWorld(t)
+  const { now, gateway, secret, store, start } = world
   const first = await start()
   const requests = Array.from({ length: AGENTS }, async () => {
     const own = await register(first.url, secret)
@@ -76,8 +81,19 @@ test('invariants 2, 3, 6: kill -9 at the first of 1,000 answers without Idempote
     if (one.deliveredAt !== null)
       assert.ok(heldIds.has(one.id), `${one.id} is delivered, and no client has it`)
   }
-  assert.ok(inDoubt.length > 0, 'the server was killed before all answers were sent')
   assert.equal(gateway.account.keys.size, active.length)
+  return { ...world, held, second, inDoubt }
+}
+
+/** The attempts to kill a server before it has sent all answers. */
+const ATTEMPTS = 8
+
+test('invariants 2, 3, 6: kill -9 at the first of 1,000 answers without Idempotency-Keys leaves no key unaccounted for', async (t) => {
+  let killed = await killWhileAnswering(t)
+  for (let attempt = 1; killed.inDoubt.length === 0 && attempt < ATTEMPTS; attempt++)
+    killed = await killWhileAnswering(t)
+  const { time, now, gateway, secret, store, useKey, start, held, second, inDoubt } = killed
+  assert.ok(inDoubt.length > 0, 'each server was killed after it had sent all answers')
 
   // Of those that clients hold in doubt, some are managed, some are used, and some are neither.
   const doubtful = held.filter(({ registration_id }) => inDoubt.some(({ id }) => id === registration_id))
