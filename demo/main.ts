@@ -123,7 +123,7 @@ async function main(): Promise<void> {
   await Promise.race([until(`${publicUrl}/readyz`), serviceEnded])
   await Promise.race([poolIsFull(publicUrl), serviceEnded])
   say(
-    `firstkey is ready on ${publicUrl}, with ${POOL_SIZE} keys made beforehand, which the API accepts (POOL=free:${POOL_SIZE})`,
+    `firstkey is ready on ${publicUrl} with ${POOL_SIZE} keys made beforehand, which the API accepts (POOL=free:${POOL_SIZE})`,
   )
 
   if (provider === null) {

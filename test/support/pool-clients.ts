@@ -123,6 +123,11 @@ export class PoolClients {
         assert.ok(answer.status < 300 || FINAL.has(answer.body?.code ?? ''), JSON.stringify(answer))
         return answer
       }
+      // A use is in doubt since a kill, until it is settled within a day.
+      if ((answer?.body?.retry_after ?? 0) > LONGEST_RETRY_S) {
+        assert.equal(answer?.body?.code, 'token_uses_pending')
+        return answer
+      }
       await sleep(100)
     }
     return assert.fail(`${path} has no final response after a minute`)
@@ -146,8 +151,17 @@ export class PoolClients {
 
 interface Answer {
   readonly status: number
-  readonly body: (Partial<Held> & { readonly code?: string; readonly retryable?: boolean }) | undefined
+  readonly body:
+    | (Partial<Held> & {
+        readonly code?: string
+        readonly retryable?: boolean
+        readonly retry_after?: number
+      })
+    | undefined
 }
+
+/** The longest time after which a request is repeated (s). */
+const LONGEST_RETRY_S = 120
 
 /** The errors that end a request for good: the token is used up, or the registration was revoked or rotated by another. */
 const FINAL = new Set(['token_exhausted', 'registration_ended', 'key_replaced', 'invalid_token'])
