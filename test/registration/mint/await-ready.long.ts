@@ -29,7 +29,7 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
     const startedAt = performance.now()
     const answer = await service.register(secret, undefined, { prefer: 'wait=10' })
     const ms = performance.now() - startedAt
-    assert.ok(ms > 700 && ms < 3_000, `${ms} ms`)
+    assert.ok(ms > 700 && ms < 6_000, `${ms} ms`)
     assert.equal(answer.headers.get('preference-applied'), 'wait')
     assert.match(answer.headers.get('vary') ?? '', /prefer/i)
     const credential = await readCredential(answer)
@@ -58,17 +58,17 @@ describe('Prefer: wait, and ready', { concurrency: 4 }, () => {
   })
 
   test('requests that wait do not delay others, even in the same batch', async (t) => {
-    const service = await slowApi(t, 2_000, { env: { ...env, MINT_MODE: 'bulk' } })
+    const service = await slowApi(t, 8_000, { env: { ...env, MINT_MODE: 'bulk' } })
     const { secret } = await service.token()
     const startedAt = performance.now()
     const took = async (headers?: Record<string, string>) => {
       const { ready } = await readCredential(await service.register(secret, undefined, headers))
       return { ready, ms: performance.now() - startedAt }
     }
-    const waiting = Array.from({ length: 20 }, () => took({ prefer: 'wait=10' }))
+    const waiting = Array.from({ length: 20 }, () => took({ prefer: 'wait=20' }))
     const hurried = Array.from({ length: 20 }, () => took())
-    for (const { ready, ms } of await Promise.all(hurried)) assert.ok(ready === undefined && ms < 2_000)
-    for (const { ready, ms } of await Promise.all(waiting)) assert.ok(ready === true && ms > 2_000)
+    for (const { ready, ms } of await Promise.all(hurried)) assert.ok(ready === undefined && ms < 8_000)
+    for (const { ready, ms } of await Promise.all(waiting)) assert.ok(ready === true && ms > 8_000)
   })
 
   test('shell lines, OAuth clients and rotations report ready, too', async (t) => {
@@ -314,7 +314,7 @@ test('when the wait is over, the response says that the key is not ready yet', a
   const startedAt = performance.now()
   const answer = await service.register(secret, undefined, { prefer: 'wait=1' })
   const ms = performance.now() - startedAt
-  assert.ok(ms > 900 && ms < 1_500, `${ms} ms`)
+  assert.ok(ms > 900 && ms < 3_000, `${ms} ms`)
   assert.equal((await readCredential(answer)).ready, false)
 })
 
@@ -334,6 +334,6 @@ test('an API that hangs does not delay the response beyond the wait', async (t) 
   const startedAt = performance.now()
   const answer = await service.register(secret, undefined, { prefer: 'wait=1' })
   const ms = performance.now() - startedAt
-  assert.ok(ms < 1_500, `${ms} ms`)
+  assert.ok(ms < 3_000, `${ms} ms`)
   assert.equal((await readCredential(answer)).ready, false)
 })
