@@ -236,7 +236,7 @@ test('with API_PROBE_PATH, a key is live if the API accepts it', async (t) => {
 })
 
 test('invariant 7: rotations that an owner repeats at once, or after a refusal, cost API Gateway few looks', async (t) => {
-  const service = await startService(t, { gateway: { latency: { GetApiKey: 50 } } })
+  const service = await startService(t, { gateway: { latency: { GetApiKey: 500 } } })
   const own = await registered(service)
   const looks = () => service.gateway.answers['GetApiKey']?.[200] ?? 0
   const flood = () => Promise.all(Array.from({ length: 10 }, () => rotate(service, own)))
