@@ -139,7 +139,11 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
       mustBeInTime(made, signal)
       return lowPriorityApiGateway.importKeys(keys, signal)
     }
-    let result = await importAll()
+    let result = await importAll().catch((error: unknown) => {
+      // A proxy on the way may answer 429 for an import that takes effect. There is time to look.
+      const isThrottled = error instanceof ServiceError && error.code === 'upstream_throttled'
+      throw isThrottled ? asPossible(error) : error
+    })
     let isFirst = true
     for (const pause of REPEAT_AFTER_MS) {
       if (result.outcome !== 'unclear' || !(await pauseFor(pause, signal))) break
