@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { defaultGatewayOptions } from '../../emulator/options.ts'
 import { createApiGateway } from '../../src/aws/api-gateway.ts'
 import { createLogger } from '../../src/log.ts'
 import { testGateway } from '../support/service.ts'
 
-test('an import of low priority that waits for the pace does not hold up the changes of registrations', async (t) => {
+/** Opens a gateway with a pace of five calls a second. */
+async function pacedAccess(t: TestContext) {
   const gateway = await testGateway(t)
   process.env['AWS_ACCESS_KEY_ID'] = defaultGatewayOptions.accessKeyId
   process.env['AWS_SECRET_ACCESS_KEY'] = defaultGatewayOptions.secretAccessKey
@@ -14,6 +15,11 @@ test('an import of low priority that waits for the pace does not hold up the cha
     ...{ callsPerSecond: 5, observeDate: () => undefined, log: createLogger('silent') },
   })
   t.after(() => access.close())
+  return { gateway, access }
+}
+
+test('an import of low priority that waits for the pace does not hold up the changes of registrations', async (t) => {
+  const { access } = await pacedAccess(t)
   const signal = AbortSignal.timeout(30_000)
   const keyNamed = (name: string) => [
     { name, description: '', usagePlanId: 'demogold', value: `${name}${'x'.repeat(40)}` },
@@ -28,14 +34,7 @@ test('an import of low priority that waits for the pace does not hold up the cha
 })
 
 test('an import of low priority for which there is no quota in time has made no key', async (t) => {
-  const gateway = await testGateway(t)
-  process.env['AWS_ACCESS_KEY_ID'] = defaultGatewayOptions.accessKeyId
-  process.env['AWS_SECRET_ACCESS_KEY'] = defaultGatewayOptions.secretAccessKey
-  const access = createApiGateway({
-    ...{ region: defaultGatewayOptions.region, endpoint: gateway.url, callTimeoutMs: 5_000 },
-    ...{ callsPerSecond: 5, observeDate: () => undefined, log: createLogger('silent') },
-  })
-  t.after(() => access.close())
+  const { gateway, access } = await pacedAccess(t)
   await Promise.all(
     Array.from({ length: 19 }, () => access.apiGateway.findKeys('none', AbortSignal.timeout(30_000))),
   )

@@ -116,24 +116,12 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
       else warming.push({ ...held, since: key.state === 'warming' ? key.changedAt : clock() })
     }
     const making = new Set(keys.filter(({ state }) => state === 'making').map(({ id }) => id))
-    const made = warming.filter(({ id }) => making.has(id))
-    const moved = await startWarming(made)
+    await warm.begin(warming.filter(({ id }) => making.has(id)))
     shelf.add(ready)
-    warm.add(warming.filter((key) => !making.has(key.id) || moved.has(key.id)))
+    warm.add(warming.filter(({ id }) => !making.has(id)))
     const count = ready.length + warming.length
     if (count > 0) log.info({ count, ready: ready.length }, 'keys of the pool taken over')
     return discard(faulty, 'keys of the pool that do not work are discarded')
-  }
-
-  async function startWarming(made: readonly WarmingKey[]): Promise<Set<string>> {
-    if (made.length === 0) return new Set()
-    const changes = made.map(({ id, apiKeyId }) => ({
-      id,
-      apiKeyId,
-      to: 'warming' as const,
-      seenWorking: false,
-    }))
-    return store.advancePoolKeys(changes, owner, clock())
   }
 
   /** Discards keys that the look shows disabled, detached or gone. Those on their way out to a request are left to it. */

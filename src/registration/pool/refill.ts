@@ -203,12 +203,9 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
     const { id, usagePlanId } = key
     const attachment = { keyId: apiKeyId, keyName: keyNamePrefix([id]), usagePlanId, check: true }
     await lowPriorityApiGateway.attachKey(attachment, signal)
-    const now = clock()
-    const change = { id, apiKeyId, to: 'warming' as const, seenWorking: false }
-    const moved = await store.advancePoolKeys([change], owner, now)
+    const moved = await warm.begin([{ ...key, apiKeyId, since: clock() }])
     making.delete(id)
-    if (moved.has(id)) warm.add([{ ...key, apiKeyId, since: now }])
-    else await deleteUnrecorded(deps, [{ ...key, apiKeyId }], signal)
+    if (!moved.has(id)) await deleteUnrecorded(deps, [{ ...key, apiKeyId }], signal)
   }
 
   return {

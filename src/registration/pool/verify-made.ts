@@ -33,7 +33,7 @@ export interface VerifyDeps
  * @throws ServiceError of the store, and of API Gateway
  */
 export async function verifyMade(deps: VerifyDeps, look: Look, signal: AbortSignal): Promise<number> {
-  const { store, owner, clock, timing, warm, making, importBreaker, log } = deps
+  const { clock, timing, warm, making, importBreaker, log } = deps
   const now = clock()
   const made = [...making.values()].filter((key) => key.importedAt !== null && look.covers(key.id))
   const {
@@ -45,18 +45,12 @@ export async function verifyMade(deps: VerifyDeps, look: Look, signal: AbortSign
   )
   const found = works.flatMap((key) => {
     const apiKeyId = look.keys.get(key.id)?.id
-    return apiKeyId === undefined ? [] : [{ ...key, apiKeyId, since: now }]
+    const { of: _of, importedAt: _at, ...own } = key
+    return apiKeyId === undefined ? [] : [{ ...own, apiKeyId, since: now }]
   })
   if (found.length > 0) {
-    const changes = found.map(({ id, apiKeyId }) => ({
-      id,
-      apiKeyId,
-      to: 'warming' as const,
-      seenWorking: false,
-    }))
-    const moved = await store.advancePoolKeys(changes, owner, now)
+    const moved = await warm.begin(found)
     for (const { id } of found) making.delete(id)
-    warm.add(found.filter(({ id }) => moved.has(id)).map(({ of: _of, importedAt: _at, ...key }) => key))
     await deleteUnrecorded(
       deps,
       found.filter(({ id }) => !moved.has(id)),

@@ -10,6 +10,12 @@ export interface WarmingKey extends Omit<HeldKey, 'seenWorking'> {
 
 /** The keys whose values this process has, until they count as working. */
 export interface WarmKeys {
+  /**
+   * Records keys that were being made as `warming`, and adds those.
+   * @returns the ids of those that moved: the others are not held any more
+   * @throws ServiceError of the store
+   */
+  begin(keys: readonly WarmingKey[]): Promise<Set<string>>
   /** Adds keys, unless they are here. */
   add(keys: readonly WarmingKey[]): void
   has(id: string): boolean
@@ -133,15 +139,29 @@ export function createWarmKeys(
     }
   }
 
+  function add(added: readonly WarmingKey[]): void {
+    for (const key of added) {
+      if (keys.has(key.id)) continue
+      const startedAt = performance.now() - Math.max(0, clock() - key.since)
+      keys.set(key.id, { key, startedAt, accepted: 0, probes: 0, isRejected: false, nextAt: 0 })
+    }
+    schedule()
+  }
+
   return {
-    add(added) {
-      for (const key of added) {
-        if (keys.has(key.id)) continue
-        const startedAt = performance.now() - Math.max(0, clock() - key.since)
-        keys.set(key.id, { key, startedAt, accepted: 0, probes: 0, isRejected: false, nextAt: 0 })
-      }
-      schedule()
+    async begin(made) {
+      if (made.length === 0) return new Set()
+      const changes = made.map(({ id, apiKeyId }) => ({
+        id,
+        apiKeyId,
+        to: 'warming' as const,
+        seenWorking: false,
+      }))
+      const moved = await store.advancePoolKeys(changes, shelf.owner, clock())
+      add(made.filter(({ id }) => moved.has(id)))
+      return moved
     },
+    add,
     has: (id) => keys.has(id),
     list: () => [...keys.values()].map(({ key }) => key),
     remove(ids) {
