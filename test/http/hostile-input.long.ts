@@ -102,7 +102,7 @@ const repeated = (piece: string, size: number) => piece.repeat(size / piece.leng
  */
 async function cost(work: () => unknown, enough: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY
-  for (let run = 0; run < 15 && least > enough; run++) {
+  for (let run = 0; run < 15 && least >= enough; run++) {
     const before = process.cpuUsage()
     await work()
     const { user, system } = process.cpuUsage(before)
