@@ -1,4 +1,3 @@
-import { Agent, get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { register } from './agents.ts'
 import { exchange } from './exchange.ts'
@@ -23,13 +22,7 @@ const WARM_UP = 100
 
 /** Calls the API without a key a few times, so that no agent waits until this program is compiled. */
 export async function warmUp(apiUrl: string): Promise<void> {
-  const url = new URL(apiUrl)
-  const agent = new Agent({ keepAlive: true })
-  for (let n = 0; n < WARM_UP; n++) {
-    await exchange(url, `GET ${url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\nConnection: close\r\n\r\n`)
-    await statusOf(agent, apiUrl, 'none')
-  }
-  agent.destroy()
+  for (let n = 0; n < WARM_UP; n++) await statusOf(apiUrl, 'none')
 }
 
 /** Registers agents at the same time. Each calls the API as soon as it has its key, again and again until it is let in. */
@@ -38,28 +31,20 @@ export async function useAtOnce(
   secret: string,
   apiUrl: string,
 ): Promise<FirstUse[]> {
-  const agent = new Agent({ keepAlive: true })
   const all = urls.map(async (url) => {
     const { sentAt, endedAt, text } = await register(url, secret)
     const key = text.match(/"api_key_value":"([^"]+)"/)?.[1]
-    const opened = key === undefined ? { ms: undefined, tries: 0 } : await open(agent, apiUrl, key, sentAt)
+    const opened = key === undefined ? { ms: undefined, tries: 0 } : await open(apiUrl, key, sentAt)
     const keyId = text.match(/"api_key_id":"([^"]+)"/)?.[1]
     const { timeOrigin } = performance
     return { ...opened, keyId, sentAt: timeOrigin + sentAt, answeredAt: timeOrigin + endedAt }
   })
-  const uses = await Promise.all(all)
-  agent.destroy()
-  return uses
+  return Promise.all(all)
 }
 
-async function open(
-  agent: Agent,
-  apiUrl: string,
-  key: string,
-  since: number,
-): Promise<Pick<FirstUse, 'ms' | 'tries'>> {
+async function open(apiUrl: string, key: string, since: number): Promise<Pick<FirstUse, 'ms' | 'tries'>> {
   for (let tries = 1; ; tries++) {
-    const status = await statusOf(agent, apiUrl, key)
+    const status = await statusOf(apiUrl, key)
     const ms = performance.now() - since
     if (status === 200) return { ms, tries }
     if (ms > PATIENCE_MS) return { ms: undefined, tries }
@@ -68,11 +53,11 @@ async function open(
 }
 
 /** @returns 0: no response */
-function statusOf(agent: Agent, url: string, key: string): Promise<number> {
-  return new Promise((resolve) => {
-    get(url, { agent, headers: { 'x-api-key': key } }, (response) => {
-      response.resume()
-      response.once('close', () => resolve(response.statusCode ?? 0))
-    }).once('error', () => resolve(0))
-  })
+async function statusOf(apiUrl: string, key: string): Promise<number> {
+  const url = new URL(apiUrl)
+  const { text } = await exchange(
+    url,
+    `GET ${url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\nX-Api-Key: ${key}\r\nConnection: close\r\n\r\n`,
+  )
+  return Number(text.match(/^HTTP\/1\.1 (\d{3})/)?.[1] ?? 0)
 }

@@ -13,6 +13,7 @@ import type { Config } from '../config.ts'
 import { linksOf } from '../discovery/links.ts'
 import { ServiceError } from '../errors.ts'
 import { createCors } from './cors.ts'
+import { holdConnections } from './hold-connections.ts'
 import { createClientErrorHandler, faultOfHead, READ_LIMIT } from './malformed-requests.ts'
 import { sendProblem } from './problem.ts'
 import { compileValidator, readBodies } from './read-body.ts'
@@ -75,6 +76,7 @@ export function createHttpServer(
     },
     clientErrorHandler: createClientErrorHandler({ log, publicUrl, owed, corsHeaders }),
   })
+  holdConnections(app)
   app.server.maxHeadersCount = 0 // Node.js would drop the rest without a word; a hook below counts them.
   // Expectations other than 100-continue are ignored, as RFC 9110 allows; Node.js would send a bare 417.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
