@@ -37,8 +37,11 @@ export interface NewKey {
   readonly tags?: Record<string, string> | undefined
 }
 
-/** Names are indexed by this many leading characters, so that a prefix search does not scan every key. */
-const INDEXED_LENGTH = 12
+/**
+ * Names are indexed by these numbers of leading characters, so that a search by prefix scans few keys: of firstkey's names, 12
+ * tell stores apart, and 20 the groups of keys that are looked for together.
+ */
+const INDEXED_LENGTHS = [20, 12]
 
 /** The answer of GetAccount. */
 export interface AccountSettings {
@@ -154,23 +157,27 @@ export class Account {
 
   /** Returns the keys whose name starts with `prefix`, oldest first; then the deleted ones that are not forgotten. */
   keysNamed(prefix: string): ApiKey[] {
-    const start = prefix.slice(0, INDEXED_LENGTH)
+    const length = INDEXED_LENGTHS.find((one) => one <= prefix.length)
     const candidates =
-      prefix.length < INDEXED_LENGTH ? this.keys.values() : (this.#byNameStart.get(start) ?? [])
+      length === undefined ? this.keys.values() : (this.#byNameStart.get(prefix.slice(0, length)) ?? [])
     return [...candidates, ...this.deletedKeys()].filter((key) => key.name.startsWith(prefix))
   }
 
   #indexName(key: ApiKey): void {
-    const start = key.name.slice(0, INDEXED_LENGTH)
-    const keys = this.#byNameStart.get(start) ?? new Set()
-    this.#byNameStart.set(start, keys.add(key))
+    for (const length of INDEXED_LENGTHS) {
+      const start = key.name.slice(0, length)
+      const keys = this.#byNameStart.get(start) ?? new Set()
+      this.#byNameStart.set(start, keys.add(key))
+    }
   }
 
   #forgetName(key: ApiKey): void {
-    const start = key.name.slice(0, INDEXED_LENGTH)
-    const keys = this.#byNameStart.get(start)
-    keys?.delete(key)
-    if (keys?.size === 0) this.#byNameStart.delete(start)
+    for (const length of INDEXED_LENGTHS) {
+      const start = key.name.slice(0, length)
+      const keys = this.#byNameStart.get(start)
+      keys?.delete(key)
+      if (keys?.size === 0) this.#byNameStart.delete(start)
+    }
   }
 
   plan(id: string): UsagePlan {
