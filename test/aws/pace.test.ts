@@ -134,7 +134,8 @@ test(
     const before = order.length
     const work = Array.from({ length: 9 }, () => pace.turn('GetApiKey', 'high').then(() => order.push('r')))
     await Promise.all([...polls, ...work])
-    assert.match(order.slice(before).join(''), /^b{0,3}(?:rrrb){3}b*$/)
+    // A turn of the background work may be due already.
+    assert.match(order.slice(before).join(''), /^b{0,3}r{1,3}b(?:rrrb){2}r{0,2}b*$/)
   },
 )
 
