@@ -30,7 +30,7 @@ test(
   long,
   async (t) => {
     const service = await startService(t, {
-      env: { REGISTER_TIMEOUT_MS: '1000' },
+      env: { MINT_MODE: 'single', REGISTER_TIMEOUT_MS: '1000' },
       gateway: { latency: { CreateUsagePlanKey: 2_000 } },
     })
     const { secret } = await service.token()

@@ -102,7 +102,7 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
 
   /** The time until a new request of this token is minted (ms). An estimate that is rather too short. */
   function expectedMs(tokenId: string): number {
-    if (active.size === 0) return 0
+    if (active.size === 0 && queue.size() === 0) return 0
     const ahead = queue.ahead(tokenId)
     if (!usesImports()) return (ahead + 1) * singleMs
     const { limit, expectedMs } = mintDeps.batchSize
