@@ -100,9 +100,11 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
   }
   const usesImports = () => config.mintMode !== 'single' && mintDeps.importBreaker.isClosed()
 
+  const isIdle = () => queue.size() === 0 && active.size === 0
+
   /** The time until a new request of this token is minted (ms). An estimate that is rather too short. */
   function expectedMs(tokenId: string): number {
-    if (active.size === 0 && queue.size() === 0) return 0
+    if (isIdle()) return 0
     const ahead = queue.ahead(tokenId)
     if (!usesImports()) return (ahead + 1) * singleMs
     const { limit, expectedMs } = mintDeps.batchSize
@@ -257,7 +259,7 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
       const oldestAt = queue.heads().reduce((oldest, { admittedAt }) => Math.min(oldest, admittedAt), now)
       return { length: queue.size(), oldestMs: now - oldestAt }
     },
-    isIdle: () => queue.size() === 0 && active.size === 0,
+    isIdle,
     async settled() {
       while (active.size > 0 || tasks.size > 0) {
         await Promise.allSettled([...running, ...tasks])
