@@ -8,14 +8,21 @@ import { createLogger } from '../../src/log.ts'
 
 const REQUEST = 'GET / HTTP/1.1\r\nhost: keys.example.com\r\nconnection: close\r\n\r\n'
 
-/** Starts a server that notes how many requests it reads in each turn of the event loop. */
-async function startServer(t: TestContext) {
+/**
+ * Starts a server that notes how many requests it reads in each turn of the event loop.
+ * @param onRequest called with the number of the connections that were accepted so far
+ */
+async function startServer(t: TestContext, onRequest = (_accepted: number): void => undefined) {
   const app = createHttpServer(
     { publicUrl: 'http://127.0.0.1', gatewayStage: null, corsOrigins: [] },
     createLogger('silent'),
   )
   const turns: number[] = []
   let isNewTurn = true
+  let accepted = 0
+  app.server.on('connection', () => {
+    accepted += 1
+  })
   app.addHook('onRequest', async () => {
     if (isNewTurn) {
       isNewTurn = false
@@ -25,9 +32,10 @@ async function startServer(t: TestContext) {
       })
     }
     turns.push((turns.pop() ?? 0) + 1)
+    onRequest(accepted)
   })
   app.get('/', async () => 'served')
-  const { hostname, port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
+  const { hostname, port } = new URL(await app.listen({ host: '127.0.0.1', port: 0, backlog: 1_024 }))
   t.after(() => app.close())
   const open = () => connect({ host: hostname, port: Number(port) })
   return { app, turns, open }
@@ -52,6 +60,24 @@ test('requests of connections that come together are read together', async (t) =
   for (const answer of await Promise.all(answers)) assert.match(answer, /^HTTP\/1\.1 200 .*served$/s)
   // Without this, Node.js would read one in each of 50 turns.
   assert.ok(turns.length < 10, `read in turns: ${turns}`)
+})
+
+test('of many connections a few are read at once, and others are accepted before more are read', async (t) => {
+  const acceptedBefore: number[] = []
+  const { turns, open } = await startServer(t, (accepted) => {
+    acceptedBefore.push(accepted)
+    const end = performance.now() + 1
+    while (performance.now() < end); // Serving a request takes a while.
+  })
+  const answers = Array.from({ length: 1_000 }, () => {
+    const socket = open()
+    socket.write(REQUEST)
+    return answerOf(socket)
+  })
+  for (const answer of await Promise.all(answers)) assert.match(answer, /^HTTP\/1\.1 200 .*served$/s)
+  assert.ok(Math.max(...turns) <= 50, `read in turns: ${turns}`)
+  // 150 requests take 150 ms, in which a new connection would wait in the queue of the operating system.
+  assert.equal(acceptedBefore[150], 1_000)
 })
 
 test('connections that keep coming do not delay the first', async (t) => {
