@@ -4,10 +4,11 @@
 import { cpus } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { type FirstUse, useAtOnce, warmUp } from './first-use.ts'
+import { type FirstUse, useAtOnce } from './first-use.ts'
 import { percentile } from './percentile.ts'
 import { type BenchProcess, startProcess } from './process.ts'
 import { firstkey, type Pooled, plain, pooled, type Subject } from './subjects.ts'
+import { warmUp } from './warm-up.ts'
 
 const SIZES = [1, 10, 50, 200]
 const PROPAGATION_MS = 30_000
@@ -61,7 +62,7 @@ for (const [name, start] of Object.entries(subjects)) {
   const [url = ''] = subject.urls
   const secret = subject.secret()
   const apiUrl = `${gateway.url}/execute-api/demo/prod/hello`
-  await warmUp(apiUrl)
+  await warmUp(gateway.url)
   for (const agents of sizes) {
     await settled(gateway, subject)
     const urls = Array.from({ length: agents }, () => url)

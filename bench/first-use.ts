@@ -18,12 +18,6 @@ export interface FirstUse {
 /** The time after which an agent sends a refused request again (ms). */
 const RETRY_MS = 250
 const PATIENCE_MS = 90_000
-const WARM_UP = 100
-
-/** Calls the API without a key a few times, so that no agent waits until this program is compiled. */
-export async function warmUp(apiUrl: string): Promise<void> {
-  for (let n = 0; n < WARM_UP; n++) await statusOf(apiUrl, 'none')
-}
 
 /** Registers agents at the same time. Each calls the API as soon as it has its key, again and again until it is let in. */
 export async function useAtOnce(
@@ -52,8 +46,8 @@ async function open(apiUrl: string, key: string, since: number): Promise<Pick<Fi
   }
 }
 
-/** @returns 0: no response */
-async function statusOf(apiUrl: string, key: string): Promise<number> {
+/** Calls the API. @returns 0: no response */
+export async function statusOf(apiUrl: string, key: string): Promise<number> {
   const url = new URL(apiUrl)
   const { text } = await exchange(
     url,

@@ -4,6 +4,7 @@ import { letLoose, type Outcome } from './agents.ts'
 import { type BenchProcess, startProcess } from './process.ts'
 import type { StartSubject } from './subjects.ts'
 import { sum } from './sum.ts'
+import { warmUp } from './warm-up.ts'
 
 const GOOD_MS = 5_000
 /** The number of measurements, one after the other, of one agent alone. A single one would depend on random latency. */
@@ -37,6 +38,7 @@ export async function measure(name: string, start: StartSubject, agents: number)
   const gateway = await startProcess('emulator/main.ts', ['--port', '0', '--quotas', '--latency'], {})
   const subject = await start(gateway)
   const secret = subject.secret()
+  await warmUp(gateway.url)
   // Lets the start-up finish. The subject has not registered anything yet.
   await sleep(2_000)
   const before = await readState(gateway)
