@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { type FirstUse, useAtOnce } from './first-use.ts'
 import { percentile } from './percentile.ts'
 import { type BenchProcess, startProcess } from './process.ts'
+import { apiUrlOf } from './server.ts'
 import { firstkey, type Pooled, plain, pooled, type Subject } from './subjects.ts'
 import { warmUp } from './warm-up.ts'
 
@@ -61,7 +62,7 @@ for (const [name, start] of Object.entries(subjects)) {
   const subject = await start(gateway)
   const [url = ''] = subject.urls
   const secret = subject.secret()
-  const apiUrl = `${gateway.url}/execute-api/demo/prod/hello`
+  const apiUrl = apiUrlOf(gateway.url)
   await warmUp(gateway.url)
   for (const agents of sizes) {
     await settled(gateway, subject)

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { letLoose, type Outcome } from './agents.ts'
 import { type BenchProcess, startProcess } from './process.ts'
+import { apiUrlOf } from './server.ts'
 import type { StartSubject } from './subjects.ts'
 import { sum } from './sum.ts'
 import { warmUp } from './warm-up.ts'
@@ -91,7 +92,7 @@ export async function measure(name: string, start: StartSubject, agents: number)
 
 async function opens(gatewayUrl: string, { key }: Outcome): Promise<boolean> {
   if (key === undefined) return false
-  const response = await fetch(`${gatewayUrl}/execute-api/demo/prod/hello`, { headers: { 'x-api-key': key } })
+  const response = await fetch(apiUrlOf(gatewayUrl), { headers: { 'x-api-key': key } })
   await response.arrayBuffer()
   return response.status === 200
 }

@@ -31,6 +31,9 @@ export function gatewayEnv(gatewayUrl: string): Record<string, string> {
   }
 }
 
+/** Returns the URL of the protected API behind an emulator. */
+export const apiUrlOf = (gatewayUrl: string): string => `${gatewayUrl}/execute-api/demo/prod/hello`
+
 /** Starts the service as a separate process on SQLite, its durable default store, in a temporary folder. */
 export async function startBenchServer(
   gatewayUrl: string,
@@ -43,7 +46,7 @@ export async function startBenchServer(
     PATH: process.env['PATH'],
     HOME: dir,
     ...gatewayEnv(gatewayUrl),
-    API_BASE_URL: `${gatewayUrl}/execute-api/demo/prod/hello`,
+    API_BASE_URL: apiUrlOf(gatewayUrl),
     STORE: `sqlite:${storeFile}`,
     RATE_LIMIT_PER_IP: '0',
     PORT: String(port),

@@ -1,5 +1,6 @@
 import { register } from './agents.ts'
 import { statusOf } from './first-use.ts'
+import { apiUrlOf } from './server.ts'
 
 const ROUNDS = 40
 const AGENTS = 50
@@ -12,7 +13,7 @@ export async function warmUp(gatewayUrl: string): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     const agents = Array.from({ length: AGENTS }, async () => {
       await register(gatewayUrl, 'none')
-      await statusOf(`${gatewayUrl}/execute-api/demo/prod/hello`, 'none')
+      await statusOf(apiUrlOf(gatewayUrl), 'none')
     })
     await Promise.all(agents)
   }
