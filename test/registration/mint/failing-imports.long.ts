@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { FaultOrder } from '../../../emulator/faults.ts'
 import type { OperationName } from '../../../emulator/operation-names.ts'
+import { defaultTiming } from '../../../src/registration/timing.ts'
 import {
   assertInvariants,
   fastTiming,
@@ -147,7 +148,9 @@ test('an import that is too large is split until its parts are small enough', as
 })
 
 test('if API Gateway fails as a whole, a batch of many costs few calls', async (t) => {
-  const service = await start(t, { env: { MINT_MODE: 'bulk' } })
+  // No probe within the burst: on a busy machine it takes longer to arrive than the fault takes to be found.
+  const timing = { ...fastTiming, faultProbe: defaultTiming.faultProbe }
+  const service = await start(t, { env: { MINT_MODE: 'bulk' }, timing })
   const { secret, token } = await service.token()
   const calls = countCalls(service)
   for (const operation of ['ImportApiKeys', 'CreateApiKey'] as const)
@@ -157,8 +160,9 @@ test('if API Gateway fails as a whole, a batch of many costs few calls', async (
     assert.ok(answer.headers.has('retry-after'))
     assert.equal((await readProblem(answer)).code, 'upstream_unavailable')
   }
-  // The first request of a burst may be a batch of its own.
-  assert.ok(calls('ImportApiKeys') <= 12, `${calls('ImportApiKeys')} imports`)
+  // The fault stands after three failures, each of three tries. At worst the burst comes as two and the rest: each of the two
+  // batches is tried whole, then two of the first alone, and one of the second.
+  assert.ok(calls('ImportApiKeys') <= 15, `${calls('ImportApiKeys')} imports`)
   assert.ok(calls('CreateApiKey') <= 9, `${calls('CreateApiKey')} single calls`)
   await runJobsUntilIdle(service)
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 0)
