@@ -99,10 +99,11 @@ export async function createDeps(
     ...{ store, deliveries, clock, clockCheck, timing, log, config, isInFlight },
   })
   const core = { config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, keyProbe }
+  const { hasSpareCalls } = access
   const shared = {
     ...core,
     ...{ clockCheck, leases, deliveries, standingFaults },
-    ...{ planLimits, tokenUses, meter },
+    ...{ planLimits, tokenUses, meter, hasSpareCalls },
     pool: await createPoolOf(config, { ...core, isBusy: () => !mintQueue.isIdle() }),
   }
   const mintQueue: MintQueue = createMintQueue(shared)

@@ -91,6 +91,8 @@ export interface ApiGatewayAccess {
   readonly lowPriorityApiGateway: ApiGateway
   /** For what owners ask for: it uses only what both leave over, at a rate of its own. */
   readonly queryApiGateway: Pick<ApiGateway, 'findPlansOf' | 'hasPlan' | 'readKey' | 'readUsage'>
+  /** Reports whether the quotas leave calls to spare now: work that can wait would not have to. */
+  hasSpareCalls(): boolean
   close(): void
 }
 
@@ -147,6 +149,7 @@ export function createApiGateway(options: AccessOptions): ApiGatewayAccess {
       setRemaining: registration.calls.setRemaining,
     },
     queryApiGateway: query.calls,
+    hasSpareCalls: () => pace.waitFor('ImportApiKeys', 'low') === 0,
     close() {
       for (const { client } of [registration, lowPriorityApiGateway, query]) client.destroy()
       paid?.destroy()

@@ -27,6 +27,8 @@ export interface RegistrationDeps {
   readonly apiGateway: ApiGateway
   /** API Gateway for work that no caller waits for: its calls let those of registrations go first. */
   readonly lowPriorityApiGateway: ApiGateway
+  /** Reports whether the quotas of API Gateway leave calls to spare now: work that can wait would not have to. */
+  readonly hasSpareCalls: () => boolean
   readonly clock: Clock
   readonly clockCheck: Pick<ClockCheck, 'certainNow' | 'ahead'>
   readonly timing: Timing

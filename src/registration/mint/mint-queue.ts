@@ -39,12 +39,14 @@ const GROW_BY_MOST = 1_000
 /** A batch that takes longer than this (ms) does not delay the next one, as far as API Gateway allows it. */
 const SLOW_MS = 3_000
 const MOST_AT_ONCE = 4
+/** While the keys of earlier batches are checked, an import of so many requests or more leaves if there are calls to spare. */
+const EARLY_SIZE = 8
 /**
- * The import of a batch leaves while the keys of earlier ones are checked, if it has so many requests, and is this large a part
- * of them. Smaller ones wait for callers that were just answered and come again: the account's quota demands few batches.
+ * Without calls to spare it takes so many, and this large a part of the earlier ones. Fewer wait for callers that were just
+ * answered and come again: the account's quotas demand few batches.
  */
-const EARLY_SIZE = 100
-const EARLY_PART = 1 / 2
+const EARLY_SIZE_SPARING = 100
+const EARLY_PART_SPARING = 1 / 2
 /** In a storm of requests the event loop may not turn for seconds. So many start without a turn after so long (ms). */
 const STORM_SIZE = 500
 const OVERDUE_MS = 100
@@ -121,7 +123,8 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     if (others.some(({ stage }) => stage === 'importing')) return false
     const size = queue.size() + (growing?.requests.length ?? 0)
     const largest = Math.max(...others.map(({ requests }) => requests.length))
-    return size >= Math.max(EARLY_SIZE, EARLY_PART * largest)
+    if (deps.hasSpareCalls()) return size >= EARLY_SIZE
+    return size >= Math.max(EARLY_SIZE_SPARING, EARLY_PART_SPARING * largest)
   }
 
   /** Starts batches in the next turn of the event loop: requests that arrived together are served together. */

@@ -157,3 +157,29 @@ test(
     assert.ok((secondImport ?? 0) < moments.indexOf('GetApiKeys effective'), 'it leaves during the check')
   },
 )
+
+for (const { perSecond, leaves } of [
+  { perSecond: '0', leaves: 'leaves while the keys before it are checked, if there are calls to spare' },
+  { perSecond: '1', leaves: 'waits for the check of the keys before it, if there are no calls to spare' },
+])
+  test(`the import of a small batch ${leaves}`, long, async (t) => {
+    const { register, token, gateway } = await startService(t, {
+      env: { MINT_MODE: 'bulk', AWS_CALLS_PER_SECOND: perSecond },
+      gateway: { latency: { GetApiKeys: 1_000 } },
+    })
+    const { secret } = await token()
+    const moments: string[] = []
+    const checking = new Promise<void>((resolve) => {
+      gateway.onCall = (operation, moment) => {
+        moments.push(`${operation} ${moment}`)
+        if (operation === 'GetApiKeys') resolve()
+      }
+    })
+    const first = register(secret)
+    await checking
+    const answers = await Promise.all([first, ...Array.from({ length: 30 }, () => register(secret))])
+    assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([201]))
+    const [, second] = moments.flatMap((one, i) => (one === 'ImportApiKeys arrived' ? i : []))
+    assert.ok(second !== undefined)
+    assert.equal(second < moments.indexOf('GetApiKeys effective'), perSecond === '0')
+  })
