@@ -28,7 +28,7 @@ COPY src ./src
 # Without configuration the server loads every module and then refuses to start. That is enough to fill the cache.
 RUN ln -s /app/src/cli/main.ts /usr/local/bin/firstkey \
  && firstkey --help > /dev/null \
- && { node --max-semi-space-size=12 src/start.js 2> /dev/null || true; } \
+ && { node --max-semi-space-size=4 src/start.js 2> /dev/null || true; } \
  && install -d -o node -g node -m 700 /data
 USER node
 VOLUME /data
@@ -36,4 +36,4 @@ EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT?.trim() || 3000}/livez`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=12", "src/start.js"]
+CMD ["node", "--max-semi-space-size=4", "src/start.js"]
