@@ -40,7 +40,7 @@ test('a full queue drops only the newest request of the token with the most requ
 test('requests beyond QUEUE_MAX are rejected with overloaded and Retry-After, and spend no use', async (t) => {
   const { register, token, deps, gateway } = await startService(t, {
     env: { QUEUE_MAX: '5' },
-    gateway: { latency: { CreateApiKey: 500 } },
+    gateway: { latency: { CreateApiKey: 500, ImportApiKeys: 500 } },
   })
   const { secret, token: issued } = await token()
   const answers = await Promise.all(Array.from({ length: 20 }, () => register(secret)))
