@@ -3,6 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Gateway } from '../../../emulator/gateway.ts'
+import type { OperationName } from '../../../emulator/operation-names.ts'
 import { createFairQueue } from '../../../src/registration/fair-queue.ts'
 import { long } from '../../support/long.ts'
 import { readProblem } from '../../support/problem.ts'
@@ -127,6 +129,24 @@ test(
   },
 )
 
+/** Records the moments of all calls. `reached` resolves with the first of an operation. */
+function watchUntil(gateway: Gateway, awaited: OperationName) {
+  const moments: string[] = []
+  const { promise: reached, resolve } = Promise.withResolvers<void>()
+  gateway.onCall = (operation, moment) => {
+    moments.push(`${operation} ${moment}`)
+    if (operation === awaited) resolve()
+  }
+  return { moments, reached }
+}
+
+/** Reports whether the second import left before the keys of the first were checked. */
+function leftDuringCheck(moments: readonly string[]): boolean {
+  const [, second] = moments.flatMap((one, i) => (one === 'ImportApiKeys arrived' ? i : []))
+  assert.ok(second !== undefined, 'there are two imports')
+  return second < moments.indexOf('GetApiKeys effective')
+}
+
 test(
   'a batch grows while the import before it runs, and its own leaves before the keys of that are checked',
   long,
@@ -136,15 +156,9 @@ test(
       gateway: { latency: { ImportApiKeys: 3_000, GetApiKeys: 1_000 } },
     })
     const { secret } = await token()
-    const moments: string[] = []
-    const importing = new Promise<void>((resolve) => {
-      gateway.onCall = (operation, moment) => {
-        moments.push(`${operation} ${moment}`)
-        if (operation === 'ImportApiKeys') resolve()
-      }
-    })
+    const { moments, reached } = watchUntil(gateway, 'ImportApiKeys')
     const first = register(secret)
-    await importing
+    await reached
     const burst = Array.from({ length: 600 }, () => register(secret))
     const pending = async () =>
       (await deps.store.listRegistrations({ status: 'pending', limit: 1_000 })).length > 1
@@ -153,8 +167,7 @@ test(
     const statuses = (await Promise.all([first, ...burst])).map(({ status }) => status)
     assert.deepEqual(new Set(statuses), new Set([201]))
     assert.equal(gateway.account.keys.size, 601)
-    const [, secondImport] = moments.flatMap((one, i) => (one === 'ImportApiKeys arrived' ? i : []))
-    assert.ok((secondImport ?? 0) < moments.indexOf('GetApiKeys effective'), 'it leaves during the check')
+    assert.ok(leftDuringCheck(moments), 'it leaves during the check')
   },
 )
 
@@ -168,18 +181,10 @@ for (const { perSecond, leaves } of [
       gateway: { latency: { GetApiKeys: 1_000 } },
     })
     const { secret } = await token()
-    const moments: string[] = []
-    const checking = new Promise<void>((resolve) => {
-      gateway.onCall = (operation, moment) => {
-        moments.push(`${operation} ${moment}`)
-        if (operation === 'GetApiKeys') resolve()
-      }
-    })
+    const { moments, reached } = watchUntil(gateway, 'GetApiKeys')
     const first = register(secret)
-    await checking
+    await reached
     const answers = await Promise.all([first, ...Array.from({ length: 30 }, () => register(secret))])
     assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([201]))
-    const [, second] = moments.flatMap((one, i) => (one === 'ImportApiKeys arrived' ? i : []))
-    assert.ok(second !== undefined)
-    assert.equal(second < moments.indexOf('GetApiKeys effective'), perSecond === '0')
+    assert.equal(leftDuringCheck(moments), perSecond === '0')
   })
