@@ -99,11 +99,10 @@ export async function createDeps(
     ...{ store, deliveries, clock, clockCheck, timing, log, config, isInFlight },
   })
   const core = { config, log, clock, store, apiGateway, lowPriorityApiGateway, timing, keyProbe }
-  const { hasSpareCalls } = access
   const shared = {
     ...core,
     ...{ clockCheck, leases, deliveries, standingFaults },
-    ...{ planLimits, tokenUses, meter, hasSpareCalls },
+    ...{ planLimits, tokenUses, meter, hasSpareCalls: access.hasSpareCalls },
     pool: await createPoolOf(config, { ...core, isBusy: () => !mintQueue.isIdle() }),
   }
   const mintQueue: MintQueue = createMintQueue(shared)

@@ -122,8 +122,8 @@ export function createMintQueue(deps: RegistrationDeps): MintQueue {
     if (others.every(({ startedAt }) => performance.now() - startedAt > SLOW_MS)) return true
     if (others.some(({ stage }) => stage === 'importing')) return false
     const size = queue.size() + (growing?.requests.length ?? 0)
-    const largest = Math.max(...others.map(({ requests }) => requests.length))
     if (deps.hasSpareCalls()) return size >= EARLY_SIZE
+    const largest = Math.max(...others.map(({ requests }) => requests.length))
     return size >= Math.max(EARLY_SIZE_SPARING, EARLY_PART_SPARING * largest)
   }
 
