@@ -18,6 +18,9 @@ const EXCLUSIVE = new Set<OperationName>(['CreateUsagePlanKey', 'ImportApiKeys']
 /** The time between two bytes of a response that drips (ms). */
 const DRIP_MS = 50
 
+/** Called for every call, when it arrives and when it has taken effect. The call waits for a promise that it returns. */
+export type CallListener = (operation: OperationName, moment: 'arrived' | 'effective') => unknown
+
 export interface ControlPlane {
   readonly options: GatewayOptions
   readonly account: Account
@@ -31,8 +34,7 @@ export interface ControlPlane {
     operation: OperationName,
     request: { readonly method: string; readonly path: string; readonly body: Buffer },
   ) => void
-  /** Called for every call, when it arrives and when it has taken effect. */
-  readonly onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
+  readonly onCall: CallListener
   /** Called for every response, with the milliseconds from the request's last byte to the response's last byte. */
   readonly onAnswer: (operation: OperationName, status: number, ms: number) => void
   /** Called for every call that is rejected because another change is in progress. */
@@ -92,7 +94,7 @@ async function answer(
   reply: FastifyReply,
 ): Promise<void> {
   plane.quotas(operation)
-  plane.onCall(operation, 'arrived')
+  await plane.onCall(operation, 'arrived')
   const fault = plane.faults.next(operation, input.body.toString())
   if (fault?.when === 'before' && breakAnswer(fault.kind, reply)) return
 
@@ -111,7 +113,7 @@ async function answer(
   } finally {
     if (exclusive) plane.running.delete(operation)
   }
-  plane.onCall(operation, 'effective')
+  await plane.onCall(operation, 'effective')
   if (fault?.when === 'after' && breakAnswer(fault.kind, reply)) return
   reply.code(operations[operation].status)
   if (result instanceof RawAnswer) reply.headers(result.headers).send(Buffer.from(result.body))

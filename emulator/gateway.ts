@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import Fastify from 'fastify'
 import { Account } from './account.ts'
-import { controlPlane } from './control-plane.ts'
+import { type CallListener, controlPlane } from './control-plane.ts'
 import { customDomainUrl, dataPlane } from './data-plane.ts'
 import { createFaults, type Faults } from './faults.ts'
 import { createAuthorizer, type Permission, type PolicyDocument, permissionsFor } from './iam-policy.ts'
@@ -42,8 +42,8 @@ export interface Gateway {
   readonly concurrentChanges: number
   /** The permissions of the credentials; `null`: everything. A new document takes effect at once. @throws ZodError if it is not valid */
   policy: PolicyDocument | null
-  /** Called for every control-plane call. Tests replace it to act at an exact moment. */
-  onCall: (operation: OperationName, moment: 'arrived' | 'effective') => void
+  /** Tests replace it to act at an exact moment. */
+  onCall: CallListener
   close(): Promise<void>
 }
 

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultOrder } from '../../../emulator/faults.ts'
 import type { OperationName } from '../../../emulator/operation-names.ts'
 import { defaultTiming } from '../../../src/registration/timing.ts'
@@ -11,6 +10,7 @@ import {
   runJobsUntilIdle,
 } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
+import { sendTogether } from '../../support/send-together.ts'
 import { dataPlane, type Service, type ServiceOptions, startService } from '../../support/service.ts'
 
 /** More calls than any test makes: the fault does not end. */
@@ -28,14 +28,16 @@ function countCalls({ gateway }: Service): (operation: OperationName) => number 
 
 const warnings = ({ logLines }: Service) => logLines.filter((line) => line.includes('imports do not work'))
 
-/** Starts a service, in which the first of many registrations takes so long that the others are imported together. */
 function start(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
-  return startService(t, { timing: fastTiming, gateway: { latency: { CreateApiKey: 50 } }, ...options })
+  return startService(t, { timing: fastTiming, ...options })
 }
 
-/** Registers agents at once. @returns the responses, by name */
+/** Registers agents, the others together while the first is minted. @returns the responses, by name */
 async function burst(service: Service, secret: string, names: readonly string[]) {
-  const answers = await Promise.all(names.map((name) => service.register(secret, { name })))
+  const answers = await sendTogether(
+    service,
+    names.map((name) => () => service.register(secret, { name })),
+  )
   return new Map(names.map((name, i) => [name, answers[i] as Response]))
 }
 
@@ -156,11 +158,8 @@ test('if API Gateway fails as a whole, a batch of many costs few calls', async (
   const calls = countCalls(service)
   for (const operation of ['ImportApiKeys', 'CreateApiKey'] as const)
     service.gateway.faults.order({ operation, when: 'before', kind: 'fail', times: forever })
-  const [alone = '', ...others] = agents
-  const first = service.register(secret, { name: alone })
-  while (calls('ImportApiKeys') === 0) await sleep(1)
-  const answers = await burst(service, secret, others)
-  for (const answer of [await first, ...answers.values()]) {
+  const answers = await burst(service, secret, agents)
+  for (const answer of answers.values()) {
     assert.ok(answer.headers.has('retry-after'))
     assert.equal((await readProblem(answer)).code, 'upstream_unavailable')
   }
