@@ -536,7 +536,7 @@ function parse<T>(
 ): T {
   const { data, error } = schema.safeParse(trimmed(env))
   const issues = error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? []
-  const faults = [...issues, ...moreFaults(env)]
+  const faults = [...new Set([...issues, ...moreFaults(env)])]
   if (data !== undefined && faults.length === 0) return data
   const lines = faults.map((fault) => `  ${escapeInvisible(fault)}${shownValue(fault, env)}`)
   throw new ConfigError(`the configuration is not valid:\n${lines.join('\n')}`)

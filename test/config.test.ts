@@ -412,6 +412,7 @@ test('POOL is a number of keys for each plan that is on offer, and empty by defa
       /^ {2}POOL contains ".*", which must be plan:keys, with a whole number of keys, for example gold:50,free:20/m,
       wrong,
     )
+  assert.equal(faults({ ...offered, POOL: ',,' }).match(/POOL contains "",/g)?.length, 1, 'each fault once')
   assert.match(faults({ ...offered, POOL: 'gold:1,gold:2' }), /POOL names the plan "gold" twice/)
   for (const plan of ['silver', 'Gold', 'constructor', 'default'])
     assert.match(
