@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { startGateway } from '../emulator/gateway.ts'
+import { NO_ASSUMPTIONS } from './no-assumptions.ts'
 import { percentile } from './percentile.ts'
 import { type BenchServer, startBenchServer } from './server.ts'
 import { createStopwatch, type Sample } from './stopwatch.ts'
@@ -90,6 +91,7 @@ function report(name: string, value: number, unit: string, bar?: number): void {
 
 console.log(`Node.js ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}`)
 console.log(`${RATE_PER_S} registrations a second, durable SQLite store`)
+console.log(NO_ASSUMPTIONS)
 for (const [name, { registrations, livez }] of Object.entries(phases)) {
   const isSteady = registrations.length === STEADY
   const own = registrations.map((sample) => sample.total - sample.gateway)

@@ -6,6 +6,7 @@ import { cpus } from 'node:os'
 import { installKeycloak } from '../test/support/keycloak/install.ts'
 import { startKeycloak } from '../test/support/keycloak/server.ts'
 import { hammer, type Load } from './hammer.ts'
+import { NO_ASSUMPTIONS } from './no-assumptions.ts'
 import { percentile } from './percentile.ts'
 import { startProcess } from './process.ts'
 import { startBenchServer } from './server.ts'
@@ -83,7 +84,8 @@ await keycloak.stop()
 await gateway.stop()
 
 console.log(`Node.js ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}`)
-console.log(`${CONNECTIONS} connections, ${ROUNDS} rounds of ${ROUND_S} s in turn; registrations a second\n`)
+console.log(`${CONNECTIONS} connections, ${ROUNDS} rounds of ${ROUND_S} s in turn; registrations a second`)
+console.log(`${NO_ASSUMPTIONS}\n`)
 const median = ({ rates }: Subject) => percentile(rates, 0.5)
 for (const subject of [firstkey, ...peers]) {
   const [rate, low, high] = [median(subject), Math.min(...subject.rates), Math.max(...subject.rates)]
