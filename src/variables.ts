@@ -35,7 +35,8 @@ export const variableTexts = {
   },
   POOL_SETTLE: {
     byDefault: '`120s`',
-    meaning: 'The age at which a key of the pool counts as working if there is no `API_PROBE_PATH`',
+    meaning:
+      'The age at which a key of the pool counts as ready without `API_PROBE_PATH`, or where that gives no clear response',
   },
   POOL_MAX_AGE: {
     byDefault: '`24h`',

@@ -102,7 +102,7 @@ function show(report: PoolReport, now: number): void {
   if (processes.length > 0) write(formatTable(['HOLDER', 'KEYS', 'UNTIL', 'POOL', 'TROUBLE'], processes))
   for (const plan of emptyPools(report))
     note(
-      `No key of the pool of plan ${plan} is ready: a key that is registered now works only after API Gateway's delay.`,
+      `No key of the pool of plan ${plan} is ready: a key that is made now works only after API Gateway's delay.`,
     )
   if (!holders.some(({ isLive }) => isLive)) note('No running server has POOL set.')
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import type { Deps } from '../deps.ts'
 import { KEY_QUOTA } from '../key-quota.ts'
+import type { PlanPool } from '../registration/pool/pool-report.ts'
 import type { Store } from '../store/store.ts'
 import { listDoubts } from './doubts.ts'
 import { formatTable, isoTime, showTime } from './format.ts'
@@ -78,9 +79,7 @@ async function stats(
     note(`Active registrations: ${active}. Keys in doubt: ${inDoubt}. Keys of registrations: ${keys}.`)
     note(`Names of this store's keys begin with reg_${store.id}, rot_${store.id} and pool_${store.id}.`)
     for (const { plan, size, counts } of pool.plans)
-      note(
-        `Pool of plan ${plan}: ${counts.ready === 0 ? `empty, of ${number(size)} keys` : `${number(counts.ready)} of ${number(size)} keys are ready`}.`,
-      )
+      note(`Pool of plan ${plan}: ${describePool(size, counts)}.`)
     if (typeof account !== 'string') note(describeAccount(account, keys + pooled))
     for (const [code, at] of refusals) note(`Refused in the last hour: ${code}, last at ${showTime(at)}`)
   }
@@ -94,6 +93,13 @@ async function stats(
 function accountJson({ count, isComplete }: Exclude<AccountKeys, string>, own: number) {
   const [other, room] = [Math.max(0, count - own), Math.max(0, KEY_QUOTA - count)]
   return { total: count, other, room, complete: isComplete }
+}
+
+function describePool(size: number, { ready, warming, making, discarding }: PlanPool['counts']): string {
+  const left = ready + warming + making + discarding
+  if (size === 0 && left === 0) return 'none, because a server does not have the plan in POOL'
+  if (size === 0) return `none, so its keys are deleted: ${number(left)} left`
+  return ready === 0 ? `empty, of ${number(size)} keys` : `${number(ready)} of ${number(size)} keys are ready`
 }
 
 function describeAccount(account: Exclude<AccountKeys, string>, own: number): string {

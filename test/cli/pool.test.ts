@@ -47,8 +47,12 @@ test('pool shows how many keys are ready, who holds them, and which plan has non
   assert.deepEqual([ben.holder, ben.live, ben.keys], ['benben', true, 2])
   assert.deepEqual([ann.trouble, ben.trouble], [null, trouble])
 
+  await fillPool(store, 2, { plan: 'old' })
+  await store.renewPoolHolder({ owner, until: Date.now() + 60_000, sizes: { ...sizes, trial: 0 }, trouble })
   const stats = await cli('registrations', 'stats')
   assert.match(stats.stderr, /^Pool of plan gold: 3 of 3 keys are ready\.$/m)
   assert.match(stats.stderr, /^Pool of plan team: empty, of 2 keys\.$/m)
+  assert.match(stats.stderr, /^Pool of plan old: none, so its keys are deleted: 2 left\.$/m)
+  assert.match(stats.stderr, /^Pool of plan trial: none, because a server does not have the plan in POOL\.$/m)
   await store.close()
 })

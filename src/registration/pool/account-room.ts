@@ -20,6 +20,7 @@ export type RoomDeps = Pick<PoolDeps, 'store' | 'lowPriorityApiGateway' | 'timin
 
 /** The pool may have this part of the room in the account: the rest is for registrations beyond it. */
 const SHARE = 1 / 2
+const TOO_MUCH = 'POOL asks for more than half of the room in the account'
 /** The longest time for which the keys of the account are counted (ms): 20 pages, on what registrations leave of the quota. */
 const COUNT_TIMEOUT_MS = 60_000
 /** The same before the start. */
@@ -58,7 +59,7 @@ export function createAccountRoom({
       room: free,
       key_quota: KEY_QUOTA,
     }
-    if (now < wanted) log.warn(fields, 'the account is nearly full: the pool is smaller than POOL')
+    if (now < wanted) log.warn(fields, `${TOO_MUCH}: the pool is smaller`)
     else log.info(fields, 'the account has room again: the pool has the size of POOL')
   }
 
@@ -80,7 +81,7 @@ export function createAccountRoom({
 
   return {
     sizes,
-    troubles: () => (most < wanted ? [`the account is nearly full: ${most} keys instead of ${wanted}`] : []),
+    troubles: () => (most < wanted ? [`${TOO_MUCH}: ${most} keys in place of ${wanted}`] : []),
     async refresh(signal) {
       if (counting === null && performance.now() >= countAt)
         counting = count(signal).finally(() => {
@@ -117,6 +118,6 @@ export async function requireRoom({ store, lowPriorityApiGateway, log, config }:
   const plans = [...config.pool].map(([plan, size]) => `${plan}:${size}`).join(',')
   throw new Error(
     `POOL=${plans} asks for ${wanted} keys, of which ${own} exist, and the account has room for ${room} more: it has ${count} of ` +
-      `the ${KEY_QUOTA} keys that it can have in a Region\n  Ask for at most ${room + own} keys in POOL, or delete keys that are not needed.`,
+      `the ${KEY_QUOTA} keys that it can have in a Region\n  The pool may have half of that room: ask for at most ${Math.floor((room + own) * SHARE)} keys in POOL, or delete keys that are not needed.`,
   )
 }

@@ -9,7 +9,7 @@ export interface PoolLevels {
   plans(): readonly PlanPool[]
   /** Takes over what a round has read. */
   observe(keys: readonly PoolKey[], holders: readonly PoolHolder[]): void
-  /** Logs once that a pool is empty, and once that it is full. Call it when keys have come or gone. */
+  /** Logs once that a pool is empty, and once that it is full. Call it when keys have come or gone, and not before free ones are taken over. */
   check(): void
 }
 
@@ -62,7 +62,6 @@ export function createPoolLevels({ clock, log, config }: LevelsDeps, shelf: KeyS
       elsewhere = new Map(
         [...Map.groupBy(others, ({ plan }) => plan)].map(([plan, own]) => [plan, own.length]),
       )
-      check()
     },
     check,
   }

@@ -106,7 +106,7 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
     const warming: WarmingKey[] = []
     const faulty: PoolKey[] = []
     for (const key of keys) {
-      const verdict = judge(seen, key, settledAt(key), clock())
+      const verdict = judge(seen, key, settledAt(key, seen), clock())
       const found = seen.keys.get(key.id)
       if (verdict === 'faulty') faulty.push(key)
       if (verdict !== 'works' || found?.value === undefined) continue
@@ -127,13 +127,15 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
   /** Discards keys that the look shows disabled, detached or gone. Those on their way out to a request are left to it. */
   async function check(keys: readonly PoolKey[], seen: Look): Promise<PoolKey[]> {
     const held = keys.filter(({ id }) => ['ready', 'warming'].includes(placeOf(id) ?? ''))
-    const faulty = held.filter((key) => judge(seen, key, settledAt(key), clock()) === 'faulty')
+    const faulty = held.filter((key) => judge(seen, key, settledAt(key, seen), clock()) === 'faulty')
     return discard(faulty, 'keys of the pool that are disabled, detached or gone are discarded')
   }
 
-  /** Late lists are no evidence against a young key. */
-  const settledAt = (key: PoolKey) =>
-    key.state === 'making' ? madeBy(key, deps) : key.changedAt + timing.sweepAfter
+  /** Late lists are no evidence against a young key, except of a key that a dead process made: if it is listed, it can be deleted. */
+  function settledAt(key: PoolKey, seen: Look): number {
+    if (key.state !== 'making') return key.changedAt + timing.sweepAfter
+    return seen.keys.has(key.id) ? key.createdAt + timing.undo : madeBy(key, deps)
+  }
 
   /** @returns those that are to be deleted now */
   async function discard(keys: readonly PoolKey[], message: string): Promise<PoolKey[]> {
@@ -160,6 +162,7 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
         closed.has(usagePlanId) ? [`plan ${name} is gone, or covers no stage`] : [],
       ),
       ...room.troubles(),
+      ...warm.troubles(),
       ...refill.troubles(new Set(lacking.map(({ plan }) => plan))),
     ]
     return troubles.length === 0 ? null : troubles.join('; ').slice(0, MOST_TROUBLE)
@@ -241,6 +244,8 @@ export function createPoolRound(deps: PoolDeps, parts: PoolParts): PoolRound {
       } catch (error) {
         failure = failureOf(error)
         throw error
+      } finally {
+        levels.check()
       }
     },
   }

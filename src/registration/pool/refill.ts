@@ -216,7 +216,7 @@ export function createRefill(deps: PoolDeps, owner: string, warm: WarmKeys, room
     troubles: (lacking) => [
       ...(importBreaker.isClosed() ? [] : ['imports do not work: keys are made one at a time']),
       ...[...pauses].flatMap(([plan, { code }]) =>
-        lacking.has(plan) ? [`could not make keys of plan ${plan}: ${code}`] : [],
+        lacking.has(plan) ? [`could not make keys of plan ${plan}: ${code} (see the log)`] : [],
       ),
     ],
   }

@@ -20,6 +20,8 @@ export interface WarmKeys {
   add(keys: readonly WarmingKey[]): void
   has(id: string): boolean
   list(): WarmingKey[]
+  /** Returns what is wrong with the probes of keys, for the operator. */
+  troubles(): string[]
   /** Forgets keys. */
   remove(ids: readonly string[]): void
   /** Ends all work on them. Resolves when none is running. */
@@ -65,6 +67,8 @@ export function createWarmKeys(
   let running = Promise.resolve()
   let stopped = false
   let isFailing = false
+  /** The latest keys that became ready did so by their age, although the API is probed. */
+  let isBlind = false
 
   function schedule(): void {
     if (timer !== undefined || stopped || keys.size === 0) return
@@ -96,13 +100,24 @@ export function createWarmKeys(
       accepted >= ENOUGH ? 'seen' : 'unseen',
     )
     await makeReady(seen, true)
-    await makeReady(unseen.filter(isSettled), false)
+    const settled = unseen.filter(isSettled)
+    await makeReady(settled, false)
+    if (keyProbe !== null && seen.length + settled.length > 0) isBlind = seen.length === 0
   }
 
+  const isOld = ({ startedAt }: Warming) => performance.now() - startedAt >= config.poolSettleMs
+
   /** Reports whether a key is old enough, and the API cannot show that it works: no path is set, or it has no clear response. */
-  function isSettled({ startedAt, probes, isRejected }: Warming): boolean {
-    if (keyProbe !== null && (probes < ENOUGH || isRejected)) return false
-    return performance.now() - startedAt >= config.poolSettleMs
+  function isSettled(one: Warming): boolean {
+    if (keyProbe !== null && (one.probes < ENOUGH || one.isRejected)) return false
+    return isOld(one)
+  }
+
+  function troubles(): string[] {
+    if (isBlind)
+      return ['API_PROBE_PATH gives no clear response: keys count as ready when they are POOL_SETTLE old']
+    const rejects = [...keys.values()].some((one) => one.isRejected && isOld(one))
+    return rejects ? ['the API still rejects keys that are POOL_SETTLE old: see API_PROBE_PATH'] : []
   }
 
   async function probe(): Promise<void> {
@@ -164,6 +179,7 @@ export function createWarmKeys(
     add,
     has: (id) => keys.has(id),
     list: () => [...keys.values()].map(({ key }) => key),
+    troubles,
     remove(ids) {
       for (const id of ids) keys.delete(id)
     },

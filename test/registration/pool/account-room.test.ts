@@ -49,7 +49,7 @@ test('the pool may have half of the room, and a change is logged once', async (t
     assert.deepEqual(room.sizes(), sizes, `${keys} keys`)
   }
   const lines = logged.filter((line) => line.includes('POOL'))
-  assert.equal(lines.filter((line) => line.includes('smaller than POOL')).length, 2)
+  assert.equal(lines.filter((line) => line.includes('POOL asks for more than half of the room')).length, 2)
   assert.equal(lines.filter((line) => line.includes('the size of POOL')).length, 1)
   set(0, 80)
   await room.isUsedUp()
@@ -69,7 +69,7 @@ test('the start is refused with the figures if the account has no room for the p
   set(KEY_QUOTA - 90, 5)
   await assert.rejects(
     requireRoom(part),
-    /POOL=gold:60,free:40 asks for 100 keys, of which 5 exist, .* room for 90 more: it has 9910 of the 10000 .*\n {2}Ask for at most 95 /,
+    /POOL=gold:60,free:40 asks for 100 keys, of which 5 exist, .* room for 90 more: it has 9910 of the 10000 .*\n {2}The pool may have half of that room: ask for at most 47 /,
   )
   const failing = { ...part.lowPriorityApiGateway, countKeys: () => Promise.reject(new Error('no')) }
   await requireRoom({ ...part, lowPriorityApiGateway: failing })
@@ -83,11 +83,14 @@ test('where the account has no room for another key, the pool shrinks, and fills
   })
   await until(
     service,
-    () => service.logLines.some((line) => line.includes('smaller than POOL')),
+    () => service.logLines.some((line) => line.includes('the pool is smaller')),
     'it says that it shrinks',
   )
   assert.ok(poolKeysIn(service.gateway).length <= 6)
-  await untilTrouble(service, /^the account is nearly full: \d keys instead of 8/)
+  await untilTrouble(
+    service,
+    /^POOL asks for more than half of the room in the account: \d keys in place of 8/,
+  )
 })
 
 test('a pool is kept small enough for registrations: they are not refused for its keys', async (t) => {
@@ -103,7 +106,7 @@ test('a pool is kept small enough for registrations: they are not refused for it
   }
   await until(
     service,
-    () => service.logLines.some((line) => line.includes('smaller than POOL')),
+    () => service.logLines.some((line) => line.includes('the pool is smaller')),
     'it shrinks',
   )
 })

@@ -108,7 +108,7 @@ test('the holder says why its pool is not filled, until it is', async (t) => {
   const { faults } = empty.gateway
   faults.order({ operation: 'ImportApiKeys', when: 'before', kind: 'denied', times: 10_000 })
   const service = await startPooled(t, { beside: empty, timing })
-  await untilTrouble(service, /^could not make keys of plan gold: upstream_misconfigured$/)
+  await untilTrouble(service, /^could not make keys of plan gold: upstream_misconfigured \(see the log\)$/)
   faults.clear()
   faults.order({ operation: 'GetApiKeys', when: 'before', kind: 'denied', times: 10_000 })
   await untilTrouble(service, /^the upkeep failed: upstream_misconfigured/)

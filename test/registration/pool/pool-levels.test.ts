@@ -46,6 +46,7 @@ test('the pool counts as empty and as full once each, with the keys of all live 
   shelf.add([held('a')])
   levels.observe([of('ann'), of('ben'), of('old')], [holder('ann'), holder('ben'), holder('old', NOW - 1)])
   assert.deepEqual(ready(), [['gold', 2, 2]])
+  levels.check()
   assert.deepEqual(lines, ['the pool of plan gold is full'])
   handOut()
   assert.deepEqual(ready(), [['gold', 1, 2]])

@@ -45,7 +45,7 @@ test('a key that is handed out is replaced, and there are never more keys than P
   await until(service, () => poolKeysIn(gateway).length === 3, 'those handed out are renamed')
 })
 
-test('a key that an operator disables, detaches or deletes is not handed out, and is replaced', async (t) => {
+test('a key that an operator disables, detaches or deletes is replaced, and not handed out once a check has seen it', async (t) => {
   const service = await startPooled(t)
   const { account } = service.gateway
   const before = await untilReady(service, 4)

@@ -61,6 +61,7 @@ test('the keys of a process that died are taken over by one read, and keep their
     (await untilReady(second, 4)).map(({ id }) => id),
     before.map(({ id }) => id),
   )
+  assert.ok(!second.logLines.some((line) => line.includes('is empty')), 'it has the keys in the same round')
 })
 
 test(
@@ -103,6 +104,30 @@ test('what a dead process was making is used if it exists, and otherwise forgott
   const second = await startPooled(t, { beside: first, env: { POOL: 'gold:4' }, timing: { undo: 400 } })
   const keys = await untilReady(second, 4)
   assert.ok(!keys.some(({ id }) => id === 'pool_a_2'))
+})
+
+test('a key that a dead process made and did not attach is deleted when it can be attached no more, however late lists may be', async (t) => {
+  const first = await startPooled(t, { env: { POOL: 'gold:2' } })
+  await untilReady(first, 2)
+  await stop(first)
+  const { store, clock } = first.deps
+  const [made] = await store.listPoolKeys()
+  assert.ok(made)
+  await store.takePoolKeys([made.id], 'dead', clock())
+  await store.beginPoolKeys(
+    [{ id: 'pool_a_1', plan: 'gold', usagePlanId: 'demogold', createdAt: clock() }],
+    'dead',
+    9,
+  )
+  const key = first.gateway.account.key(made.apiKeyId ?? '')
+  first.gateway.account.rename(key, 'pool_a_1 gold')
+  key.planIds.clear()
+  const second = await startPooled(t, {
+    beside: first,
+    env: { POOL: 'gold:2' },
+    timing: { undo: 400, sweepAfter: 60_000, poolCheck: 500 },
+  })
+  await until(second, () => !first.gateway.account.keys.has(key.id), 'deleted')
 })
 
 test('after POOL shrinks the surplus is deleted, and so are the keys of a plan that is not in it any more', async (t) => {

@@ -11,6 +11,7 @@ import {
   until,
   untilReady,
   untilRecords,
+  untilTrouble,
 } from '../../support/pool-states.ts'
 import { dataPlane, registered } from '../../support/service.ts'
 
@@ -60,6 +61,7 @@ test(
     })
     const settled = await untilReady(unprotected, 2)
     assert.ok(settled.every(({ seenWorking }) => !seenWorking))
+    await untilTrouble(unprotected, /^API_PROBE_PATH gives no clear response/)
 
     const rejecting = await startPooled(t, {
       env: { ...probed, POOL: 'gold:2', POOL_SETTLE: '0' },
@@ -73,6 +75,7 @@ test(
     // A registration is served as without a pool.
     await registered(rejecting, { plans: ['gold'] })
     assert.equal(readyHere(rejecting), 0)
+    await untilTrouble(rejecting, /^the API still rejects keys that are POOL_SETTLE old/)
   },
 )
 
