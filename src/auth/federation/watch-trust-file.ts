@@ -42,7 +42,8 @@ export function watchTrustFile(
     const isDue = isAsked || (found === seen && found !== taken)
     seen = found
     const { refused } = federation.state()
-    const isRetry = !isDue && refused !== null && ++looks % RETRY_LOOKS === 0
+    // Only with the content that was taken: another one is still being written.
+    const isRetry = !isDue && found === taken && refused !== null && ++looks % RETRY_LOOKS === 0
     if (!isDue && !isRetry) return
     if (isDue) taken = found
     take(isAsked, isRetry ? refused : null)

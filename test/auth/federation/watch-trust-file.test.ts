@@ -91,6 +91,22 @@ test('a file with faults, or none, is refused and logged once; the rules before 
   assert.equal(federation.state().refused, null)
 })
 
+test('a refused file that is written again is logged once, also if it is about to be read again at that moment', async (t) => {
+  const path = join(tempDir(t), 'trust.yaml')
+  writeFileSync(path, github('1'))
+  const { lines, nextLine } = watch(t, path)
+  for (let i = 0; i < 8; i++) {
+    writeFileSync(path, `fault ${i}`)
+    assert.match((await nextLine())?.message ?? '', /has faults and is refused/)
+    await sleep(30)
+    assert.deepEqual(lines, [], `logged once: ${i}`)
+    writeFileSync(path, github('1'))
+    assert.match((await nextLine())?.message ?? '', /has no faults any more/)
+    rmSync(path)
+    assert.match((await nextLine())?.message ?? '', /has faults and is refused/)
+  }
+})
+
 test('a file that names another which is not there yet takes effect when that one comes', async (t) => {
   const dir = tempDir(t)
   const path = join(dir, 'trust.yaml')
