@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 
 /** The longest time for which new connections are held (ms), unless there are more than can be read at once. */
@@ -7,6 +8,8 @@ const LONGEST_HOLD_MS = 10
 const READ_AT_ONCE = 50
 /** While more are held, others are accepted for up to so many times as long as the reading before took. */
 const ACCEPT_FACTOR = 4
+/** The longest time for which a stop accepts connections that were established before it (ms). */
+const LONGEST_DRAIN_MS = 1_000
 
 /**
  * Lets the requests of connections that arrive together be read together, so that they share commits and calls. Node.js accepts
@@ -14,6 +17,8 @@ const ACCEPT_FACTOR = 4
  * next connection would wait for it, and be served alone as well; of thousands, the operating system would drop those that its
  * queue has no room for. So no connection is read before a turn brings no other, or {@link LONGEST_HOLD_MS} are over, and between
  * {@link READ_AT_ONCE} and the next ones others are accepted. A connection that comes alone waits for one turn.
+ *
+ * A stop first reads all that is held, and accepts what the operating system holds, which would be reset.
  */
 export function holdConnections(app: FastifyInstance): void {
   const { server } = app
@@ -25,7 +30,7 @@ export function holdConnections(app: FastifyInstance): void {
 
   /** In the order of their arrival. */
   const held: Socket[] = []
-  let closing = false
+  let accepted = 0
 
   function release(most: number): void {
     for (const socket of held.splice(0, most)) {
@@ -53,13 +58,18 @@ export function holdConnections(app: FastifyInstance): void {
   }
 
   server.on('connection', (socket) => {
+    accepted += 1
     held.push(socket)
-    if (closing) release(held.length)
-    else if (held.length === 1) releaseAfterTurn(0, performance.now() + LONGEST_HOLD_MS)
+    if (held.length === 1) releaseAfterTurn(0, performance.now() + LONGEST_HOLD_MS)
   })
-  // Node.js closes the idle connections that it knows.
   app.addHook('preClose', async () => {
-    closing = true
-    release(held.length)
+    const until = performance.now() + LONGEST_DRAIN_MS
+    for (let before = -1; accepted !== before && performance.now() < until; ) {
+      before = accepted
+      release(held.length)
+      // Released in one turn, they are read in the next one. Node.js closes those of which it has read nothing.
+      await nextTurn()
+      await nextTurn()
+    }
   })
 }

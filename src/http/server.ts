@@ -13,6 +13,7 @@ import type { Config } from '../config.ts'
 import { linksOf } from '../discovery/links.ts'
 import { ServiceError } from '../errors.ts'
 import { createCors } from './cors.ts'
+import { endUnfinishedRequests } from './end-unfinished-requests.ts'
 import { holdConnections } from './hold-connections.ts'
 import { createClientErrorHandler, faultOfHead, READ_LIMIT } from './malformed-requests.ts'
 import { sendProblem } from './problem.ts'
@@ -76,7 +77,12 @@ export function createHttpServer(
     },
     clientErrorHandler: createClientErrorHandler({ log, publicUrl, owed, corsHeaders }),
   })
+  let closing = false
+  app.addHook('preClose', async () => {
+    closing = true
+  })
   holdConnections(app)
+  endUnfinishedRequests(app, owed, HEADERS_TIMEOUT)
   app.server.maxHeadersCount = 0 // Node.js would drop the rest without a word; a hook below counts them.
   // Expectations other than 100-continue are ignored, as RFC 9110 allows; Node.js would send a bare 417.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
@@ -93,10 +99,6 @@ export function createHttpServer(
   app.setSerializerCompiler(serializerCompiler)
   readBodies(app)
 
-  let closing = false
-  app.addHook('preClose', async () => {
-    closing = true
-  })
   app.addHook('onRequest', async (request, reply) => {
     setCommonHeaders(request, reply)
     ignoreLongPreferences(request)

@@ -70,6 +70,25 @@ test('a request that is arriving when the stop begins gets 503 shutting_down, an
   assert.doesNotMatch(server.output.stdout, /"level":"error"/, 'a stop is no fault')
 })
 
+test('a stop waits for requests that are not complete no longer than a server that runs', async (t) => {
+  const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
+  const head = 'POST /register HTTP/1.1\r\nhost: x\r\n'
+  const body = `${head}authorization: Bearer fk_boot_x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{`
+  const starts = ['P', head, body, `GET /livez HTTP/1.1\r\nhost: x\r\n\r\n${head}`]
+  const answers = starts.map(async (start) => {
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    socket.write(start)
+    return (await socket.toArray()).join('')
+  })
+  await fetch(`${server.url}/livez`)
+  const before = Date.now()
+  server.child.kill('SIGTERM')
+  for (const text of await Promise.all(answers))
+    assert.match(text, /HTTP\/1\.1 408 .*"code":"request_timeout"/s)
+  assert.equal(await server.ended(), 0)
+  assert.ok(Date.now() - before < 12_000)
+})
+
 test('an idle keep-alive connection does not delay the stop', async (t) => {
   const server = await startServer(t, serverEnv(await testGateway(t), tempDir(t)))
   const agent = new Agent({ keepAlive: true })

@@ -114,6 +114,19 @@ test('a client that hangs up as its connection is held does no harm', async (t) 
   assert.match(await answerOf(socket), /served$/)
 })
 
+test('a stop answers the requests of all connections that were made before it', async (t) => {
+  const { app, open } = await startServer(t)
+  const accepted = once(app.server, 'connection')
+  const answers = Array.from({ length: 500 }, () => {
+    const socket = open()
+    socket.write(REQUEST)
+    return answerOf(socket)
+  })
+  await accepted
+  await app.close()
+  for (const answer of await Promise.all(answers)) assert.match(answer, /^HTTP\/1\.1 \d{3} /)
+})
+
 test('a connection without a request does not delay the stop', async (t) => {
   const { app, open } = await startServer(t)
   const sockets = Array.from({ length: 5 }, () => open().on('error', () => undefined))
