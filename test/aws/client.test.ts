@@ -9,14 +9,18 @@ import { long } from '../support/long.ts'
 import { testGateway } from '../support/service.ts'
 
 /** Connects to a gateway, and records every attempt. */
-function connect(t: TestContext, { url }: Gateway, options: { callsPerSecond?: number } = {}) {
+function connect(
+  t: TestContext,
+  { url }: Gateway,
+  options: { callsPerSecond?: number; callTimeoutMs?: number } = {},
+) {
   process.env['AWS_ACCESS_KEY_ID'] = account.accessKeyId
   process.env['AWS_SECRET_ACCESS_KEY'] = account.secretAccessKey
   const calls: AwsCall[] = []
   const { apiGateway, close } = createApiGateway({
     region: account.region,
     endpoint: url,
-    callTimeoutMs: 500,
+    callTimeoutMs: 5_000,
     callsPerSecond: 0,
     log: createLogger('silent'),
     observeDate: () => undefined,
@@ -94,7 +98,7 @@ test(
   long,
   async (t) => {
     const gateway = await testGateway(t)
-    const { apiGateway, calls, summary } = connect(t, gateway)
+    const { apiGateway, calls, summary } = connect(t, gateway, { callTimeoutMs: 500 })
     gateway.faults.order({ operation: 'DeleteApiKey', times: 3, when: 'before', kind: 'hang' })
     await assert.rejects(apiGateway.deleteKey('k', signal))
     assert.deepEqual(summary(), Array(3).fill(['DeleteApiKey', null, null]))
