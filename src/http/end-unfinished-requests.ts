@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 
+/** The code with which Node.js reports a request that takes too long to arrive. */
+const TIMEOUT = 'ERR_HTTP_REQUEST_TIMEOUT'
+
 /**
  * Lets a stop wait for responses, but not for clients that do not finish their requests: from the stop on, a connection has
  * `timeoutMs` to do so. Then it is treated as Node.js treats requests that take too long, which it does no more once its server is closing.
@@ -28,6 +31,3 @@ export function endUnfinishedRequests(
     server.once('close', () => clearInterval(timer))
   })
 }
-
-/** As Node.js itself reports it. */
-const TIMEOUT = 'ERR_HTTP_REQUEST_TIMEOUT'
