@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
+import { newPoolKeyIds, poolKeyName } from '../../../src/registration/key-names.ts'
 import { createPool } from '../../../src/registration/pool/create-pool.ts'
 import { long } from '../../support/long.ts'
 import {
@@ -81,50 +82,46 @@ test(
   },
 )
 
-test('what a dead process was making is used if it exists, and otherwise forgotten when it can exist no more', async (t) => {
+/** Stops a service with two keys, and records `count` others that a dead process was making. The first of these has the key of one of the two. */
+async function withKeyOfDead(t: TestContext, count: number) {
   const first = await startPooled(t, { env: { POOL: 'gold:2' }, timing: { undo: 400 } })
   await untilReady(first, 2)
   await stop(first)
   const { store, clock } = first.deps
   const [made] = await store.listPoolKeys()
   assert.ok(made)
-  // One whose import worked, and one whose import never arrived.
   await store.takePoolKeys([made.id], 'dead', clock())
-  const records = ['pool_a_1', 'pool_a_2'].map((id) => ({
-    id,
-    plan: 'gold',
-    usagePlanId: 'demogold',
-  }))
+  await store.discardPoolKeys([made.id], 'dead', clock())
+  await store.forgetPoolKeys([made.id], 'dead')
+  const ids = newPoolKeyIds(store.id, count)
   await store.beginPoolKeys(
-    records.map((record) => ({ ...record, createdAt: clock() })),
-    'dead',
-    9,
-  )
-  first.gateway.account.rename(first.gateway.account.key(made.apiKeyId ?? ''), 'pool_a_1 gold')
-  const second = await startPooled(t, { beside: first, env: { POOL: 'gold:4' }, timing: { undo: 400 } })
-  const keys = await untilReady(second, 4)
-  assert.ok(!keys.some(({ id }) => id === 'pool_a_2'))
-})
-
-test('a key that a dead process made and did not attach is deleted when it can be attached no more, however late lists may be', async (t) => {
-  const first = await startPooled(t, { env: { POOL: 'gold:2' } })
-  await untilReady(first, 2)
-  await stop(first)
-  const { store, clock } = first.deps
-  const [made] = await store.listPoolKeys()
-  assert.ok(made)
-  await store.takePoolKeys([made.id], 'dead', clock())
-  await store.beginPoolKeys(
-    [{ id: 'pool_a_1', plan: 'gold', usagePlanId: 'demogold', createdAt: clock() }],
+    ids.map((id) => ({ id, plan: 'gold', usagePlanId: 'demogold', createdAt: clock() })),
     'dead',
     9,
   )
   const key = first.gateway.account.key(made.apiKeyId ?? '')
-  first.gateway.account.rename(key, 'pool_a_1 gold')
+  first.gateway.account.rename(key, poolKeyName(ids[0] ?? '', 'gold'))
+  return { first, key, ids }
+}
+
+test('what a dead process was making is used if it exists, and otherwise forgotten when it can exist no more', async (t) => {
+  // The import of the second never arrived.
+  const { first, ids } = await withKeyOfDead(t, 2)
+  const second = await startPooled(t, { beside: first, env: { POOL: 'gold:4' }, timing: { undo: 400 } })
+  const keys = await untilReady(second, 4)
+  const left = keys.filter(({ id }) => ids.includes(id))
+  assert.deepEqual(
+    left.map(({ id }) => id),
+    ids.slice(0, 1),
+  )
+})
+
+test('a key that a dead process made and did not attach is deleted when it can be attached no more, however late lists may be', async (t) => {
+  const { first, key } = await withKeyOfDead(t, 1)
   key.planIds.clear()
   const second = await startPooled(t, {
     beside: first,
-    env: { POOL: 'gold:2' },
+    env: { POOL: 'gold:4' },
     timing: { undo: 400, sweepAfter: 60_000, poolCheck: 500 },
   })
   await until(second, () => !first.gateway.account.keys.has(key.id), 'deleted')
