@@ -53,7 +53,7 @@ console.log(
   `Assumptions: a key needs ${PROPAGATION_MS / 1_000} s to the data plane, and the latencies of emulator/options.ts. AWS publishes neither.`,
 )
 console.log(
-  `The floor is the least time that they allow a key which is made after the request; one of the pool waits for neither.\n`,
+  'The floor is the least time that they allow a key which is made after the request; one of the pool waits for neither.\n',
 )
 console.log(`| ${COLUMNS.join(' | ')} |\n|${' --- |'.repeat(COLUMNS.length)}`)
 const notes: string[] = []

@@ -59,7 +59,7 @@ async function stats(
   const inDoubt = (await listDoubts(store, systemClock())).length
   const refusals = await refusalsOfLastHour(store)
   const pool = await readPool(store, systemClock())
-  const pooled = pool.plans.flatMap(({ counts }) => Object.values(counts)).reduce((sum, n) => sum + n, 0)
+  const pooled = pool.plans.reduce((sum, { counts }) => sum + totalOf(counts), 0)
   const account = await countKeys()
   if (json) {
     printJson({
@@ -95,8 +95,11 @@ function accountJson({ count, isComplete }: Exclude<AccountKeys, string>, own: n
   return { total: count, other, room, complete: isComplete }
 }
 
-function describePool(size: number, { ready, warming, making, discarding }: PlanPool['counts']): string {
-  const left = ready + warming + making + discarding
+const totalOf = (counts: PlanPool['counts']) => Object.values(counts).reduce((sum, n) => sum + n, 0)
+
+function describePool(size: number, counts: PlanPool['counts']): string {
+  const { ready } = counts
+  const left = totalOf(counts)
   if (size === 0 && left === 0) return 'none, because a server does not have the plan in POOL'
   if (size === 0) return `none, so its keys are deleted: ${number(left)} left`
   return ready === 0 ? `empty, of ${number(size)} keys` : `${number(ready)} of ${number(size)} keys are ready`

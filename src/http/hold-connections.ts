@@ -64,12 +64,13 @@ export function holdConnections(app: FastifyInstance): void {
   })
   app.addHook('preClose', async () => {
     const until = performance.now() + LONGEST_DRAIN_MS
-    for (let before = -1; accepted !== before && performance.now() < until; ) {
+    let before: number
+    do {
       before = accepted
       release(held.length)
       // Released in one turn, they are read in the next one. Node.js closes those of which it has read nothing.
       await nextTurn()
       await nextTurn()
-    }
+    } while (accepted !== before && performance.now() < until)
   })
 }

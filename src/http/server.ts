@@ -78,6 +78,7 @@ export function createHttpServer(
     clientErrorHandler: createClientErrorHandler({ log, publicUrl, owed, corsHeaders }),
   })
   let closing = false
+  // Before the hooks of the next two: what they read at a stop is refused.
   app.addHook('preClose', async () => {
     closing = true
   })

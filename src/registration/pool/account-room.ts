@@ -20,6 +20,7 @@ export type RoomDeps = Pick<PoolDeps, 'store' | 'lowPriorityApiGateway' | 'timin
 
 /** The pool may have this part of the room in the account: the rest is for registrations beyond it. */
 const SHARE = 1 / 2
+const shareOf = (free: number) => Math.max(0, Math.floor(free * SHARE))
 const TOO_MUCH = 'POOL asks for more than half of the room in the account'
 /** The longest time for which the keys of the account are counted (ms): 20 pages, on what registrations leave of the quota. */
 const COUNT_TIMEOUT_MS = 60_000
@@ -50,7 +51,7 @@ export function createAccountRoom({
   /** @param free the keys that the account has room for, those of the pool included */
   function limitTo(free: number): void {
     const before = Math.min(most, wanted)
-    most = Math.max(0, Math.floor(free * SHARE))
+    most = shareOf(free)
     const now = Math.min(most, wanted)
     if (now === before) return
     const fields = {
@@ -118,6 +119,6 @@ export async function requireRoom({ store, lowPriorityApiGateway, log, config }:
   const plans = [...config.pool].map(([plan, size]) => `${plan}:${size}`).join(',')
   throw new Error(
     `POOL=${plans} asks for ${wanted} keys, of which ${own} exist, and the account has room for ${room} more: it has ${count} of ` +
-      `the ${KEY_QUOTA} keys that it can have in a Region\n  The pool may have half of that room: ask for at most ${Math.floor((room + own) * SHARE)} keys in POOL, or delete keys that are not needed.`,
+      `the ${KEY_QUOTA} keys that it can have in a Region\n  The pool may have half of that room: ask for at most ${shareOf(room + own)} keys in POOL, or delete keys that are not needed.`,
   )
 }

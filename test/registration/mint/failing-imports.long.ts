@@ -10,7 +10,7 @@ import {
   runJobsUntilIdle,
 } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
-import { sendTogether } from '../../support/send-together.ts'
+import { registerTogether } from '../../support/register-together.ts'
 import { dataPlane, type Service, type ServiceOptions, startService } from '../../support/service.ts'
 
 /** More calls than any test makes: the fault does not end. */
@@ -34,9 +34,10 @@ function start(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
 
 /** Registers agents, the others together while the first is minted. @returns the responses, by name */
 async function burst(service: Service, secret: string, names: readonly string[]) {
-  const answers = await sendTogether(
+  const answers = await registerTogether(
     service,
-    names.map((name) => () => service.register(secret, { name })),
+    secret,
+    names.map((name) => ({ name })),
   )
   return new Map(names.map((name, i) => [name, answers[i] as Response]))
 }

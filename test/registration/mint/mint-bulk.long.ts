@@ -8,7 +8,7 @@ import {
   runJobsUntilIdle,
 } from '../../support/invariants.ts'
 import { readProblem } from '../../support/problem.ts'
-import { sendTogether } from '../../support/send-together.ts'
+import { registerTogether } from '../../support/register-together.ts'
 import { type Service, type ServiceOptions, startService } from '../../support/service.ts'
 
 /** Returns the number of responses to an operation, of any status. */
@@ -23,20 +23,6 @@ interface Answers {
 
 async function registerAtOnce(service: Service, secret: string, bodies: readonly object[]): Promise<Answers> {
   return sortAnswers(await Promise.all(bodies.map((body) => service.register(secret, body))))
-}
-
-/** Registers so that the first is minted alone, and the others are minted together. */
-async function registerTogether(
-  service: Service,
-  secret: string,
-  bodies: readonly object[],
-): Promise<Answers> {
-  return sortAnswers(
-    await sendTogether(
-      service,
-      bodies.map((body) => () => service.register(secret, body)),
-    ),
-  )
 }
 
 async function sortAnswers(answers: readonly Response[]): Promise<Answers> {
@@ -64,7 +50,7 @@ async function startBulk(t: TestContext, options: ServiceOptions = {}): Promise<
 test('registrations that arrive during a mint are minted together, with one import and few calls', async (t) => {
   const service = await startService(t)
   const { secret } = await service.token()
-  const { received } = await registerTogether(service, secret, agents(60))
+  const { received } = await sortAnswers(await registerTogether(service, secret, agents(60)))
   assert.equal(received.length, 60)
   await assertAllWork(service, received)
   assert.deepEqual([calls(service, 'CreateApiKey'), calls(service, 'ImportApiKeys')], [1, 1])
@@ -169,7 +155,7 @@ test('imports that return 201 without attaching are repaired; repeated ones are 
   const { secret } = await service.token()
   const received: ReceivedCredential[] = []
   const burst = async () => {
-    const answers = await registerTogether(service, secret, agents(6))
+    const answers = await sortAnswers(await registerTogether(service, secret, agents(6)))
     received.push(...answers.received)
   }
   const logged = (text: string) => logLines.filter((line) => line.includes(text)).length
@@ -196,7 +182,7 @@ for (const kind of unsupported) {
     const service = await startService(t)
     const { secret } = await service.token()
     service.gateway.faults.order({ operation: 'ImportApiKeys', when: 'before', kind, times: 1_000 })
-    const { received } = await registerTogether(service, secret, agents(12))
+    const { received } = await sortAnswers(await registerTogether(service, secret, agents(12)))
     assert.equal(received.length, 12)
     await assertAllWork(service, received)
     const imports = calls(service, 'ImportApiKeys')
@@ -231,7 +217,7 @@ test('MINT_MODE=bulk imports even a single registration', async (t) => {
 test('invariant 3: a batch spends no more uses than its token has left; the others are rejected without cost', async (t) => {
   const service = await startService(t)
   const { secret, token } = await service.token({ maxUses: 7 })
-  const { received, refused } = await registerTogether(service, secret, agents(30))
+  const { received, refused } = await sortAnswers(await registerTogether(service, secret, agents(30)))
   assert.equal(received.length, 7)
   for (const answer of refused) assert.equal((await readProblem(answer)).code, 'token_uses_pending')
   assert.equal((await service.deps.store.getToken(token.id))?.uses, 7)
